@@ -1,0 +1,2 @@
+//! Arms a Linux kdump kernel.
+fn main() {}

@@ -1,0 +1,125 @@
+//! A line of text in a fixed buffer: what `core::fmt` would do, without its panics and its size.
+
+/// Text of at most `N` bytes. What does not fit is cut off.
+#[derive(Clone, Copy)]
+pub struct Text<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Default for Text<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize> Text<N> {
+    /// An empty line.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { bytes: [0; N], len: 0 }
+    }
+
+    /// The text so far.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+
+    /// Appends one byte.
+    pub fn byte(&mut self, byte: u8) -> &mut Self {
+        if let Some(slot) = self.bytes.get_mut(self.len) {
+            *slot = byte;
+            self.len += 1;
+        }
+        self
+    }
+
+    /// Appends a string.
+    pub fn str(&mut self, text: &str) -> &mut Self {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Appends bytes from elsewhere; whatever is not printable ASCII becomes `?`.
+    pub fn bytes(&mut self, text: &[u8]) -> &mut Self {
+        for &byte in text {
+            self.byte(if matches!(byte, 0x20..=0x7e) { byte } else { b'?' });
+        }
+        self
+    }
+
+    /// Appends a number in lower-case hexadecimal, without prefix or leading zeros.
+    pub fn hex(&mut self, value: u64) -> &mut Self {
+        self.hex_padded(value, 1)
+    }
+
+    /// Appends a number in lower-case hexadecimal with at least `digits` digits (at most 16).
+    pub fn hex_padded(&mut self, value: u64, digits: u32) -> &mut Self {
+        let significant = (64 - value.leading_zeros()).div_ceil(4);
+        let mut left = significant.max(digits).min(16);
+        while left > 0 {
+            left -= 1;
+            let digit = (value >> (4 * left)) as u8 & 0xf;
+            self.byte(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+        }
+        self
+    }
+
+    /// Appends a number in decimal.
+    pub fn dec(&mut self, value: u64) -> &mut Self {
+        let mut digits = [0; 20];
+        let mut rest = value;
+        let mut used = 0;
+        for slot in digits.iter_mut().rev() {
+            *slot = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            used += 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        for &digit in digits.iter().skip(20 - used) {
+            self.byte(digit);
+        }
+        self
+    }
+
+    /// Appends spaces up to column `column`.
+    pub fn pad(&mut self, column: usize) -> &mut Self {
+        while self.len < column.min(N) {
+            self.byte(b' ');
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use proptest::prelude::*;
+    use std::format;
+
+    proptest! {
+        #[test]
+        fn numbers_read_as_core_fmt_writes_them(value: u64, shift in 0u32..64) {
+            let value = value >> shift;
+            let mut text = Text::<64>::new();
+            text.hex(value).byte(b' ').dec(value).byte(b' ').hex_padded(value, 16);
+            let expected = format!("{value:x} {value} {value:016x}");
+            prop_assert_eq!(text.as_bytes(), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_cut() {
+        let mut text = Text::<5>::new();
+        text.str("panic: why").dec(7);
+        assert_eq!(text.as_bytes(), b"panic");
+    }
+
+    #[test]
+    fn control_characters_never_reach_a_terminal() {
+        assert_eq!(Text::<8>::new().bytes(b"a\x1b[0m\n").as_bytes(), b"a?[0m?");
+    }
+}
