@@ -1,2 +1,62 @@
-//! Arms a Linux kdump kernel.
-fn main() {}
+//! `lastwords`: arms a Linux dump kernel with last words for the BMC and the console.
+//!
+//! One module a subcommand. What can be wrong with a file, a table or an option is found out in modules without
+//! system calls, which the tests can reach; system calls are all in `kexec`.
+
+mod bzimage;
+mod help;
+mod image;
+mod options;
+#[cfg(test)]
+#[path = "../tests/synthetic/mod.rs"]
+mod synthetic;
+mod wrap;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Lets a panicking Linux server tell its BMC and its console why and where it died, before the dump kernel starts.
+#[derive(Debug, Parser)]
+#[command(name = "lastwords", version = image::VERSION.as_str(), propagate_version = true)]
+#[command(after_long_help = "\
+Examples:
+  lastwords load /boot/vmlinuz --initrd /var/lib/kdump/initrd.img --reuse-cmdline --ipmi-handle-panic --output-cpu-ip
+  lastwords wrap /boot/vmlinuz -o /var/lib/kdump/vmlinuz
+
+Exit status: 0 done, 1 failed, 2 wrong usage.")]
+struct Lastwords {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Wrap(wrap::Wrap),
+    Completions(help::Completions),
+    Man(help::Man),
+}
+
+fn main() -> ExitCode {
+    let result = match Lastwords::parse().command {
+        Command::Wrap(wrap) => wrap.run(),
+        Command::Completions(completions) => completions.run::<Lastwords>(),
+        Command::Man(man) => man.run::<Lastwords>(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lastwords: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_do_not_contradict_each_other() {
+        super::Lastwords::command().debug_assert();
+    }
+}
