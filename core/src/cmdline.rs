@@ -41,8 +41,30 @@ pub fn last_value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 #[must_use]
 pub fn elfcorehdr(line: &str) -> Option<u64> {
     let value = last_value(line, "elfcorehdr")?;
-    let offset = value.split_once('@').map_or(value, |(_size, offset)| offset);
+    let offset = cut(value, b'@').map_or(value, |(_size, offset)| offset);
     size(offset).filter(|address| *address != 0)
+}
+
+/// What stands before and behind the first `separator`, an ASCII character. As `str::split_once`, whose searcher
+/// brings a panic with it.
+#[must_use]
+pub fn cut(text: &str, separator: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|byte| byte == separator)?;
+    let (before, rest) = text.split_at_checked(at)?;
+    Some((before, rest.split_at_checked(1)?.1))
+}
+
+/// The fields of a list with commas.
+pub fn fields(list: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(list);
+    core::iter::from_fn(move || {
+        let (field, behind) = match cut(rest?, b',') {
+            Some((field, behind)) => (field, Some(behind)),
+            None => (rest?, None),
+        };
+        rest = behind;
+        Some(field)
+    })
 }
 
 /// A number as the kernel's `memparse` takes it: hexadecimal with `0x`, else decimal, then K, M or G.
@@ -108,7 +130,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_line_is_read(line in "\\PC{0,200}") {
-            elfcorehdr(&line);
+            let _ = elfcorehdr(&line);
             prop_assert!(words(&line).all(|word| !word.is_empty()));
         }
     }

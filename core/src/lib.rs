@@ -9,8 +9,16 @@
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("lastwords speaks x86_64 only so far: port-mapped KCS, CMOS RTC and the x86 boot protocol");
 
+pub mod budget;
 pub mod cmdline;
+pub mod console;
+pub mod crash;
 pub mod hw;
+pub mod ipmi;
+pub mod kcs;
 pub mod plan;
+pub mod rtc;
+pub mod say;
+pub mod sel;
 pub mod stub;
 pub mod text;

@@ -85,7 +85,7 @@ impl<'a> Plan<'a> {
     pub fn read(&mut self, line: &'a str) {
         for word in cmdline::words(line) {
             let Some(parameter) = word.strip_prefix(PREFIX) else { continue };
-            let (name, value) = match parameter.split_once('=') {
+            let (name, value) = match cmdline::cut(parameter, b'=') {
                 Some((name, value)) => (name, Some(value)),
                 None => (parameter, None),
             };
@@ -125,10 +125,10 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Is anything to be said at all?
+    /// Is anything to be said at all? A parameter that was not understood is.
     #[must_use]
     pub fn says_something(&self) -> bool {
-        self.talks_to_bmc() || self.cpu_ip.console
+        self.talks_to_bmc() || self.cpu_ip.console || self.bad.iter().any(Option::is_some)
     }
 
     /// Is anything to be said to the BMC?
@@ -175,7 +175,7 @@ impl KcsPorts {
         const WHY: &str = "takes DATA[,STATUS], two different I/O ports such as 0xca2,0xca3";
         let port =
             |text| cmdline::number(text).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
-        let (data, status) = match text.split_once(',') {
+        let (data, status) = match cmdline::cut(text, b',') {
             Some((data, status)) => (port(data), port(status)),
             None => (port(text), port(text).and_then(|data| data.checked_add(1))),
         };
@@ -249,7 +249,7 @@ impl Watchdog {
             return Ok(Self::Stop);
         }
         let value = text.strip_prefix("start=").ok_or(WHY)?;
-        let (count, action) = value.split_once(',').unwrap_or((value, "reset"));
+        let (count, action) = cmdline::cut(value, b',').unwrap_or((value, "reset"));
         let (_, action) = *Action::NAMES.iter().find(|(name, _)| *name == action).ok_or(WHY)?;
         Ok(Self::Start { seconds: seconds(count, 6553).ok_or(WHY)?, action })
     }
@@ -284,7 +284,7 @@ impl CpuIp {
             return Ok(Self { sel: true, console: true });
         }
         let mut cpu_ip = Self { sel: false, console: false };
-        for place in text.split(',') {
+        for place in cmdline::fields(text) {
             match place {
                 "sel" => cpu_ip.sel = true,
                 "console" => cpu_ip.console = true,
@@ -341,7 +341,7 @@ impl Serial {
     #[must_use]
     pub fn baud(text: &str) -> Option<u32> {
         let baud = u32::try_from(cmdline::number(text)?).ok()?;
-        ((2..=115_200).contains(&baud) && 115_200 % baud == 0).then_some(baud)
+        (baud > 1 && 115_200u32.checked_rem(baud) == Some(0)).then_some(baud)
     }
 }
 
@@ -356,7 +356,7 @@ impl Console {
         if text == "none" {
             return Ok(console);
         }
-        for item in text.split(',') {
+        for item in cmdline::fields(text) {
             if item == "vga" {
                 console.vga = true;
             } else if let Some(serial) = &mut console.serial {
@@ -392,7 +392,7 @@ impl fmt::Display for Console {
 /// because the crashed kernel has most likely used the same UART.
 fn kernel_console(line: &str) -> Console {
     let port = cmdline::words(line)
-        .filter_map(|word| word.strip_prefix("console=")?.split(',').next())
+        .filter_map(|word| cmdline::fields(word.strip_prefix("console=")?).next())
         .filter(|name| name.starts_with("ttyS"))
         .filter_map(Serial::port)
         .last();
@@ -410,7 +410,7 @@ impl<'a> ApicIds<'a> {
     /// # Errors
     /// When it is not such a list.
     pub fn parse(text: &'a str) -> Result<Self, &'static str> {
-        if text.split(',').all(|run| Self::run(run).is_some()) {
+        if cmdline::fields(text).all(|run| Self::run(run).is_some()) {
             Ok(Self(text))
         } else {
             Err("takes APIC ids in the order of the CPUs, such as 0-14/2,1-15/2")
@@ -420,11 +420,11 @@ impl<'a> ApicIds<'a> {
     /// First id, last id and step of one entry.
     fn run(text: &str) -> Option<(u32, u32, u32)> {
         let id = |text| u32::try_from(cmdline::number(text)?).ok();
-        let (range, step) = match text.split_once('/') {
+        let (range, step) = match cmdline::cut(text, b'/') {
             Some((range, step)) => (range, id(step)?),
             None => (text, 1),
         };
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = cmdline::cut(range, b'-').unwrap_or((range, range));
         let (first, last) = (id(first)?, id(last)?);
         (first <= last && step > 0).then_some((first, last, step))
     }
@@ -433,7 +433,7 @@ impl<'a> ApicIds<'a> {
     #[must_use]
     pub fn cpu(self, apic_id: u32) -> Option<u32> {
         let mut before = 0u32;
-        for (first, last, step) in self.0.split(',').filter_map(Self::run) {
+        for (first, last, step) in cmdline::fields(self.0).filter_map(Self::run) {
             let within = apic_id.checked_sub(first).filter(|_| apic_id <= last);
             match within.map(|distance| (distance.checked_div(step), distance.checked_rem(step))) {
                 Some((Some(steps), Some(0))) => return before.checked_add(steps),

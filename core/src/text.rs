@@ -93,6 +93,15 @@ impl<const N: usize> Text<N> {
     }
 }
 
+/// The number that 1 to 16 hexadecimal digits, and nothing else, make.
+#[must_use]
+pub fn hex(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 16 {
+        return None;
+    }
+    digits.iter().try_fold(0, |value: u64, byte| Some(value << 4 | u64::from((*byte as char).to_digit(16)?)))
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;

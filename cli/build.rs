@@ -1,0 +1,104 @@
+//! Builds the freestanding image (`purgatory/`) and makes of its ELF file the flat bytes that the tool embeds:
+//! `$OUT_DIR/purgatory.bin`, its header's sizes filled in.
+//!
+//! It is a build of its own, with its own flags and target directory, whatever flags the tool is built with. And it
+//! is checked here, so that no tool exists with an image that is not: no symbol that panics, none undefined, no
+//! relocation but R_X86_64_RELATIVE, no more than 32 KiB.
+
+use object::read::elf::{ElfFile64, ProgramHeader};
+use object::{LittleEndian, Object, ObjectSymbol, elf};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const PROFILE: &str = "purgatory";
+/// Largest image in the file, in bytes.
+const LARGEST: usize = 32 * 1024;
+
+/// Offsets in the header; the layout is `lastwords_core::stub::Header`'s, whose tests hold them to these.
+const ENTRY: usize = 12;
+const FILE_SIZE: usize = 16;
+const MEMORY_SIZE: usize = 20;
+const MAGIC: &[u8] = b"lastword";
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is the parent").to_owned();
+    for path in ["purgatory", "core", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", root.join(path).display());
+    }
+    let image = flat(&fs::read(build(&root, &out.join("image"))).expect("cargo has just built it"));
+    fs::write(out.join("purgatory.bin"), image).expect("OUT_DIR can be written to");
+}
+
+/// Builds the image's ELF file and returns its path.
+fn build(root: &Path, target_dir: &Path) -> PathBuf {
+    let flags = [
+        "-Cno-redzone=yes".to_owned(),
+        "-Crelocation-model=pic".to_owned(),
+        // The same bytes wherever the source lies: people sign what comes out.
+        format!("--remap-path-prefix={}=.", root.display()),
+    ];
+    let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"));
+    cargo
+        .current_dir(root)
+        .args(["build", "--package", "lastwords-purgatory", "--profile", PROFILE, "--target", TARGET])
+        .arg("--target-dir")
+        .arg(target_dir)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        let meant_for_the_tool = ["CARGO_FEATURE_", "CARGO_CFG_", "CARGO_PROFILE_", "CARGO_BUILD_"];
+        if meant_for_the_tool.iter().any(|prefix| name.starts_with(prefix))
+            || ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_LINKER"].contains(&&*name)
+        {
+            cargo.env_remove(&*name);
+        }
+    }
+    let status = cargo.status().expect("cargo runs, it has started this");
+    assert!(status.success(), "the image in purgatory/ does not build: {status}");
+    target_dir.join(TARGET).join(PROFILE).join("purgatory")
+}
+
+/// The image's one segment as flat bytes, checked.
+fn flat(elf_bytes: &[u8]) -> Vec<u8> {
+    let file = ElfFile64::<LittleEndian>::parse(elf_bytes).expect("the linker makes an ELF file");
+    for symbol in file.symbols() {
+        let name = symbol.name().unwrap_or("");
+        assert!(!name.contains("panic"), "the image can panic: it contains {name}");
+        assert!(name.is_empty() || !symbol.is_undefined(), "the image lacks {name}");
+    }
+    let endian = LittleEndian;
+    let segment = file
+        .elf_program_headers()
+        .iter()
+        .find(|segment| segment.p_type(endian) == elf::PT_LOAD)
+        .expect("the linker script makes a segment");
+    let mut flat = segment.data(endian, elf_bytes).expect("the segment is in the file").to_vec();
+    assert_eq!(segment.p_vaddr(endian), 0, "the image starts at address 0");
+    assert!(flat.starts_with(MAGIC), "the image starts with its header");
+    assert!(flat.len() <= LARGEST, "the image has {} bytes, more than {LARGEST}", flat.len());
+    relocations_are_relative(&file, &flat);
+    for (at, value) in
+        [(ENTRY, file.entry()), (FILE_SIZE, flat.len() as u64), (MEMORY_SIZE, segment.p_memsz(endian))]
+    {
+        let value = u32::try_from(value).expect("the image is small");
+        flat[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    flat
+}
+
+/// The entry code knows one kind of relocation, and takes all of the table to be of it.
+fn relocations_are_relative(file: &ElfFile64<LittleEndian>, flat: &[u8]) {
+    let address = |name| {
+        file.symbols().find(|symbol| symbol.name() == Ok(name)).map(|symbol| symbol.address() as usize)
+    };
+    let (start, end) = (address("__rela_start"), address("__rela_end"));
+    let table = &flat[start.expect("in the linker script")..end.expect("in the linker script")];
+    for rela in table.chunks(24) {
+        let kind = u32::from_le_bytes(rela[8..12].try_into().expect("four bytes"));
+        assert_eq!(kind, elf::R_X86_64_RELATIVE.0, "the image has a relocation that nobody applies");
+    }
+}

@@ -1,0 +1,123 @@
+//! The dead kernel, as its memory shows it: which kernel it was, and where every CPU stood.
+//!
+//! All of it is found from one address on the dump kernel's command line, the ELF core header. Nothing that is read
+//! is believed further than it can be checked: every address must lie in the RAM that the header itself names, every
+//! count has a cap, and what does not fit is left out.
+
+mod elfcorehdr;
+mod notes;
+mod vmcoreinfo;
+
+pub use elfcorehdr::{CoreHeader, Error, Ram};
+pub use vmcoreinfo::VmCoreInfo;
+
+use crate::hw::Memory;
+use crate::sel::Place;
+use notes::Note;
+
+/// Most CPUs that are looked at; Linux' own limit for x86 is 8192.
+pub const MAX_CPUS: u32 = 8192;
+
+/// How far from `_stext` an address may be to be given as an offset: the kernel's image and its modules lie in 2 GiB
+/// (`Documentation/arch/x86/x86_64/mm.rst`).
+const KERNEL_REACH: u64 = 1 << 31;
+
+/// A crashed kernel.
+pub struct Crash {
+    header: CoreHeader,
+    ram: Ram,
+    /// What the kernel says of itself.
+    pub info: VmCoreInfo,
+}
+
+/// One CPU of the crashed kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpu {
+    /// Its place among the notes, which is the kernel's number of it unless CPU numbers have holes.
+    pub number: u32,
+    /// Its registers; `None` when its note is empty: it never answered the NMI that stops all CPUs.
+    pub regs: Option<Regs>,
+}
+
+/// Where a CPU stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Regs {
+    /// Process id of what it ran, 0 when idle.
+    pub pid: u32,
+    /// Instruction pointer.
+    pub rip: u64,
+    /// Stack pointer.
+    pub rsp: u64,
+    /// Was it in user space?
+    pub user: bool,
+}
+
+impl Crash {
+    /// Reads the ELF core header at physical address `elfcorehdr` and what the kernel says of itself.
+    ///
+    /// # Errors
+    /// When there is no ELF core header. A kernel that says nothing of itself is no error.
+    pub fn read<M: Memory>(memory: &mut M, elfcorehdr: u64) -> Result<Self, Error> {
+        let header = CoreHeader::read(memory, elfcorehdr)?;
+        let ram = header.ram(memory);
+        let mut info = VmCoreInfo::default();
+        header.notes(memory, |memory, segment| {
+            notes::walk(memory, &ram, segment, |memory, note| {
+                if let Note::VmCoreInfo { addr, len } = note {
+                    info = VmCoreInfo::read(memory, &ram, addr, len);
+                }
+                true
+            });
+            true
+        });
+        Ok(Self { header, ram, info })
+    }
+
+    /// Calls `each` with every CPU in the order of the notes, until it returns false.
+    pub fn cpus<M: Memory>(&self, memory: &mut M, mut each: impl FnMut(&mut M, Cpu) -> bool) {
+        let mut number = 0;
+        self.header.notes(memory, |memory, segment| {
+            let (mut seen, mut go_on) = (false, true);
+            notes::walk(memory, &self.ram, segment, |memory, note| {
+                seen = true;
+                if let Note::PrStatus(regs) = note {
+                    go_on = number < MAX_CPUS && each(memory, Cpu { number, regs: Some(regs) });
+                    number += 1;
+                }
+                go_on
+            });
+            // A segment without any note is that of a CPU that has not written one.
+            if !seen && go_on {
+                go_on = number < MAX_CPUS && each(memory, Cpu { number, regs: None });
+                number += 1;
+            }
+            go_on
+        });
+    }
+
+    /// The CPU with this number, and how many CPUs there are.
+    pub fn cpu<M: Memory>(&self, memory: &mut M, number: u32) -> (Option<Cpu>, u32) {
+        let (mut found, mut count) = (None, 0);
+        self.cpus(memory, |_, cpu| {
+            count += 1;
+            if cpu.number == number {
+                found = Some(cpu);
+            }
+            true
+        });
+        (found, count)
+    }
+
+    /// Where a CPU was, in the words of the SEL.
+    #[must_use]
+    pub fn place(&self, cpu: &Cpu) -> Place {
+        let Some(regs) = cpu.regs else { return Place::Dead };
+        if regs.user {
+            return Place::User;
+        }
+        match self.info.stext.and_then(|stext| regs.rip.checked_sub(stext)) {
+            Some(offset) if offset < KERNEL_REACH => Place::Kernel(offset as u32),
+            _ => Place::Address(regs.rip),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The notes that the crashed kernel wrote: NT_PRSTATUS by each CPU when it stopped, VMCOREINFO by the kernel.
+
+use super::Regs;
+use super::elfcorehdr::{Phdr, Ram, u32_at, u64_at};
+use crate::hw::Memory;
+
+/// Elf64_Nhdr: n_namesz, n_descsz, n_type.
+const NHDR_LEN: u64 = 12;
+/// Names longer than this are none of ours.
+const NAME_LEN: usize = 12;
+const NT_PRSTATUS: u32 = 1;
+
+/// `struct elf_prstatus` (Linux `include/linux/elfcore.h`): up to RSP and SS, the last that is needed.
+const PRSTATUS_LEN: usize = 280;
+const PR_PID: usize = 32;
+const RIP: usize = 240;
+const CS: usize = 248;
+const RSP: usize = 264;
+/// Requested privilege level in a segment selector: user space.
+const RPL_USER: u64 = 3;
+
+/// Most notes in one segment: merged ones hold all CPUs'.
+const NOTES: u32 = super::MAX_CPUS + 1;
+
+/// One note.
+pub enum Note {
+    /// A CPU's registers.
+    PrStatus(Regs),
+    /// The kernel's words on itself: `len` bytes of text at `addr`.
+    VmCoreInfo {
+        /// Physical address of the text.
+        addr: u64,
+        /// Its length.
+        len: u64,
+    },
+    /// Another one.
+    Other,
+}
+
+/// Calls `each` with every note of a PT_NOTE segment until it returns false. An empty note ends the segment.
+pub fn walk<M: Memory>(memory: &mut M, ram: &Ram, segment: Phdr, mut each: impl FnMut(&mut M, Note) -> bool) {
+    let mut addr = segment.offset;
+    let Some(end) = addr.checked_add(segment.filesz) else { return };
+    for _ in 0..NOTES {
+        let mut nhdr = [0; NHDR_LEN as usize];
+        if end.saturating_sub(addr) < NHDR_LEN || !ram.read(memory, addr, &mut nhdr) {
+            return;
+        }
+        let (namesz, descsz, kind) = (u32_at(&nhdr, 0), u32_at(&nhdr, 4), u32_at(&nhdr, 8));
+        if namesz == 0 {
+            return;
+        }
+        let name_addr = addr + NHDR_LEN;
+        let desc = name_addr.saturating_add(padded(namesz));
+        let next = desc.saturating_add(padded(descsz));
+        if next > end {
+            return;
+        }
+        let note = read(memory, ram, (name_addr, namesz), (desc, descsz), kind);
+        if !each(memory, note) {
+            return;
+        }
+        addr = next;
+    }
+}
+
+/// Names and descriptions are padded to four bytes.
+fn padded(len: u32) -> u64 {
+    u64::from(len).next_multiple_of(4)
+}
+
+fn read<M: Memory>(memory: &mut M, ram: &Ram, name: (u64, u32), desc: (u64, u32), kind: u32) -> Note {
+    let mut buf = [0; NAME_LEN];
+    let Some(text) = buf.get_mut(..name.1 as usize) else { return Note::Other };
+    if !ram.read(memory, name.0, text) {
+        return Note::Other;
+    }
+    let (addr, len) = desc;
+    match &*text {
+        b"CORE\0" if kind == NT_PRSTATUS && len as usize >= PRSTATUS_LEN => {
+            let mut prstatus = [0; PRSTATUS_LEN];
+            if !ram.read(memory, addr, &mut prstatus) {
+                return Note::Other;
+            }
+            Note::PrStatus(Regs {
+                pid: u32_at(&prstatus, PR_PID),
+                rip: u64_at(&prstatus, RIP),
+                rsp: u64_at(&prstatus, RSP),
+                user: u64_at(&prstatus, CS) & RPL_USER == RPL_USER,
+            })
+        }
+        b"VMCOREINFO\0" => Note::VmCoreInfo { addr, len: u64::from(len) },
+        _ => Note::Other,
+    }
+}

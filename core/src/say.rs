@@ -1,0 +1,477 @@
+//! The sequence: what is said, in which order, and that the next step comes whatever became of the one before.
+//!
+//! The most important comes first, because any step can be the last one. The image runs the steps one by one and
+//! guards each of them, so that a step which faults is noted and the next one runs; the jump is the image's own.
+
+use crate::budget::{Millis, Timer};
+use crate::console::Console;
+use crate::crash::{self, Cpu, Crash};
+use crate::hw::Machine;
+use crate::ipmi::{self, Bmc};
+use crate::plan::{Plan, Watchdog};
+use crate::sel::{self, Groups, Line, Place};
+use crate::text::Text;
+
+/// The steps, in the order of saying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The watchdog, so that whatever hangs after it is cut off.
+    Watchdog,
+    /// The platform event, which makes the BMC send its alert.
+    Event,
+    /// Look at the dead kernel's memory.
+    Crash,
+    /// Console: what has happened so far, which kernel died and on which CPU.
+    Headline,
+    /// The records in the SEL.
+    Sel,
+    /// Console: where every CPU was.
+    Cpus,
+    /// The watchdog once more, so that the dump kernel gets the full countdown.
+    WatchdogAgain,
+    /// Console: the last line.
+    Farewell,
+}
+
+impl Step {
+    /// All steps in order.
+    pub const ALL: [Self; 8] = [
+        Self::Watchdog,
+        Self::Event,
+        Self::Crash,
+        Self::Headline,
+        Self::Sel,
+        Self::Cpus,
+        Self::WatchdogAgain,
+        Self::Farewell,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Watchdog => "watchdog",
+            Self::Event => "platform event",
+            Self::Crash => "crashed kernel",
+            Self::Headline => "headline",
+            Self::Sel => "SEL",
+            Self::Cpus => "CPUs",
+            Self::WatchdogAgain => "watchdog again",
+            Self::Farewell => "farewell",
+        }
+    }
+}
+
+/// The CPU that all of this runs on, which is the one that panicked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThisCpu {
+    /// Its local APIC id.
+    pub apic_id: u32,
+    /// IA32_TSC_AUX, where the CPU has it: Linux keeps its own number of the CPU in the low 12 bits, for
+    /// `getcpu` (`arch/x86/include/asm/segment.h`, `vdso_encode_cpunode`).
+    pub tsc_aux: Option<u32>,
+}
+
+/// A CPU exception that ended a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// Its vector (Intel SDM volume 3, table 6-1).
+    pub vector: u8,
+    /// Where in the image it happened, as an offset from its start.
+    pub offset: u64,
+    /// CR2, the address of a page fault.
+    pub address: u64,
+}
+
+/// What became of a step.
+#[derive(Clone, Copy)]
+enum Outcome {
+    /// Nothing to do.
+    Quiet,
+    /// Done; so many SEL records or CPUs, where the step counts.
+    Done { count: u32, ms: Millis },
+    /// The BMC did not take it.
+    Bmc { error: ipmi::Error, count: u32, ms: Millis },
+    /// There is no ELF core header at the address.
+    NoCore(crash::Error),
+    /// The budget was spent before.
+    NoTime,
+    /// An exception ended it.
+    Fault(Fault),
+}
+
+/// What the last watchdog arming may take when the budget is spent, together with the last line.
+const LAST: Millis = 800;
+
+/// The sequence under way.
+pub struct Say<'a> {
+    plan: Plan<'a>,
+    elfcorehdr: u64,
+    this_cpu: ThisCpu,
+    timer: Timer,
+    bmc: Bmc,
+    console: Console,
+    crash: Option<Crash>,
+    panicked: Option<Cpu>,
+    groups: Groups,
+    outcomes: [Outcome; Step::ALL.len()],
+    reported: usize,
+}
+
+impl<'a> Say<'a> {
+    /// Begins: the clock runs from here on. Nothing is said yet, and no port but the RTC's is touched.
+    pub fn new<M: Machine>(machine: &mut M, plan: Plan<'a>, elfcorehdr: u64, this_cpu: ThisCpu) -> Self {
+        Self {
+            timer: Timer::start(machine, plan.tsc_khz, Millis::from(plan.budget) * 1000),
+            bmc: Bmc::new(plan.kcs_ports, Millis::from(plan.ipmi_timeout) * 1000),
+            console: Console::new(plan.console),
+            plan,
+            elfcorehdr,
+            this_cpu,
+            crash: None,
+            panicked: None,
+            groups: Groups::new(),
+            outcomes: [Outcome::Quiet; Step::ALL.len()],
+            reported: 0,
+        }
+    }
+
+    /// Runs one step.
+    pub fn step<M: Machine>(&mut self, machine: &mut M, step: Step) {
+        let began = self.timer.now(machine);
+        let spent = self.timer.spent(machine);
+        if spent && !matches!(step, Step::WatchdogAgain | Step::Farewell) {
+            if self.asked(step) {
+                self.note(step, Outcome::NoTime);
+            }
+            return;
+        }
+        let outcome = match step {
+            Step::Watchdog => self.watchdog(machine),
+            Step::Event => self.event(machine),
+            Step::Crash => self.crash(machine),
+            Step::Headline => {
+                self.headline(machine);
+                Outcome::Quiet
+            }
+            Step::Sel => self.sel(machine),
+            Step::Cpus => {
+                self.cpus(machine);
+                Outcome::Quiet
+            }
+            Step::WatchdogAgain => {
+                if spent {
+                    self.timer.grant(LAST);
+                }
+                self.watchdog_again(machine)
+            }
+            Step::Farewell => {
+                self.farewell(machine);
+                Outcome::Quiet
+            }
+        };
+        let took = self.timer.now(machine) - began;
+        self.note(
+            step,
+            match outcome {
+                Outcome::Done { count, .. } => Outcome::Done { count, ms: took },
+                Outcome::Bmc { error, count, .. } => Outcome::Bmc { error, count, ms: took },
+                other => other,
+            },
+        );
+    }
+
+    /// Notes that an exception ended a step, to be said on the console with the next words there.
+    pub fn fault(&mut self, step: Step, fault: Fault) {
+        self.note(step, Outcome::Fault(fault));
+    }
+
+    fn note(&mut self, step: Step, outcome: Outcome) {
+        if let Some(slot) = self.outcomes.get_mut(step as usize) {
+            *slot = outcome;
+        }
+    }
+
+    /// Does the plan ask for this step?
+    fn asked(&self, step: Step) -> bool {
+        match step {
+            Step::Watchdog | Step::WatchdogAgain => self.plan.watchdog != Watchdog::Leave,
+            Step::Event => self.plan.handle_panic,
+            Step::Crash => self.plan.cpu_ip.sel || self.plan.cpu_ip.console,
+            Step::Sel => self.plan.cpu_ip.sel,
+            Step::Cpus => self.plan.cpu_ip.console,
+            Step::Headline | Step::Farewell => true,
+        }
+    }
+
+    fn watchdog<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        let (bmc, timer) = (&mut self.bmc, &mut self.timer);
+        result(match self.plan.watchdog {
+            Watchdog::Leave => return Outcome::Quiet,
+            // Its countdown then means nothing, but 0 would be "at once" to some BMC.
+            Watchdog::Stop => bmc.set_watchdog_timer(machine, timer, 600, crate::plan::Action::None),
+            Watchdog::Start { seconds, action } => bmc
+                .set_watchdog_timer(machine, timer, seconds, action)
+                .and_then(|()| bmc.reset_watchdog_timer(machine, timer)),
+        })
+    }
+
+    /// Starts the countdown over; or tries again what failed the first time.
+    fn watchdog_again<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        let first = self.outcomes.get(Step::Watchdog as usize).copied().unwrap_or(Outcome::Quiet);
+        match (self.plan.watchdog, first) {
+            (Watchdog::Leave, _) | (Watchdog::Stop, Outcome::Done { .. }) => Outcome::Quiet,
+            (Watchdog::Start { .. }, Outcome::Done { .. }) => {
+                match self.bmc.reset_watchdog_timer(machine, &mut self.timer) {
+                    // It has forgotten what it was set to, by a reset of its own perhaps.
+                    Err(ipmi::Error::Refused(_)) => self.watchdog(machine),
+                    other => result(other),
+                }
+            }
+            _ => self.watchdog(machine),
+        }
+    }
+
+    fn event<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        if !self.plan.handle_panic {
+            return Outcome::Quiet;
+        }
+        let data = [ipmi::RUN_TIME_CRITICAL_STOP, 0xff, 0xff];
+        result(self.bmc.platform_event(machine, &mut self.timer, 0, data))
+    }
+
+    fn crash<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        if !self.asked(Step::Crash) {
+            return Outcome::Quiet;
+        }
+        let crash = match Crash::read(machine, self.elfcorehdr) {
+            Ok(crash) => crash,
+            Err(error) => return Outcome::NoCore(error),
+        };
+        let number = self.this_cpu_number();
+        let mut panicked = None;
+        let mut count = 0;
+        crash.cpus(machine, |_, cpu| {
+            count += 1;
+            if Some(cpu.number) == number {
+                panicked = Some(cpu);
+            } else {
+                self.groups.add(crash.place(&cpu));
+            }
+            true
+        });
+        self.panicked = panicked;
+        self.crash = Some(crash);
+        Outcome::Done { count, ms: 0 }
+    }
+
+    /// The kernel's number of this CPU, where something tells: the plan's list, or the kernel itself.
+    fn this_cpu_number(&self) -> Option<u32> {
+        match self.plan.apic_ids {
+            Some(ids) => ids.cpu(self.this_cpu.apic_id),
+            None => self.this_cpu.tsc_aux.map(|aux| aux & 0xfff),
+        }
+    }
+
+    fn sel<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        let Some(crash) = self.crash.as_ref().filter(|_| self.plan.cpu_ip.sel) else { return Outcome::Quiet };
+        let (bmc, timer) = (&mut self.bmc, &mut self.timer);
+        let mut sequence = 0;
+        let mut failed = None;
+        let limit = u32::from(self.plan.sel_records);
+        // Sends a line, as far as the limit goes; false when there is no point in sending more.
+        let mut send = |line: Line| {
+            for record in sel::records(line.text().as_bytes(), sequence) {
+                if u32::from(sequence) >= limit {
+                    return false;
+                }
+                if let Err(error) = bmc.add_sel_entry(machine, timer, &record) {
+                    failed = Some(error);
+                    return false;
+                }
+                sequence += 1;
+            }
+            true
+        };
+        let build_id = crash.info.build_id.map(Line::BuildId);
+        let panicked = match &self.panicked {
+            Some(cpu) => Line::Panicked { cpu: cpu.number, place: crash.place(cpu) },
+            None => Line::PanickedUnknown,
+        };
+        let used = panicked.records() + build_id.map_or(0, Line::records);
+        if build_id.is_none_or(&mut send) && send(panicked) {
+            self.groups.lines(limit.saturating_sub(used), send);
+        }
+        let count = u32::from(sequence);
+        match failed {
+            None => Outcome::Done { count, ms: 0 },
+            Some(error) => Outcome::Bmc { error, count, ms: 0 },
+        }
+    }
+
+    fn headline<M: Machine>(&mut self, machine: &mut M) {
+        let mut text = line();
+        text.str(concat!(env!("CARGO_PKG_VERSION"), ": "));
+        match &self.crash {
+            Some(crash) if !crash.info.release.as_bytes().is_empty() => {
+                text.str("kernel ").bytes(crash.info.release.as_bytes()).str(" died");
+            }
+            _ => {
+                text.str("the kernel died");
+            }
+        }
+        match (&self.crash, &self.panicked) {
+            (None, _) => {}
+            (Some(_), Some(cpu)) => {
+                text.str(" on CPU ").dec(u64::from(cpu.number));
+            }
+            (Some(_), None) => {
+                text.str(" on a CPU that nothing tells, local APIC id ")
+                    .dec(u64::from(self.this_cpu.apic_id));
+            }
+        }
+        self.console.line(machine, &mut self.timer, text.as_bytes());
+        for bad in self.plan.bad.iter().flatten() {
+            let mut text = line();
+            text.bytes(bad.word.as_bytes()).str(": ").str(bad.why).str("; left as it was");
+            self.console.line(machine, &mut self.timer, text.as_bytes());
+        }
+        self.report(machine, Step::Headline);
+    }
+
+    fn cpus<M: Machine>(&mut self, machine: &mut M) {
+        self.report(machine, Step::Cpus);
+        let Some(crash) = self.crash.as_ref().filter(|_| self.plan.cpu_ip.console) else { return };
+        let (console, timer) = (&mut self.console, &mut self.timer);
+        let panicked = self.panicked.map(|cpu| cpu.number);
+        let mut all = true;
+        crash.cpus(machine, |machine, cpu| {
+            if timer.spent(machine) {
+                all = false;
+                return false;
+            }
+            console.line(machine, timer, cpu_line(crash, &cpu, panicked == Some(cpu.number)).as_bytes());
+            true
+        });
+        if !all {
+            self.note(Step::Cpus, Outcome::NoTime);
+        }
+    }
+
+    fn farewell<M: Machine>(&mut self, machine: &mut M) {
+        self.report(machine, Step::Farewell);
+        let mut text = line();
+        seconds(text.str("handing over to the dump kernel after "), self.timer.now(machine));
+        self.console.line(machine, &mut self.timer, text.as_bytes());
+    }
+
+    /// Says what became of the steps before `until` that nobody has heard of yet.
+    fn report<M: Machine>(&mut self, machine: &mut M, until: Step) {
+        while self.reported < until as usize {
+            let step = Step::ALL.get(self.reported).copied();
+            let outcome = self.outcomes.get(self.reported).copied();
+            self.reported += 1;
+            if let (Some(step), Some(outcome)) = (step, outcome)
+                && let Some(text) = self.outcome_line(step, outcome)
+            {
+                self.console.line(machine, &mut self.timer, text.as_bytes());
+            }
+        }
+    }
+
+    fn outcome_line(&self, step: Step, outcome: Outcome) -> Option<Text<LINE_LEN>> {
+        let mut text = line();
+        text.str(step.name()).str(": ");
+        match outcome {
+            Outcome::Quiet => return None,
+            Outcome::Done { count, ms } => {
+                match step {
+                    Step::Watchdog | Step::WatchdogAgain => match self.plan.watchdog {
+                        Watchdog::Start { seconds, action } => {
+                            text.str("started, ").dec(u64::from(seconds)).str(" s to ").str(action.name())
+                        }
+                        _ => text.str("stopped"),
+                    },
+                    Step::Sel => text.dec(u64::from(count)).str(" records added"),
+                    Step::Crash => text.dec(u64::from(count)).str(" CPUs"),
+                    _ => text.str("sent"),
+                };
+                seconds(text.str(", "), ms);
+            }
+            Outcome::Bmc { error, count, ms } => {
+                if step == Step::Sel {
+                    text.str("gave up after ").dec(u64::from(count)).str(" records: ");
+                }
+                let ports = self.plan.kcs_ports;
+                match error {
+                    ipmi::Error::Absent => text
+                        .str("port 0x")
+                        .hex(u64::from(ports.status))
+                        .str(" reads 0xff, no BMC answers there"),
+                    ipmi::Error::Silent => text.str("the BMC does not answer in time"),
+                    ipmi::Error::Garbled => text.str("the BMC answers out of step"),
+                    ipmi::Error::Refused(code) => {
+                        text.str("the BMC refuses with 0x").hex_padded(u64::from(code), 2)
+                    }
+                    ipmi::Error::NoTime => text.str("no time left"),
+                };
+                seconds(text.str(", "), ms);
+            }
+            Outcome::NoCore(crash::Error::Unreadable) => {
+                text.str("ELF core header unreadable at 0x").hex(self.elfcorehdr);
+            }
+            Outcome::NoCore(crash::Error::NoElfCore) => {
+                text.str("no ELF core header at 0x").hex(self.elfcorehdr);
+            }
+            Outcome::NoTime => {
+                text.str("left out, no time left");
+            }
+            Outcome::Fault(fault) => {
+                text.str("exception ").dec(u64::from(fault.vector)).str(" at image+0x").hex(fault.offset);
+                text.str(", CR2 0x").hex(fault.address);
+            }
+        }
+        Some(text)
+    }
+}
+
+/// Bytes in a line on the console.
+const LINE_LEN: usize = 160;
+
+/// The beginning of every line on the console.
+fn line() -> Text<LINE_LEN> {
+    let mut text = Text::new();
+    text.str("lastwords: ");
+    text
+}
+
+fn result(result: Result<(), ipmi::Error>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Done { count: 0, ms: 0 },
+        Err(error) => Outcome::Bmc { error, count: 0, ms: 0 },
+    }
+}
+
+/// Milliseconds as seconds with three places.
+fn seconds(text: &mut Text<LINE_LEN>, ms: Millis) {
+    text.dec(u64::from(ms / 1000)).byte(b'.');
+    for digit in [ms / 100 % 10, ms / 10 % 10, ms % 10] {
+        text.dec(u64::from(digit));
+    }
+    text.str(" s");
+}
+
+/// A CPU's line: number, `*` for the one that panicked, pid, RIP raw and from `_stext`.
+fn cpu_line(crash: &Crash, cpu: &Cpu, panicked: bool) -> Text<LINE_LEN> {
+    let mut text = line();
+    text.str("CPU ").dec(u64::from(cpu.number)).byte(if panicked { b'*' } else { b' ' });
+    let Some(regs) = cpu.regs else {
+        text.str(" never answered");
+        return text;
+    };
+    text.str(" pid ").dec(u64::from(regs.pid)).str(" RIP ").hex_padded(regs.rip, 16);
+    match crash.place(cpu) {
+        Place::User => text.str(" user"),
+        Place::Kernel(offset) => text.str(" _stext+0x").hex(u64::from(offset)),
+        Place::Address(_) | Place::Dead => &mut text,
+    };
+    text
+}

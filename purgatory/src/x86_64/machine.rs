@@ -1,0 +1,73 @@
+//! The machine behind core's traits: ports, physical memory, the time stamp counter, and which CPU this is.
+
+use core::arch::asm;
+use core::arch::x86_64::{__cpuid, __cpuid_count, __rdtscp, _rdtsc};
+use lastwords_core::hw::{Clock, Memory, Ports};
+use lastwords_core::say::ThisCpu;
+
+/// The real machine. Whoever runs has it alone: the other CPUs are halted.
+pub struct X86;
+
+impl Ports for X86 {
+    fn inb(&mut self, port: u16) -> u8 {
+        let value;
+        // SAFETY: reading a port touches no memory; the plan says which ports are ours.
+        unsafe {
+            asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags))
+        };
+        value
+    }
+
+    fn outb(&mut self, port: u16, value: u8) {
+        // SAFETY: as above; none of the devices that are written to (KCS, RTC index, UART) reaches into memory.
+        unsafe {
+            asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags))
+        };
+    }
+}
+
+impl Memory for X86 {
+    fn read(&mut self, addr: u64, buf: &mut [u8]) -> bool {
+        // SAFETY: `buf` is ours. What lies at `addr` is read through the identity map, by a copy that the compiler
+        // does not see through; where it is not mapped, the page fault ends the step that asked
+        // (`interrupts::guard`), and no Rust value has been touched.
+        unsafe {
+            asm!("rep movsb", inout("rcx") buf.len() => _, inout("rdi") buf.as_mut_ptr() => _,
+                inout("rsi") addr => _, options(nostack, preserves_flags));
+        }
+        true
+    }
+
+    fn write(&mut self, addr: u64, bytes: &[u8]) {
+        // SAFETY: core writes to the VGA text screen alone, which no Rust value lies in.
+        unsafe {
+            asm!("rep movsb", inout("rcx") bytes.len() => _, inout("rdi") addr => _,
+                inout("rsi") bytes.as_ptr() => _, options(nostack, preserves_flags));
+        }
+    }
+}
+
+impl Clock for X86 {
+    fn tsc(&mut self) -> u64 {
+        // SAFETY: every x86_64 CPU has it, and CR4.TSD does not bind ring 0.
+        unsafe { _rdtsc() }
+    }
+}
+
+/// CPUID leaf 0x80000001, EDX: RDTSCP and IA32_TSC_AUX.
+const RDTSCP: u32 = 1 << 27;
+
+/// The CPU that this runs on (Intel SDM volume 2, CPUID).
+pub fn this_cpu() -> ThisCpu {
+    let highest = __cpuid(0).eax;
+    let topology = if highest >= 0xb { __cpuid_count(0xb, 0) } else { __cpuid_count(0, 0) };
+    let apic_id = if highest >= 0xb && topology.ebx != 0 { topology.edx } else { __cpuid(1).ebx >> 24 };
+    let has_rdtscp = __cpuid(0x8000_0000).eax >= 0x8000_0001 && __cpuid(0x8000_0001).edx & RDTSCP != 0;
+    let tsc_aux = has_rdtscp.then(|| {
+        let mut aux = 0;
+        // SAFETY: the CPU says that it has the instruction; `aux` is ours.
+        unsafe { __rdtscp(&raw mut aux) };
+        aux
+    });
+    ThisCpu { apic_id, tsc_aux }
+}
