@@ -1,1 +1,95 @@
-//! The machine for tests.
+//! The machine for tests: a BMC behind KCS, an RTC, a UART, memory and a clock, all behind core's traits.
+//!
+//! Time passes only when somebody touches a port: a microsecond each, as on a real LPC bus. So every test gives the
+//! same figures every time, and a wait that never ends would show as one. Each part can be told to misbehave.
+
+mod bmc;
+mod crash;
+mod memory;
+mod rtc;
+mod uart;
+
+pub use bmc::{Answer, Bmc, Watchdog};
+pub use crash::{DeadCpu, DeadKernel};
+pub use memory::Ram;
+pub use rtc::{Rtc, RtcMode};
+pub use uart::Uart;
+
+use lastwords_core::hw::{Clock, Memory, Ports};
+
+/// A whole machine.
+pub struct Sim {
+    /// Microseconds since the machine came up.
+    pub time_us: u64,
+    /// The TSC's frequency; 0 is a TSC that stands still.
+    pub tsc_khz: u32,
+    /// The CMOS clock at ports 0x70 and 0x71.
+    pub rtc: Rtc,
+    /// The BMC at ports 0xca2 and 0xca3.
+    pub bmc: Bmc,
+    /// The UART at port 0x3f8.
+    pub uart: Uart,
+    /// Physical memory.
+    pub memory: Ram,
+    /// How many times a port was read or written.
+    pub accesses: u64,
+}
+
+impl Default for Sim {
+    fn default() -> Self {
+        Self {
+            time_us: 0,
+            tsc_khz: 2_400_000,
+            rtc: Rtc::default(),
+            bmc: Bmc::default(),
+            uart: Uart::default(),
+            memory: Ram::default(),
+            accesses: 0,
+        }
+    }
+}
+
+impl Sim {
+    fn pass_time(&mut self) {
+        self.time_us += 1;
+        self.accesses += 1;
+    }
+}
+
+impl Ports for Sim {
+    fn inb(&mut self, port: u16) -> u8 {
+        self.pass_time();
+        match port {
+            0x70..=0x71 => self.rtc.read(port, self.time_us),
+            0xca2..=0xca3 => self.bmc.read(port, self.time_us),
+            0x3f8..=0x3ff => self.uart.read(port - 0x3f8, self.time_us),
+            _ => 0xff,
+        }
+    }
+
+    fn outb(&mut self, port: u16, value: u8) {
+        self.pass_time();
+        match port {
+            0x70..=0x71 => self.rtc.write(port, value),
+            0xca2..=0xca3 => self.bmc.write(port, value, self.time_us),
+            0x3f8..=0x3ff => self.uart.write(port - 0x3f8, value, self.time_us),
+            _ => {}
+        }
+    }
+}
+
+impl Memory for Sim {
+    fn read(&mut self, addr: u64, buf: &mut [u8]) -> bool {
+        self.memory.read(addr, buf)
+    }
+
+    fn write(&mut self, addr: u64, bytes: &[u8]) {
+        self.memory.write(addr, bytes);
+    }
+}
+
+impl Clock for Sim {
+    fn tsc(&mut self) -> u64 {
+        self.time_us * u64::from(self.tsc_khz) / 1000
+    }
+}

@@ -1,0 +1,127 @@
+//! Time from clocks that work, stand still, jump or lie.
+
+use lastwords_core::budget::{Millis, TURNS_PER_MS, Timer};
+use lastwords_core::hw::{Clock, Ports};
+use lastwords_core::rtc;
+use lastwords_sim::Sim;
+use proptest::prelude::*;
+
+/// Asks until `ms` have passed on the timer; the real time that took, in ms.
+fn real_time(sim: &mut Sim, khz: Option<u32>, ms: Millis) -> u64 {
+    let mut timer = Timer::start(sim, khz, Millis::MAX);
+    let began = sim.time_us;
+    let deadline = timer.within(ms);
+    while !timer.passed(sim, deadline) {}
+    (sim.time_us - began) / 1000
+}
+
+#[test]
+fn with_a_known_tsc_a_deadline_is_exact() {
+    let mut sim = Sim::default();
+    let khz = sim.tsc_khz;
+    let took = real_time(&mut sim, Some(khz), 5000);
+    assert!((4999..=5001).contains(&took), "{took}");
+}
+
+#[test]
+fn with_the_rtc_alone_it_is_at_most_a_second_late_and_never_early() {
+    for start in [0, 300_000, 999_000] {
+        let mut sim = Sim::default();
+        sim.time_us = start;
+        sim.tsc_khz = 0;
+        let took = real_time(&mut sim, None, 5000);
+        assert!((5000..=6010).contains(&took), "{took}");
+    }
+}
+
+#[test]
+fn two_ticks_of_the_rtc_tell_the_tscs_frequency() {
+    let mut sim = Sim::default();
+    let took = real_time(&mut sim, None, 2500);
+    // Whole seconds alone would make it 3 s or more.
+    assert!((2499..=2501).contains(&took), "{took}");
+}
+
+#[test]
+fn the_rtc_wraps_at_minute_hour_and_day() {
+    for second in [59 - 2, 3599 - 2, rtc::DAY - 3] {
+        let mut sim = Sim::default();
+        sim.tsc_khz = 0;
+        sim.rtc.set(second);
+        let took = real_time(&mut sim, None, 5000);
+        assert!((5000..=6010).contains(&took), "{took}");
+    }
+}
+
+#[test]
+fn a_stopped_rtc_leaves_the_tsc() {
+    let mut sim = Sim::default();
+    sim.rtc.stopped = true;
+    let khz = sim.tsc_khz;
+    let took = real_time(&mut sim, Some(khz), 5000);
+    assert!((4999..=5001).contains(&took), "{took}");
+}
+
+#[test]
+fn a_tsc_ten_times_too_slow_leaves_the_rtc() {
+    let mut sim = Sim::default();
+    let khz = sim.tsc_khz * 10;
+    let took = real_time(&mut sim, Some(khz), 5000);
+    assert!((5000..=6010).contains(&took), "{took}");
+}
+
+#[test]
+fn an_rtc_that_is_set_counts_one_second() {
+    let mut sim = Sim::default();
+    sim.tsc_khz = 0;
+    let mut timer = Timer::start(&mut sim, None, Millis::MAX);
+    sim.rtc.set(40_000);
+    timer.now(&mut sim);
+    sim.rtc.set(3);
+    assert_eq!(timer.now(&mut sim), 1000);
+}
+
+#[test]
+fn with_both_clocks_dead_every_deadline_still_comes() {
+    for dead in [
+        |sim: &mut Sim| sim.rtc.stopped = true,
+        |sim: &mut Sim| sim.rtc.absent = true,
+        |sim: &mut Sim| {
+            sim.rtc.updating = true;
+        },
+    ] {
+        let mut sim = Sim::default();
+        sim.tsc_khz = 0;
+        dead(&mut sim);
+        let mut timer = Timer::start(&mut sim, None, Millis::MAX);
+        let deadline = timer.within(100);
+        let mut turns = 0;
+        while !timer.passed(&mut sim, deadline) {
+            turns += 1;
+        }
+        assert_eq!(turns, 100 * TURNS_PER_MS - 2);
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_clocks_say_time_goes_on_and_never_back(values: [u8; 64], tscs: [u64; 16]) {
+        struct Liar { values: [u8; 64], tscs: [u64; 16], turn: usize }
+        impl Ports for Liar {
+            fn inb(&mut self, _: u16) -> u8 { self.turn += 1; self.values[self.turn % 64] }
+            fn outb(&mut self, _: u16, _: u8) {}
+        }
+        impl Clock for Liar {
+            fn tsc(&mut self) -> u64 { self.turn += 1; self.tscs[self.turn % 16] }
+        }
+        let mut liar = Liar { values, tscs, turn: 0 };
+        let mut timer = Timer::start(&mut liar, None, 15_000);
+        let mut last = 0;
+        for _ in 0..3 * TURNS_PER_MS {
+            let now = timer.now(&mut liar);
+            prop_assert!(now >= last);
+            last = now;
+        }
+        prop_assert!(last >= 3);
+    }
+}

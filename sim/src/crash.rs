@@ -1,0 +1,123 @@
+//! A dead kernel in memory: ELF core header, CPU notes and VMCOREINFO, laid out as Linux and kexec-tools do.
+
+use crate::Ram;
+
+/// Where things lie in it.
+const RAM: u64 = 0x10_0000;
+const NOTE_ROOM: usize = 0x200;
+const ELFCOREHDR: u64 = 0x3000_0000;
+
+/// One CPU of it.
+#[derive(Clone, Copy, Debug)]
+pub struct DeadCpu {
+    /// Process id.
+    pub pid: u32,
+    /// Instruction pointer.
+    pub rip: u64,
+    /// Code segment: 0x10 in the kernel, 0x33 in user space.
+    pub cs: u64,
+    /// Has it written its note?
+    pub answered: bool,
+}
+
+/// A dead kernel.
+#[derive(Clone, Debug)]
+pub struct DeadKernel {
+    /// Its CPUs.
+    pub cpus: Vec<DeadCpu>,
+    /// VMCOREINFO's text.
+    pub vmcoreinfo: String,
+    /// All notes in one PT_NOTE, as some loaders have it.
+    pub merged: bool,
+}
+
+impl DeadKernel {
+    /// `_stext` of the default VMCOREINFO.
+    pub const STEXT: u64 = 0xffff_ffff_8e20_0000;
+
+    /// A kernel whose CPUs idle at `_stext` + 0x103f0, but for the last one, which panicked.
+    #[must_use]
+    pub fn idle(cpus: usize) -> Self {
+        let idle = DeadCpu { pid: 0, rip: Self::STEXT + 0x103f0, cs: 0x10, answered: true };
+        let mut cpus = vec![idle; cpus];
+        if let Some(last) = cpus.last_mut() {
+            *last = DeadCpu { pid: 312, rip: Self::STEXT + 0x9c2a36, cs: 0x10, answered: true };
+        }
+        let vmcoreinfo = format!(
+            "OSRELEASE=6.1.0-99-amd64\nBUILD-ID=5f3e9a1bc0ffee00112233445566778899aabbcc\nPAGESIZE=4096\n\
+             SYMBOL(init_uts_ns)=ffffffff8fa14940\nSYMBOL(_stext)={:x}\nNUMBER(phys_base)=1090519040\n\
+             KERNELOFFSET=d200000\nCRASHTIME=1764000000\n",
+            Self::STEXT
+        );
+        Self { cpus, vmcoreinfo, merged: false }
+    }
+
+    /// Puts it into memory; returns the address of its ELF core header.
+    ///
+    /// # Panics
+    /// When it has more CPUs than an ELF header counts.
+    pub fn put(&self, memory: &mut Ram) -> u64 {
+        let mut ram = Vec::new();
+        let mut notes = Vec::new();
+        for cpu in &self.cpus {
+            let note = if cpu.answered { prstatus(cpu) } else { Vec::new() };
+            notes.push((RAM + ram.len() as u64, NOTE_ROOM as u64));
+            let end = ram.len() + NOTE_ROOM;
+            ram.extend(note);
+            if !self.merged {
+                ram.resize(end, 0);
+            }
+        }
+        if self.merged {
+            ram.resize(ram.len() + 12, 0);
+            notes = vec![(RAM, ram.len() as u64)];
+        }
+        let info = note(b"VMCOREINFO\0", 0, self.vmcoreinfo.as_bytes());
+        notes.push((RAM + ram.len() as u64, info.len() as u64));
+        ram.extend(info);
+        ram.resize(ram.len() + 4096, 0);
+
+        let mut phdrs = Vec::new();
+        for (offset, len) in notes {
+            phdrs.extend(phdr(4, offset, 0, offset, len));
+        }
+        phdrs.extend(phdr(1, RAM, 0xffff_8880_0010_0000, RAM, ram.len() as u64));
+        let count = u16::try_from(phdrs.len() / 56).expect("few enough");
+        let mut header = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x04\0\x3e\0\x01\0\0\0".to_vec();
+        header.extend([0u64.to_le_bytes(), 64u64.to_le_bytes(), 0u64.to_le_bytes()].concat());
+        header.extend([0, 0, 0, 0, 64, 0, 56, 0]);
+        header.extend(count.to_le_bytes());
+        header.resize(64, 0);
+        header.extend(phdrs);
+
+        memory.put(RAM, ram);
+        memory.put(ELFCOREHDR, header);
+        ELFCOREHDR
+    }
+}
+
+fn phdr(kind: u32, offset: u64, vaddr: u64, paddr: u64, len: u64) -> Vec<u8> {
+    let mut bytes = [kind.to_le_bytes(), 0u32.to_le_bytes()].concat();
+    for field in [offset, vaddr, paddr, len, len, 0] {
+        bytes.extend(field.to_le_bytes());
+    }
+    bytes
+}
+
+fn note(name: &[u8], kind: u32, desc: &[u8]) -> Vec<u8> {
+    let mut bytes = [name.len() as u32, desc.len() as u32, kind].map(u32::to_le_bytes).concat();
+    for part in [name, desc] {
+        bytes.extend(part);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    bytes
+}
+
+fn prstatus(cpu: &DeadCpu) -> Vec<u8> {
+    let mut desc = [0; 336];
+    desc[32..36].copy_from_slice(&cpu.pid.to_le_bytes());
+    desc[240..248].copy_from_slice(&cpu.rip.to_le_bytes());
+    desc[248..256].copy_from_slice(&cpu.cs.to_le_bytes());
+    desc[264..272].copy_from_slice(&0xffff_c900_0012_3e50_u64.to_le_bytes());
+    note(b"CORE\0", 1, &desc)
+}
