@@ -142,6 +142,7 @@ struct Pe {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Wrapped {
     trampoline: usize,
+    image: usize,
     displaced: [u8; DISPLACED_LEN],
     /// Length of the protected-mode part before it was wrapped.
     len: usize,
@@ -277,6 +278,20 @@ pub fn unwrap(kernel: &[u8]) -> Result<Vec<u8>> {
     Ok(bz_image.assemble(setup, &protected_mode, syssize))
 }
 
+/// The parameters embedded in a wrapped kernel; of one that is not wrapped, none.
+///
+/// # Errors
+/// When it is not a 64-bit bzImage.
+pub fn embedded_parameters(kernel: &[u8]) -> Result<String> {
+    let bz_image = BzImage::parse(kernel)?;
+    let Some(wrapped) = &bz_image.wrapped else { return Ok(String::new()) };
+    let field: [u8; PARAMETERS_LEN] =
+        field(kernel, bz_image.protected_mode + wrapped.image + stub::PARAMETERS)
+            .ok_or(BzImageError::Damaged)?;
+    let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(text).into_owned())
+}
+
 impl BzImage {
     /// Puts the two parts together, with no signature and the fields that depend on the length.
     fn assemble(&self, setup: &[u8], protected_mode: &[u8], syssize: u32) -> Vec<u8> {
@@ -377,7 +392,7 @@ impl Wrapped {
             (fits && field(protected_mode, image) == Some(MAGIC)).then_some((len, syssize))
         };
         let (len, syssize) = record().ok_or(BzImageError::Damaged)?;
-        Ok(Some(Self { trampoline, displaced, len, syssize }))
+        Ok(Some(Self { trampoline, image, displaced, len, syssize }))
     }
 }
 
@@ -541,6 +556,8 @@ mod tests {
         assert_eq!(u32_at(after, image_at + stub::KERNEL_ENTRY_BACK), Some(image_at as u32 - 0x200));
         assert_eq!(after[image_at + stub::DISPLACED..][..DISPLACED_LEN], before[0x200..0x205]);
         assert!(after[image_at + stub::PARAMETERS..].starts_with(b"lastwords.ipmi_handle_panic\0"));
+        assert_eq!(embedded_parameters(&wrapped).unwrap(), "lastwords.ipmi_handle_panic");
+        assert_eq!(embedded_parameters(&kernel).unwrap(), "");
 
         assert_eq!(after.len() % PARAGRAPH, 0);
         assert_eq!(u32_at(&wrapped, 0x1f4), Some((after.len() / PARAGRAPH) as u32));
@@ -705,7 +722,7 @@ mod tests {
             if cuts {
                 file.truncate(cut.index(file.len()));
             }
-            let _ = unwrap(&file);
+            let _ = (unwrap(&file), embedded_parameters(&file));
             if let Ok(wrapped) = wrap(&file, &image(700, 0x8000), "") {
                 prop_assert!(BzImage::parse(&wrapped).unwrap().is_wrapped());
                 prop_assert!(unwrap(&wrapped).is_ok());

@@ -1,19 +1,27 @@
 //! `lastwords`: arms a Linux dump kernel with last words for the BMC and the console.
 //!
 //! One module a subcommand. What can be wrong with a file, a table or an option is found out in modules without
-//! system calls, which the tests can reach; system calls are all in `kexec`.
+//! system calls, which the tests can reach; system calls are all in `sys`.
 
 mod bzimage;
+mod cmdline;
+mod discovery;
 mod help;
 mod image;
+mod load;
+mod machine;
 mod options;
+mod refusal;
+mod status;
 #[cfg(test)]
 #[path = "../tests/synthetic/mod.rs"]
 mod synthetic;
+mod sys;
+mod unload;
 mod wrap;
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 /// Lets a panicking Linux server tell its BMC and its console why and where it died, before the dump kernel starts.
 #[derive(Debug, Parser)]
@@ -31,13 +39,24 @@ struct Lastwords {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Load(load::Load),
+    /// Disarms the dump kernel, whoever armed it
+    ///
+    /// The reserved memory stays reserved. When nothing is armed it says so, and that is no failure.
+    Unload,
+    /// Says whether a dump kernel is armed, what stands in its way, and where the BMC is
+    Status,
     Wrap(wrap::Wrap),
     Completions(help::Completions),
     Man(help::Man),
 }
 
 fn main() -> ExitCode {
+    let root = Path::new("/");
     let result = match Lastwords::parse().command {
+        Command::Load(load) => load.run(root),
+        Command::Unload => unload::run(root),
+        Command::Status => status::run(root),
         Command::Wrap(wrap) => wrap.run(),
         Command::Completions(completions) => completions.run::<Lastwords>(),
         Command::Man(man) => man.run::<Lastwords>(),

@@ -1,0 +1,209 @@
+//! Makes the dump kernel's command line: what is reused of the running kernel's, what the user gives, the options'
+//! parameters, and what the machine's tables tell, in this order, since the last one wins.
+
+use lastwords_core::{
+    cmdline,
+    plan::{PREFIX, Plan},
+};
+use thiserror::Error;
+
+/// What kexec_file_load(2) asks to be left free for the `elfcorehdr=0x… ` that it puts in front, in bytes.
+const ELFCOREHDR_LEN: usize = 30;
+
+/// Words of the running kernel that are not for the dump kernel: they belong to this boot, or would make the dump
+/// kernel reserve memory that it has not got.
+const NOT_REUSED: [&str; 4] = ["BOOT_IMAGE=", "initrd=", "crashkernel=", "elfcorehdr="];
+
+/// Why a command line cannot be used.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CmdlineError {
+    /// It has more bytes than the dump kernel takes.
+    #[error(
+        "the command line is {len} bytes long, but this kernel takes {most}: leave something out\n  {line}"
+    )]
+    TooLong {
+        /// Bytes that it has.
+        len: usize,
+        /// Bytes that it may have.
+        most: usize,
+        /// The line.
+        line: String,
+    },
+    /// A `lastwords.` parameter that the image would not understand.
+    #[error("{word}: {why}")]
+    Parameter {
+        /// The word on the line.
+        word: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A quotation mark that would swallow what follows.
+    #[error("a quotation mark on the command line is not closed")]
+    Quote,
+    /// A NUL, which would end it.
+    #[error("the command line has a NUL byte in it")]
+    Nul,
+}
+
+/// A command line that grows. What stands behind `--` is for init and stays at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cmdline {
+    line: String,
+    for_init: String,
+}
+
+impl Cmdline {
+    /// Adds to the end.
+    pub fn append(&mut self, text: &str) {
+        let (words, for_init) = split_init(text);
+        join(&mut self.line, words);
+        join(&mut self.for_init, for_init);
+    }
+
+    /// Adds what is to be reused of the running kernel's command line.
+    pub fn reuse(&mut self, running: &str) {
+        let (words, for_init) = split_init(running);
+        for word in cmdline::words(words) {
+            if !NOT_REUSED.iter().any(|name| word.starts_with(name)) {
+                join(&mut self.line, word);
+            }
+        }
+        join(&mut self.for_init, for_init);
+    }
+
+    /// Adds `lastwords.NAME=VALUE`, unless the line or what is embedded in the image says it already.
+    pub fn append_unless_given(&mut self, embedded: &str, name: &str, value: &str) -> bool {
+        let full = format!("{PREFIX}{name}");
+        let given = [embedded, &self.line].into_iter().any(|line| cmdline::last_value(line, &full).is_some());
+        if !given {
+            join(&mut self.line, &format!("{full}={value}"));
+        }
+        !given
+    }
+
+    /// The plan that the image will find, with these parameters embedded.
+    ///
+    /// # Errors
+    /// When it would not understand one of the line's parameters.
+    pub fn plan<'a>(&'a self, embedded: &'a str) -> Result<Plan<'a>, CmdlineError> {
+        let plan = Plan::new(embedded, &self.line);
+        match plan.bad[0] {
+            None => Ok(plan),
+            Some(bad) => Err(CmdlineError::Parameter { word: bad.word.to_owned(), why: bad.why }),
+        }
+    }
+
+    /// The whole line.
+    ///
+    /// # Errors
+    /// When a kernel with this `cmdline_size` does not take it.
+    pub fn finish(mut self, cmdline_size: u32) -> Result<String, CmdlineError> {
+        if !self.for_init.is_empty() {
+            join(&mut self.line, "--");
+            join(&mut self.line, &self.for_init);
+        }
+        if self.line.contains('\0') {
+            return Err(CmdlineError::Nul);
+        }
+        if self.line.matches('"').count() % 2 == 1 {
+            return Err(CmdlineError::Quote);
+        }
+        // kexec_file_load(2) counts the NUL, too.
+        let most = (cmdline_size as usize).saturating_sub(ELFCOREHDR_LEN + 1);
+        if self.line.len() > most {
+            return Err(CmdlineError::TooLong { len: self.line.len(), most, line: self.line });
+        }
+        Ok(self.line)
+    }
+}
+
+/// Splits a line at the word `--`, which goes away.
+fn split_init(line: &str) -> (&str, &str) {
+    let line = line.trim_ascii();
+    // `words` ends at `--`: what it has not given lies behind the end of the last word.
+    let kernel_end = cmdline::words(line)
+        .last()
+        .map_or(0, |word| word.as_ptr() as usize + word.len() - line.as_ptr() as usize);
+    let (kernel, rest) = line.split_at(kernel_end);
+    (kernel, rest.trim_ascii_start().strip_prefix("--").unwrap_or("").trim_ascii_start())
+}
+
+fn join(line: &mut String, text: &str) {
+    if !line.is_empty() && !text.is_empty() {
+        line.push(' ');
+    }
+    line.push_str(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line(parts: &[&str]) -> Cmdline {
+        let mut cmdline = Cmdline::default();
+        for part in parts {
+            cmdline.append(part);
+        }
+        cmdline
+    }
+
+    #[test]
+    fn what_belongs_to_this_boot_is_not_reused() {
+        let mut cmdline = Cmdline::default();
+        cmdline.reuse(
+            "BOOT_IMAGE=/vmlinuz root=UUID=1 ro crashkernel=256M-:192M crashkernel=64M,low initrd=\\i.img quiet\n",
+        );
+        cmdline.append("irqpoll");
+        assert_eq!(cmdline.finish(2047).unwrap(), "root=UUID=1 ro quiet irqpoll");
+    }
+
+    #[test]
+    fn parameters_stay_before_what_is_for_init() {
+        let mut cmdline = Cmdline::default();
+        cmdline.reuse("quiet -- single");
+        cmdline.append("nr_cpus=1 -- debug");
+        cmdline.append("lastwords.ipmi_handle_panic");
+        assert!(cmdline.plan("").unwrap().handle_panic);
+        let whole = "quiet nr_cpus=1 lastwords.ipmi_handle_panic -- single debug";
+        assert_eq!(cmdline.finish(2047).unwrap(), whole);
+    }
+
+    #[test]
+    fn what_the_user_gives_is_not_overruled() {
+        let mut cmdline = line(&["quiet lastwords.tsc_khz=1000000"]);
+        assert!(!cmdline.append_unless_given("", "tsc_khz", "2000000"));
+        assert!(!cmdline.append_unless_given("lastwords.apic_ids=0", "apic_ids", "0-3"));
+        assert!(cmdline.append_unless_given("", "apic_ids", "0-3"));
+        assert_eq!(cmdline.finish(2047).unwrap(), "quiet lastwords.tsc_khz=1000000 lastwords.apic_ids=0-3");
+    }
+
+    #[test]
+    fn a_parameter_that_the_image_would_not_understand_is_refused() {
+        let error = line(&["quiet lastwords.budget=soon"]).plan("").unwrap_err();
+        assert_eq!(error.to_string(), "lastwords.budget=soon: takes 1 to 600 seconds");
+    }
+
+    #[test]
+    fn the_longest_line_leaves_room_for_elfcorehdr() {
+        let longest = "x".repeat(2047 - 30 - 1);
+        assert_eq!(line(&[&longest]).finish(2047), Ok(longest.clone()));
+        let error = line(&[&longest, "y"]).finish(2047).unwrap_err();
+        assert!(matches!(error, CmdlineError::TooLong { len: 2018, most: 2016, .. }), "{error}");
+        assert_eq!(line(&["a\0b"]).finish(2047), Err(CmdlineError::Nul));
+        assert_eq!(line(&["dyndbg=\"file a"]).finish(2047), Err(CmdlineError::Quote));
+    }
+
+    proptest! {
+        #[test]
+        fn any_lines_are_joined_without_loss(lines in prop::collection::vec("([a-z= \n-]|\"[a-z -]{0,4}\"){0,12}", 1..4)) {
+            let mut cmdline = Cmdline::default();
+            for line in &lines {
+                cmdline.append(line);
+            }
+            let letters = |line: &str| line.chars().filter(char::is_ascii_lowercase).count();
+            let all: usize = lines.iter().map(|line| letters(line)).sum();
+            prop_assert_eq!(letters(&cmdline.finish(2047).unwrap()), all);
+        }
+    }
+}

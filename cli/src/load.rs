@@ -1,0 +1,189 @@
+//! `lastwords load`: arms the dump kernel with kexec_file_load(2), the image wrapped into it in memory.
+//!
+//! "Never worse than plain kdump" holds for arming, too. The kernel frees what was armed before it looks at the new
+//! image, so all that can be checked is checked first, and where something is armed already the same files are first
+//! loaded into the place of `kexec -e`, where the kernel checks them without touching what is armed.
+
+use crate::{
+    bzimage::{self, BzImage},
+    cmdline::Cmdline,
+    discovery,
+    image::IMAGE,
+    machine::{Cpus, Kdump},
+    options::PlanOptions,
+    refusal::{Refusal, Situation},
+    sys::{self, Place},
+};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use lastwords_core::plan::KcsPorts;
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Arms a dump kernel with last words.
+///
+/// KERNEL may be the kernel as it is in /boot, or one that `lastwords wrap` has made, which is loaded as it is and
+/// may be signed. What was armed before stays armed when something is wrong.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+The parameters that the options stand for are put on the dump kernel's command line, and with them, where they are
+needed and you have not given them there: the BMC's ports, the frequency of the TSC, the APIC ids of the CPUs.
+
+Examples:
+  lastwords load /boot/vmlinuz-6.1.0-56-amd64 --initrd /var/lib/kdump/initrd.img-6.1.0-56-amd64 \\
+      --reuse-cmdline --append \"reset_devices nr_cpus=1\" --ipmi-handle-panic --output-cpu-ip
+  lastwords load KERNEL --initrd FILE --append \"root=/dev/sda1 irqpoll\" --ipmi-watchdog start=300")]
+pub struct Load {
+    /// The dump kernel (a 64-bit bzImage, as in /boot)
+    kernel: PathBuf,
+    /// Its initial RAM disk
+    #[arg(long, visible_alias = "ramdisk", value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// Its command line
+    #[arg(
+        long,
+        visible_alias = "append",
+        value_name = "STRING",
+        allow_hyphen_values = true,
+        required_unless_present = "reuse_cmdline"
+    )]
+    command_line: Option<String>,
+    /// Its command line starts with the running kernel's, without crashkernel= and what belongs to this boot
+    #[arg(long)]
+    reuse_cmdline: bool,
+    /// Print the command line and what was found out about the machine
+    #[arg(short, long)]
+    verbose: bool,
+    #[command(flatten)]
+    plan: PlanOptions,
+}
+
+/// What is going to be loaded.
+struct Loading {
+    kernel: File,
+    initrd: Option<File>,
+    cmdline: String,
+}
+
+impl Load {
+    /// Does it.
+    pub fn run(&self, root: &Path) -> Result<()> {
+        let kdump = Kdump::read(root);
+        Refusal::beforehand(&kdump)?;
+
+        let name = || self.kernel.display().to_string();
+        let kernel = fs::read(&self.kernel).with_context(name)?;
+        let bz_image = BzImage::parse(&kernel).with_context(name)?;
+        let initrd = self.initrd.as_deref().map(open_initrd).transpose()?;
+        let situation = Situation {
+            kdump: &kdump,
+            signed: bz_image.is_signed() && bz_image.is_wrapped(),
+            was_signed: bz_image.is_signed(),
+            needs: u64::from(bz_image.init_size) + initrd.as_ref().map_or(0, |(_, len)| *len),
+        };
+        situation.check()?;
+
+        let embedded = bzimage::embedded_parameters(&kernel).with_context(name)?;
+        let cmdline = self.cmdline(root, &embedded)?.finish(bz_image.cmdline_size)?;
+        let kernel = if bz_image.is_wrapped() {
+            // The file itself: its signature may lie in its extended attributes (IMA).
+            File::open(&self.kernel).with_context(name)?
+        } else {
+            let wrapped = bzimage::wrap(&kernel, IMAGE, "").with_context(name)?;
+            sys::memory_file(c"lastwords", &wrapped).context("no memory for the wrapped kernel")?
+        };
+        let loading = Loading { kernel, initrd: initrd.map(|(file, _)| file), cmdline };
+        if self.verbose {
+            println!("command line: {}", loading.cmdline);
+        }
+
+        if kdump.can_rehearse() {
+            loading.rehearse().map_err(|error| situation.refusal(&error)).context(
+                "not loaded, what was armed before is still armed (`lastwords unload` first would skip this check)",
+            )?;
+        }
+        loading.load(Place::Crash).map_err(|error| situation.refusal(&error)).with_context(|| {
+            match (kdump.crash_loaded, Kdump::read(root).crash_loaded) {
+                (Some(true), Some(false)) => "not loaded, and what was armed before is lost: arm it again",
+                (Some(true), _) => "not loaded, what was armed before is still armed",
+                _ => "not loaded",
+            }
+        })?;
+        println!("armed: {} in {} MiB of reserved memory", name(), kdump.crash_size >> 20);
+        Ok(())
+    }
+
+    /// The command line, with what the machine's tables tell; warns of what cannot work.
+    fn cmdline(&self, root: &Path, embedded: &str) -> Result<Cmdline> {
+        let mut cmdline = Cmdline::default();
+        if self.reuse_cmdline {
+            cmdline.reuse(&fs::read_to_string(root.join("proc/cmdline")).context("/proc/cmdline")?);
+        }
+        cmdline.append(self.command_line.as_deref().unwrap_or(""));
+        cmdline.append(&self.plan.parameters());
+
+        let plan = cmdline.plan(embedded)?;
+        let (says_something, talks_to_bmc) = (plan.says_something(), plan.talks_to_bmc());
+        if !says_something {
+            eprintln!("lastwords: note: no option says what to say, so nothing will be said");
+            return Ok(cmdline);
+        }
+        if talks_to_bmc {
+            let found = discovery::interfaces(root);
+            for interface in found.iter().filter(|_| self.verbose) {
+                println!("BMC: {interface}");
+            }
+            let best = discovery::best(&found);
+            if let Some(ports) = best.and_then(discovery::Interface::ports) {
+                if ports != KcsPorts::DEFAULT {
+                    cmdline.append_unless_given(embedded, "ipmi_kcs_ports", &ports.to_string());
+                }
+            } else if let Some(interface) = best {
+                eprintln!("lastwords: warning: the BMC may not be reached: {interface}");
+            } else if self.verbose {
+                println!("BMC: the machine's tables say nothing, 0xca2,0xca3 will be tried");
+            }
+        }
+        let cpus = Cpus::read(root);
+        if cpus.tsc_is_steady() {
+            let khz = sys::measure_tsc_khz().to_string();
+            cmdline.append_unless_given(embedded, "tsc_khz", &khz);
+        }
+        if let Some(apic_ids) = cpus.apic_ids() {
+            cmdline.append_unless_given(embedded, "apic_ids", &apic_ids);
+        }
+        cmdline.plan(embedded)?;
+        Ok(cmdline)
+    }
+}
+
+impl Loading {
+    fn load(&self, place: Place) -> io::Result<()> {
+        let cmdline = CString::new(self.cmdline.as_str())?;
+        sys::kexec_file_load(place, &self.kernel, self.initrd.as_ref(), &cmdline)
+    }
+
+    /// Loads into the place of `kexec -e` and takes it out again.
+    fn rehearse(&self) -> io::Result<()> {
+        self.load(Place::Reboot)?;
+        sys::kexec_file_unload(Place::Reboot)
+    }
+}
+
+/// Opens the initial RAM disk and gives its length in bytes.
+fn open_initrd(path: &Path) -> Result<(File, u64)> {
+    let open = || -> Result<_> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        ensure!(metadata.is_file(), "not a regular file");
+        if metadata.len() == 0 {
+            bail!("it is empty");
+        }
+        Ok((file, metadata.len()))
+    };
+    open().with_context(|| path.display().to_string())
+}
