@@ -46,13 +46,21 @@ pub enum CmdlineError {
 }
 
 /// A command line that grows. What stands behind `--` is for init and stays at the end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cmdline {
     line: String,
     for_init: String,
+    most: usize,
 }
 
 impl Cmdline {
+    /// An empty one, for a kernel with this `cmdline_size`.
+    pub fn new(cmdline_size: u32) -> Self {
+        // kexec_file_load(2) counts the NUL, too.
+        let most = (cmdline_size as usize).saturating_sub(ELFCOREHDR_LEN + 1);
+        Self { line: String::new(), for_init: String::new(), most }
+    }
+
     /// Adds to the end.
     pub fn append(&mut self, text: &str) {
         let (words, for_init) = split_init(text);
@@ -71,14 +79,20 @@ impl Cmdline {
         join(&mut self.for_init, for_init);
     }
 
-    /// Adds `lastwords.NAME=VALUE`, unless the line or what is embedded in the image says it already.
+    /// Adds `lastwords.NAME=VALUE`, unless the line or what is embedded in the image says it already. False when it
+    /// has no room, or when the image would not understand it: what only helps must not keep anything from loading.
     pub fn append_unless_given(&mut self, embedded: &str, name: &str, value: &str) -> bool {
         let full = format!("{PREFIX}{name}");
-        let given = [embedded, &self.line].into_iter().any(|line| cmdline::last_value(line, &full).is_some());
-        if !given {
-            join(&mut self.line, &format!("{full}={value}"));
+        if [embedded, &self.line].into_iter().any(|line| cmdline::last_value(line, &full).is_some()) {
+            return true;
         }
-        !given
+        let mut longer = self.clone();
+        join(&mut longer.line, &format!("{full}={value}"));
+        let fits = Plan::default().set(name, Some(value)).is_ok() && longer.clone().finish().is_ok();
+        if fits {
+            *self = longer;
+        }
+        fits
     }
 
     /// The plan that the image will find, with these parameters embedded.
@@ -96,8 +110,8 @@ impl Cmdline {
     /// The whole line.
     ///
     /// # Errors
-    /// When a kernel with this `cmdline_size` does not take it.
-    pub fn finish(mut self, cmdline_size: u32) -> Result<String, CmdlineError> {
+    /// When the kernel does not take it.
+    pub fn finish(mut self) -> Result<String, CmdlineError> {
         if !self.for_init.is_empty() {
             join(&mut self.line, "--");
             join(&mut self.line, &self.for_init);
@@ -108,10 +122,8 @@ impl Cmdline {
         if self.line.matches('"').count() % 2 == 1 {
             return Err(CmdlineError::Quote);
         }
-        // kexec_file_load(2) counts the NUL, too.
-        let most = (cmdline_size as usize).saturating_sub(ELFCOREHDR_LEN + 1);
-        if self.line.len() > most {
-            return Err(CmdlineError::TooLong { len: self.line.len(), most, line: self.line });
+        if self.line.len() > self.most {
+            return Err(CmdlineError::TooLong { len: self.line.len(), most: self.most, line: self.line });
         }
         Ok(self.line)
     }
@@ -141,7 +153,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn line(parts: &[&str]) -> Cmdline {
-        let mut cmdline = Cmdline::default();
+        let mut cmdline = Cmdline::new(2047);
         for part in parts {
             cmdline.append(part);
         }
@@ -150,32 +162,42 @@ mod tests {
 
     #[test]
     fn what_belongs_to_this_boot_is_not_reused() {
-        let mut cmdline = Cmdline::default();
+        let mut cmdline = Cmdline::new(2047);
         cmdline.reuse(
             "BOOT_IMAGE=/vmlinuz root=UUID=1 ro crashkernel=256M-:192M crashkernel=64M,low initrd=\\i.img quiet\n",
         );
         cmdline.append("irqpoll");
-        assert_eq!(cmdline.finish(2047).unwrap(), "root=UUID=1 ro quiet irqpoll");
+        assert_eq!(cmdline.finish().unwrap(), "root=UUID=1 ro quiet irqpoll");
     }
 
     #[test]
     fn parameters_stay_before_what_is_for_init() {
-        let mut cmdline = Cmdline::default();
+        let mut cmdline = Cmdline::new(2047);
         cmdline.reuse("quiet -- single");
         cmdline.append("nr_cpus=1 -- debug");
         cmdline.append("lastwords.ipmi_handle_panic");
         assert!(cmdline.plan("").unwrap().handle_panic);
         let whole = "quiet nr_cpus=1 lastwords.ipmi_handle_panic -- single debug";
-        assert_eq!(cmdline.finish(2047).unwrap(), whole);
+        assert_eq!(cmdline.finish().unwrap(), whole);
     }
 
     #[test]
     fn what_the_user_gives_is_not_overruled() {
         let mut cmdline = line(&["quiet lastwords.tsc_khz=1000000"]);
-        assert!(!cmdline.append_unless_given("", "tsc_khz", "2000000"));
-        assert!(!cmdline.append_unless_given("lastwords.apic_ids=0", "apic_ids", "0-3"));
+        assert!(cmdline.append_unless_given("", "tsc_khz", "2000000"));
+        assert!(cmdline.append_unless_given("lastwords.apic_ids=0", "apic_ids", "0-3"));
+        assert_eq!(cmdline.clone().finish().unwrap(), "quiet lastwords.tsc_khz=1000000");
         assert!(cmdline.append_unless_given("", "apic_ids", "0-3"));
-        assert_eq!(cmdline.finish(2047).unwrap(), "quiet lastwords.tsc_khz=1000000 lastwords.apic_ids=0-3");
+        assert_eq!(cmdline.finish().unwrap(), "quiet lastwords.tsc_khz=1000000 lastwords.apic_ids=0-3");
+    }
+
+    #[test]
+    fn what_only_helps_is_left_out_where_it_does_not_fit() {
+        let long = "x".repeat(2000);
+        let mut cmdline = line(&[&long]);
+        assert!(!cmdline.append_unless_given("", "apic_ids", "0-3"));
+        assert!(!line(&["quiet"]).append_unless_given("", "tsc_khz", "1"));
+        assert_eq!(cmdline.finish(), Ok(long));
     }
 
     #[test]
@@ -187,23 +209,23 @@ mod tests {
     #[test]
     fn the_longest_line_leaves_room_for_elfcorehdr() {
         let longest = "x".repeat(2047 - 30 - 1);
-        assert_eq!(line(&[&longest]).finish(2047), Ok(longest.clone()));
-        let error = line(&[&longest, "y"]).finish(2047).unwrap_err();
+        assert_eq!(line(&[&longest]).finish(), Ok(longest.clone()));
+        let error = line(&[&longest, "y"]).finish().unwrap_err();
         assert!(matches!(error, CmdlineError::TooLong { len: 2018, most: 2016, .. }), "{error}");
-        assert_eq!(line(&["a\0b"]).finish(2047), Err(CmdlineError::Nul));
-        assert_eq!(line(&["dyndbg=\"file a"]).finish(2047), Err(CmdlineError::Quote));
+        assert_eq!(line(&["a\0b"]).finish(), Err(CmdlineError::Nul));
+        assert_eq!(line(&["dyndbg=\"file a"]).finish(), Err(CmdlineError::Quote));
     }
 
     proptest! {
         #[test]
         fn any_lines_are_joined_without_loss(lines in prop::collection::vec("([a-z= \n-]|\"[a-z -]{0,4}\"){0,12}", 1..4)) {
-            let mut cmdline = Cmdline::default();
+            let mut cmdline = Cmdline::new(2047);
             for line in &lines {
                 cmdline.append(line);
             }
             let letters = |line: &str| line.chars().filter(char::is_ascii_lowercase).count();
             let all: usize = lines.iter().map(|line| letters(line)).sum();
-            prop_assert_eq!(letters(&cmdline.finish(2047).unwrap()), all);
+            prop_assert_eq!(letters(&cmdline.finish().unwrap()), all);
         }
     }
 }

@@ -16,11 +16,11 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use lastwords_core::plan::KcsPorts;
+use lastwords_core::plan::{KcsPorts, PREFIX};
 use std::{
     ffi::CString,
     fs::{self, File},
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -30,7 +30,7 @@ use std::{
 /// may be signed. What was armed before stays armed when something is wrong.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
-The parameters that the options stand for are put on the dump kernel's command line, and with them, where they are
+The parameters that the options stand for are put on the dump kernel's command line, and with them, where they are \
 needed and you have not given them there: the BMC's ports, the frequency of the TSC, the APIC ids of the CPUs.
 
 Examples:
@@ -51,7 +51,7 @@ pub struct Load {
         allow_hyphen_values = true,
         required_unless_present = "reuse_cmdline"
     )]
-    command_line: Option<String>,
+    append: Option<String>,
     /// Its command line starts with the running kernel's, without crashkernel= and what belongs to this boot
     #[arg(long)]
     reuse_cmdline: bool,
@@ -76,7 +76,9 @@ impl Load {
         Refusal::beforehand(&kdump)?;
 
         let name = || self.kernel.display().to_string();
-        let kernel = fs::read(&self.kernel).with_context(name)?;
+        let mut file = File::open(&self.kernel).with_context(name)?;
+        let mut kernel = Vec::new();
+        file.read_to_end(&mut kernel).with_context(name)?;
         let bz_image = BzImage::parse(&kernel).with_context(name)?;
         let initrd = self.initrd.as_deref().map(open_initrd).transpose()?;
         let situation = Situation {
@@ -88,10 +90,10 @@ impl Load {
         situation.check()?;
 
         let embedded = bzimage::embedded_parameters(&kernel).with_context(name)?;
-        let cmdline = self.cmdline(root, &embedded)?.finish(bz_image.cmdline_size)?;
+        let cmdline = self.cmdline(root, &embedded, bz_image.cmdline_size)?.finish()?;
         let kernel = if bz_image.is_wrapped() {
             // The file itself: its signature may lie in its extended attributes (IMA).
-            File::open(&self.kernel).with_context(name)?
+            file
         } else {
             let wrapped = bzimage::wrap(&kernel, IMAGE, "").with_context(name)?;
             sys::memory_file(c"lastwords", &wrapped).context("no memory for the wrapped kernel")?
@@ -118,12 +120,12 @@ impl Load {
     }
 
     /// The command line, with what the machine's tables tell; warns of what cannot work.
-    fn cmdline(&self, root: &Path, embedded: &str) -> Result<Cmdline> {
-        let mut cmdline = Cmdline::default();
+    fn cmdline(&self, root: &Path, embedded: &str, cmdline_size: u32) -> Result<Cmdline> {
+        let mut cmdline = Cmdline::new(cmdline_size);
         if self.reuse_cmdline {
             cmdline.reuse(&fs::read_to_string(root.join("proc/cmdline")).context("/proc/cmdline")?);
         }
-        cmdline.append(self.command_line.as_deref().unwrap_or(""));
+        cmdline.append(self.append.as_deref().unwrap_or(""));
         cmdline.append(&self.plan.parameters());
 
         let plan = cmdline.plan(embedded)?;
@@ -132,6 +134,11 @@ impl Load {
             eprintln!("lastwords: note: no option says what to say, so nothing will be said");
             return Ok(cmdline);
         }
+        let add = |cmdline: &mut Cmdline, name, value: &str| {
+            if !cmdline.append_unless_given(embedded, name, value) {
+                eprintln!("lastwords: warning: no room on the command line for {PREFIX}{name}={value}");
+            }
+        };
         if talks_to_bmc {
             let found = discovery::interfaces(root);
             for interface in found.iter().filter(|_| self.verbose) {
@@ -140,7 +147,7 @@ impl Load {
             let best = discovery::best(&found);
             if let Some(ports) = best.and_then(discovery::Interface::ports) {
                 if ports != KcsPorts::DEFAULT {
-                    cmdline.append_unless_given(embedded, "ipmi_kcs_ports", &ports.to_string());
+                    add(&mut cmdline, "ipmi_kcs_ports", &ports.to_string());
                 }
             } else if let Some(interface) = best {
                 eprintln!("lastwords: warning: the BMC may not be reached: {interface}");
@@ -149,14 +156,12 @@ impl Load {
             }
         }
         let cpus = Cpus::read(root);
-        if cpus.tsc_is_steady() {
-            let khz = sys::measure_tsc_khz().to_string();
-            cmdline.append_unless_given(embedded, "tsc_khz", &khz);
-        }
         if let Some(apic_ids) = cpus.apic_ids() {
-            cmdline.append_unless_given(embedded, "apic_ids", &apic_ids);
+            add(&mut cmdline, "apic_ids", &apic_ids);
         }
-        cmdline.plan(embedded)?;
+        if cpus.tsc_is_steady() {
+            add(&mut cmdline, "tsc_khz", &sys::measure_tsc_khz().to_string());
+        }
         Ok(cmdline)
     }
 }

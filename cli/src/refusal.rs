@@ -167,9 +167,15 @@ impl Situation<'_> {
                 Some(mode) => Refusal::Lockdown { mode: mode.clone(), why: self.why() },
                 None => Refusal::Permission,
             },
-            Some(libc::EKEYREJECTED | libc::ENODATA | libc::ENOPKG | libc::EBADMSG | libc::ENOKEY) => {
-                Refusal::Signature { why: self.why() }
-            }
+            // EACCES is the answer of an IMA policy.
+            Some(
+                libc::EKEYREJECTED
+                | libc::ENODATA
+                | libc::ENOPKG
+                | libc::EBADMSG
+                | libc::ENOKEY
+                | libc::EACCES,
+            ) => Refusal::Signature { why: self.why() },
             Some(libc::EBUSY) => Refusal::Busy,
             Some(libc::ENOSYS) => Refusal::NoSystemCall,
             Some(libc::ENOEXEC | libc::EINVAL) => Refusal::Format,

@@ -73,11 +73,16 @@ pub fn kexec_file_unload(place: Place) -> io::Result<()> {
 /// # Errors
 /// When there is no memory for it.
 pub fn memory_file(name: &CStr, bytes: &[u8]) -> io::Result<File> {
-    // SAFETY: `name` is a NUL-terminated string that lives through the call.
-    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let create = |flags| {
+        // SAFETY: `name` is a NUL-terminated string that lives through the call.
+        let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | flags) };
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(fd) }
+    };
+    // Nobody is going to execute it, and sysctl vm.memfd_noexec may demand to say so; before Linux 6.3 one could not.
+    let fd = match create(libc::MFD_NOEXEC_SEAL) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => create(0)?,
+        result => result?,
+    };
     // SAFETY: `fd` is open, just made, and owned by nobody else.
     let mut file = unsafe { File::from_raw_fd(fd) };
     file.write_all(bytes)?;
