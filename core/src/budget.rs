@@ -19,15 +19,15 @@ pub const TURNS_PER_MS: u64 = 2000;
 /// A step of the RTC beyond this is somebody setting the clock, not time that passed: it counts one second.
 const LONGEST_STEP: u32 = 5;
 
-/// What a TSC can be, in kHz.
-const PLAUSIBLE_KHZ: core::ops::RangeInclusive<u64> = 10_000..=20_000_000;
+/// What a TSC's frequency can be, in kHz.
+pub const PLAUSIBLE_KHZ: core::ops::RangeInclusive<u32> = 10_000..=20_000_000;
 
 /// The time since the start, and the budget that it is measured against.
 pub struct Timer {
     turns: u64,
     now: Millis,
     end: Millis,
-    khz: Option<u64>,
+    khz: Option<u32>,
     tsc: u64,
     cycles: u64,
     rtc: Option<(u8, u32)>,
@@ -42,7 +42,7 @@ impl Timer {
             turns: 0,
             now: 0,
             end: budget,
-            khz: khz.map(u64::from),
+            khz,
             tsc: machine.tsc(),
             cycles: 0,
             rtc: None,
@@ -65,7 +65,7 @@ impl Timer {
         let by_turns = self.turns / TURNS_PER_MS;
         // The first tick may come at once: n ticks say only that n - 1 seconds are over.
         let by_rtc = u64::from(self.ticks.saturating_sub(1)) * 1000;
-        let by_tsc = self.khz.and_then(|khz| self.cycles.checked_div(khz)).unwrap_or(0);
+        let by_tsc = self.khz.and_then(|khz| self.cycles.checked_div(u64::from(khz))).unwrap_or(0);
         let latest = Millis::try_from(by_turns.max(by_rtc).max(by_tsc)).unwrap_or(Millis::MAX);
         self.now = self.now.max(latest);
         self.now
@@ -81,8 +81,8 @@ impl Timer {
             let step = (second + rtc::DAY).saturating_sub(last) % rtc::DAY;
             self.ticks = self.ticks.saturating_add(if step <= LONGEST_STEP { step } else { 1 });
             if let (None, Some(last_tick), 1) = (self.khz, self.last_tick, step) {
-                let khz = (self.cycles - last_tick) / 1000;
-                self.khz = PLAUSIBLE_KHZ.contains(&khz).then_some(khz);
+                let khz = u32::try_from(self.cycles.saturating_sub(last_tick) / 1000).ok();
+                self.khz = khz.filter(|khz| PLAUSIBLE_KHZ.contains(khz));
             }
             self.last_tick = Some(self.cycles);
         }

@@ -3,6 +3,7 @@
 //! One grammar for the tool's options, the parameters embedded in a wrapped kernel and the dump kernel's command
 //! line. A value that makes no sense leaves what held before and is remembered, so that it can be said aloud.
 
+use crate::budget::PLAUSIBLE_KHZ;
 use crate::cmdline;
 use core::fmt;
 
@@ -116,7 +117,7 @@ impl<'a> Plan<'a> {
             }
             "tsc_khz" => {
                 let khz = cmdline::number(text).and_then(|khz| u32::try_from(khz).ok());
-                let khz = khz.filter(|khz| (10_000..=20_000_000).contains(khz));
+                let khz = khz.filter(|khz| PLAUSIBLE_KHZ.contains(khz));
                 self.tsc_khz = Some(khz.ok_or("takes a frequency in kHz, 10000 to 20000000")?);
             }
             "apic_ids" => self.apic_ids = Some(ApicIds::parse(text)?),

@@ -359,7 +359,7 @@ impl<'a> Say<'a> {
     fn farewell<M: Machine>(&mut self, machine: &mut M) {
         self.report(machine, Step::Farewell);
         let mut text = line();
-        seconds(text.str("handing over to the dump kernel after "), self.timer.now(machine));
+        seconds(text.str("handing over to the dump kernel"), self.timer.now(machine));
         self.console.line(machine, &mut self.timer, text.as_bytes());
     }
 
@@ -394,7 +394,7 @@ impl<'a> Say<'a> {
                     Step::Crash => text.dec(u64::from(count)).str(" CPUs"),
                     _ => text.str("sent"),
                 };
-                seconds(text.str(", "), ms);
+                seconds(&mut text, ms);
             }
             Outcome::Bmc { error, count, ms } => {
                 if step == Step::Sel {
@@ -413,7 +413,7 @@ impl<'a> Say<'a> {
                     }
                     ipmi::Error::NoTime => text.str("no time left"),
                 };
-                seconds(text.str(", "), ms);
+                seconds(&mut text, ms);
             }
             Outcome::NoCore(crash::Error::Unreadable) => {
                 text.str("ELF core header unreadable at 0x").hex(self.elfcorehdr);
@@ -450,9 +450,13 @@ fn result(result: Result<(), ipmi::Error>) -> Outcome {
     }
 }
 
-/// Milliseconds as seconds with three places.
+/// `, ` and milliseconds as seconds with three places; nothing where the clock has not moved, which without a known
+/// TSC is a second or two.
 fn seconds(text: &mut Text<LINE_LEN>, ms: Millis) {
-    text.dec(u64::from(ms / 1000)).byte(b'.');
+    if ms == 0 {
+        return;
+    }
+    text.str(", ").dec(u64::from(ms / 1000)).byte(b'.');
     for digit in [ms / 100 % 10, ms / 10 % 10, ms % 10] {
         text.dec(u64::from(digit));
     }

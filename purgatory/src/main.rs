@@ -22,7 +22,7 @@ use x86_64::{boot_params, interrupts, machine};
 extern "C" fn main(boot_params: u64, header: &Header) {
     let line = boot_params::command_line(boot_params);
     let Some(elfcorehdr) = cmdline::elfcorehdr(line) else { return };
-    let plan = Plan::new(boot_params::text(&header.parameters), line);
+    let mut plan = Plan::new(boot_params::text(&header.parameters), line);
     if !plan.says_something() {
         return;
     }
@@ -31,6 +31,7 @@ extern "C" fn main(boot_params: u64, header: &Header) {
     let mut this_cpu = ThisCpu::default();
     // Without it nothing tells which CPU this is, which is said then.
     let _ = interrupts::guard(&mut || this_cpu = machine::this_cpu());
+    plan.tsc_khz = plan.tsc_khz.or_else(machine::tsc_khz);
     let mut say = Say::new(&mut machine, plan, elfcorehdr, this_cpu);
     for step in Step::ALL {
         if let Err(fault) = interrupts::guard(&mut || say.step(&mut machine, step)) {

@@ -60,7 +60,7 @@ impl Rtc {
         let RtcMode { binary, hours_24 } = self.mode;
         let number = |value: u64| {
             let value = value as u8;
-            if binary { value } else { value / 10 << 4 | value % 10 }
+            if binary { value } else { ((value / 10) << 4) | (value % 10) }
         };
         match self.index {
             0x00 => number(second % 60),
@@ -68,7 +68,7 @@ impl Rtc {
             0x04 if hours_24 => number(second / 3600),
             0x04 => {
                 let hour = second / 3600;
-                let twelve = if hour % 12 == 0 { 12 } else { hour % 12 };
+                let twelve = (hour + 11) % 12 + 1;
                 number(twelve) | if hour >= 12 { 0x80 } else { 0 }
             }
             0x0a => 0x26 | if self.updating { 0x80 } else { 0 },

@@ -130,7 +130,7 @@ global_asm!(
     kernel_entry_back = const stub::KERNEL_ENTRY_BACK,
     displaced = const stub::DISPLACED,
     rela_len = const RELA_LEN,
-    cr0_clear = const !CR0_EM_TS as i32,
+    cr0_clear = const (!CR0_EM_TS).cast_signed(),
     cr0_set = const CR0_MP,
     cr4_set = const CR4_SSE,
     main = sym crate::main,

@@ -6,6 +6,7 @@
 //! jump the tables of before are loaded again (`entry`).
 
 use core::arch::{asm, global_asm};
+use core::ffi::c_void;
 use core::ptr::{addr_of, addr_of_mut};
 use lastwords_core::say::Fault;
 
@@ -81,7 +82,7 @@ unsafe extern "C" {
     static fault_rip: u64;
     static fault_cr2: u64;
     static __image_start: u8;
-    fn lastwords_guarded(call: extern "C" fn(*mut u8), step: *mut u8) -> u32;
+    fn lastwords_guarded(call: extern "C" fn(*mut c_void), step: *mut c_void) -> u32;
 }
 
 /// A step behind a thin pointer, for the assembly to pass on.
@@ -245,7 +246,7 @@ pub fn set_up() {
     }
 }
 
-extern "C" fn call(step: *mut u8) {
+extern "C" fn call(step: *mut c_void) {
     // SAFETY: `guard` passes a pointer to its own argument, which lives until it returns.
     unsafe { (*step.cast::<Step<'_>>())() }
 }

@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count, __rdtscp, _rdtsc};
+use lastwords_core::budget::PLAUSIBLE_KHZ;
 use lastwords_core::hw::{Clock, Memory, Ports};
 use lastwords_core::say::ThisCpu;
 
@@ -70,4 +71,32 @@ pub fn this_cpu() -> ThisCpu {
         aux
     });
     ThisCpu { apic_id, tsc_aux }
+}
+
+/// CPUID leaf 1, ECX: a hypervisor is there.
+const HYPERVISOR: u32 = 1 << 31;
+
+/// The TSC's frequency in kHz, where CPUID tells: leaf 0x15 (crystal and ratio), else the base frequency of leaf 0x16
+/// (Intel SDM volume 2, CPUID), else the hypervisor's leaf 0x40000010, which VMware began and KVM and QEMU took over.
+pub fn tsc_khz() -> Option<u32> {
+    let highest = __cpuid(0).eax;
+    if highest >= 0x15 {
+        let ratio = __cpuid(0x15);
+        let crystal = u64::from(ratio.ecx / 1000);
+        let khz = (crystal * u64::from(ratio.ebx)).checked_div(u64::from(ratio.eax)).unwrap_or(0);
+        if let Some(khz) = plausible(khz) {
+            return Some(khz);
+        }
+    }
+    if highest >= 0x16
+        && let Some(khz) = plausible(u64::from(__cpuid(0x16).eax & 0xffff) * 1000)
+    {
+        return Some(khz);
+    }
+    let hypervisor = __cpuid(1).ecx & HYPERVISOR != 0 && __cpuid(0x4000_0000).eax >= 0x4000_0010;
+    if hypervisor { plausible(u64::from(__cpuid(0x4000_0010).eax)) } else { None }
+}
+
+fn plausible(khz: u64) -> Option<u32> {
+    u32::try_from(khz).ok().filter(|khz| PLAUSIBLE_KHZ.contains(khz))
 }

@@ -1,0 +1,157 @@
+//! The dead kernel's memory: as two real kernels left it, as the simulated one lays it out, and damaged in any way.
+//!
+//! `data/crash-*.bin` were saved from QEMU's memory while the dump kernel ran: Debian's kernels, 4 CPUs, a panic by
+//! sysrq. 6.1 was armed with `kexec -p -s`, 6.12 with `kexec -p -c`. Each is a row of pieces: physical address and
+//! length (8 bytes each, little-endian) and the bytes: the ELF core header, then what its PT_NOTEs name.
+
+use lastwords_core::crash::{Cpu, Crash, Regs};
+use lastwords_core::sel::Place;
+use lastwords_sim::{DeadKernel, Sim};
+use proptest::prelude::*;
+
+/// Puts a saved crash into memory; returns the address of its ELF core header.
+fn put(sim: &mut Sim, mut saved: &[u8]) -> u64 {
+    let mut elfcorehdr = None;
+    while let Some((head, rest)) = saved.split_at_checked(16) {
+        let addr = u64::from_le_bytes(head[..8].try_into().unwrap());
+        let len = u64::from_le_bytes(head[8..].try_into().unwrap()) as usize;
+        sim.memory.put(addr, rest[..len].to_vec());
+        elfcorehdr.get_or_insert(addr);
+        saved = &rest[len..];
+    }
+    elfcorehdr.unwrap()
+}
+
+fn cpus(sim: &mut Sim, crash: &Crash) -> Vec<Cpu> {
+    let mut cpus = Vec::new();
+    crash.cpus(sim, |_, cpu| {
+        cpus.push(cpu);
+        true
+    });
+    cpus
+}
+
+/// Version, build id and `_stext` that VMCOREINFO has, and each CPU's pid, RIP and RSP, read from the saved bytes by
+/// other means.
+type Expected<'a> = (&'a str, u32, u64, [(u32, u64, u64); 4]);
+
+fn check(saved: &[u8], (release, build_id, stext, expected): Expected) {
+    let mut sim = Sim::default();
+    let elfcorehdr = put(&mut sim, saved);
+    let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+    assert_eq!(crash.info.release.as_bytes(), release.as_bytes());
+    assert_eq!((crash.info.build_id, crash.info.stext), (Some(build_id), Some(stext)));
+    let found = cpus(&mut sim, &crash);
+    let expected: Vec<_> = (0..)
+        .zip(expected)
+        .map(|(number, (pid, rip, rsp))| Cpu { number, regs: Some(Regs { pid, rip, rsp, user: false }) })
+        .collect();
+    assert_eq!(found, expected);
+    for cpu in found {
+        assert_eq!(crash.place(&cpu), Place::Kernel((cpu.regs.unwrap().rip - stext) as u32));
+    }
+}
+
+#[test]
+fn a_crash_of_debians_6_1() {
+    check(
+        include_bytes!("data/crash-6.1.bin"),
+        (
+            "6.1.0-56-amd64",
+            0xeb4f_bcd0,
+            0xffff_ffff_b720_0000,
+            [
+                (0, 0xffff_ffff_b7c5_92eb, 0xffff_ffff_b8c0_3e98),
+                (1, 0xffff_ffff_b737_41ba, 0xff64_953a_0001_3a60),
+                (0, 0xffff_ffff_b7c5_92eb, 0xff64_953a_000a_3ed8),
+                (0, 0xffff_ffff_b7c5_92eb, 0xff64_953a_000a_bed8),
+            ],
+        ),
+    );
+}
+
+#[test]
+fn a_crash_of_debians_6_12() {
+    check(
+        include_bytes!("data/crash-6.12.bin"),
+        (
+            "6.12.117+deb12-amd64",
+            0x7649_49bb,
+            0xffff_ffff_8620_0000,
+            [
+                (0, 0xffff_ffff_86ee_5fff, 0xffff_ffff_87e0_3e88),
+                (1, 0xffff_ffff_863d_d30c, 0xff4d_5cb2_c001_3b78),
+                (0, 0xffff_ffff_86ee_5fff, 0xff4d_5cb2_c00c_bed8),
+                (0, 0xffff_ffff_86ee_5fff, 0xff4d_5cb2_c00d_3ed8),
+            ],
+        ),
+    );
+}
+
+#[test]
+fn what_lies_outside_ram_is_not_read() {
+    let mut sim = Sim::default();
+    let kernel = DeadKernel::idle(2);
+    let elfcorehdr = kernel.put(&mut sim.memory);
+    // The first CPU's PT_NOTE points to memory that is there, but that no PT_LOAD names.
+    let mut header = sim.memory.get(elfcorehdr, 64 + 56 * 4);
+    header[64 + 8..64 + 16].copy_from_slice(&0x7000_0000u64.to_le_bytes());
+    sim.memory.put(elfcorehdr, header);
+    sim.memory.put(0x7000_0000, vec![0; 4096]);
+    let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+    let found = cpus(&mut sim, &crash);
+    assert_eq!(found[0].regs, None);
+    assert!(found[1].regs.is_some());
+    assert!(sim.memory.reads.iter().all(|(addr, _)| *addr < 0x7000_0000));
+}
+
+/// Reads everything of a crash that may be damaged. The work is bounded, and nothing outside the header and its
+/// RAM is touched.
+fn read_all(sim: &mut Sim, elfcorehdr: u64) -> Result<(), TestCaseError> {
+    let Ok(crash) = Crash::read(sim, elfcorehdr) else { return Ok(()) };
+    let found = cpus(sim, &crash);
+    for cpu in &found {
+        let _ = crash.place(cpu);
+    }
+    prop_assert!(found.len() <= 8192);
+    prop_assert!(sim.memory.reads.len() < 200_000, "{} reads", sim.memory.reads.len());
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_crash_is_read_as_far_as_it_goes(
+        which in 0usize..2, damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+    ) {
+        let saved: &[&[u8]] = &[include_bytes!("data/crash-6.1.bin"), include_bytes!("data/crash-6.12.bin")];
+        let mut sim = Sim::default();
+        let elfcorehdr = put(&mut sim, saved[which]);
+        // Most of the damage falls on the header, where it matters most.
+        let mut header = sim.memory.get(elfcorehdr, 512);
+        for (at, byte) in damage {
+            header[at.index(512)] = byte;
+        }
+        sim.memory.put(elfcorehdr, header);
+        read_all(&mut sim, elfcorehdr)?;
+    }
+
+    #[test]
+    fn any_notes_are_read(notes in prop::collection::vec(any::<u32>(), 0..200), text in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut sim = Sim::default();
+        let mut kernel = DeadKernel::idle(3);
+        kernel.vmcoreinfo = String::from_utf8_lossy(&text).into_owned();
+        let elfcorehdr = kernel.put(&mut sim.memory);
+        let mut ram = sim.memory.get(0x10_0000, 4096);
+        for (place, word) in ram.chunks_exact_mut(4).zip(&notes) {
+            // Small numbers make lengths that fit.
+            place.copy_from_slice(&(if word % 3 == 0 { *word } else { word % 64 }).to_le_bytes());
+        }
+        sim.memory.put(0x10_0000, ram);
+        read_all(&mut sim, elfcorehdr)?;
+    }
+
+    #[test]
+    fn vmcoreinfo_of_any_bytes(text in prop::collection::vec(any::<u8>(), 0..500)) {
+        let _ = lastwords_core::crash::VmCoreInfo::parse(&text);
+    }
+}

@@ -1,0 +1,315 @@
+//! The whole sequence against a simulated machine: each option alone does its own thing and nothing else, all
+//! together in the order of the design, and what fails takes nothing else with it.
+
+use lastwords_core::plan::Plan;
+use lastwords_core::say::{Fault, Say, Step, ThisCpu};
+use lastwords_sim::{Answer, DeadCpu, DeadKernel, Sim};
+
+type Break = fn(&mut Sim);
+
+/// Says the words for `kernel` by the parameters on `line`.
+fn say(sim: &mut Sim, kernel: &DeadKernel, line: &str) {
+    let elfcorehdr = kernel.put(&mut sim.memory);
+    let plan = Plan::new("", line);
+    let last = kernel.cpus.len() as u32 - 1;
+    let this_cpu = ThisCpu { apic_id: 2 * last, tsc_aux: Some(0x1000 | last) };
+    let mut say = Say::new(sim, plan, elfcorehdr, this_cpu);
+    for step in Step::ALL {
+        say.step(sim, step);
+    }
+}
+
+fn said(line: &str) -> Sim {
+    let mut sim = Sim::default();
+    say(&mut sim, &DeadKernel::idle(4), line);
+    sim
+}
+
+/// The SEL's text, a record a line.
+fn sel(sim: &Sim) -> Vec<String> {
+    sim.bmc
+        .sel
+        .iter()
+        .map(|record| String::from_utf8_lossy(&record[5..]).trim_end_matches('\0').to_owned())
+        .collect()
+}
+
+#[test]
+fn with_no_option_the_bmc_and_the_console_get_nothing() {
+    let sim = said("console=ttyS0 quiet lastwords.console=none");
+    assert!(sim.bmc.requests.is_empty());
+    assert!(sim.uart.sent.is_empty());
+    assert!(sim.memory.reads.is_empty());
+}
+
+#[test]
+fn the_event_alone() {
+    let sim = said("lastwords.ipmi_handle_panic");
+    assert_eq!(sim.bmc.requests, [[0x10, 0x02, 0x41, 0x04, 0x20, 0, 0x6f, 0x01, 0xff, 0xff]]);
+    assert!(sim.uart.sent.is_empty());
+}
+
+#[test]
+fn the_watchdog_alone_started_and_started_again_before_the_jump() {
+    let sim = said("lastwords.ipmi_watchdog=start=60,power-cycle");
+    let set = vec![0x18, 0x24, 4, 3, 0, 0x10, 0x58, 0x02];
+    assert_eq!(sim.bmc.requests, [set, vec![0x18, 0x22], vec![0x18, 0x22]]);
+}
+
+#[test]
+fn the_watchdog_alone_stopped() {
+    let sim = said("lastwords.ipmi_watchdog=stop");
+    assert_eq!(sim.bmc.requests, [[0x18, 0x24, 4, 0, 0, 0x10, 0x70, 0x17]]);
+    assert!(!sim.bmc.watchdog.as_ref().unwrap().running);
+}
+
+#[test]
+fn the_sel_alone() {
+    let sim = said("lastwords.output_cpu_ip=sel");
+    assert_eq!(sel(&sim), ["id 5f3e9a1b", "3=9c2a36", "3*103f0"]);
+    assert_eq!(sim.bmc.requests.len(), 3);
+    assert!(sim.uart.sent.is_empty());
+}
+
+#[test]
+fn the_console_alone() {
+    let sim = said("console=ttyS0 lastwords.output_cpu_ip=console");
+    assert!(sim.bmc.requests.is_empty());
+    let text = sim.uart.text();
+    assert!(text.contains("kernel 6.1.0-99-amd64 died on CPU 3\n"), "{text}");
+    assert!(text.contains("CPU 0  pid 0 RIP ffffffff8e2103f0 _stext+0x103f0\n"), "{text}");
+    assert!(text.contains("CPU 3* pid 312 RIP ffffffff8ebc2a36 _stext+0x9c2a36\n"), "{text}");
+}
+
+#[test]
+fn all_together_most_important_first() {
+    let sim = said(
+        "console=ttyS0 lastwords.ipmi_watchdog=start=60 lastwords.ipmi_handle_panic lastwords.output_cpu_ip",
+    );
+    let commands: Vec<_> = sim.bmc.requests.iter().map(|request| (request[0] >> 2, request[1])).collect();
+    let (set, reset, event, add) = ((6, 0x24), (6, 0x22), (4, 2), (10, 0x44));
+    assert_eq!(commands, [set, reset, event, add, add, add, reset]);
+    let text = sim.uart.text();
+    let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words}: {text}"));
+    assert!(place("died on CPU") < place("watchdog: started"));
+    assert!(place("watchdog: started") < place("platform event: sent"));
+    assert!(place("platform event: sent") < place("SEL: 3 records"));
+    assert!(place("SEL: 3 records") < place("CPU 0"));
+    assert!(place("CPU 3*") < place("watchdog again: started"));
+    assert!(place("watchdog again: started") < place("handing over"));
+}
+
+#[test]
+fn cpus_that_never_answered_and_cpus_in_user_space() {
+    let mut kernel = DeadKernel::idle(8);
+    kernel.cpus[2].answered = false;
+    for cpu in &mut kernel.cpus[4..6] {
+        *cpu = DeadCpu { pid: 77, rip: 0x40_1000, cs: 0x33, answered: true };
+    }
+    kernel.cpus[6].rip = 0xffff_c900_0000_1234;
+    let mut sim = Sim::default();
+    say(&mut sim, &kernel, "console=ttyS0 lastwords.output_cpu_ip");
+    assert_eq!(
+        sel(&sim),
+        ["id 5f3e9a1b", "7=9c2a36", "3*103f0", "2*user", "1*dead", "1*@ffffc900", "00001234"]
+    );
+    let text = sim.uart.text();
+    assert!(text.contains("CPU 2  never answered\n"), "{text}");
+    assert!(text.contains("CPU 4  pid 77 RIP 0000000000401000 user\n"), "{text}");
+    assert!(text.contains("CPU 6  pid 0 RIP ffffc90000001234\n"), "{text}");
+}
+
+#[test]
+fn merged_notes_are_read_as_well() {
+    let mut kernel = DeadKernel::idle(3);
+    kernel.merged = true;
+    let mut sim = Sim::default();
+    say(&mut sim, &kernel, "lastwords.output_cpu_ip=sel");
+    assert_eq!(sel(&sim), ["id 5f3e9a1b", "2=9c2a36", "2*103f0"]);
+}
+
+#[test]
+fn the_plans_apic_ids_win_over_what_the_kernel_left_in_the_cpu() {
+    // The simulated CPU 3 has local APIC id 6.
+    let sim = said("lastwords.output_cpu_ip=sel lastwords.apic_ids=6,0-4/2");
+    assert_eq!(sel(&sim)[1], "0=103f0");
+    let sim = said("lastwords.output_cpu_ip=sel lastwords.apic_ids=0-6/2");
+    assert_eq!(sel(&sim)[1], "3=9c2a36");
+}
+
+#[test]
+fn where_nothing_tells_the_cpu_it_is_said_and_not_guessed() {
+    for line in ["", "lastwords.apic_ids=7-9", "lastwords.apic_ids=0,1,2,3,6"] {
+        let mut sim = Sim::default();
+        let kernel = DeadKernel::idle(4);
+        let elfcorehdr = kernel.put(&mut sim.memory);
+        let line = format!("console=ttyS0 lastwords.output_cpu_ip {line}");
+        let this_cpu = ThisCpu { apic_id: 6, tsc_aux: None };
+        let mut say = Say::new(&mut sim, Plan::new("", &line), elfcorehdr, this_cpu);
+        for step in Step::ALL {
+            say.step(&mut sim, step);
+        }
+        assert_eq!(sel(&sim), ["id 5f3e9a1b", "?=?", "3*103f0", "1*9c2a36"]);
+        let text = sim.uart.text();
+        assert!(text.contains("died on a CPU that nothing tells, local APIC id 6\n"), "{text}");
+        assert!(!text.contains('*'), "{text}");
+    }
+}
+
+#[test]
+fn a_machine_with_more_places_than_records_says_what_was_cut() {
+    let mut kernel = DeadKernel::idle(200);
+    for (number, cpu) in kernel.cpus.iter_mut().enumerate() {
+        cpu.rip += 16 * number as u64;
+    }
+    let mut sim = Sim::default();
+    say(&mut sim, &kernel, "lastwords.output_cpu_ip=sel lastwords.sel_records=10");
+    let sel = sel(&sim);
+    assert_eq!(sel.len(), 10);
+    assert_eq!(sel.last().unwrap(), "+c0");
+}
+
+#[test]
+fn a_parameter_that_is_not_understood_is_said() {
+    let sim = said("console=ttyS0 lastwords.budget=soon lastwords.ipmi_handle_panic");
+    assert_eq!(sim.bmc.events.len(), 1);
+    let text = sim.uart.text();
+    assert!(text.contains("lastwords.budget=soon: takes 1 to 600 seconds; left as it was\n"), "{text}");
+}
+
+#[test]
+fn what_fails_is_said_and_takes_nothing_with_it() {
+    let mut sim = Sim::default();
+    sim.bmc.absent = true;
+    say(&mut sim, &DeadKernel::idle(2), "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip");
+    let text = sim.uart.text();
+    assert!(text.contains("platform event: port 0xca3 reads 0xff, no BMC answers there"), "{text}");
+    assert!(text.contains("SEL: gave up after 0 records: port 0xca3 reads 0xff"), "{text}");
+    assert!(text.contains("CPU 1*"), "{text}");
+
+    let mut sim = Sim::default();
+    sim.bmc.answers = [Answer::Obey, Answer::Code(0xc4)].into();
+    say(&mut sim, &DeadKernel::idle(2), "console=ttyS0 lastwords.output_cpu_ip");
+    let text = sim.uart.text();
+    assert!(text.contains("SEL: gave up after 1 records: the BMC refuses with 0xc4"), "{text}");
+    assert!(text.contains("CPU 1*"), "{text}");
+}
+
+#[test]
+fn without_an_elf_core_header_the_bmc_still_hears_of_it() {
+    for (address, words) in
+        [(0x5000_0000, "unreadable at 0x50000000"), (0x10_0000, "no ELF core header at 0x100000")]
+    {
+        let mut sim = Sim::default();
+        DeadKernel::idle(2).put(&mut sim.memory);
+        let plan = Plan::new("", "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip");
+        let mut say = Say::new(&mut sim, plan, address, ThisCpu::default());
+        for step in Step::ALL {
+            say.step(&mut sim, step);
+        }
+        assert_eq!(sim.bmc.events.len(), 1);
+        let text = sim.uart.text();
+        assert!(text.contains(words), "{text}");
+        assert!(text.contains("handing over"), "{text}");
+    }
+}
+
+#[test]
+fn a_fault_in_a_step_is_said_with_the_next_words() {
+    let mut sim = Sim::default();
+    let elfcorehdr = DeadKernel::idle(2).put(&mut sim.memory);
+    let plan = Plan::new("", "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip");
+    let mut say = Say::new(&mut sim, plan, elfcorehdr, ThisCpu::default());
+    for step in Step::ALL {
+        if step == Step::Crash {
+            say.fault(step, Fault { vector: 14, offset: 0x1234, address: 0xdead_beef });
+        } else {
+            say.step(&mut sim, step);
+        }
+    }
+    let text = sim.uart.text();
+    assert!(text.contains("crashed kernel: exception 14 at image+0x1234, CR2 0xdeadbeef\n"), "{text}");
+    assert!(text.contains("handing over"), "{text}");
+}
+
+#[test]
+fn a_watchdog_that_failed_at_first_is_tried_again_at_the_end() {
+    let mut sim = Sim::default();
+    sim.bmc.answers = [Answer::Code(0xc3)].into();
+    say(&mut sim, &DeadKernel::idle(2), "lastwords.ipmi_watchdog=start=60");
+    assert!(sim.bmc.watchdog.unwrap().running);
+}
+
+#[test]
+fn when_the_budget_is_spent_only_the_watchdog_is_armed_again() {
+    let mut sim = Sim::default();
+    sim.bmc.answer_us = 900_000;
+    let khz = sim.tsc_khz;
+    let line = format!(
+        "console=ttyS0 lastwords.tsc_khz={khz} lastwords.budget=3 lastwords.ipmi_watchdog=start=60 \
+         lastwords.ipmi_handle_panic lastwords.output_cpu_ip"
+    );
+    sim.bmc.answers = [Answer::Obey, Answer::Obey, Answer::Obey, Answer::Nothing].into();
+    let began = sim.time_us;
+    say(&mut sim, &DeadKernel::idle(2), &line);
+    let took = (sim.time_us - began) / 1000;
+    assert!((3000..=4000).contains(&took), "{took} ms");
+    let last = sim.bmc.requests.last().unwrap();
+    assert_eq!(last, &[0x18, 0x22]);
+    assert!(sim.bmc.sel.is_empty());
+}
+
+#[test]
+fn the_budget_holds_whatever_one_part_does() {
+    let line = "console=ttyS0 lastwords.tsc_khz=2400000 lastwords.budget=15 lastwords.ipmi_watchdog=start=60 \
+        lastwords.ipmi_handle_panic lastwords.output_cpu_ip";
+    let parts: [(&str, Break); 8] = [
+        ("silent BMC", |sim| sim.bmc.then = Answer::Nothing),
+        ("slow BMC", |sim| sim.bmc.answer_us = 4_000_000),
+        ("stuck IBF", |sim| sim.bmc.stuck_status = Some(0x02)),
+        ("stuck OBF", |sim| sim.bmc.stuck_status = Some(0x01)),
+        ("error for ever", |sim| sim.bmc.then = Answer::Error),
+        ("busy for ever", |sim| sim.bmc.then = Answer::Code(0xc0)),
+        ("UART never ready", |sim| sim.uart.byte_us = u64::MAX),
+        ("UART at 300 baud", |sim| sim.uart.byte_us = 33_333),
+    ];
+    for (name, break_it) in parts {
+        let mut sim = Sim::default();
+        break_it(&mut sim);
+        say(&mut sim, &DeadKernel::idle(64), line);
+        let took = sim.time_us / 1000;
+        assert!(took <= 16_000, "{name}: {took} ms");
+    }
+}
+
+#[test]
+fn the_vga_screen_scrolls_and_shows_the_last_lines() {
+    let mut sim = Sim::default();
+    sim.memory.put(0xb8000, vec![b'x'; 80 * 25 * 2]);
+    say(&mut sim, &DeadKernel::idle(2), "lastwords.console=vga lastwords.output_cpu_ip=console");
+    let screen = sim.memory.get(0xb8000, 80 * 25 * 2);
+    let row = |row: usize| -> String {
+        screen[row * 160..][..160].iter().step_by(2).map(|glyph| char::from(*glyph)).collect()
+    };
+    assert!(row(24).starts_with("lastwords: handing over to the dump kernel"));
+    assert!(row(23).starts_with("lastwords: CPU 1* pid 312 RIP"));
+    assert_eq!(row(0), "x".repeat(80));
+    assert!(sim.uart.sent.is_empty());
+}
+
+#[test]
+fn a_uart_is_set_up_only_when_a_speed_is_given() {
+    assert_eq!(said("lastwords.console=ttyS0 lastwords.ipmi_handle_panic").uart.divisor, None);
+    let sim = said("lastwords.console=ttyS0,9600 lastwords.ipmi_handle_panic");
+    assert_eq!(sim.uart.divisor, Some(12));
+    assert!(sim.uart.text().contains("platform event: sent"));
+}
+
+#[test]
+fn a_uart_that_is_not_there_costs_one_look() {
+    let mut sim = Sim::default();
+    sim.uart.absent = true;
+    say(&mut sim, &DeadKernel::idle(2), "lastwords.console=ttyS0 lastwords.output_cpu_ip");
+    assert!(sim.uart.sent.is_empty());
+    assert_eq!(sim.bmc.sel.len(), 3);
+}
