@@ -14,7 +14,7 @@ impl Ports for X86 {
         let value;
         // SAFETY: reading a port touches no memory; the plan says which ports are ours.
         unsafe {
-            asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags))
+            asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags));
         };
         value
     }
@@ -22,7 +22,7 @@ impl Ports for X86 {
     fn outb(&mut self, port: u16, value: u8) {
         // SAFETY: as above; none of the devices that are written to (KCS, RTC index, UART) reaches into memory.
         unsafe {
-            asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags))
+            asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags));
         };
     }
 }
