@@ -46,7 +46,7 @@ pub struct Load {
     /// Its command line
     #[arg(
         long,
-        visible_alias = "append",
+        visible_alias = "command-line",
         value_name = "STRING",
         allow_hyphen_values = true,
         required_unless_present = "reuse_cmdline"
@@ -104,9 +104,10 @@ impl Load {
         }
 
         if kdump.can_rehearse() {
-            loading.rehearse().map_err(|error| situation.refusal(&error)).context(
-                "not loaded, what was armed before is still armed (`lastwords unload` first would skip this check)",
-            )?;
+            loading
+                .rehearse()
+                .map_err(|error| situation.refusal_to_rehearse(&error))
+                .context("not loaded, what was armed before is still armed")?;
         }
         loading.load(Place::Crash).map_err(|error| situation.refusal(&error)).with_context(|| {
             match (kdump.crash_loaded, Kdump::read(root).crash_loaded) {
@@ -191,4 +192,73 @@ fn open_initrd(path: &Path) -> Result<(File, u64)> {
         Ok((file, metadata.len()))
     };
     open().with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        load: Load,
+    }
+
+    /// The command line that these options make on a machine whose BMC is at 0xca8, with registers 4 bytes apart.
+    fn cmdline(options: &[&str], cpu_flags: &str, embedded: &str) -> String {
+        let root = tempfile::tempdir().unwrap();
+        let cpuinfo =
+            format!("processor : 0\napicid : 0\nflags : {cpu_flags}\n\nprocessor : 1\napicid : 2\n");
+        for (path, text) in [
+            ("proc/cmdline", "BOOT_IMAGE=/vmlinuz root=/dev/sda1 crashkernel=256M\n"),
+            ("proc/cpuinfo", cpuinfo.as_str()),
+            (
+                "sys/bus/platform/drivers/ipmi_si/IPI0001:00/params",
+                "kcs,i/o,0xca8,rsp=4,rsi=1,rsh=0,irq=0,ipmb=32\n",
+            ),
+        ] {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let only = Only::try_parse_from([&["test", "kernel"], options].concat()).unwrap();
+        only.load.cmdline(root.path(), embedded, 2047).unwrap().finish().unwrap()
+    }
+
+    #[test]
+    fn the_machines_tables_fill_in_what_is_not_given() {
+        let all = "lastwords.ipmi_kcs_ports=0xca8,0xcac lastwords.apic_ids=0,2";
+        for (options, embedded, line) in [
+            (&["--append", "a"][..], "", "a".to_owned()),
+            (&["--append", "a", "--budget", "9"], "", "a lastwords.budget=9".to_owned()),
+            (&["--append", "a", "--ipmi-handle-panic"], "", format!("a lastwords.ipmi_handle_panic {all}")),
+            (&["--append", "a"], "lastwords.ipmi_handle_panic", format!("a {all}")),
+            (
+                &["--append", "a"],
+                "lastwords.ipmi_handle_panic lastwords.ipmi_kcs_ports=0xca2,0xca3",
+                "a lastwords.apic_ids=0,2".to_owned(),
+            ),
+            // The console alone needs no BMC.
+            (
+                &["--command-line", "a", "--output-cpu-ip=console"],
+                "",
+                "a lastwords.output_cpu_ip=console lastwords.apic_ids=0,2".to_owned(),
+            ),
+            (
+                &["--reuse-cmdline", "--append", "b lastwords.apic_ids=7,8", "--output-cpu-ip=console"],
+                "",
+                "root=/dev/sda1 b lastwords.apic_ids=7,8 lastwords.output_cpu_ip=console".to_owned(),
+            ),
+        ] {
+            assert_eq!(cmdline(options, "rdtscp", embedded), line, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn a_steady_tsc_is_measured() {
+        let line =
+            cmdline(&["--append", "a", "--output-cpu-ip=console"], "rdtscp constant_tsc nonstop_tsc", "");
+        assert!(line.contains(" lastwords.tsc_khz="), "{line}");
+    }
 }

@@ -81,6 +81,11 @@ pub enum Refusal {
          (a dump kernel must be relocatable, and know 5-level paging where the running one uses it)"
     )]
     Format,
+    /// ENOMEM or EADDRNOTAVAIL when it is tried out in ordinary memory.
+    #[error(
+        "not enough free memory to try it out beside what is armed: `lastwords unload` first, then load without trying"
+    )]
+    NoMemoryToRehearse,
     /// ENOMEM.
     #[error("not enough free memory to load it")]
     Memory,
@@ -185,6 +190,14 @@ impl Situation<'_> {
         }
     }
 
+    /// What it means when the kernel was only tried out.
+    pub fn refusal_to_rehearse(&self, error: &io::Error) -> Refusal {
+        match error.raw_os_error() {
+            Some(libc::ENOMEM | libc::EADDRNOTAVAIL) => Refusal::NoMemoryToRehearse,
+            _ => self.refusal(error),
+        }
+    }
+
     fn why(&self) -> &'static str {
         if self.was_signed && !self.signed { SIGNATURE_GONE } else { "" }
     }
@@ -251,6 +264,20 @@ mod tests {
             (libc::EIO, "kexec_file_load: "),
         ] {
             let text = situation.refusal(&io::Error::from_raw_os_error(errno)).to_string();
+            assert!(text.contains(what_to_do), "{errno}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_rehearsal_says_nothing_about_the_reserved_memory() {
+        let kdump = ready();
+        let situation = Situation { kdump: &kdump, signed: false, was_signed: false, needs: 0 };
+        for (errno, what_to_do) in [
+            (libc::ENOMEM, "lastwords unload"),
+            (libc::EADDRNOTAVAIL, "lastwords unload"),
+            (libc::EKEYREJECTED, "sbsign"),
+        ] {
+            let text = situation.refusal_to_rehearse(&io::Error::from_raw_os_error(errno)).to_string();
             assert!(text.contains(what_to_do), "{errno}: {text}");
         }
     }
