@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! 0x000          32-bit entry
-//! somewhere      trampoline, in the zeros that fill up the space before the 64-bit entry
+//! below 0x200    trampoline, in the zeros that fill up the space before the 64-bit entry
 //! 0x200          64-bit entry: jmp trampoline
 //! ...            rest of the kernel
 //! image - 8      what unwrapping needs: the kernel's own length and syssize
@@ -51,10 +51,14 @@ const GAP: usize = 256 << 10;
 /// of kernels before 6.6 takes for granted that the firmware gave it as much memory as init_size says.
 const ROOM: usize = 1 << 20;
 
+/// Length of the hook itself, a `jmp rel8`: two bytes, because one short instruction puts two back. Linux 5.10 with
+/// CONFIG_EFI_MIXED has only 35 bytes to spare before the 64-bit entry.
+const HOOK_LEN: usize = 2;
 /// Length of the trampoline's code.
-const TRAMPOLINE_LEN: usize = 38;
-/// Zeros that stay between the code before the trampoline and the trampoline: its last instruction may end in zeros.
-const TRAMPOLINE_MARGIN: usize = 8;
+const TRAMPOLINE_LEN: usize = 27;
+/// Zeros that stay between the code before the trampoline and the trampoline: that code ends with a jump or return,
+/// whose last four bytes may be zero.
+const TRAMPOLINE_MARGIN: usize = 4;
 
 /// Length of what is kept right before the image: the kernel's length and its `syssize`, 32 bits each.
 const RECORD_LEN: usize = 8;
@@ -375,14 +379,15 @@ impl Pe {
 impl Wrapped {
     /// Finds the hook in the protected-mode part: a jump to exactly the code that [`trampoline`] makes.
     fn find(protected_mode: &[u8]) -> Result<Option<Self>> {
+        let entry_64 = ENTRY_64 as usize;
         let find = || {
-            let at = jump_target(protected_mode, ENTRY_64 as usize)?;
+            let at = jump_target(protected_mode, entry_64)?;
             let code: [u8; TRAMPOLINE_LEN] = field(protected_mode, at)?;
             let image = at.checked_add(10)?.checked_add_signed(u32_at(&code, 2)?.cast_signed() as isize)?;
             let entry = at.checked_add(16)?.checked_add_signed(u32_at(&code, 12)?.cast_signed() as isize)?;
-            let displaced = [code[22], code[23], code[24], code[25], code[32]];
-            let same = at < ENTRY_64 as usize && code == trampoline(at, image, entry, displaced);
-            same.then_some((at, image, displaced))
+            let mut displaced: [u8; DISPLACED_LEN] = field(protected_mode, entry_64)?;
+            put(&mut displaced, 0, &code[23..25]);
+            (code == trampoline(at, image, entry, displaced)).then_some((at, image, displaced))
         };
         let Some((trampoline, image, displaced)) = find() else { return Ok(None) };
         let record = || {
@@ -414,14 +419,15 @@ fn check_image(image: &[u8]) -> Result<usize> {
     Ok(memory_size)
 }
 
-/// Where the trampoline goes: at the end of the last run of zeros before the 64-bit entry that is long enough. Only
-/// the filling up to a fixed offset has so many zeros (`.org` before startup_64, and in some kernels before the
-/// 32-bit EFI entry, too).
+/// Where the trampoline goes: at the end of the last run of zeros before the 64-bit entry that is long enough, within
+/// a `jmp rel8`. Only the filling up to a fixed offset has so many zeros (`.org` before startup_64).
 fn trampoline_place(protected_mode: &[u8]) -> Option<usize> {
     let before = protected_mode.get(..ENTRY_64 as usize)?;
-    let len = TRAMPOLINE_MARGIN + TRAMPOLINE_LEN;
-    let start = before.windows(len).rposition(|run| run.iter().all(|byte| *byte == 0))?;
-    Some(start + TRAMPOLINE_MARGIN)
+    let run = before
+        .windows(TRAMPOLINE_MARGIN + TRAMPOLINE_LEN)
+        .rposition(|run| run.iter().all(|byte| *byte == 0))?;
+    let place = run + TRAMPOLINE_MARGIN;
+    (ENTRY_64 as usize + HOOK_LEN - place <= 0x80).then_some(place)
 }
 
 /// The code between hook and image. When an EFI stub before Linux 6.6 jumps to the 64-bit entry, the firmware has
@@ -431,13 +437,11 @@ fn trampoline_place(protected_mode: &[u8]) -> Option<usize> {
 /// ```text
 /// cmpl $MAGIC, image(%rip)
 /// je   entry                  the image, which puts the bytes back itself
-/// movl $DISPLACED, 0x200(%rip)
-/// movb $DISPLACED+4, 0x204(%rip)
+/// movw $DISPLACED, 0x200(%rip)
 /// jmp  0x200
 /// ```
 fn trampoline(at: usize, image: usize, entry: usize, displaced: [u8; DISPLACED_LEN]) -> [u8; TRAMPOLINE_LEN] {
     let entry_64 = ENTRY_64 as usize;
-    let [d0, d1, d2, d3, d4] = displaced;
     let mut code = [0; TRAMPOLINE_LEN];
     // Opcode, ModRM 0x3d or 0x05 = RIP-relative, displacement from the end of the instruction, immediate.
     put(&mut code, 0, &[0x81, 0x3d]);
@@ -445,26 +449,23 @@ fn trampoline(at: usize, image: usize, entry: usize, displaced: [u8; DISPLACED_L
     put(&mut code, 6, &MAGIC[..4]);
     put(&mut code, 10, &[0x0f, 0x84]);
     put(&mut code, 12, &relative(at + 16, entry));
-    put(&mut code, 16, &[0xc7, 0x05]);
-    put(&mut code, 18, &relative(at + 26, entry_64));
-    put(&mut code, 22, &[d0, d1, d2, d3]);
-    put(&mut code, 26, &[0xc6, 0x05]);
-    put(&mut code, 28, &relative(at + 33, entry_64 + 4));
-    put(&mut code, 32, &[d4]);
-    put(&mut code, 33, &jump(at + 33, entry_64));
+    put(&mut code, 16, &[0x66, 0xc7, 0x05]);
+    put(&mut code, 19, &relative(at + 25, entry_64));
+    put(&mut code, 23, &displaced[..HOOK_LEN]);
+    put(&mut code, 25, &jump(at + 25, entry_64));
     code
 }
 
-/// `jmp rel32` at `at`.
-fn jump(at: usize, target: usize) -> [u8; DISPLACED_LEN] {
-    let [a, b, c, d] = relative(at + DISPLACED_LEN, target);
-    [0xe9, a, b, c, d]
+/// `jmp rel8` at `at`.
+fn jump(at: usize, target: usize) -> [u8; HOOK_LEN] {
+    let [distance, ..] = relative(at + HOOK_LEN, target);
+    [0xeb, distance]
 }
 
-/// Where the `jmp rel32` at `at` goes, if there is one.
+/// Where the `jmp rel8` at `at` goes, if there is one.
 fn jump_target(code: &[u8], at: usize) -> Option<usize> {
-    let [0xe9, a, b, c, d] = field::<DISPLACED_LEN>(code, at)? else { return None };
-    (at + DISPLACED_LEN).checked_add_signed(i32::from_le_bytes([a, b, c, d]) as isize)
+    let [0xeb, distance] = field::<HOOK_LEN>(code, at)? else { return None };
+    (at + HOOK_LEN).checked_add_signed(distance.cast_signed() as isize)
 }
 
 /// Distance from the end of an instruction to its target; both are below 2 GiB.
@@ -533,11 +534,12 @@ mod tests {
         let code = [
             0x81, 0x3d, 0x26, 0xfe, 0x1f, 0x00, b'l', b'a', b's', b't', // cmpl $0x7473616c, 0x200000(%rip)
             0x0f, 0x84, 0x78, 0x00, 0x20, 0x00,                         // je   0x200258
-            0xc7, 0x05, 0x16, 0x00, 0x00, 0x00, 0xfc, 0xfa, 0x31, 0xc0, // movl $0xc031fafc, 0x200(%rip)
-            0xc6, 0x05, 0x13, 0x00, 0x00, 0x00, 0x8e,                   // movb $0x8e, 0x204(%rip)
-            0xe9, 0x0a, 0x00, 0x00, 0x00,                               // jmp  0x200
+            0x66, 0xc7, 0x05, 0x17, 0x00, 0x00, 0x00, 0xfc, 0xfa,       // movw $0xfafc, 0x200(%rip)
+            0xeb, 0x15,                                                 // jmp  0x200
         ];
         assert_eq!(trampoline(0x1d0, 0x200000, 0x200258, [0xfc, 0xfa, 0x31, 0xc0, 0x8e]), code);
+        assert_eq!(jump(0x200, 0x1d0), [0xeb, 0xce]);
+        assert_eq!(jump_target(&[0, 0, 0xeb, 0xfc], 2), Some(0));
     }
 
     #[test]
@@ -564,7 +566,7 @@ mod tests {
         assert_eq!(u32_at(&wrapped, 0x1f4), Some((after.len() / PARAGRAPH) as u32));
         // Nothing else in the kernel is different.
         assert_eq!(after[..trampoline_at], before[..trampoline_at]);
-        assert_eq!(after[0x205..before.len()], before[0x205..]);
+        assert_eq!(after[0x202..before.len()], before[0x202..]);
         assert_eq!(wrapped[0x1f8..PROTECTED_MODE], kernel[0x1f8..PROTECTED_MODE]);
     }
 
@@ -598,13 +600,21 @@ mod tests {
     }
 
     #[test]
-    fn the_trampoline_goes_to_the_last_zeros_that_are_long_enough() {
-        let mut kernel = Kernel::default().build();
-        // As kernels with CONFIG_EFI_MIXED before 6.1 have it: code from 0x190 on.
-        kernel[PROTECTED_MODE + 0x190..PROTECTED_MODE + 0x1e0].fill(0x90);
-        let wrapped = wrap_default(&kernel);
-        assert_eq!(jump_target(&wrapped[PROTECTED_MODE..], 0x200), Some(0x190 - TRAMPOLINE_LEN));
-        assert_eq!(unwrap(&wrapped).unwrap()[PROTECTED_MODE..], kernel[PROTECTED_MODE..]);
+    fn the_trampoline_goes_to_the_last_zeros_that_are_long_enough_and_near() {
+        let kernel = Kernel::default().build();
+        let place = |code: Range<usize>| {
+            let mut kernel = kernel.clone();
+            kernel[PROTECTED_MODE + code.start..PROTECTED_MODE + code.end].fill(0x90);
+            let wrapped = wrap(&kernel, &image(5001, 0x20000), "")?;
+            assert_eq!(unwrap(&wrapped)?[PROTECTED_MODE..], kernel[PROTECTED_MODE..]);
+            Ok(jump_target(&wrapped[PROTECTED_MODE..], 0x200).unwrap())
+        };
+        // As Linux 5.10 with CONFIG_EFI_MIXED has it.
+        assert_eq!(place(0x190..0x1dd), Ok(0x200 - TRAMPOLINE_LEN));
+        assert_eq!(place(0x1b0..0x1f0), Ok(0x1b0 - TRAMPOLINE_LEN));
+        // Too far for the hook.
+        assert_eq!(place(0x19c..0x200), Err(BzImageError::NoRoomForHook));
+        assert_eq!(place(0x19d..0x200), Ok(0x182));
     }
 
     #[test]
@@ -618,7 +628,7 @@ mod tests {
         assert_eq!(error(&[]), BzImageError::NotBzImage);
         assert_eq!(error(&Kernel { version: 0x20b, ..kernel.clone() }.build()), BzImageError::Old(0x20b));
         assert_eq!(error(&Kernel { xloadflags: 0, ..kernel.clone() }.build()), BzImageError::Not64Bit);
-        assert_eq!(error(&Kernel { padding: 0x1d8, ..kernel.clone() }.build()), BzImageError::NoRoomForHook);
+        assert_eq!(error(&Kernel { padding: 0x1e2, ..kernel.clone() }.build()), BzImageError::NoRoomForHook);
         assert!(matches!(error(&built[..built.len() - 16]), BzImageError::Truncated { .. }));
         assert!(matches!(error(&built[..0x220]), BzImageError::Truncated { .. }));
         assert_eq!(error(&wrap_default(&built)), BzImageError::AlreadyWrapped);
@@ -678,7 +688,7 @@ mod tests {
 
     fn kernels() -> impl Strategy<Value = Kernel> {
         let body = prop::collection::vec(any::<u8>(), 5..9000);
-        (body, any::<bool>(), 0usize..3, 0u8..16, 0usize..0x1d0).prop_map(
+        (body, any::<bool>(), 0usize..3, 0u8..16, 0usize..=0x1e1).prop_map(
             |(body, pe, certificates, setup_sects, padding)| Kernel {
                 body,
                 pe,
