@@ -9,7 +9,7 @@
 //! data, let the CPU run SSE, call `main`, put everything back, jump.
 
 use core::arch::global_asm;
-use lastwords_core::stub::{self, Header};
+use lastwords_core::stub::{self, Handoff, Header};
 
 /// The first bytes of the image. The build fills in the sizes, the tool the rest.
 #[unsafe(link_section = ".header")]
@@ -18,12 +18,15 @@ static HEADER: Header = Header {
     magic: stub::MAGIC,
     version: stub::VERSION,
     entry: 0,
+    purgatory_entry: 0,
     file_size: 0,
     memory_size: 0,
     kernel_entry_back: 0,
     displaced: [0; stub::DISPLACED_LEN],
     reserved: [0; 3],
     parameters: [0; stub::PARAMETERS_LEN],
+    own_sum: 0,
+    handoff: Handoff::EMPTY,
 };
 
 /// CR0.EM and CR0.TS make SSE fault, CR0.MP belongs to a cleared EM; CR4.OSFXSR and OSXMMEXCPT allow it.
