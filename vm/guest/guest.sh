@@ -1,0 +1,89 @@
+# What scenarios are written with: the words that a guest's script may use.
+
+# step WORDS: a line on the console, which the host stamps with the time.
+step() {
+    echo "bench: $*" >/dev/console
+}
+
+# section NAME COMMAND...: runs the command; its output and its status go to the host over ttyS1.
+section() {
+    _name=$1
+    shift
+    {
+        echo "== begin $_name"
+        "$@" 2>&1 </dev/null
+        _status=$?
+        printf '\n== end %s %d\n' "$_name" "$_status"
+    } >/dev/ttyS1
+    return "$_status"
+}
+
+# on_cpu N COMMAND...: runs the command on CPU N.
+on_cpu() {
+    _cpu=$1
+    shift
+    taskset "$(printf '%x' $((1 << _cpu)))" "$@"
+}
+
+# panic_on N: the kernel panics, on CPU N.
+panic_on() {
+    step "panic on CPU $1"
+    on_cpu "$1" sh -c 'echo c >/proc/sysrq-trigger'
+}
+
+# spin_on N: CPU N runs in a loop with interrupts off from here on. This shell must not be on it, nor wait for
+# anything that could be: no sleep.
+spin_on() {
+    _others=$(($(printf '%d' "0x$(taskset -p $$ | sed 's/.*: //')") & ~(1 << $1)))
+    taskset -p "$(printf '%x' "$_others")" $$ >/dev/null
+    step "CPU $1 goes into a loop with interrupts off"
+    on_cpu "$1" insmod /modules/spin.ko &
+    until grep -q Loading /proc/modules; do :; done
+}
+
+# ipmi: the kernel's IPMI driver up to /dev/ipmi0.
+ipmi() {
+    [ -e /dev/ipmi0 ] && return
+    for _module in ipmi_msghandler ipmi_si ipmi_devintf; do
+        insmod "/modules/$_module.ko"
+    done
+    for _turn in 1 2 3 4 5 6 7 8 9 10; do
+        [ -e /dev/ipmi0 ] && return
+        sleep 1
+    done
+    echo "no /dev/ipmi0"
+    return 1
+}
+
+# The BMC as ipmitool sees it from this machine.
+collect_bmc() {
+    section ipmi ipmi
+    section sel ipmitool sel elist
+    section sel-raw sel_raw
+    section watchdog ipmitool mc watchdog get
+    step "the BMC is read"
+}
+
+sel_raw() {
+    rm -f /tmp/sel
+    ipmitool sel writeraw /tmp/sel >/dev/null 2>&1
+    [ ! -e /tmp/sel ] || base64 /tmp/sel
+}
+
+# The dead kernel as the tools see it through /proc/vmcore: what lastwords said is checked against it.
+collect_vmcore() {
+    section cmdline cat /proc/cmdline
+    section vmcore-head sh -c "head -c $VMCORE_HEAD /proc/vmcore | base64"
+    section readelf readelf -lnW /proc/vmcore
+    section dmesg vmcore-dmesg /proc/vmcore
+    step "/proc/vmcore is read"
+}
+
+# A real dump, and the log read back out of it.
+collect_dump() {
+    section makedumpfile makedumpfile --message-level 1 -d 31 -l /proc/vmcore /tmp/dump
+    section dump-dmesg makedumpfile --message-level 1 --dump-dmesg /tmp/dump /tmp/dump-dmesg
+    section dump-log tail -n 40 /tmp/dump-dmesg
+    section dump-size stat -c %s /tmp/dump
+    step "the dump is written"
+}

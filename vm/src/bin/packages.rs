@@ -1,0 +1,7 @@
+//! `make packages`: installs the Debian packages that the bench and the tests run.
+
+use anyhow::Result;
+
+fn main() -> Result<()> {
+    lastwords_vm::packages::install()
+}
