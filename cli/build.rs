@@ -5,6 +5,7 @@
 //! is checked here, so that no tool exists with an image that is not: no symbol that panics, none undefined, no
 //! relocation but R_X86_64_RELATIVE, no more than 32 KiB.
 
+use lastwords_core::stub;
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSymbol, elf};
 use std::path::{Path, PathBuf};
@@ -15,12 +16,6 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "purgatory";
 /// Largest image in the file, in bytes.
 const LARGEST: usize = 32 * 1024;
-
-/// Offsets in the header; the layout is `lastwords_core::stub::Header`'s, whose tests hold them to these.
-const ENTRY: usize = 12;
-const FILE_SIZE: usize = 16;
-const MEMORY_SIZE: usize = 20;
-const MAGIC: &[u8] = b"lastword";
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
@@ -78,27 +73,36 @@ fn flat(elf_bytes: &[u8]) -> Vec<u8> {
         .expect("the linker script makes a segment");
     let mut flat = segment.data(endian, elf_bytes).expect("the segment is in the file").to_vec();
     assert_eq!(segment.p_vaddr(endian), 0, "the image starts at address 0");
-    assert!(flat.starts_with(MAGIC), "the image starts with its header");
+    assert!(flat.starts_with(&stub::MAGIC), "the image starts with its header");
     assert!(flat.len() <= LARGEST, "the image has {} bytes, more than {LARGEST}", flat.len());
     relocations_are_relative(&file, &flat);
-    for (at, value) in
-        [(ENTRY, file.entry()), (FILE_SIZE, flat.len() as u64), (MEMORY_SIZE, segment.p_memsz(endian))]
-    {
+    assert!(flat.len().is_multiple_of(8), "the entry code sums whole words");
+    let purgatory_entry = symbol(&file, "lastwords_purgatory_entry");
+    for (at, value) in [
+        (stub::ENTRY, file.entry()),
+        (stub::PURGATORY_ENTRY, purgatory_entry),
+        (stub::FILE_SIZE, flat.len() as u64),
+        (stub::MEMORY_SIZE, segment.p_memsz(endian)),
+    ] {
         let value = u32::try_from(value).expect("the image is small");
         flat[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }
+    let sum = stub::sum(&flat[size_of::<stub::Header>()..]);
+    flat[stub::OWN_SUM..stub::OWN_SUM + 8].copy_from_slice(&sum.to_le_bytes());
     flat
 }
 
 /// The entry code knows one kind of relocation, and takes all of the table to be of it.
 fn relocations_are_relative(file: &ElfFile64<LittleEndian>, flat: &[u8]) {
-    let address = |name| {
-        file.symbols().find(|symbol| symbol.name() == Ok(name)).map(|symbol| symbol.address() as usize)
-    };
-    let (start, end) = (address("__rela_start"), address("__rela_end"));
-    let table = &flat[start.expect("in the linker script")..end.expect("in the linker script")];
+    let table = &flat[symbol(file, "__rela_start") as usize..symbol(file, "__rela_end") as usize];
     for rela in table.chunks(24) {
         let kind = u32::from_le_bytes(rela[8..12].try_into().expect("four bytes"));
         assert_eq!(kind, elf::R_X86_64_RELATIVE.0, "the image has a relocation that nobody applies");
     }
+}
+
+/// The address of a symbol that the entry code or the linker script defines.
+fn symbol(file: &ElfFile64<LittleEndian>, name: &str) -> u64 {
+    let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name));
+    symbol.unwrap_or_else(|| panic!("the image has no {name}")).address()
 }

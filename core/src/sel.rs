@@ -23,9 +23,9 @@ pub enum Place {
     Dead,
     /// In user space.
     User,
-    /// In the kernel, this many bytes from `_stext` on.
+    /// In the kernel's image, this many bytes from `_stext` on.
     Kernel(u32),
-    /// At this address, which is not within reach of `_stext`, or `_stext` is not known.
+    /// At this address, which is not in the kernel's image, or it is not known where that lies.
     Address(u64),
 }
 

@@ -106,17 +106,18 @@ fn cpus_that_never_answered_and_cpus_in_user_space() {
     for cpu in &mut kernel.cpus[4..6] {
         *cpu = DeadCpu { pid: 77, rip: 0x40_1000, cs: 0x33, answered: true };
     }
-    kernel.cpus[6].rip = 0xffff_c900_0000_1234;
+    // In a module.
+    kernel.cpus[6].rip = 0xffff_ffff_c05a_1234;
     let mut sim = Sim::default();
     say(&mut sim, &kernel, "console=ttyS0 lastwords.output_cpu_ip");
     assert_eq!(
         sel(&sim),
-        ["id 5f3e9a1b", "7=9c2a36", "3*103f0", "2*user", "1*dead", "1*@ffffc900", "00001234"]
+        ["id 5f3e9a1b", "7=9c2a36", "3*103f0", "2*user", "1*dead", "1*@ffffffff", "c05a1234"]
     );
     let text = sim.uart.text();
     assert!(text.contains("CPU 2  never answered\n"), "{text}");
     assert!(text.contains("CPU 4  pid 77 RIP 0000000000401000 user\n"), "{text}");
-    assert!(text.contains("CPU 6  pid 0 RIP ffffc90000001234\n"), "{text}");
+    assert!(text.contains("CPU 6  pid 0 RIP ffffffffc05a1234\n"), "{text}");
 }
 
 #[test]

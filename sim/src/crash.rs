@@ -34,6 +34,8 @@ pub struct DeadKernel {
 impl DeadKernel {
     /// `_stext` of the default VMCOREINFO.
     pub const STEXT: u64 = 0xffff_ffff_8e20_0000;
+    /// Length of its image.
+    pub const IMAGE_LEN: u64 = 0x343_0000;
 
     /// A kernel whose CPUs idle at `_stext` + 0x103f0, but for the last one, which panicked.
     #[must_use]
@@ -81,6 +83,8 @@ impl DeadKernel {
         for (offset, len) in notes {
             phdrs.extend(phdr(4, offset, 0, offset, len));
         }
+        // The kernel's own, then all RAM. The kernel's text is not there, nobody reads it.
+        phdrs.extend(phdr(1, RAM, Self::STEXT, RAM, Self::IMAGE_LEN));
         phdrs.extend(phdr(1, RAM, 0xffff_8880_0010_0000, RAM, ram.len() as u64));
         let count = u16::try_from(phdrs.len() / 56).expect("few enough");
         let mut header = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x04\0\x3e\0\x01\0\0\0".to_vec();

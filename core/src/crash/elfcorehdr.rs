@@ -39,6 +39,7 @@ pub struct Phdr {
     kind: u32,
     /// Physical address of the contents: a core header has no file behind it.
     pub offset: u64,
+    vaddr: u64,
     paddr: u64,
     /// Length of the contents.
     pub filesz: u64,
@@ -94,6 +95,7 @@ impl CoreHeader {
             let phdr = Phdr {
                 kind: u32_at(&bytes, 0),
                 offset: u64_at(&bytes, 8),
+                vaddr: u64_at(&bytes, 16),
                 paddr: u64_at(&bytes, 24),
                 filesz: u64_at(&bytes, 32),
             };
@@ -106,6 +108,19 @@ impl CoreHeader {
     /// Calls `each` with every PT_NOTE until it returns false.
     pub fn notes<M: Memory>(&self, memory: &mut M, mut each: impl FnMut(&mut M, Phdr) -> bool) {
         self.phdrs(memory, |memory, phdr| phdr.kind != PT_NOTE || each(memory, phdr));
+    }
+
+    /// Where the PT_LOAD that holds virtual address `vaddr` ends; 0 when none does.
+    pub fn end_of_load<M: Memory>(&self, memory: &mut M, vaddr: u64) -> u64 {
+        let mut found = 0;
+        self.phdrs(memory, |_, phdr| {
+            let end = phdr.vaddr.saturating_add(phdr.filesz);
+            if phdr.kind == PT_LOAD && (phdr.vaddr..end).contains(&vaddr) {
+                found = end;
+            }
+            found == 0
+        });
+        found
     }
 
     /// The RAM that the PT_LOADs name.

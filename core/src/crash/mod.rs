@@ -18,14 +18,12 @@ use notes::Note;
 /// Most CPUs that are looked at; Linux' own limit for x86 is 8192.
 pub const MAX_CPUS: u32 = 8192;
 
-/// How far from `_stext` an address may be to be given as an offset: the kernel's image and its modules lie in 2 GiB
-/// (`Documentation/arch/x86/x86_64/mm.rst`).
-const KERNEL_REACH: u64 = 1 << 31;
-
 /// A crashed kernel.
 pub struct Crash {
     header: CoreHeader,
     ram: Ram,
+    /// Where the kernel's image ends, in virtual memory; 0 when it is not known.
+    image_end: u64,
     /// What the kernel says of itself.
     pub info: VmCoreInfo,
 }
@@ -70,7 +68,8 @@ impl Crash {
             });
             true
         });
-        Ok(Self { header, ram, info })
+        let image_end = info.stext.map_or(0, |stext| header.end_of_load(memory, stext));
+        Ok(Self { header, ram, image_end, info })
     }
 
     /// Calls `each` with every CPU in the order of the notes, until it returns false.
@@ -115,9 +114,11 @@ impl Crash {
         if regs.user {
             return Place::User;
         }
-        match self.info.stext.and_then(|stext| regs.rip.checked_sub(stext)) {
-            Some(offset) if offset < KERNEL_REACH => Place::Kernel(offset as u32),
-            _ => Place::Address(regs.rip),
+        // Only the kernel's image moves with _stext; where its modules lie is drawn by lot separately.
+        let offset = self.info.stext.and_then(|stext| regs.rip.checked_sub(stext));
+        match offset.filter(|_| regs.rip < self.image_end).and_then(|offset| u32::try_from(offset).ok()) {
+            Some(offset) => Place::Kernel(offset),
+            None => Place::Address(regs.rip),
         }
     }
 }

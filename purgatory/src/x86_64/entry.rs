@@ -4,11 +4,16 @@
 //! "64-bit Boot Protocol"): long mode, paging on, RAM identity mapped, interrupts off, RSI = boot_params. The stack
 //! is not known to be one, the GDT and IDT may be gone, and SSE faults until CR4.OSFXSR is set.
 //!
-//! The duties, in this order: keep every register for the kernel, put the bytes back that the hook displaced (so
-//! that the way out is open from here on, whatever happens), relocate the image to where it lies, clear its zeroed
+//! State at the other entry, as the purgatory: long mode and paging as above, every register zero
+//! (Linux `arch/x86/kernel/relocate_kernel_64.S`); what the first one has in RSI is in the header.
+//!
+//! The duties, in this order: keep every register for the kernel; open the way out (put the bytes back that the hook
+//! displaced, or take the entry point from the header), so that it leads on whatever happens; see whether the
+//! image is what it was, and take the way out if it is not; relocate the image to where it lies, clear its zeroed
 //! data, let the CPU run SSE, call `main`, put everything back, jump.
 
 use core::arch::global_asm;
+use core::mem::offset_of;
 use lastwords_core::stub::{self, Handoff, Header};
 
 /// The first bytes of the image. The build fills in the sizes, the tool the rest.
@@ -39,9 +44,14 @@ const RELA_LEN: u32 = 24;
 
 global_asm!(
     ".pushsection .text.entry, \"ax\"",
-    ".global lastwords_entry",
+    ".global lastwords_entry, lastwords_purgatory_entry",
+    "lastwords_purgatory_entry:",
+    "    mov rsi, [rip + __image_start + {boot_params}]",
+    "    mov byte ptr [rip + as_purgatory], 1",
+    "    jmp 1f",
     "lastwords_entry:",
-    "    mov [rip + saved_rsp], rsp",
+    "    mov byte ptr [rip + as_purgatory], 0",
+    "1:  mov [rip + saved_rsp], rsp",
     "    lea rsp, [rip + stack_top]",
     "    pushfq",
     "    cli",
@@ -51,10 +61,16 @@ global_asm!(
     "    mov rax, cr0; push rax",
     "    mov rax, cr4; push rax",
     "    mov [rip + saved_frame], rsp",
+    "    mov byte ptr [rip + tables_saved], 0",
 
     // The way out.
     "    lea rbx, [rip + __image_start]",
-    "    mov eax, [rbx + {kernel_entry_back}]",
+    "    cmp byte ptr [rip + as_purgatory], 0",
+    "    je 2f",
+    "    mov rax, [rbx + {kernel_entry}]",
+    "    mov [rip + kernel_entry], rax",
+    "    jmp 3f",
+    "2:  mov eax, [rbx + {kernel_entry_back}]",
     "    mov rdi, rbx",
     "    sub rdi, rax",
     "    mov [rip + kernel_entry], rdi",
@@ -63,18 +79,33 @@ global_asm!(
     "    mov al, [rbx + {displaced} + 4]",
     "    mov [rdi + 4], al",
 
+    // A damaged speaker is silent. `stub::sum` over all that is in the file behind the header.
+    "3:  lea rdi, [rbx + {header_len}]",
+    "    mov ecx, [rbx + {file_size}]",
+    "    add rcx, rbx",
+    "    movabs rax, {sum_start}",
+    "    movabs rdx, {sum_factor}",
+    "4:  cmp rdi, rcx",
+    "    jae 5f",
+    "    xor rax, [rdi]",
+    "    imul rax, rdx",
+    "    add rdi, 8",
+    "    jmp 4b",
+    "5:  cmp rax, [rbx + {own_sum}]",
+    "    jne lastwords_resume",
+
     "    lea rcx, [rip + __rela_start]",
     "    lea rdx, [rip + __rela_end]",
-    "2:  cmp rcx, rdx",
-    "    jae 3f",
+    "6:  cmp rcx, rdx",
+    "    jae 7f",
     "    mov rax, [rcx + 16]",
     "    add rax, rbx",
     "    mov rdi, [rcx]",
     "    mov [rbx + rdi], rax",
     "    add rcx, {rela_len}",
-    "    jmp 2b",
+    "    jmp 6b",
 
-    "3:  lea rdi, [rip + __bss_start]",
+    "7:  lea rdi, [rip + __bss_start]",
     "    lea rcx, [rip + __bss_end]",
     "    sub rcx, rdi",
     "    xor eax, eax",
@@ -98,10 +129,10 @@ global_asm!(
     "    cli",
     "    cld",
     "    cmp byte ptr [rip + tables_saved], 0",
-    "    je 4f",
+    "    je 8f",
     "    lidt [rip + saved_idtr]",
     "    lgdt [rip + saved_gdtr]",
-    "4:  mov rsp, [rip + saved_frame]",
+    "8:  mov rsp, [rip + saved_frame]",
     "    pop rax; mov cr4, rax",
     "    pop rax; mov cr0, rax",
     "    pop r15; pop r14; pop r13; pop r12; pop r11; pop r10; pop r9",
@@ -111,17 +142,18 @@ global_asm!(
     "    jmp [rip + kernel_entry]",
     ".popsection",
 
-    // Not in .bss: these are written before it is cleared.
-    ".pushsection .data",
+    // Neither in .data, which is summed, nor in .bss, which is cleared, after these have been written.
+    ".pushsection .keep, \"aw\", @nobits",
     ".balign 8",
-    "saved_rsp: .quad 0",
-    "saved_frame: .quad 0",
-    "kernel_entry: .quad 0",
+    "saved_rsp: .zero 8",
+    "saved_frame: .zero 8",
+    "kernel_entry: .zero 8",
     ".global saved_idtr, saved_gdtr, tables_saved",
     "saved_idtr: .zero 10",
     ".balign 8",
     "saved_gdtr: .zero 10",
-    "tables_saved: .byte 0",
+    "tables_saved: .zero 1",
+    "as_purgatory: .zero 1",
     ".popsection",
 
     ".pushsection .stack, \"aw\", @nobits",
@@ -132,6 +164,13 @@ global_asm!(
 
     kernel_entry_back = const stub::KERNEL_ENTRY_BACK,
     displaced = const stub::DISPLACED,
+    boot_params = const stub::HANDOFF + offset_of!(Handoff, boot_params),
+    kernel_entry = const stub::HANDOFF + offset_of!(Handoff, kernel_entry),
+    header_len = const size_of::<Header>(),
+    file_size = const stub::FILE_SIZE,
+    own_sum = const stub::OWN_SUM,
+    sum_start = const stub::SUM_START,
+    sum_factor = const stub::SUM_FACTOR,
     rela_len = const RELA_LEN,
     cr0_clear = const (!CR0_EM_TS).cast_signed(),
     cr0_set = const CR0_MP,
