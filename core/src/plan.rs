@@ -29,6 +29,8 @@ pub struct Plan<'a> {
     pub console: Console,
     /// Most records that are added to the SEL (1 to 128).
     pub sel_records: u8,
+    /// What to do when the dump kernel is not what was loaded.
+    pub on_corrupt: OnCorrupt,
     /// Frequency of the TSC in kHz, where the tool has measured it.
     pub tsc_khz: Option<u32>,
     /// Local APIC ids of the CPUs, where they are not the kernel's own numbers.
@@ -63,6 +65,7 @@ impl Default for Plan<'_> {
             budget: 15,
             console: Console { serial: None, vga: false },
             sel_records: 32,
+            on_corrupt: OnCorrupt::Reset,
             tsc_khz: None,
             apic_ids: None,
             bad: [None; 4],
@@ -115,6 +118,7 @@ impl<'a> Plan<'a> {
             "sel_records" => {
                 self.sel_records = seconds(text, 128).ok_or("takes 1 to 128 records")? as u8;
             }
+            "on_corrupt" => self.on_corrupt = OnCorrupt::parse(text)?,
             "tsc_khz" => {
                 let khz = cmdline::number(text).and_then(|khz| u32::try_from(khz).ok());
                 let khz = khz.filter(|khz| PLAUSIBLE_KHZ.contains(khz));
@@ -263,6 +267,38 @@ impl fmt::Display for Watchdog {
             Self::Stop => f.write_str("stop"),
             Self::Start { seconds, action } => write!(f, "start={seconds},{}", action.name()),
         }
+    }
+}
+
+/// What to do when the dump kernel is not what was loaded: somebody has written to the reserved memory. Only the
+/// purgatory finds that out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnCorrupt {
+    /// Reset the machine.
+    Reset,
+    /// Stand still.
+    Halt,
+    /// Start it all the same.
+    Boot,
+}
+
+impl OnCorrupt {
+    const NAMES: [(&'static str, Self); 3] =
+        [("reset", Self::Reset), ("halt", Self::Halt), ("boot", Self::Boot)];
+
+    /// Reads `reset`, `halt` or `boot`.
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let found = Self::NAMES.iter().find(|(name, _)| *name == text);
+        found.map(|(_, on_corrupt)| *on_corrupt).ok_or("takes reset, halt or boot")
+    }
+}
+
+impl fmt::Display for OnCorrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAMES.iter().find(|(_, one)| one == self).map_or("", |(name, _)| name))
     }
 }
 
@@ -485,6 +521,9 @@ impl fmt::Display for Plan<'_> {
         if self.sel_records != default.sel_records {
             say("sel_records", Some(&self.sel_records))?;
         }
+        if self.on_corrupt != default.on_corrupt {
+            say("on_corrupt", Some(&self.on_corrupt))?;
+        }
         if let Some(khz) = &self.tsc_khz {
             say("tsc_khz", Some(khz))?;
         }
@@ -552,6 +591,7 @@ mod tests {
             ("lastwords.console=ttyS4", "takes ttyS0"),
             ("lastwords.console=ttyS0,110000", "takes ttyS0"),
             ("lastwords.sel_records=129", "takes 1 to 128"),
+            ("lastwords.on_corrupt=explode", "takes reset, halt or boot"),
             ("lastwords.tsc_khz=1", "takes a frequency"),
             ("lastwords.apic_ids=0-3/0", "takes APIC ids"),
             ("lastwords.nonsense=1", "no such parameter"),
@@ -596,6 +636,7 @@ mod tests {
             (data, status) in (1u16.., 1u16..).prop_filter("two ports", |(data, status)| data != status),
             handle_panic: bool, watchdog in watchdog(), cpu_ip in 0u8..4, ipmi_timeout in 1u16..=60,
             budget in 1u16..=600, console in console(), sel_records in 1u8..=128,
+            on_corrupt in prop::sample::select(OnCorrupt::NAMES.map(|(_, on_corrupt)| on_corrupt).to_vec()),
             tsc_khz in prop::option::of(10_000u32..=20_000_000),
             apic_ids in prop::option::of("[0-9]{1,3}(,[0-9]-[1-9][0-9](/[1-9])?){0,3}"),
         ) {
@@ -603,7 +644,7 @@ mod tests {
             let plan = Plan {
                 kcs_ports: KcsPorts { data, status }, handle_panic, watchdog,
                 cpu_ip: CpuIp { sel: cpu_ip & 1 != 0, console: cpu_ip & 2 != 0 },
-                ipmi_timeout, budget, console, sel_records, tsc_khz, apic_ids, bad: [None; 4],
+                ipmi_timeout, budget, console, sel_records, on_corrupt, tsc_khz, apic_ids, bad: [None; 4],
             };
             let line = plan.to_string();
             prop_assert_eq!(Plan::new("", &line), plan, "{}", line);
