@@ -7,6 +7,7 @@ use crate::plan::{Action, KcsPorts};
 
 /// Network function codes (IPMI 2.0 table 5-1), requests.
 mod net_fn {
+    pub const CHASSIS: u8 = 0x00;
     pub const SENSOR_EVENT: u8 = 0x04;
     pub const APP: u8 = 0x06;
     pub const STORAGE: u8 = 0x0a;
@@ -14,6 +15,7 @@ mod net_fn {
 
 /// Commands (IPMI 2.0 appendix G).
 mod cmd {
+    pub const CHASSIS_CONTROL: u8 = 0x02;
     pub const PLATFORM_EVENT_MESSAGE: u8 = 0x02;
     pub const RESET_WATCHDOG_TIMER: u8 = 0x22;
     pub const SET_WATCHDOG_TIMER: u8 = 0x24;
@@ -140,6 +142,14 @@ impl Bmc {
         self.command(machine, timer, net_fn::SENSOR_EVENT, cmd::PLATFORM_EVENT_MESSAGE, &message)
     }
 
+    /// Chassis Control (28.3), hard reset.
+    ///
+    /// # Errors
+    /// When the BMC does not take it.
+    pub fn hard_reset<M: Ports + Clock>(&mut self, machine: &mut M, timer: &mut Timer) -> Result<(), Error> {
+        self.command(machine, timer, net_fn::CHASSIS, cmd::CHASSIS_CONTROL, &[HARD_RESET])
+    }
+
     /// Add SEL Entry (31.6).
     ///
     /// # Errors
@@ -183,6 +193,8 @@ impl Bmc {
     }
 }
 
+/// Chassis Control: hard reset.
+const HARD_RESET: u8 = 3;
 /// Sensor type OS Stop/Shutdown (table 42-3).
 pub const OS_STOP: u8 = 0x20;
 /// Sensor-specific offset of OS Stop/Shutdown: run-time critical stop.

@@ -8,7 +8,7 @@ use crate::console::Console;
 use crate::crash::{self, Cpu, Crash};
 use crate::hw::Machine;
 use crate::ipmi::{self, Bmc};
-use crate::plan::{Plan, Watchdog};
+use crate::plan::{OnCorrupt, Plan, Watchdog};
 use crate::sel::{self, Groups, Line, Place};
 use crate::text::Text;
 
@@ -27,6 +27,8 @@ pub enum Step {
     Sel,
     /// Console: where every CPU was.
     Cpus,
+    /// What was found wrong with the dump kernel ([`Say::corrupt`]), to the BMC and the console.
+    Digest,
     /// The watchdog once more, so that the dump kernel gets the full countdown.
     WatchdogAgain,
     /// Console: the last line.
@@ -35,13 +37,14 @@ pub enum Step {
 
 impl Step {
     /// All steps in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Watchdog,
         Self::Event,
         Self::Crash,
         Self::Headline,
         Self::Sel,
         Self::Cpus,
+        Self::Digest,
         Self::WatchdogAgain,
         Self::Farewell,
     ];
@@ -54,6 +57,7 @@ impl Step {
             Self::Headline => "headline",
             Self::Sel => "SEL",
             Self::Cpus => "CPUs",
+            Self::Digest => "digest",
             Self::WatchdogAgain => "watchdog again",
             Self::Farewell => "farewell",
         }
@@ -98,6 +102,9 @@ enum Outcome {
     Fault(Fault),
 }
 
+/// What all ways of resetting the machine may take together.
+const RESET: Millis = 8000;
+
 /// What the last watchdog arming may take when the budget is spent, together with the last line.
 const LAST: Millis = 800;
 
@@ -112,6 +119,9 @@ pub struct Say<'a> {
     crash: Option<Crash>,
     panicked: Option<Cpu>,
     groups: Groups,
+    /// Sequence number of the next record.
+    sequence: u8,
+    corrupt: Option<Text<16>>,
     outcomes: [Outcome; Step::ALL.len()],
     reported: usize,
 }
@@ -129,6 +139,8 @@ impl<'a> Say<'a> {
             crash: None,
             panicked: None,
             groups: Groups::new(),
+            sequence: 0,
+            corrupt: None,
             outcomes: [Outcome::Quiet; Step::ALL.len()],
             reported: 0,
         }
@@ -138,7 +150,7 @@ impl<'a> Say<'a> {
     pub fn step<M: Machine>(&mut self, machine: &mut M, step: Step) {
         let began = self.timer.now(machine);
         let spent = self.timer.spent(machine);
-        if spent && !matches!(step, Step::WatchdogAgain | Step::Farewell) {
+        if spent && !matches!(step, Step::Digest | Step::WatchdogAgain | Step::Farewell) {
             if self.asked(step) {
                 self.note(step, Outcome::NoTime);
             }
@@ -156,6 +168,12 @@ impl<'a> Say<'a> {
             Step::Cpus => {
                 self.cpus(machine);
                 Outcome::Quiet
+            }
+            Step::Digest => {
+                if spent && self.corrupt.is_some() {
+                    self.timer.grant(LAST);
+                }
+                self.digest(machine)
             }
             Step::WatchdogAgain => {
                 if spent {
@@ -198,7 +216,7 @@ impl<'a> Say<'a> {
             Step::Crash => self.plan.cpu_ip.sel || self.plan.cpu_ip.console,
             Step::Sel => self.plan.cpu_ip.sel,
             Step::Cpus => self.plan.cpu_ip.console,
-            Step::Headline | Step::Farewell => true,
+            Step::Headline | Step::Digest | Step::Farewell => true,
         }
     }
 
@@ -273,21 +291,20 @@ impl<'a> Say<'a> {
 
     fn sel<M: Machine>(&mut self, machine: &mut M) -> Outcome {
         let Some(crash) = self.crash.as_ref().filter(|_| self.plan.cpu_ip.sel) else { return Outcome::Quiet };
-        let (bmc, timer) = (&mut self.bmc, &mut self.timer);
-        let mut sequence = 0;
+        let (bmc, timer, sequence) = (&mut self.bmc, &mut self.timer, &mut self.sequence);
         let mut failed = None;
         let limit = u32::from(self.plan.sel_records);
         // Sends a line, as far as the limit goes; false when there is no point in sending more.
         let mut send = |line: Line| {
-            for record in sel::records(line.text().as_bytes(), sequence) {
-                if u32::from(sequence) >= limit {
+            for record in sel::records(line.text().as_bytes(), *sequence) {
+                if u32::from(*sequence) >= limit {
                     return false;
                 }
                 if let Err(error) = bmc.add_sel_entry(machine, timer, &record) {
                     failed = Some(error);
                     return false;
                 }
-                sequence += 1;
+                *sequence += 1;
             }
             true
         };
@@ -300,7 +317,7 @@ impl<'a> Say<'a> {
         if build_id.is_none_or(&mut send) && send(panicked) {
             self.groups.lines(limit.saturating_sub(used), send);
         }
-        let count = u32::from(sequence);
+        let count = u32::from(self.sequence);
         match failed {
             None => Outcome::Done { count, ms: 0 },
             Some(error) => Outcome::Bmc { error, count, ms: 0 },
@@ -356,10 +373,63 @@ impl<'a> Say<'a> {
         }
     }
 
+    /// The segment of this name is not what was loaded: it is said in the step [`Step::Digest`].
+    pub fn corrupt(&mut self, name: &[u8]) {
+        self.corrupt = Some(*Text::new().bytes(name));
+    }
+
+    fn digest<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        let Some(name) = &self.corrupt else { return Outcome::Quiet };
+        let mut text = line();
+        text.str("the dump kernel is damaged: ").bytes(name.as_bytes()).str(" is not what was loaded");
+        self.console.line(machine, &mut self.timer, text.as_bytes());
+        if !self.plan.talks_to_bmc() {
+            return Outcome::Quiet;
+        }
+        let words: Text<32> = *Text::new().str("bad ").bytes(name.as_bytes());
+        let mut count = 0;
+        for record in sel::records(words.as_bytes(), self.sequence) {
+            if let Err(error) = self.bmc.add_sel_entry(machine, &mut self.timer, &record) {
+                return Outcome::Bmc { error, count, ms: 0 };
+            }
+            self.sequence = self.sequence.wrapping_add(1);
+            count += 1;
+        }
+        Outcome::Done { count, ms: 0 }
+    }
+
+    /// Resets the machine by every way there is without the CPU's own: the BMC, where the plan talks to it, the
+    /// chipset's reset control register, the keyboard controller. Each gets a second to work; returns when none did.
+    pub fn reset<M: Machine>(&mut self, machine: &mut M) {
+        self.timer.grant(RESET);
+        if self.plan.talks_to_bmc() && self.bmc.hard_reset(machine, &mut self.timer).is_ok() {
+            self.pause(machine);
+        }
+        // Port 0xcf9 (Intel PCH, "Reset Control Register"): system reset, then CPU reset with it.
+        let control = machine.inb(0xcf9) & !0x0e;
+        machine.outb(0xcf9, control | 0x02);
+        machine.outb(0xcf9, control | 0x06);
+        self.pause(machine);
+        // The keyboard controller's output port, pulsed low on the reset line.
+        machine.outb(0x64, 0xfe);
+        self.pause(machine);
+    }
+
+    fn pause<M: Machine>(&mut self, machine: &mut M) {
+        self.timer.now(machine);
+        let until = self.timer.within(1000);
+        while !self.timer.passed(machine, until) {}
+    }
+
     fn farewell<M: Machine>(&mut self, machine: &mut M) {
         self.report(machine, Step::Farewell);
         let mut text = line();
-        seconds(text.str("handing over to the dump kernel"), self.timer.now(machine));
+        text.str(match (&self.corrupt, self.plan.on_corrupt) {
+            (Some(_), OnCorrupt::Reset) => "resetting the machine",
+            (Some(_), OnCorrupt::Halt) => "halting the machine",
+            _ => "handing over to the dump kernel",
+        });
+        seconds(&mut text, self.timer.now(machine));
         self.console.line(machine, &mut self.timer, text.as_bytes());
     }
 
@@ -390,14 +460,14 @@ impl<'a> Say<'a> {
                         }
                         _ => text.str("stopped"),
                     },
-                    Step::Sel => text.dec(u64::from(count)).str(" records added"),
+                    Step::Sel | Step::Digest => text.dec(u64::from(count)).str(" records added"),
                     Step::Crash => text.dec(u64::from(count)).str(" CPUs"),
                     _ => text.str("sent"),
                 };
                 seconds(&mut text, ms);
             }
             Outcome::Bmc { error, count, ms } => {
-                if step == Step::Sel {
+                if matches!(step, Step::Sel | Step::Digest) {
                     text.str("gave up after ").dec(u64::from(count)).str(" records: ");
                 }
                 let ports = self.plan.kcs_ports;

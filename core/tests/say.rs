@@ -314,3 +314,47 @@ fn a_uart_that_is_not_there_costs_one_look() {
     assert!(sim.uart.sent.is_empty());
     assert_eq!(sim.bmc.sel.len(), 3);
 }
+
+/// Runs the steps with a damaged segment, then the reset.
+fn say_corrupt(sim: &mut Sim, line: &str, segment: &[u8]) {
+    let elfcorehdr = DeadKernel::idle(2).put(&mut sim.memory);
+    let this_cpu = ThisCpu { apic_id: 1, tsc_aux: Some(1) };
+    let mut say = Say::new(sim, Plan::new("", line), elfcorehdr, this_cpu);
+    for step in Step::ALL {
+        if step == Step::Digest {
+            say.corrupt(segment);
+        }
+        say.step(sim, step);
+    }
+    say.reset(sim);
+}
+
+#[test]
+fn a_damaged_dump_kernel_is_named_to_bmc_and_console_and_the_bmc_resets() {
+    let mut sim = Sim::default();
+    say_corrupt(&mut sim, "console=ttyS0 lastwords.output_cpu_ip=sel", b"initrd");
+    assert_eq!(sel(&sim), ["id 5f3e9a1b", "1=9c2a36", "1*103f0", "bad initrd"]);
+    assert_eq!(sim.bmc.sel[3][4], 0x83, "it goes on with the sequence");
+    let text = sim.uart.text();
+    assert!(text.contains("the dump kernel is damaged: initrd is not what was loaded\n"), "{text}");
+    assert!(text.contains("resetting the machine"), "{text}");
+    assert_eq!(sim.bmc.resets, 1);
+}
+
+#[test]
+fn a_bmc_that_nobody_asked_for_is_left_alone_and_the_chipset_resets() {
+    let mut sim = Sim::default();
+    say_corrupt(&mut sim, "console=ttyS0", b"kernel");
+    assert!(sim.bmc.requests.is_empty());
+    assert_eq!(sim.other_writes, [(0xcf9, 0xf3), (0xcf9, 0xf7), (0x64, 0xfe)]);
+}
+
+#[test]
+fn a_bmc_that_does_not_reset_is_followed_by_the_chipset() {
+    for answer in [Answer::Code(0xc1), Answer::Nothing, Answer::Obey] {
+        let mut sim = Sim::default();
+        sim.bmc.then = answer;
+        say_corrupt(&mut sim, "lastwords.tsc_khz=2400000 lastwords.ipmi_handle_panic", b"kernel");
+        assert_eq!(sim.other_writes.len(), 3);
+    }
+}

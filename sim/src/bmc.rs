@@ -58,6 +58,8 @@ pub struct Bmc {
     pub events: Vec<Vec<u8>>,
     /// The watchdog, once it was set.
     pub watchdog: Option<Watchdog>,
+    /// Hard resets by Chassis Control.
+    pub resets: u32,
     state: u8,
     out: Option<u8>,
     write_end: bool,
@@ -80,6 +82,7 @@ impl Default for Bmc {
             sel: Vec::new(),
             events: Vec::new(),
             watchdog: None,
+            resets: 0,
             state: IDLE,
             out: None,
             write_end: false,
@@ -212,6 +215,10 @@ impl Bmc {
     /// Carries a request out; returns completion code and data.
     fn obey(&mut self, request: &[u8]) -> Vec<u8> {
         match (request[0] >> 2, request[1], &request[2..]) {
+            (0x00, 0x02, [3]) => {
+                self.resets += 1;
+                vec![0]
+            }
             (0x04, 0x02, data) if data.len() == 8 => {
                 self.events.push(data.to_vec());
                 vec![0]

@@ -31,6 +31,8 @@ pub struct Sim {
     pub uart: Uart,
     /// Physical memory.
     pub memory: Ram,
+    /// What was written to ports that nobody simulates.
+    pub other_writes: Vec<(u16, u8)>,
     /// How many times a port was read or written.
     pub accesses: u64,
 }
@@ -44,6 +46,7 @@ impl Default for Sim {
             bmc: Bmc::default(),
             uart: Uart::default(),
             memory: Ram::default(),
+            other_writes: Vec::new(),
             accesses: 0,
         }
     }
@@ -73,7 +76,7 @@ impl Ports for Sim {
             0x70..=0x71 => self.rtc.write(port, value),
             0xca2..=0xca3 => self.bmc.write(port, value, self.time_us),
             0x3f8..=0x3ff => self.uart.write(port - 0x3f8, value, self.time_us),
-            _ => {}
+            _ => self.other_writes.push((port, value)),
         }
     }
 }

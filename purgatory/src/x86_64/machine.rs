@@ -55,6 +55,30 @@ impl Clock for X86 {
     }
 }
 
+/// A segment that the loader put into memory.
+pub fn memory(addr: u64, len: u64) -> &'static [u8] {
+    // SAFETY: the loader's segments lie in reserved memory, which the identity map covers and nobody but this image
+    // writes to; where it is not mapped after all, the page fault ends the step that reads it.
+    unsafe { core::slice::from_raw_parts(addr as *const u8, len as usize) }
+}
+
+/// Resets the CPU by a triple fault: an exception with no table to go by. What is left when nothing else resets.
+pub fn triple_fault() -> ! {
+    let nothing = [0u8; 10];
+    loop {
+        // SAFETY: nothing runs after this.
+        unsafe { asm!("lidt [{}]", "ud2", in(reg) nothing.as_ptr()) };
+    }
+}
+
+/// Stands still for ever.
+pub fn halt() -> ! {
+    loop {
+        // SAFETY: interrupts are off; an NMI is counted and returned from.
+        unsafe { asm!("hlt", options(nomem, nostack)) };
+    }
+}
+
 /// CPUID leaf 0x80000001, EDX: RDTSCP and IA32_TSC_AUX.
 const RDTSCP: u32 = 1 << 27;
 
