@@ -16,6 +16,10 @@ const STARTS_LINE: u8 = 0x80;
 /// Longest line that the decoder holds, in bytes. What is longer is cut.
 pub const LINE_LEN: usize = 512;
 
+/// The upper 4 GiB of virtual memory, where the kernel's image and its modules lie. Eight digits behind an `@` are an
+/// address there.
+const UPPER: u64 = 0xffff_ffff_0000_0000;
+
 /// Where a CPU was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -35,6 +39,11 @@ impl Place {
             Self::Dead => text.str("dead"),
             Self::User => text.str("user"),
             Self::Kernel(offset) => text.hex(u64::from(offset)),
+            // The kernel's half of the upper 4 GiB goes without saying: an address in a module fits one record.
+            Self::Address(address) if address >= UPPER => text.byte(b'@').hex_padded(address - UPPER, 8),
+            Self::Address(address) if address >> 28 != 0 && address >> 32 == 0 => {
+                text.byte(b'@').hex_padded(address, 9)
+            }
             Self::Address(address) => text.byte(b'@').hex(address),
         };
     }
@@ -44,6 +53,7 @@ impl Place {
             "dead" => Some(Self::Dead),
             "user" => Some(Self::User),
             _ => match text.strip_prefix('@') {
+                Some(address) if address.len() == 8 => Some(Self::Address(UPPER + hex(address.as_bytes())?)),
                 Some(address) => Some(Self::Address(hex(address.as_bytes())?)),
                 None => Some(Self::Kernel(u32::try_from(hex(text.as_bytes())?).ok()?)),
             },

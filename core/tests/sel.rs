@@ -68,6 +68,9 @@ fn the_designs_example() {
         (Line::LeftOut(0x1f), "+1f"),
         (Line::PanickedUnknown, "?=?"),
         (Line::Group { count: 1, place: Place::Address(0xffff_c900_0000_1234) }, "1*@ffffc90000001234"),
+        (Line::Group { count: 1, place: Place::Address(0xffff_ffff_c05a_1234) }, "1*@c05a1234"),
+        (Line::Group { count: 1, place: Place::Address(0xc05a_1234) }, "1*@0c05a1234"),
+        (Line::Panicked { cpu: 0, place: Place::Address(0) }, "0=@0"),
     ];
     for (line, text) in lines {
         assert_eq!(line.text().as_bytes(), text.as_bytes());
@@ -119,6 +122,8 @@ fn place() -> impl Strategy<Value = Place> {
         Just(Place::User),
         any::<u32>().prop_map(Place::Kernel),
         any::<u64>().prop_map(Place::Address),
+        any::<u32>().prop_map(|low| Place::Address(u64::from(low))),
+        any::<u32>().prop_map(|low| Place::Address(0xffff_ffff_0000_0000 | u64::from(low))),
     ]
 }
 
