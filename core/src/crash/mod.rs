@@ -94,19 +94,6 @@ impl Crash {
         });
     }
 
-    /// The CPU with this number, and how many CPUs there are.
-    pub fn cpu<M: Memory>(&self, memory: &mut M, number: u32) -> (Option<Cpu>, u32) {
-        let (mut found, mut count) = (None, 0);
-        self.cpus(memory, |_, cpu| {
-            count += 1;
-            if cpu.number == number {
-                found = Some(cpu);
-            }
-            true
-        });
-        (found, count)
-    }
-
     /// Where a CPU was, in the words of the SEL.
     #[must_use]
     pub fn place(&self, cpu: &Cpu) -> Place {
