@@ -28,6 +28,8 @@ mod setup_header {
     pub const LOADFLAGS: usize = 0x211;
     pub const XLOADFLAGS: usize = 0x236;
     pub const CMDLINE_SIZE: usize = 0x238;
+    pub const KERNEL_ALIGNMENT: usize = 0x230;
+    pub const PREF_ADDRESS: usize = 0x258;
     pub const INIT_SIZE: usize = 0x260;
 }
 
@@ -35,6 +37,12 @@ mod setup_header {
 const LOADED_HIGH: u8 = 1 << 0;
 /// `xloadflags`: the kernel has the 64-bit entry.
 const XLF_KERNEL_64: u16 = 1 << 0;
+/// `xloadflags`: kernel, boot_params, command line and initrd may be anywhere. All relocatable 64-bit kernels have it.
+const XLF_CAN_BE_LOADED_ABOVE_4G: u16 = 1 << 1;
+/// `xloadflags`: the kernel can take over EFI from the one that loads it.
+const XLF_EFI_KEXEC: u16 = 1 << 4;
+/// `xloadflags`: the kernel can be entered with 5-level paging.
+const XLF_5LEVEL: u16 = 1 << 5;
 /// `syssize` counts paragraphs.
 const PARAGRAPH: usize = 16;
 const PAGE: usize = 4096;
@@ -129,6 +137,10 @@ pub struct BzImage {
     pub init_size: u32,
     /// Longest command line in bytes, without the NUL.
     pub cmdline_size: u32,
+    /// Lowest physical address at which the kernel stays where it was loaded.
+    pub pref_address: u64,
+    kernel_alignment: u32,
+    xloadflags: u16,
     pe: Option<Pe>,
     wrapped: Option<Wrapped>,
 }
@@ -175,9 +187,13 @@ impl BzImage {
             let loadflags = *file.get(setup_header::LOADFLAGS)?;
             let xloadflags = u16_at(file, setup_header::XLOADFLAGS)?;
             let cmdline_size = u32_at(file, setup_header::CMDLINE_SIZE)?;
-            Some((loadflags, xloadflags, cmdline_size, u32_at(file, setup_header::INIT_SIZE)?))
+            let kernel_alignment = u32_at(file, setup_header::KERNEL_ALIGNMENT)?;
+            let pref_address = u64::from_le_bytes(field(file, setup_header::PREF_ADDRESS)?);
+            let init_size = u32_at(file, setup_header::INIT_SIZE)?;
+            Some((loadflags, xloadflags, cmdline_size, kernel_alignment, pref_address, init_size))
         };
-        let (loadflags, xloadflags, cmdline_size, init_size) = header().ok_or(truncated(header_end))?;
+        let (loadflags, xloadflags, cmdline_size, kernel_alignment, pref_address, init_size) =
+            header().ok_or(truncated(header_end))?;
         if xloadflags & XLF_KERNEL_64 == 0 || loadflags & LOADED_HIGH == 0 {
             return Err(BzImageError::Not64Bit);
         }
@@ -200,7 +216,42 @@ impl BzImage {
             return Err(BzImageError::TooLarge);
         }
         let wrapped = Wrapped::find(&file[protected_mode..end])?;
-        Ok(Self { protected_mode, end, init_size, cmdline_size, pe, wrapped })
+        Ok(Self {
+            protected_mode,
+            end,
+            init_size,
+            cmdline_size,
+            pref_address,
+            kernel_alignment,
+            xloadflags,
+            pe,
+            wrapped,
+        })
+    }
+
+    /// The protected-mode part of the file that was parsed: what is loaded.
+    pub fn protected_mode<'a>(&self, file: &'a [u8]) -> &'a [u8] {
+        &file[self.protected_mode..self.end]
+    }
+
+    /// Alignment of the load address in bytes, a power of two of at least a page, whatever the header says.
+    pub fn kernel_alignment(&self) -> u64 {
+        u64::from(self.kernel_alignment).max(PAGE as u64).next_power_of_two()
+    }
+
+    /// May it be loaded anywhere?
+    pub fn is_relocatable(&self) -> bool {
+        self.xloadflags & XLF_CAN_BE_LOADED_ABOVE_4G != 0
+    }
+
+    /// Can it take over EFI from the kernel that loads it?
+    pub fn takes_over_efi(&self) -> bool {
+        self.xloadflags & XLF_EFI_KEXEC != 0
+    }
+
+    /// Can it be entered with 5-level paging?
+    pub fn knows_5_level(&self) -> bool {
+        self.xloadflags & XLF_5LEVEL != 0
     }
 
     /// Has it been wrapped?
@@ -702,7 +753,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn unwrapping_restores_the_kernel(kernel in kernels(), len in 601usize..9000, parameters in "[ -~]{0,511}") {
+        fn unwrapping_restores_the_kernel(kernel in kernels(), len in size_of::<stub::Header>()..9000, parameters in "[ -~]{0,511}") {
             let signed = kernel.build();
             let image = image(len, 0x8000);
             let wrapped = wrap(&signed, &image, &parameters).unwrap();

@@ -107,6 +107,19 @@ impl Cmdline {
         }
     }
 
+    /// The whole line, with the core header's physical address: what kexec_file_load(2) adds by itself.
+    ///
+    /// # Errors
+    /// When the kernel does not take it.
+    pub fn finish_with_elfcorehdr(mut self, addr: u64) -> Result<String, CmdlineError> {
+        let word = format!("elfcorehdr={addr:#x}");
+        // The room that is left free for it is enough for any address.
+        self.most += ELFCOREHDR_LEN;
+        // Behind one that the user may have given: the last one wins.
+        join(&mut self.line, &word);
+        self.finish()
+    }
+
     /// The whole line.
     ///
     /// # Errors
@@ -214,6 +227,15 @@ mod tests {
         assert!(matches!(error, CmdlineError::TooLong { len: 2018, most: 2016, .. }), "{error}");
         assert_eq!(line(&["a\0b"]).finish(), Err(CmdlineError::Nul));
         assert_eq!(line(&["dyndbg=\"file a"]).finish(), Err(CmdlineError::Quote));
+    }
+
+    #[test]
+    fn elfcorehdr_is_the_last_one_before_what_is_for_init() {
+        let whole = line(&["quiet elfcorehdr=1K -- single"]).finish_with_elfcorehdr(0x3eff_f000);
+        assert_eq!(whole.unwrap(), "quiet elfcorehdr=1K elfcorehdr=0x3efff000 -- single");
+        let longest = "x".repeat(2047 - 30 - 1);
+        assert!(line(&[&longest]).finish_with_elfcorehdr(u64::MAX).is_ok());
+        assert!(line(&[&longest, "y".repeat(30).as_str()]).finish_with_elfcorehdr(0).is_err());
     }
 
     proptest! {

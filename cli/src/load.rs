@@ -1,4 +1,5 @@
-//! `lastwords load`: arms the dump kernel with kexec_file_load(2), the image wrapped into it in memory.
+//! `lastwords load`: arms the dump kernel, the image as its purgatory (kexec_load(2)) or wrapped into it in memory
+//! (kexec_file_load(2)).
 //!
 //! "Never worse than plain kdump" holds for arming, too. The kernel frees what was armed before it looks at the new
 //! image, so all that can be checked is checked first, and where something is armed already the same files are first
@@ -9,25 +10,36 @@ use crate::{
     cmdline::Cmdline,
     discovery,
     image::IMAGE,
+    kexec::KexecOptions,
     machine::{Cpus, Kdump},
     options::PlanOptions,
     refusal::{Refusal, Situation},
-    sys::{self, Place},
+    sys::{self, KexecSegment, Place},
+    unload,
+    via::{self, Via},
+    x86_64::{
+        boot_params::E820Entry,
+        first_kernel::FirstKernel,
+        purgatory::{self, Parts, Purgatory},
+    },
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use lastwords_core::plan::{KcsPorts, PREFIX};
 use std::{
+    borrow::Cow,
     ffi::CString,
+    fmt,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 /// Arms a dump kernel with last words.
 ///
-/// KERNEL may be the kernel as it is in /boot, or one that `lastwords wrap` has made, which is loaded as it is and
-/// may be signed. What was armed before stays armed when something is wrong.
+/// KERNEL may be the kernel as it is in /boot, or one that `lastwords wrap` has made, whose embedded parameters count,
+/// and which may be signed. What was armed before stays armed when something is wrong.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 The parameters that the options stand for are put on the dump kernel's command line, and with them, where they are \
@@ -36,10 +48,17 @@ needed and you have not given them there: the BMC's ports, the frequency of the 
 Examples:
   lastwords load /boot/vmlinuz-6.1.0-56-amd64 --initrd /var/lib/kdump/initrd.img-6.1.0-56-amd64 \\
       --reuse-cmdline --append \"reset_devices nr_cpus=1\" --ipmi-handle-panic --output-cpu-ip
-  lastwords load KERNEL --initrd FILE --append \"root=/dev/sda1 irqpoll\" --ipmi-watchdog start=300")]
+  lastwords load KERNEL --initrd FILE --append \"root=/dev/sda1 irqpoll\" --ipmi-watchdog start=300
+
+Installed under the name kexec, it takes the calls that are about the dump kernel (-p, -p -u, -S), with kexec's options, \
+and hands all others to the real kexec: $LASTWORDS_KEXEC, or kexec.real, kexec.distrib or kexec in $PATH.")]
 pub struct Load {
     /// The dump kernel (a 64-bit bzImage, as in /boot)
-    kernel: PathBuf,
+    #[arg(required_unless_present_any = ["unload", "status"])]
+    kernel: Option<PathBuf>,
+    /// How the image gets in before the dump kernel [default: purgatory, where kexec_load(2) is allowed]
+    #[arg(long, value_name = "WAY")]
+    via: Option<Via>,
     /// Its initial RAM disk
     #[arg(long, visible_alias = "ramdisk", value_name = "FILE")]
     initrd: Option<PathBuf>,
@@ -49,75 +68,126 @@ pub struct Load {
         visible_alias = "command-line",
         value_name = "STRING",
         allow_hyphen_values = true,
-        required_unless_present = "reuse_cmdline"
+        required_unless_present_any = ["reuse_cmdline", "load_panic", "unload", "status"]
     )]
     append: Option<String>,
     /// Its command line starts with the running kernel's, without crashkernel= and what belongs to this boot
     #[arg(long)]
     reuse_cmdline: bool,
-    /// Print the command line and what was found out about the machine
-    #[arg(short, long)]
+    /// Print what is loaded where, the command line, and what was found out about the machine
+    #[arg(short, long, visible_alias = "debug", visible_short_alias = 'd')]
     verbose: bool,
+    #[command(flatten)]
+    kexec: KexecOptions,
     #[command(flatten)]
     plan: PlanOptions,
 }
 
 /// What is going to be loaded.
-struct Loading {
-    kernel: File,
-    initrd: Option<File>,
-    cmdline: String,
+enum Loading<'a> {
+    Purgatory { purgatory: Purgatory<'a>, hotplug: bool },
+    Wrap { kernel: File, initrd: Option<File>, cmdline: CString, situation: Situation<'a> },
 }
 
 impl Load {
     /// Does it.
-    pub fn run(&self, root: &Path) -> Result<()> {
+    pub fn run(&self, root: &Path) -> Result<ExitCode> {
+        if self.kexec.status {
+            return Ok(ExitCode::from(u8::from(Kdump::read(root).crash_loaded == Some(true))));
+        }
+        match &self.kernel {
+            Some(kernel) if !self.kexec.unload => self.load(root, kernel)?,
+            _ => unload::run(root)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn load(&self, root: &Path, path: &Path) -> Result<()> {
         let kdump = Kdump::read(root);
         Refusal::beforehand(&kdump)?;
 
-        let name = || self.kernel.display().to_string();
-        let mut file = File::open(&self.kernel).with_context(name)?;
+        let name = || path.display().to_string();
+        let mut file = File::open(path).with_context(name)?;
         let mut kernel = Vec::new();
         file.read_to_end(&mut kernel).with_context(name)?;
         let bz_image = BzImage::parse(&kernel).with_context(name)?;
         let initrd = self.initrd.as_deref().map(open_initrd).transpose()?;
-        let situation = Situation {
-            kdump: &kdump,
-            signed: bz_image.is_signed() && bz_image.is_wrapped(),
-            was_signed: bz_image.is_signed(),
-            needs: u64::from(bz_image.init_size) + initrd.as_ref().map_or(0, |(_, len)| *len),
-        };
-        situation.check()?;
-
         let embedded = bzimage::embedded_parameters(&kernel).with_context(name)?;
-        let cmdline = self.cmdline(root, &embedded, bz_image.cmdline_size)?.finish()?;
-        let kernel = if bz_image.is_wrapped() {
-            // The file itself: its signature may lie in its extended attributes (IMA).
-            file
-        } else {
-            let wrapped = bzimage::wrap(&kernel, IMAGE, "").with_context(name)?;
-            sys::memory_file(c"lastwords", &wrapped).context("no memory for the wrapped kernel")?
-        };
-        let loading = Loading { kernel, initrd: initrd.map(|(file, _)| file), cmdline };
-        if self.verbose {
-            println!("command line: {}", loading.cmdline);
-        }
+        let cmdline = || self.cmdline(root, &embedded, bz_image.cmdline_size);
 
-        if kdump.can_rehearse() {
-            loading
-                .rehearse()
-                .map_err(|error| situation.refusal_to_rehearse(&error))
-                .context("not loaded, what was armed before is still armed")?;
+        let (via, why) = self.choose(&kdump)?;
+        if self.verbose {
+            println!("way in: {why}");
         }
-        loading.load(Place::Crash).map_err(|error| situation.refusal(&error)).with_context(|| {
-            match (kdump.crash_loaded, Kdump::read(root).crash_loaded) {
-                (Some(true), Some(false)) => "not loaded, and what was armed before is lost: arm it again",
-                (Some(true), _) => "not loaded, what was armed before is still armed",
-                _ => "not loaded",
+        match via {
+            Via::Purgatory => {
+                let kernel = if bz_image.is_wrapped() {
+                    bzimage::unwrap(&kernel).with_context(name)?.into()
+                } else {
+                    Cow::from(&kernel)
+                };
+                let initrd = initrd.map(Initrd::read).transpose()?;
+                let cmdline = cmdline()?;
+                let parts = Parts {
+                    kernel: &kernel,
+                    bz_image: &BzImage::parse(&kernel).with_context(name)?,
+                    initrd: initrd.as_deref(),
+                    cmdline: &cmdline,
+                    image: IMAGE,
+                    parameters: &embedded,
+                    limits: &self.kexec.limits(),
+                    rng_seed: sys::random_bytes(),
+                    noefi: self.kexec.noefi,
+                };
+                let first = FirstKernel::read(root)?;
+                let purgatory = purgatory::build(&parts, &first).with_context(name)?;
+                if self.verbose {
+                    print!("{}", Verbose(&purgatory));
+                }
+                arm(root, &kdump, &Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() })?;
             }
-        })?;
+            Via::Wrap => {
+                let situation = Situation {
+                    kdump: &kdump,
+                    signed: bz_image.is_signed() && bz_image.is_wrapped(),
+                    was_signed: bz_image.is_signed(),
+                    needs: u64::from(bz_image.init_size) + initrd.as_ref().map_or(0, |initrd| initrd.len),
+                };
+                situation.check()?;
+                let cmdline = cmdline()?.finish()?;
+                if self.verbose {
+                    println!("command line: {cmdline}");
+                }
+                let kernel = if bz_image.is_wrapped() {
+                    // The file itself: its signature may lie in its extended attributes (IMA).
+                    file
+                } else {
+                    let wrapped = bzimage::wrap(&kernel, IMAGE, "").with_context(name)?;
+                    sys::memory_file(c"lastwords", &wrapped).context("no memory for the wrapped kernel")?
+                };
+                let initrd = initrd.map(|initrd| initrd.file);
+                arm(
+                    root,
+                    &kdump,
+                    &Loading::Wrap { kernel, initrd, cmdline: CString::new(cmdline)?, situation },
+                )?;
+            }
+        }
         println!("armed: {} in {} MiB of reserved memory", name(), kdump.crash_size >> 20);
         Ok(())
+    }
+
+    /// The way in, and why it is that one.
+    fn choose(&self, kdump: &Kdump) -> Result<(Via, String)> {
+        let asked = self.via.or(self.kexec.via());
+        if asked == Some(Via::Wrap) {
+            return Ok((Via::Wrap, "wrapped, as was asked for".to_owned()));
+        }
+        match via::obstacle(kdump) {
+            None => Ok((Via::Purgatory, "as the purgatory, kexec_load(2) is allowed".to_owned())),
+            Some(why) if asked == Some(Via::Purgatory) => Err(Refusal::Purgatory(why).into()),
+            Some(why) => Ok((Via::Wrap, format!("wrapped, because {why}"))),
+        }
     }
 
     /// The command line, with what the machine's tables tell; warns of what cannot work.
@@ -167,21 +237,96 @@ impl Load {
     }
 }
 
-impl Loading {
+impl Loading<'_> {
     fn load(&self, place: Place) -> io::Result<()> {
-        let cmdline = CString::new(self.cmdline.as_str())?;
-        sys::kexec_file_load(place, &self.kernel, self.initrd.as_ref(), &cmdline)
+        match self {
+            Self::Purgatory { purgatory, hotplug } => {
+                let segments: Vec<_> = purgatory
+                    .segments
+                    .iter()
+                    .map(|segment| KexecSegment {
+                        data: &segment.data,
+                        addr: segment.addr,
+                        memory_size: segment.memory_size,
+                    })
+                    .collect();
+                sys::kexec_load(place, purgatory.entry, &segments, *hotplug)
+            }
+            Self::Wrap { kernel, initrd, cmdline, .. } => {
+                sys::kexec_file_load(place, kernel, initrd.as_ref(), cmdline)
+            }
+        }
     }
 
     /// Loads into the place of `kexec -e` and takes it out again.
     fn rehearse(&self) -> io::Result<()> {
         self.load(Place::Reboot)?;
-        sys::kexec_file_unload(Place::Reboot)
+        match self {
+            Self::Purgatory { .. } => sys::kexec_unload(Place::Reboot),
+            Self::Wrap { .. } => sys::kexec_file_unload(Place::Reboot),
+        }
+    }
+
+    fn refusal(&self, kdump: &Kdump, error: &io::Error) -> Refusal {
+        match self {
+            Self::Purgatory { .. } => Refusal::to_load_as_purgatory(error, kdump),
+            Self::Wrap { situation, .. } => situation.refusal(error),
+        }
     }
 }
 
-/// Opens the initial RAM disk and gives its length in bytes.
-fn open_initrd(path: &Path) -> Result<(File, u64)> {
+/// Loads it, with a rehearsal where that helps.
+fn arm(root: &Path, kdump: &Kdump, loading: &Loading<'_>) -> Result<()> {
+    if kdump.can_rehearse() {
+        loading
+            .rehearse()
+            .map_err(|error| loading.refusal(kdump, &error).in_rehearsal())
+            .context("not loaded, what was armed before is still armed")?;
+    }
+    loading.load(Place::Crash).map_err(|error| loading.refusal(kdump, &error)).with_context(|| {
+        match (kdump.crash_loaded, Kdump::read(root).crash_loaded) {
+            (Some(true), Some(false)) => "not loaded, and what was armed before is lost: arm it again",
+            (Some(true), _) => "not loaded, what was armed before is still armed",
+            _ => "not loaded",
+        }
+    })
+}
+
+/// What `--verbose` says of what is loaded.
+struct Verbose<'a>(&'a Purgatory<'a>);
+
+impl fmt::Display for Verbose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Purgatory { segments, entry, cmdline, e820 } = self.0;
+        for segment in segments {
+            let (name, last) = (segment.name, segment.addr + segment.memory_size - 1);
+            writeln!(f, "segment: {:#x}-{last:#x} {name}, {} bytes", segment.addr, segment.data.len())?;
+        }
+        writeln!(f, "entry: {entry:#x}")?;
+        for E820Entry { range, kind } in e820 {
+            writeln!(f, "E820: {:#x}-{:#x} {kind:?}", range.start, range.end - 1)?;
+        }
+        writeln!(f, "command line: {cmdline}")
+    }
+}
+
+/// The initial RAM disk.
+struct Initrd<'a> {
+    path: &'a Path,
+    file: File,
+    len: u64,
+}
+
+impl Initrd<'_> {
+    fn read(mut self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(self.len as usize);
+        self.file.read_to_end(&mut bytes).with_context(|| self.path.display().to_string())?;
+        Ok(bytes)
+    }
+}
+
+/// Opens the initial RAM disk.
+fn open_initrd(path: &Path) -> Result<Initrd<'_>> {
     let open = || -> Result<_> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -189,7 +334,7 @@ fn open_initrd(path: &Path) -> Result<(File, u64)> {
         if metadata.len() == 0 {
             bail!("it is empty");
         }
-        Ok((file, metadata.len()))
+        Ok(Initrd { path, file, len: metadata.len() })
     };
     open().with_context(|| path.display().to_string())
 }

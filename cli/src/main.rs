@@ -8,9 +8,11 @@ mod cmdline;
 mod discovery;
 mod help;
 mod image;
+mod kexec;
 mod load;
 mod machine;
 mod options;
+mod ranges;
 mod refusal;
 mod status;
 #[cfg(test)]
@@ -18,8 +20,11 @@ mod status;
 mod synthetic;
 mod sys;
 mod unload;
+mod via;
 mod wrap;
+mod x86_64;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::{path::Path, process::ExitCode};
 
@@ -52,22 +57,26 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let root = Path::new("/");
-    let result = match Lastwords::parse().command {
-        Command::Load(load) => load.run(root),
-        Command::Unload => unload::run(root),
-        Command::Status => status::run(root),
-        Command::Wrap(wrap) => wrap.run(),
-        Command::Completions(completions) => completions.run::<Lastwords>(),
-        Command::Man(man) => man.run::<Lastwords>(),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    match kexec::arguments() {
+        Some(arguments) => kexec::run(&arguments, |arguments| run(&Lastwords::try_parse_from(arguments)?)),
+        None => run(&Lastwords::parse()).unwrap_or_else(|error| {
             eprintln!("lastwords: {error:#}");
             ExitCode::FAILURE
-        }
+        }),
     }
+}
+
+fn run(lastwords: &Lastwords) -> Result<ExitCode> {
+    let root = Path::new("/");
+    match &lastwords.command {
+        Command::Load(load) => return load.run(root),
+        Command::Unload => unload::run(root)?,
+        Command::Status => status::run(root)?,
+        Command::Wrap(wrap) => wrap.run()?,
+        Command::Completions(completions) => completions.run::<Lastwords>()?,
+        Command::Man(man) => man.run::<Lastwords>()?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -41,6 +41,12 @@ pub struct PlanOptions {
     #[arg(long, value_name = "N", value_parser = parameter("sel_records"))]
     sel_records: Option<String>,
 
+    /// What to do with a dump kernel that is no longer what was loaded: reset, halt, or boot it all the same [default: reset]
+    ///
+    /// Only where the image is the purgatory (see `load --via`): else the kernel's own purgatory has checked before.
+    #[arg(long, value_name = "ACTION", value_parser = parameter("on_corrupt"))]
+    on_corrupt: Option<String>,
+
     /// Console words go to this UART: ttyS0 to ttyS3, or its I/O port [default: the dump kernel's console=ttySn]
     #[arg(long, value_name = "PORT", value_parser = port, group = "uart")]
     serial: Option<u16>,
@@ -70,6 +76,7 @@ impl PlanOptions {
             ("ipmi_timeout", self.ipmi_timeout.as_deref()),
             ("budget", self.budget.as_deref()),
             ("sel_records", self.sel_records.as_deref()),
+            ("on_corrupt", self.on_corrupt.as_deref()),
             ("console", console.as_deref()),
         ]
         .into_iter()
@@ -138,6 +145,7 @@ mod tests {
             // A default that is said must win over what is embedded in a wrapped kernel.
             ("--ipmi-timeout 5 --budget 15", "lastwords.ipmi_timeout=5 lastwords.budget=15"),
             ("--sel-records 8", "lastwords.sel_records=8"),
+            ("--on-corrupt boot", "lastwords.on_corrupt=boot"),
             ("--console-serial", "lastwords.console=ttyS0"),
             ("--serial ttyS1 --serial-baud 9600 --console-vga", "lastwords.console=ttyS1,9600,vga"),
             ("--serial 0x2f0 --console-serial", "lastwords.console=0x2f0"),
@@ -159,6 +167,7 @@ mod tests {
             ("--ipmi-timeout 0", ErrorKind::ValueValidation),
             ("--budget 601", ErrorKind::ValueValidation),
             ("--sel-records many", ErrorKind::ValueValidation),
+            ("--on-corrupt ignore", ErrorKind::ValueValidation),
             ("--serial ttyS4", ErrorKind::ValueValidation),
             ("--serial ttyS0 --serial-baud 110000", ErrorKind::ValueValidation),
             ("--serial-baud 9600", ErrorKind::MissingRequiredArgument),

@@ -1,7 +1,7 @@
 //! Why a dump kernel cannot be armed, and what to do about it: pure, from the kernel's error number and what /proc and
 //! /sys tell, since the numbers alone mean too many things.
 
-use crate::machine::Kdump;
+use crate::{machine::Kdump, via::Obstacle};
 use std::io;
 use thiserror::Error;
 
@@ -69,12 +69,17 @@ pub enum Refusal {
     /// ENOSYS.
     #[error(
         "this kernel has no kexec_file_load(2) (CONFIG_KEXEC_FILE=n): \
-         `lastwords wrap`, and load the result with `kexec -p -c`"
+         --via purgatory does without it"
     )]
     NoSystemCall,
     /// ENOSYS, when unloading.
-    #[error("this kernel has no kexec_file_load(2) (CONFIG_KEXEC_FILE=n): unload with `kexec -p -u -c`")]
+    #[error(
+        "this kernel has neither kexec_load(2) nor kexec_file_load(2): nothing can be loaded or unloaded"
+    )]
     NoSystemCallToUnload,
+    /// What keeps from loading as the purgatory.
+    #[error("--via purgatory: {0}; --via wrap may do")]
+    Purgatory(Obstacle),
     /// ENOEXEC, EINVAL.
     #[error(
         "the running kernel does not take this kernel or its command line: dmesg may say why \
@@ -89,6 +94,9 @@ pub enum Refusal {
     /// ENOMEM.
     #[error("not enough free memory to load it")]
     Memory,
+    /// Anything else of kexec_load(2).
+    #[error("kexec_load: {0}; dmesg may say why")]
+    KexecLoad(io::Error),
     /// Anything else.
     #[error("kexec_file_load: {0}")]
     Other(io::Error),
@@ -115,6 +123,27 @@ impl Refusal {
             return Err(Self::NoReservation);
         }
         Ok(())
+    }
+
+    /// What it means when the kernel was only tried out: nothing about the reserved memory.
+    pub fn in_rehearsal(self) -> Self {
+        match self {
+            Self::Memory | Self::NoHole => Self::NoMemoryToRehearse,
+            other => other,
+        }
+    }
+
+    /// What the kernel's refusal of kexec_load(2) means.
+    pub fn to_load_as_purgatory(error: &io::Error, kdump: &Kdump) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
+                Obstacle::from_error(error, kdump).map_or(Self::Permission, Self::Purgatory)
+            }
+            Some(libc::EBUSY) => Self::Busy,
+            Some(libc::EADDRNOTAVAIL) => Self::NoHole,
+            Some(libc::ENOMEM) => Self::Memory,
+            error => Self::KexecLoad(io::Error::from_raw_os_error(error.unwrap_or(libc::EIO))),
+        }
     }
 
     /// What the kernel's refusal to unload means.
@@ -190,14 +219,6 @@ impl Situation<'_> {
         }
     }
 
-    /// What it means when the kernel was only tried out.
-    pub fn refusal_to_rehearse(&self, error: &io::Error) -> Refusal {
-        match error.raw_os_error() {
-            Some(libc::ENOMEM | libc::EADDRNOTAVAIL) => Refusal::NoMemoryToRehearse,
-            _ => self.refusal(error),
-        }
-    }
-
     fn why(&self) -> &'static str {
         if self.was_signed && !self.signed { SIGNATURE_GONE } else { "" }
     }
@@ -256,7 +277,7 @@ mod tests {
             (libc::EKEYREJECTED, "sbsign"),
             (libc::ENODATA, "sbsign"),
             (libc::EBUSY, "try again"),
-            (libc::ENOSYS, "kexec -p -c"),
+            (libc::ENOSYS, "--via purgatory"),
             (libc::ENOEXEC, "dmesg"),
             (libc::EINVAL, "dmesg"),
             (libc::EADDRNOTAVAIL, "larger crashkernel="),
@@ -277,7 +298,26 @@ mod tests {
             (libc::EADDRNOTAVAIL, "lastwords unload"),
             (libc::EKEYREJECTED, "sbsign"),
         ] {
-            let text = situation.refusal_to_rehearse(&io::Error::from_raw_os_error(errno)).to_string();
+            let text = situation.refusal(&io::Error::from_raw_os_error(errno)).in_rehearsal().to_string();
+            assert!(text.contains(what_to_do), "{errno}: {text}");
+        }
+    }
+
+    #[test]
+    fn why_it_does_not_load_as_the_purgatory() {
+        let locked = Kdump { lockdown: Some("integrity".to_owned()), ..ready() };
+        for (errno, kdump, what_to_do) in [
+            (libc::EPERM, ready(), "run it as root"),
+            (libc::EPERM, locked, "--via wrap may do"),
+            (libc::EACCES, ready(), "--via wrap may do"),
+            (libc::ENOSYS, ready(), "CONFIG_KEXEC=n"),
+            (libc::EBUSY, ready(), "try again"),
+            (libc::EADDRNOTAVAIL, ready(), "larger crashkernel="),
+            (libc::ENOMEM, ready(), "not enough free memory"),
+            (libc::EINVAL, ready(), "kexec_load: "),
+        ] {
+            let error = io::Error::from_raw_os_error(errno);
+            let text = Refusal::to_load_as_purgatory(&error, &kdump).to_string();
             assert!(text.contains(what_to_do), "{errno}: {text}");
         }
     }
@@ -289,7 +329,7 @@ mod tests {
             (libc::EPERM, Kdump { load_disabled: true, ..ready() }, "kexec_load_disabled"),
             (libc::EPERM, Kdump { limit_panic: Some(0), ..ready() }, "kexec_load_limit_panic"),
             (libc::EBUSY, ready(), "try again"),
-            (libc::ENOSYS, ready(), "kexec -p -u -c"),
+            (libc::ENOSYS, ready(), "neither"),
         ] {
             let text = Refusal::to_unload(&io::Error::from_raw_os_error(errno), &kdump).to_string();
             assert!(text.contains(what_to_do), "{errno}: {text}");

@@ -1,6 +1,10 @@
 //! `lastwords status`: is a dump kernel armed, and could one be?
 
-use crate::{discovery, machine::Kdump};
+use crate::{
+    discovery,
+    machine::Kdump,
+    via::{self, Obstacle},
+};
 use anyhow::{Context, Result};
 use std::{
     fmt,
@@ -10,12 +14,16 @@ use std::{
 
 /// Does it.
 pub fn run(root: &Path) -> Result<()> {
-    let report = Report { kdump: Kdump::read(root), interfaces: discovery::interfaces(root) };
+    let kdump = Kdump::read(root);
+    let obstacle = via::obstacle(&kdump);
+    let report = Report { kdump, obstacle, interfaces: discovery::interfaces(root) };
     write!(io::stdout(), "{report}").context("standard output")
 }
 
 struct Report {
     kdump: Kdump,
+    /// What keeps from loading as the purgatory.
+    obstacle: Option<Obstacle>,
     interfaces: Vec<discovery::Interface>,
 }
 
@@ -44,6 +52,11 @@ impl fmt::Display for Report {
         match &kdump.lockdown {
             Some(mode) => writeln!(f, "lockdown:        {mode}, only signed kernels can be armed")?,
             None => writeln!(f, "lockdown:        none")?,
+        }
+        match &self.obstacle {
+            None => writeln!(f, "way in:          as the purgatory, kexec_load(2) is allowed")?,
+            Some(why @ Obstacle::Permission) => writeln!(f, "way in:          {why}")?,
+            Some(why) => writeln!(f, "way in:          wrapped, because {why}")?,
         }
         if kdump.load_disabled {
             writeln!(
@@ -90,6 +103,7 @@ mod tests {
                 lockdown: Some("integrity".to_owned()),
                 ..Kdump::default()
             },
+            obstacle: Some(Obstacle::Lockdown("integrity".to_owned())),
             interfaces: vec![interface, Interface { address: 0xca3, source: Source::Spmi, ..interface }],
         };
         assert_eq!(
@@ -98,6 +112,7 @@ mod tests {
 dump kernel:     armed
 reserved memory: 256 MiB, 0x25000000-0x34ffffff
 lockdown:        integrity, only signed kernels can be armed
+way in:          wrapped, because lockdown (integrity) forbids kexec_load(2)
 BMC interface:   KCS at I/O ports 0xca2,0xca3, from the running ipmi_si driver: this one is used
                  KCS at I/O ports 0xca3,0xca4, from ACPI SPMI
 "
@@ -108,11 +123,12 @@ BMC interface:   KCS at I/O ports 0xca2,0xca3, from the running ipmi_si driver: 
     fn a_machine_that_cannot_be_armed() {
         let kdump = Kdump { load_disabled: true, limit_panic: Some(0), ..Kdump::default() };
         assert_eq!(
-            Report { kdump, interfaces: Vec::new() }.to_string(),
+            Report { kdump, obstacle: None, interfaces: Vec::new() }.to_string(),
             "\
 dump kernel:     this kernel has no kdump (CONFIG_CRASH_DUMP)
 reserved memory: none, boot with crashkernel=256M or more
 lockdown:        none
+way in:          as the purgatory, kexec_load(2) is allowed
 loading kernels: switched off until the next boot (sysctl kernel.kexec_load_disabled)
 loading kernels: 0 more times (sysctl kernel.kexec_load_limit_panic)
 BMC interface:   none found, KCS at 0xca2,0xca3 would be tried

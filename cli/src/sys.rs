@@ -68,6 +68,97 @@ pub fn kexec_file_unload(place: Place) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+// `include/uapi/linux/kexec.h`
+const KEXEC_ON_CRASH: libc::c_ulong = 1;
+const KEXEC_UPDATE_ELFCOREHDR: libc::c_ulong = 4;
+const KEXEC_ARCH_X86_64: libc::c_ulong = 62 << 16;
+const KEXEC_SEGMENT_MAX: usize = 16;
+
+/// A segment for [`kexec_load`].
+#[derive(Clone, Copy, Debug)]
+pub struct KexecSegment<'a> {
+    /// Its bytes; those of memory behind them are zeroed.
+    pub data: &'a [u8],
+    /// Physical address, a multiple of the page size.
+    pub addr: u64,
+    /// Bytes of memory, likewise.
+    pub memory_size: u64,
+}
+
+/// `struct kexec_segment`.
+#[repr(C)]
+struct RawSegment {
+    buf: *const u8,
+    bufsz: usize,
+    mem: u64,
+    memsz: usize,
+}
+
+/// kexec_load(2). With `hotplug` the kernel keeps the ELF core header up to date on CPU and memory hotplug; it knows
+/// that segment by its first bytes. It may be said only where /sys/kernel/crash_elfcorehdr_size exists (Linux 6.5 and
+/// later, CONFIG_CRASH_HOTPLUG). The newer KEXEC_CRASH_HOTPLUG_SUPPORT (8, Linux 6.10) means the same on x86
+/// (`arch_crash_hotplug_support` in `arch/x86/kernel/crash.c`), and 6.5 to 6.9 refuse it.
+///
+/// # Errors
+/// The kernel's. For [`Place::Crash`] what was armed stays armed on EPERM, EACCES, EBUSY, ENOSYS, and on EINVAL for
+/// the flags; the kernel frees it before it looks at the segments (`do_kexec_load` in `kernel/kexec.c`).
+pub fn kexec_load(place: Place, entry: u64, segments: &[KexecSegment], hotplug: bool) -> io::Result<()> {
+    let segments: Vec<_> = segments
+        .iter()
+        .map(|segment| RawSegment {
+            buf: segment.data.as_ptr(),
+            bufsz: segment.data.len(),
+            mem: segment.addr,
+            memsz: segment.memory_size as usize,
+        })
+        .collect();
+    let on_crash = if place == Place::Crash { KEXEC_ON_CRASH } else { 0 };
+    let hotplug = if hotplug { KEXEC_UPDATE_ELFCOREHDR } else { 0 };
+    // SAFETY: the kernel reads `segments.len()` segments at the pointer, and `bufsz` bytes at each one's `buf`, all
+    // borrowed until it returns; it writes nothing to our memory.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_kexec_load,
+            entry,
+            segments.len(),
+            segments.as_ptr(),
+            on_crash | hotplug | KEXEC_ARCH_X86_64,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes away what is loaded, with kexec_load(2).
+///
+/// # Errors
+/// The kernel's.
+pub fn kexec_unload(place: Place) -> io::Result<()> {
+    kexec_load(place, 0, &[], false)
+}
+
+/// Would kexec_load(2) be allowed to load a dump kernel? Asks with more segments than the kernel takes, which it
+/// refuses as EINVAL after it has checked whether we may call, and before it does anything (`kexec_load_check` in
+/// `kernel/kexec.c`). It costs one of kernel.kexec_load_limit_panic, so do not ask where that is set.
+///
+/// # Errors
+/// EPERM, EACCES (IMA) or ENOSYS.
+pub fn kexec_load_is_allowed() -> io::Result<()> {
+    let none = KexecSegment { data: &[], addr: 0, memory_size: 0 };
+    match kexec_load(Place::Crash, 0, &[none; KEXEC_SEGMENT_MAX + 1], false) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        result => result,
+    }
+}
+
+/// Random bytes, when the kernel has some ready.
+#[must_use]
+pub fn random_bytes() -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    // SAFETY: the kernel writes at most `bytes.len()` bytes at the pointer, which is exclusively ours.
+    let len = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
+    (usize::try_from(len) == Ok(bytes.len())).then_some(bytes)
+}
+
 /// A file with these bytes that lives in memory only and is gone when it is closed.
 ///
 /// # Errors
