@@ -83,7 +83,7 @@ collect_vmcore() {
 collect_dump() {
     section makedumpfile makedumpfile --message-level 1 -d 31 -l /proc/vmcore /tmp/dump
     section dump-dmesg makedumpfile --message-level 1 --dump-dmesg /tmp/dump /tmp/dump-dmesg
-    section dump-log tail -n 40 /tmp/dump-dmesg
+    section dump-log tail -n 200 /tmp/dump-dmesg
     section dump-size stat -c %s /tmp/dump
     step "the dump is written"
 }

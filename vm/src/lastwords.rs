@@ -19,8 +19,6 @@ pub fn program() -> Result<&'static Path> {
 fn build() -> Result<PathBuf> {
     let target = cache::target()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // A guest's emulated CPU runs it too: at least a little optimized.
-    cargo.args(["--config", "profile.dev.package.lastwords.opt-level=1"]);
     cargo.args(["build", "--quiet", "--package", "lastwords", "--manifest-path"]);
     cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).arg("--target-dir").arg(&target);
     process::output(&mut cargo).context("lastwords does not build")?;

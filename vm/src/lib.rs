@@ -5,6 +5,7 @@
 //! Everything is Debian's own (kernels, kexec-tools, ipmitool, makedumpfile), because the point is to show that
 //! lastwords works with what people have.
 
+pub mod asked;
 pub mod bmc;
 pub mod cache;
 pub mod cpio;
@@ -21,4 +22,5 @@ pub mod spin;
 pub mod story;
 pub mod vmbmc;
 pub mod vmcore;
+pub mod watchdog;
 pub mod words;

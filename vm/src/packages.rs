@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 /// Everything that a scenario runs, on the host or copied into the guest.
-const NEEDED: [&str; 12] = [
+const NEEDED: [&str; 13] = [
     "binutils",
     "busybox-static",
     "freeipmi-tools",
@@ -15,6 +15,7 @@ const NEEDED: [&str; 12] = [
     "kexec-tools",
     "makedumpfile",
     "openipmi",
+    "openssl",
     "ovmf",
     "qemu-system-x86",
     "sbsigntool",

@@ -11,9 +11,9 @@ use crate::vmcore::Notes;
 use crate::{lastwords, packages, process};
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -71,6 +71,16 @@ pub enum Bmc {
     Ours(Manner),
 }
 
+/// What the first kernel is.
+enum Boots {
+    /// Debian's as it is.
+    Stock,
+    /// Wrapped with these options.
+    Wrapped(String),
+    /// A file.
+    File(PathBuf),
+}
+
 /// What happens to one machine.
 pub struct Scenario {
     release: Release,
@@ -82,8 +92,9 @@ pub struct Scenario {
     bmc: Bmc,
     options: Vec<String>,
     first_append: String,
-    boots_wrapped: Option<String>,
+    boots: Boots,
     arm: Arm,
+    lastwords_at_hand: bool,
     append: String,
     before: String,
     death: String,
@@ -107,8 +118,9 @@ impl Scenario {
             bmc: Bmc::Simulator,
             options: Vec::new(),
             first_append: "crashkernel=256M".to_owned(),
-            boots_wrapped: None,
+            boots: Boots::Stock,
             arm: Arm::Stock(Call::FileLoad),
+            lastwords_at_hand: false,
             append: String::new(),
             before: String::new(),
             death: "panic_on 0".to_owned(),
@@ -176,7 +188,14 @@ impl Scenario {
     /// The *first* kernel is an image made by `lastwords wrap` with these options.
     #[must_use]
     pub fn boots_wrapped(mut self, options: &str) -> Self {
-        self.boots_wrapped = Some(options.to_owned());
+        self.boots = Boots::Wrapped(options.to_owned());
+        self
+    }
+
+    /// The *first* kernel is this file.
+    #[must_use]
+    pub fn boots(mut self, file: &Path) -> Self {
+        self.boots = Boots::File(file.to_owned());
         self
     }
 
@@ -184,6 +203,14 @@ impl Scenario {
     #[must_use]
     pub fn arm(mut self, arm: Arm) -> Self {
         self.arm = arm;
+        self
+    }
+
+    /// The scripts for the first kernel may call `lastwords`, whichever way the dump kernel is armed or not; Debian's
+    /// kernel is in `/boot/vmlinuz` and an initial RAM disk in `/boot/initrd`.
+    #[must_use]
+    pub fn lastwords_at_hand(mut self) -> Self {
+        self.lastwords_at_hand = true;
         self
     }
 
@@ -223,12 +250,14 @@ impl Scenario {
         self
     }
 
-    /// Runs it.
+    /// Runs it, and prints the console's end, which cargo shows when the test fails.
     ///
     /// # Errors
     /// When the bench cannot do it, or the machine hangs.
     pub fn run(self) -> Result<Outcome> {
-        self.watch(|_, _| Ok(()))
+        let outcome = self.watch(|_, _| Ok(()))?;
+        println!("{outcome}");
+        Ok(outcome)
     }
 
     /// Runs it and shows each line of the console to `watcher`, which may also do something to the machine.
@@ -277,9 +306,10 @@ impl Scenario {
 
     fn machine(&self, kernel: &Kernel, folder: &Path) -> Result<Machine> {
         let base = Base::get(kernel)?;
-        let first = match &self.boots_wrapped {
-            None => kernel.image.clone(),
-            Some(options) => {
+        let first = match &self.boots {
+            Boots::Stock => kernel.image.clone(),
+            Boots::File(file) => file.clone(),
+            Boots::Wrapped(options) => {
                 let image = folder.join("first");
                 lastwords::wrap(&kernel.image, &image, options)?;
                 image
@@ -309,7 +339,7 @@ impl Scenario {
     fn first_root(&self, kernel: &Kernel, base: &Base, folder: &Path) -> Result<Vec<u8>> {
         let mut archive = Archive::default();
         archive.file("scenario", 0o644, self.first_script().as_bytes());
-        if self.arm != Arm::Not {
+        if self.arm != Arm::Not || self.lastwords_at_hand {
             let image = match &self.arm {
                 Arm::Wrapped(_, options) => {
                     let image = folder.join("wrapped");
@@ -323,7 +353,7 @@ impl Scenario {
             initrd.extend(self.dump_root());
             archive.file("boot/initrd", 0o644, &initrd);
         }
-        if matches!(self.arm, Arm::Lastwords(_)) {
+        if matches!(self.arm, Arm::Lastwords(_)) || self.lastwords_at_hand {
             let program = lastwords::program()?;
             // Without its debugging symbols, which are most of it.
             let stripped = folder.join("lastwords");
@@ -348,7 +378,10 @@ impl Scenario {
         };
         let mut script = format!("step the first kernel is up\n{}\n", self.before);
         if let Some(arm) = arm {
-            let _ = writeln!(script, "section arm {arm} || poweroff -f\nstep the dump kernel is armed");
+            let _ = writeln!(
+                script,
+                "section arm {arm} || {{ step not armed: status $?; poweroff -f; }}\nstep the dump kernel is armed"
+            );
         }
         let _ = writeln!(script, "{}", self.death);
         script
@@ -489,10 +522,20 @@ impl Outcome {
     }
 }
 
+/// How it ended, for whoever looks for what went wrong: the console's last lines, and what arming said.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(arm) = self.sections.get("arm") {
+            writeln!(f, "arming ended with status {}: {}", arm.status, arm.text.trim())?;
+        }
+        f.write_str(&tail(&self.console))
+    }
+}
+
 /// The last lines of a console, for an error.
 fn tail(console: &[Line]) -> String {
     let mut text = String::from("the console's last lines:");
-    for line in &console[console.len().saturating_sub(30)..] {
+    for line in &console[console.len().saturating_sub(60)..] {
         let _ = write!(text, "\n{:8.3} {}", line.at.as_secs_f64(), line.text);
     }
     text

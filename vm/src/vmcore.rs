@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A CPU's crash note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Notes {
     /// The CPUs in the kernel's order. One that never answered has no note here: Linux leaves empty ones out.
     pub cpus: Vec<Cpu>,
     info: BTreeMap<String, String>,
+    /// Virtual addresses that the dump holds: the kernel's image, and parts of the direct map.
+    loads: Vec<Range<u64>>,
 }
 
 /// Offsets in the kernel's `struct elf_prstatus` of x86-64: `pr_pid`, and `rip` in `pr_reg`.
@@ -37,8 +40,12 @@ impl Notes {
         let header =
             elf::FileHeader64::<object::Endianness>::parse(head).context("/proc/vmcore is no ELF file")?;
         let endian = header.endian()?;
-        let mut notes = Self { cpus: Vec::new(), info: BTreeMap::new() };
+        let mut notes = Self { cpus: Vec::new(), info: BTreeMap::new(), loads: Vec::new() };
         for segment in header.program_headers(endian, head)? {
+            if segment.p_type(endian) == elf::PT_LOAD {
+                let start = segment.p_vaddr(endian);
+                notes.loads.push(start..start.saturating_add(segment.p_memsz(endian)));
+            }
             let Some(mut list) = segment.notes(endian, head)? else { continue };
             while let Some(note) = list.next()? {
                 match (note.name(), note.n_type(endian)) {
@@ -66,12 +73,26 @@ impl Notes {
         self.info.get(key).map(String::as_str).with_context(|| format!("VMCOREINFO has no {key}"))
     }
 
-    /// The address of `_stext` in the dead kernel.
+    /// The dead kernel's image in virtual memory, from `_stext` on.
+    ///
+    /// # Errors
+    /// When VMCOREINFO or the program headers do not say.
+    pub fn image(&self) -> Result<Range<u64>> {
+        let stext = u64::from_str_radix(self.info("SYMBOL(_stext)")?, 16)?;
+        let load = self.loads.iter().find(|load| load.contains(&stext)).context("no PT_LOAD holds _stext")?;
+        Ok(stext..load.end)
+    }
+
+    /// Were the dead kernel's addresses drawn by lot (KASLR)? Either its image or its direct map is not where it
+    /// is without (Linux `Documentation/arch/x86/x86_64/mm.rst`); a lot can fall on the old place, two hardly.
     ///
     /// # Errors
     /// When VMCOREINFO does not say.
-    pub fn stext(&self) -> Result<u64> {
-        Ok(u64::from_str_radix(self.info("SYMBOL(_stext)")?, 16)?)
+    pub fn randomized(&self) -> Result<bool> {
+        const DIRECT_MAP: u64 = 0xffff_8880_0000_0000;
+        let moved = u64::from_str_radix(self.info("KERNELOFFSET")?, 16)? != 0;
+        let usual = |load: &Range<u64>| (DIRECT_MAP..DIRECT_MAP + (1 << 32)).contains(&load.start);
+        Ok(moved || !self.loads.iter().any(usual))
     }
 }
 

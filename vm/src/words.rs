@@ -6,6 +6,7 @@ use crate::scenario::Outcome;
 use crate::sel::Record;
 use crate::vmcore::Notes;
 use anyhow::{Context, Result, ensure};
+use std::ops::Range;
 
 /// What stands before each of lastwords' lines on the console.
 const PREFIX: &str = "lastwords: ";
@@ -66,45 +67,58 @@ pub fn sel_lines(records: &[Record]) -> Vec<String> {
     lines
 }
 
-/// A place as the SEL names it.
-fn place(rip: u64, stext: u64) -> String {
-    match rip.checked_sub(stext) {
-        Some(offset) if offset < 1 << 31 => format!("{offset:x}"),
-        _ if rip < 1 << 63 => "user".to_owned(),
-        _ => format!("@{rip:x}"),
+/// A place as the SEL names it: an offset in the kernel's image, `_stext` to its end, or an address.
+fn place(rip: u64, image: &Range<u64>) -> String {
+    if image.contains(&rip) {
+        format!("{:x}", rip - image.start)
+    } else if rip < 1 << 63 {
+        "user".to_owned()
+    } else if rip >> 32 == 0xffff_ffff {
+        format!("@{:08x}", rip & 0xffff_ffff)
+    } else if rip >> 32 == 0xffff_ffff {
+        format!("@{:08x}", rip as u32)
+    } else {
+        format!("@{rip:x}")
     }
 }
 
 /// The lines that a crash with these notes, on this CPU, makes in the SEL.
-fn expected(notes: &Notes, panicked: usize) -> Result<Vec<String>> {
-    let stext = notes.stext()?;
+fn expected(notes: &Notes, panicked: Option<usize>) -> Result<Vec<String>> {
+    let image = notes.image()?;
     let id = notes.info("BUILD-ID")?.get(..8).context("the build id is too short")?;
     let mut groups: Vec<(String, usize)> = Vec::new();
-    for (_, cpu) in notes.cpus.iter().enumerate().filter(|(number, _)| *number != panicked) {
-        let place = place(cpu.rip, stext);
+    for (_, cpu) in notes.cpus.iter().enumerate().filter(|(number, _)| Some(*number) != panicked) {
+        let place = place(cpu.rip, &image);
         match groups.iter_mut().find(|(known, _)| *known == place) {
             Some((_, count)) => *count += 1,
             None => groups.push((place, 1)),
         }
     }
-    let rip = notes.cpus.get(panicked).context("the panicked CPU has no note")?.rip;
-    let mut lines = vec![format!("id {id}"), format!("{panicked:x}={}", place(rip, stext))];
+    let panicked = match panicked {
+        None => "?=?".to_owned(),
+        Some(number) => {
+            let rip = notes.cpus.get(number).context("the panicked CPU has no note")?.rip;
+            format!("{number:x}={}", place(rip, &image))
+        }
+    };
+    let mut lines = vec![format!("id {id}"), panicked];
     lines.extend(groups.into_iter().map(|(place, count)| format!("{count:x}*{place}")));
     Ok(lines)
 }
 
 /// Checks the console's CPUs: every one is there, its instruction pointer and process are those of the dump, and
-/// the one that panicked is marked.
+/// the one that panicked is marked; with `None`, no one is.
 ///
 /// # Errors
 /// When they differ.
-pub fn check_console(outcome: &Outcome, panicked: usize) -> Result<()> {
+pub fn check_console(outcome: &Outcome, panicked: impl Into<Option<usize>>) -> Result<()> {
+    let panicked = panicked.into();
     let said = console_cpus(outcome);
     let notes = outcome.notes()?;
     ensure!(!notes.cpus.is_empty(), "/proc/vmcore has no CPU notes");
     let dumped = notes.cpus.iter().enumerate().map(|(number, cpu)| SaidCpu {
         number: number as u32,
-        panicked: number == panicked,
+        panicked: Some(number) == panicked,
         pid: cpu.pid,
         rip: cpu.rip,
     });
@@ -114,11 +128,11 @@ pub fn check_console(outcome: &Outcome, panicked: usize) -> Result<()> {
 }
 
 /// Checks the SEL's records: they hold the build id, the CPU that panicked and the groups of the dump, biggest
-/// group first, in records numbered from 0.
+/// group first, in records numbered from 0. `None`: nothing tells which CPU panicked.
 ///
 /// # Errors
 /// When they differ.
-pub fn check_sel(outcome: &Outcome, records: &[Record], panicked: usize) -> Result<()> {
+pub fn check_sel(outcome: &Outcome, records: &[Record], panicked: impl Into<Option<usize>>) -> Result<()> {
     let ours: Vec<_> = records.iter().filter(|record| record.kind() == 0xf0).collect();
     let numbered =
         ours.iter().enumerate().all(|(number, Record(bytes))| usize::from(bytes[4] & 0x7f) == number);
@@ -130,7 +144,7 @@ pub fn check_sel(outcome: &Outcome, records: &[Record], panicked: usize) -> Resu
         said.iter().skip(2).map(size).is_sorted_by(|one, other| one >= other),
         "groups not by size: {said:?}"
     );
-    let expected = expected(&outcome.notes()?, panicked)?;
+    let expected = expected(&outcome.notes()?, panicked.into())?;
     let sorted = |lines: &[String]| {
         let mut groups = lines.get(2..).unwrap_or_default().to_vec();
         groups.sort();
@@ -173,10 +187,11 @@ mod tests {
 
     #[test]
     fn a_place_is_an_offset_user_space_or_an_address() {
-        let stext = 0xffffffff81000000;
-        assert_eq!(place(stext + 0x10, stext), "10");
-        assert_eq!(place(0x47b7a0, stext), "user");
-        assert_eq!(place(0xffffc90000001234, stext), "@ffffc90000001234");
+        let image = 0xffffffff81000000..0xffffffff83a00000;
+        assert_eq!(place(image.start + 0x10, &image), "10");
+        assert_eq!(place(image.end, &image), "@83a00000", "a module");
+        assert_eq!(place(0x47b7a0, &image), "user");
+        assert_eq!(place(0xffffc90000001234, &image), "@ffffc90000001234");
     }
 
     #[test]

@@ -1,0 +1,124 @@
+//! `lastwords load` in a running kernel, given what cannot be loaded: a clear word, and what was armed stays armed.
+
+use anyhow::{Result, ensure};
+use lastwords_vm::asked::Asked;
+use lastwords_vm::kernels::Release;
+use lastwords_vm::scenario::{Arm, Bmc, Outcome, Scenario};
+use lastwords_vm::vmbmc::obedient;
+use lastwords_vm::words;
+
+/// Was it refused as a failure (not as wrong usage), with these words?
+fn refused(outcome: &Outcome, section: &str, words: &[&str]) -> Result<()> {
+    let refused = outcome.section(section)?;
+    ensure!(refused.status == 1, "{section}: status {}: {}", refused.status, refused.text);
+    for word in words {
+        ensure!(refused.text.contains(word), "{section} does not say {word:?}: {}", refused.text);
+    }
+    Ok(())
+}
+
+/// Each refusal, with something armed; and that it is still armed after it.
+const REFUSALS: &str = "
+    still_armed() { section $1-armed grep 1 /sys/kernel/kexec_crash_loaded; }
+    load() { lastwords load \"$@\" --append console=ttyS0; }
+    head -c 3000000 /boot/vmlinuz >/tmp/truncated
+    section truncated load /tmp/truncated --initrd /boot/initrd; still_armed truncated
+    section text load /init --initrd /boot/initrd; still_armed text
+    section no-initrd load /boot/vmlinuz --initrd /boot/none; still_armed no-initrd
+    section no-kernel load /boot/none --initrd /boot/initrd; still_armed no-kernel
+    section long lastwords load /boot/vmlinuz --initrd /boot/initrd --append \"$(head -c 4000 /dev/zero | tr '\\0' x)\"
+    still_armed long
+    mkdir -p /etc
+    echo nobody:x:65534:65534::/:/bin/sh >/etc/passwd
+    section nobody su nobody -c '/bin/lastwords load /boot/vmlinuz --initrd /boot/initrd --append console=ttyS0'
+    still_armed nobody
+    section status lastwords status
+";
+
+#[test]
+fn what_was_armed_stays_armed_and_boots() -> Result<()> {
+    let outcome = Scenario::new(Release::V6_1)
+        .bmc(Bmc::Ours(obedient()))
+        .arm(Arm::Lastwords(Asked::ALL.options()))
+        .death(&format!("{REFUSALS}\npanic_on 0"))
+        .dump("collect_vmcore\ncollect_dump")
+        .run()?;
+    refused(&outcome, "truncated", &["/tmp/truncated", "truncated"])?;
+    refused(&outcome, "text", &["/init"])?;
+    refused(&outcome, "no-initrd", &["/boot/none", "No such file"])?;
+    refused(&outcome, "no-kernel", &["/boot/none", "No such file"])?;
+    refused(&outcome, "long", &["command line"])?;
+    refused(&outcome, "nobody", &["run it as root"])?;
+    for case in ["truncated", "text", "no-initrd", "no-kernel", "long", "nobody"] {
+        outcome.text(&format!("{case}-armed"))?;
+    }
+    let status = outcome.text("status")?;
+    for line in ["dump kernel:     armed", "reserved memory: 256 MiB", "lockdown:        none", "0xca2,0xca3"]
+    {
+        ensure!(status.contains(line), "status does not say {line:?}: {status}");
+    }
+    words::check_dump(&outcome, 2)?;
+    Asked::ALL.check_console(&outcome, 0)?;
+    Asked::ALL.check_requests(&outcome, 0)
+}
+
+/// The machine is locked down when something is armed already: it stays armed, and says its words.
+#[test]
+fn lockdown_wants_a_signed_kernel() -> Result<()> {
+    let outcome = Scenario::new(Release::V6_12)
+        .bmc(Bmc::Ours(obedient()))
+        .arm(Arm::Lastwords(Asked::ALL.options()))
+        .death(
+            "mount -t securityfs securityfs /sys/kernel/security
+             echo integrity >/sys/kernel/security/lockdown
+             section locked lastwords load /boot/vmlinuz --initrd /boot/initrd --append console=ttyS0
+             section armed grep 1 /sys/kernel/kexec_crash_loaded
+             section status lastwords status
+             panic_on 0",
+        )
+        .dump("collect_vmcore")
+        .run()?;
+    refused(&outcome, "locked", &["locked down (integrity", "sbsign"])?;
+    outcome.text("armed")?;
+    let status = outcome.text("status")?;
+    ensure!(status.contains("lockdown:        integrity"), "status says {status}");
+    Asked::ALL.check_console(&outcome, 0)?;
+    Asked::ALL.check_requests(&outcome, 0)
+}
+
+#[test]
+fn without_reserved_memory_nothing_can_be_armed() -> Result<()> {
+    let outcome = Scenario::new(Release::V6_12)
+        .first_append("")
+        .arm(Arm::Not)
+        .lastwords_at_hand()
+        .death(
+            "section load lastwords load /boot/vmlinuz --initrd /boot/initrd --append console=ttyS0
+             section status lastwords status
+             section unload lastwords unload",
+        )
+        .run()?;
+    refused(&outcome, "load", &["no memory is reserved", "crashkernel="])?;
+    let status = outcome.text("status")?;
+    for line in ["dump kernel:     not armed", "reserved memory: none"] {
+        ensure!(status.contains(line), "status does not say {line:?}: {status}");
+    }
+    ensure!(outcome.text("unload")?.contains("nothing is armed"));
+    Ok(())
+}
+
+#[test]
+fn unloaded_is_no_longer_armed() -> Result<()> {
+    let outcome = Scenario::new(Release::V6_1)
+        .arm(Arm::Lastwords(Asked::ALL.options()))
+        .death(
+            "section before cat /sys/kernel/kexec_crash_loaded
+             section unload lastwords unload
+             section after cat /sys/kernel/kexec_crash_loaded",
+        )
+        .run()?;
+    ensure!(outcome.text("before")?.trim() == "1");
+    outcome.text("unload")?;
+    ensure!(outcome.text("after")?.trim() == "0");
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! Everything asked for, on both kernels, before both simulators, by each way of arming; and with 1, 2 and 8 CPUs,
+//! panics on different ones, one in a loop with interrupts off. The words are held against the same crash's dump.
+
+use anyhow::{Result, ensure};
+use lastwords_vm::asked::Asked;
+use lastwords_vm::kernels::Release::{self, V6_1, V6_12};
+use lastwords_vm::scenario::{Arm, Bmc, Call, Outcome, Scenario};
+use lastwords_vm::watchdog::Watchdog;
+use lastwords_vm::words;
+
+/// How the dump kernel is armed.
+#[derive(Clone, Copy)]
+enum By {
+    /// `kexec -s` and a wrapped kernel.
+    FileLoad,
+    /// `kexec -c` and a wrapped kernel.
+    Load,
+    /// `lastwords load`.
+    Lastwords,
+}
+use By::{FileLoad, Lastwords, Load};
+
+fn crash(release: Release, bmc: Bmc, by: By, cpus: u32, panics: usize, spins: Option<u32>) -> Result<()> {
+    let openipmi = matches!(bmc, Bmc::OpenIpmi);
+    let options = Asked::ALL.options();
+    let arm = match by {
+        FileLoad => Arm::Wrapped(Call::FileLoad, options),
+        Load => Arm::Wrapped(Call::Load, options),
+        Lastwords => Arm::Lastwords(options),
+    };
+    let spin = spins.map_or(String::new(), |cpu| format!("spin_on {cpu}; "));
+    let outcome = Scenario::new(release)
+        .cpus(cpus)
+        .bmc(bmc)
+        .arm(arm)
+        .death(&format!("{spin}panic_on {panics}"))
+        .run()?;
+    words::check_dump(&outcome, cpus as usize)?;
+    ensure!(outcome.notes()?.randomized()?, "the kernel's addresses are not randomized");
+    Asked::ALL.check_console(&outcome, panics)?;
+    Asked::ALL.check_bmc(&outcome, panics, !openipmi)?;
+    if openipmi {
+        check_from_outside(&outcome)?;
+    }
+    Ok(())
+}
+
+/// The administrator's view, over the LAN, when the machine is off.
+fn check_from_outside(outcome: &Outcome) -> Result<()> {
+    let sel = outcome.ipmitool(&["sel", "elist"])?;
+    ensure!(sel == outcome.text("sel")?, "over the LAN the SEL reads {sel}");
+    ensure!(sel.contains("Linux kernel panic: id "), "ipmitool does not show the words: {sel}");
+    let watchdog = Watchdog::parse(&outcome.ipmitool(&["mc", "watchdog", "get"])?)?;
+    ensure!(watchdog.initial == 3000, "over the LAN the watchdog reads {watchdog:?}");
+    Ok(())
+}
+
+macro_rules! crashes {
+    ($($name:ident: $release:ident, $bmc:ident, $by:ident, $cpus:literal CPUs, panic on $panics:literal, loop on $spins:expr;)*) => {$(
+        #[test]
+        fn $name() -> Result<()> {
+            crash($release, Bmc::$bmc, $by, $cpus, $panics, $spins)
+        }
+    )*};
+}
+
+crashes! {
+    old_simulator_file_load: V6_1, Simulator, FileLoad, 2 CPUs, panic on 0, loop on Some(1);
+    old_simulator_load: V6_1, Simulator, Load, 8 CPUs, panic on 7, loop on None;
+    old_simulator_lastwords: V6_1, Simulator, Lastwords, 1 CPUs, panic on 0, loop on None;
+    old_openipmi_file_load: V6_1, OpenIpmi, FileLoad, 8 CPUs, panic on 3, loop on Some(0);
+    old_openipmi_load: V6_1, OpenIpmi, Load, 1 CPUs, panic on 0, loop on None;
+    old_openipmi_lastwords: V6_1, OpenIpmi, Lastwords, 2 CPUs, panic on 1, loop on None;
+    new_simulator_file_load: V6_12, Simulator, FileLoad, 1 CPUs, panic on 0, loop on None;
+    new_simulator_load: V6_12, Simulator, Load, 2 CPUs, panic on 1, loop on Some(0);
+    new_simulator_lastwords: V6_12, Simulator, Lastwords, 8 CPUs, panic on 5, loop on Some(2);
+    new_openipmi_file_load: V6_12, OpenIpmi, FileLoad, 2 CPUs, panic on 0, loop on None;
+    new_openipmi_load: V6_12, OpenIpmi, Load, 8 CPUs, panic on 1, loop on Some(6);
+    new_openipmi_lastwords: V6_12, OpenIpmi, Lastwords, 1 CPUs, panic on 0, loop on None;
+}

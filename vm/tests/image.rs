@@ -1,0 +1,77 @@
+//! The image and the wrapped kernels as files: the same bytes from every build, and good PE files that can be signed.
+//! Debian's real kernels, no machine.
+
+use anyhow::{Context, Result, ensure};
+use lastwords_vm::kernels::{Kernel, Release};
+use lastwords_vm::{lastwords, packages, process};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// People sign what comes out of a build: two builds in different folders make the same image.
+#[test]
+fn the_image_is_the_same_from_another_folder() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace is the parent")?;
+    let files = process::output(Command::new("git").args(["ls-files", "-z"]).current_dir(root))?;
+    let folder = tempfile::tempdir()?;
+    let copy = folder.path().join("another/place");
+    for file in String::from_utf8(files)?.split_terminator('\0') {
+        let (from, to) = (root.join(file), copy.join(file));
+        // One that was removed and not committed yet.
+        if from.exists() {
+            fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
+            fs::copy(from, to)?;
+        }
+    }
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--quiet", "--package", "lastwords"]).current_dir(&copy);
+    build.arg("--target-dir").arg(folder.path().join("target"));
+    process::output(&mut build)?;
+
+    let version = |program: &Path| process::text(Command::new(program).arg("--version"));
+    let ours = version(lastwords::program()?)?;
+    let theirs = version(&folder.path().join("target/debug/lastwords"))?;
+    ensure!(ours == theirs, "here {ours}, there {theirs}");
+    // Whatever its words: they hold the digest, at least 32 bits of it in hex.
+    let digest = ours.split(|c: char| !c.is_ascii_hexdigit()).any(|word| word.len() >= 8);
+    ensure!(digest, "no digest in {ours}");
+    Ok(())
+}
+
+fn run(folder: &Path, program: &str, arguments: &str) -> Result<Vec<u8>> {
+    process::output(Command::new(program).args(arguments.split_whitespace()).current_dir(folder))
+}
+
+/// Debian's signature goes, a new one fits, and covers the image.
+fn is_signed_again(release: Release) -> Result<()> {
+    packages::install()?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path();
+    let kernel = Kernel::get(release)?.image;
+    let listed = process::text(Command::new("sbverify").arg("--list").arg(&kernel))?;
+    ensure!(listed.contains("signature 1"), "Debian's kernel is not signed: {listed}");
+    lastwords::wrap(&kernel, &path.join("wrapped"), "--ipmi-handle-panic")?;
+    let listed = String::from_utf8(run(path, "sbverify", "--list wrapped")?)?;
+    ensure!(!listed.contains("signature"), "the void signature is still there: {listed}");
+
+    run(path, "openssl", "req -new -x509 -newkey rsa:2048 -noenc -keyout key -out crt -subj /CN=test")?;
+    run(path, "sbsign", "--key key --cert crt --output signed wrapped")?;
+    run(path, "sbverify", "--cert crt signed")?;
+
+    let mut signed = fs::read(path.join("signed"))?;
+    let image = signed.windows(8).rposition(|bytes| bytes == b"lastword").context("no image in it")?;
+    signed[image + 0x400] ^= 1;
+    fs::write(path.join("changed"), signed)?;
+    ensure!(run(path, "sbverify", "--cert crt changed").is_err(), "the signature does not cover the image");
+    Ok(())
+}
+
+#[test]
+fn linux_6_1_is_signed_again() -> Result<()> {
+    is_signed_again(Release::V6_1)
+}
+
+#[test]
+fn linux_6_12_is_signed_again() -> Result<()> {
+    is_signed_again(Release::V6_12)
+}

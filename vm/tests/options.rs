@@ -1,0 +1,120 @@
+//! Each option alone, before each kind of BMC: it does its own thing and nothing else.
+//!
+//! Our own BMC remembers every request from the machine's start on, and so shows what was *not* done; the two
+//! simulators and ipmitool, which know nothing of us, show that what was done counts for others.
+
+use anyhow::Result;
+use lastwords_vm::asked::{Asked, Watchdog};
+use lastwords_vm::kernels::Release;
+use lastwords_vm::scenario::{Arm, Bmc, Call, Scenario};
+use lastwords_vm::vmbmc::obedient;
+use lastwords_vm::words;
+
+/// CPU 1 of two panics.
+const PANICKED: usize = 1;
+
+fn scenario(release: Release, bmc: Bmc) -> Scenario {
+    Scenario::new(release).bmc(bmc).death("panic_on 1")
+}
+
+/// Asked for on the dump kernel's command line.
+fn by_parameter(asked: Asked) -> Result<()> {
+    let outcome = scenario(Release::V6_1, Bmc::Ours(obedient()))
+        .arm(Arm::Wrapped(Call::FileLoad, String::new()))
+        .append(&asked.parameters())
+        .dump("collect_vmcore")
+        .run()?;
+    asked.check_console(&outcome, PANICKED)?;
+    asked.check_requests(&outcome, PANICKED)
+}
+
+/// Embedded in the image.
+fn by_option(asked: Asked) -> Result<()> {
+    let outcome = scenario(Release::V6_12, Bmc::Ours(obedient()))
+        .arm(Arm::Wrapped(Call::Load, asked.options()))
+        .dump("collect_vmcore")
+        .run()?;
+    asked.check_console(&outcome, PANICKED)?;
+    asked.check_requests(&outcome, PANICKED)
+}
+
+fn on_simulator(asked: Asked) -> Result<()> {
+    let outcome = scenario(Release::V6_12, Bmc::Simulator)
+        .arm(Arm::Wrapped(Call::FileLoad, asked.options()))
+        .dump("collect_bmc\ncollect_vmcore")
+        .run()?;
+    asked.check_console(&outcome, PANICKED)?;
+    asked.check_bmc(&outcome, PANICKED, true)
+}
+
+fn on_openipmi(asked: Asked) -> Result<()> {
+    let outcome = scenario(Release::V6_1, Bmc::OpenIpmi)
+        .arm(Arm::Lastwords(asked.options()))
+        .dump("collect_bmc\ncollect_vmcore")
+        .run()?;
+    asked.check_console(&outcome, PANICKED)?;
+    asked.check_bmc(&outcome, PANICKED, false)
+}
+
+macro_rules! alone {
+    ($($name:ident: $asked:expr;)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn by_parameter() -> Result<()> {
+                super::by_parameter($asked)
+            }
+
+            #[test]
+            fn by_option() -> Result<()> {
+                super::by_option($asked)
+            }
+
+            #[test]
+            fn on_simulator() -> Result<()> {
+                super::on_simulator($asked)
+            }
+
+            #[test]
+            fn on_openipmi() -> Result<()> {
+                super::on_openipmi($asked)
+            }
+        }
+    )*};
+}
+
+alone! {
+    handle_panic: Asked { event: true, ..Asked::NOTHING };
+    watchdog_start: Asked { watchdog: Watchdog::Start(300), ..Asked::NOTHING };
+    watchdog_stop: Asked { watchdog: Watchdog::Stop, ..Asked::NOTHING };
+    cpu_ip_to_the_sel: Asked { sel: true, ..Asked::NOTHING };
+    cpu_ip_to_the_console: Asked { console: true, ..Asked::NOTHING };
+}
+
+#[test]
+fn nothing_asked_by_parameter_nothing_done() -> Result<()> {
+    by_parameter(Asked::NOTHING)
+}
+
+#[test]
+fn nothing_asked_by_option_nothing_done() -> Result<()> {
+    by_option(Asked::NOTHING)
+}
+
+#[test]
+fn all_together_in_the_order_of_saying() -> Result<()> {
+    by_parameter(Asked::ALL)
+}
+
+/// The bench itself, with Debian's kernel and kexec as they are.
+#[test]
+fn without_lastwords_a_crash_is_dumped_and_nothing_is_said() -> Result<()> {
+    let outcome = scenario(Release::V6_1, Bmc::Ours(obedient()))
+        .arm(Arm::Stock(Call::Load))
+        .dump("collect_vmcore\ncollect_dump")
+        .run()?;
+    words::check_dump(&outcome, 2)?;
+    Asked::NOTHING.check_console(&outcome, PANICKED)?;
+    Asked::NOTHING.check_requests(&outcome, PANICKED)
+}
