@@ -54,6 +54,8 @@ impl fmt::Display for Report {
             None => writeln!(f, "lockdown:        none")?,
         }
         match &self.obstacle {
+            // Said below.
+            _ if kdump.load_disabled => {}
             None => writeln!(f, "way in:          as the purgatory, kexec_load(2) is allowed")?,
             Some(why @ Obstacle::Permission) => writeln!(f, "way in:          {why}")?,
             Some(why) => writeln!(f, "way in:          wrapped, because {why}")?,
@@ -128,7 +130,6 @@ BMC interface:   KCS at I/O ports 0xca2,0xca3, from the running ipmi_si driver: 
 dump kernel:     this kernel has no kdump (CONFIG_CRASH_DUMP)
 reserved memory: none, boot with crashkernel=256M or more
 lockdown:        none
-way in:          as the purgatory, kexec_load(2) is allowed
 loading kernels: switched off until the next boot (sysctl kernel.kexec_load_disabled)
 loading kernels: 0 more times (sysctl kernel.kexec_load_limit_panic)
 BMC interface:   none found, KCS at 0xca2,0xca3 would be tried
