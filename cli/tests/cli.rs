@@ -157,3 +157,43 @@ fn a_wrapped_kernel_can_be_signed_again() {
     assert!(lastwords(&folder, "wrap --force signed -o again").status.success());
     assert_eq!(fs::read(path.join("again")).unwrap(), fs::read(path.join("out")).unwrap());
 }
+
+/// Runs the program by the name `kexec`, beside a real kexec that prints its arguments and exits with 7.
+fn kexec(arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ours, real) = (folder.path().join("kexec"), folder.path().join("real"));
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_lastwords"), &ours).expect("a link");
+    fs::write(&real, "#!/bin/sh\nprintf '[%s]' \"$@\"\nexit 7\n").expect("a file");
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+    Command::new(&ours)
+        .current_dir(&folder)
+        .args(arguments)
+        .env("LASTWORDS_KEXEC", &real)
+        .output()
+        .expect("it has been built")
+}
+
+#[test]
+fn calls_that_are_not_about_the_dump_kernel_reach_the_real_kexec_unchanged() {
+    for arguments in
+        [&["-l", "K", "--append=a  b", "--initrd", ""][..], &["-e"], &["--version"], &["-l", "-S"]]
+    {
+        let output = kexec(arguments);
+        let all: String = arguments.iter().flat_map(|argument| ["[", argument, "]"]).collect();
+        assert_eq!(output.status.code(), Some(7), "{arguments:?}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), all);
+        assert!(output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_dump_kernel_that_gets_no_last_words_is_loaded_by_the_real_kexec() {
+    for arguments in [&["-p", "missing", "--append=a"][..], &["missing", "-ps", "--no-such-option"]] {
+        let output = kexec(arguments);
+        let all: String = arguments.iter().flat_map(|argument| ["[", argument, "]"]).collect();
+        assert_eq!(output.status.code(), Some(7), "{arguments:?}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), all);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.starts_with("lastwords: warning: no last words"), "{text}");
+    }
+}
