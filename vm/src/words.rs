@@ -75,8 +75,6 @@ fn place(rip: u64, image: &Range<u64>) -> String {
         "user".to_owned()
     } else if rip >> 32 == 0xffff_ffff {
         format!("@{:08x}", rip & 0xffff_ffff)
-    } else if rip >> 32 == 0xffff_ffff {
-        format!("@{:08x}", rip as u32)
     } else {
         format!("@{rip:x}")
     }

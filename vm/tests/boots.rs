@@ -40,11 +40,10 @@ fn a_wrapped_kernel_whose_image_is_not_in_memory_boots() -> Result<()> {
     let path = folder.path().join("kernel");
     lastwords::wrap(&Kernel::get(Release::V6_1)?.image, &path, &Asked::ALL.options())?;
     let mut kernel = fs::read(&path)?;
-    let magics: Vec<_> =
-        kernel.windows(stub::MAGIC.len()).enumerate().filter(|(_, bytes)| *bytes == stub::MAGIC).collect();
-    ensure!(magics.len() == 1, "the image's first bytes are {} times in the file", magics.len());
-    let at = magics[0].0;
-    kernel[at..at + 4096].fill(0);
+    let header = [&stub::MAGIC[..], &stub::VERSION.to_le_bytes()].concat();
+    let images: Vec<_> = (0..kernel.len()).filter(|at| kernel[*at..].starts_with(&header)).collect();
+    ensure!(images.len() == 1, "the image's header is {} times in the file", images.len());
+    kernel[images[0]..][..4096].fill(0);
     fs::write(&path, kernel)?;
     boots_silently(Scenario::new(Release::V6_1).boots(&path))?;
     Ok(())
