@@ -18,6 +18,7 @@ pub mod packages;
 pub mod process;
 pub mod qemu;
 pub mod scenario;
+pub mod segments;
 pub mod sel;
 pub mod spin;
 pub mod story;

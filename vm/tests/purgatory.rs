@@ -5,12 +5,11 @@ use anyhow::{Context, Result, ensure};
 use lastwords_vm::asked::Asked;
 use lastwords_vm::gdb::Stub;
 use lastwords_vm::kernels::Release;
-use lastwords_vm::qemu::{Line, Vm};
 use lastwords_vm::scenario::{Arm, Bmc, Outcome, Scenario};
+use lastwords_vm::segments::Segments;
 use lastwords_vm::vmbmc::{Request, netfn, obedient};
 use lastwords_vm::words;
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -19,10 +18,10 @@ const HANGS: Duration = Duration::from_secs(30);
 
 /// Arms by `command`, shows where everything lies, waits for the damage, and panics.
 fn armed_by(command: &str) -> Scenario {
-    let append = "console=ttyS0 quiet nr_cpus=1 reset_devices";
     Scenario::new(Release::V6_1).arm(Arm::Not).lastwords_at_hand().death(&format!(
-        "{command} /boot/vmlinuz --initrd=/boot/initrd --append=\"{append}\" >/tmp/load 2>&1 || step not armed\n\
-         grep -E '^segment' /tmp/load >/dev/console\nstep the dump kernel is armed\nsleep 2\npanic_on 0"
+        "{command} /boot/vmlinuz --initrd=/boot/initrd --append='console=ttyS0 quiet nr_cpus=1 reset_devices' \
+         >/tmp/load 2>&1 || step not armed\ngrep ^segment /tmp/load >/dev/console\n\
+         step the dump kernel is armed\nsleep 2\npanic_on 0"
     ))
 }
 
@@ -30,51 +29,22 @@ fn armed_with(options: &str) -> Scenario {
     armed_by(&format!("lastwords load --via purgatory --verbose {options}"))
 }
 
-/// Where the segments lie, read off the console: first and last address by name.
-#[derive(Default)]
-struct Segments(BTreeMap<String, (u64, u64)>);
-
-impl Segments {
-    /// `segment: 0x1000-0x1fff initrd, 4096 bytes`
-    fn read(&mut self, line: &Line) -> Option<()> {
-        let (range, name) = line.text.split_once("segment: ")?.1.split_once(' ')?;
-        let (first, _) = range.split_once('-')?;
-        let (name, len) = name.split_once(", ")?;
-        let len: u64 = len.split(' ').next()?.parse().ok()?;
-        let first = u64::from_str_radix(first.strip_prefix("0x")?, 16).ok()?;
-        self.0.insert(name.to_owned(), (first, first + len - 1));
-        Some(())
-    }
-
-    fn get(&self, name: &str) -> Result<(u64, u64)> {
-        self.0.get(name).copied().with_context(|| format!("no segment {name}"))
-    }
-}
-
 /// Runs it, and once it is armed changes the byte of memory that `which` picks.
-fn damaged(
-    scenario: Scenario,
-    which: impl Fn(&Segments) -> Result<u64>,
-    mut watcher: impl FnMut(&Vm, &Line) -> Result<()>,
-) -> Result<Outcome> {
+fn damaged(scenario: Scenario, which: impl Fn(&Segments) -> Result<u64>) -> Result<Outcome> {
     let stub = Stub::new()?;
     let options = stub.options();
     let mut segments = Segments::default();
-    let outcome = scenario.qemu([options[0].as_str(), options[1].as_str()]).watch(|vm, line| {
-        segments.read(line);
+    let outcome = scenario.qemu([options[0].as_str(), options[1].as_str()]).watch(|_, line| {
+        segments.read(&line.text);
         if line.text.contains("the dump kernel is armed") {
             let mut gdb = stub.connect()?;
             gdb.damage(which(&segments)?)?;
             gdb.detach()?;
         }
-        watcher(vm, line)
+        Ok(())
     })?;
     println!("{outcome}");
     Ok(outcome)
-}
-
-fn leave_alone(_: &Vm, _: &Line) -> Result<()> {
-    Ok(())
 }
 
 fn said(outcome: &Outcome, start: &str) -> bool {
@@ -95,7 +65,7 @@ fn sel(requests: &[Request]) -> Vec<String> {
 #[test]
 fn a_damaged_kernel_is_named_and_the_machine_resets() -> Result<()> {
     let scenario = armed_with("--output-cpu-ip").bmc(Bmc::Ours(obedient()));
-    let outcome = damaged(scenario, |segments| Ok(segments.get("kernel")?.0 + 0x10_0000), leave_alone)?;
+    let outcome = damaged(scenario, |segments| Ok(segments.get("kernel")?.start + 0x10_0000))?;
     ensure!(!outcome.dumped(), "the damaged kernel was started");
     ensure!(said(&outcome, "the dump kernel is damaged: kernel is not what was loaded"));
     ensure!(said(&outcome, "resetting the machine"));
@@ -110,7 +80,7 @@ fn a_damaged_kernel_is_named_and_the_machine_resets() -> Result<()> {
 #[test]
 fn a_damaged_initrd_is_named_and_started_all_the_same_when_told_to() -> Result<()> {
     let scenario = armed_with("--output-cpu-ip --on-corrupt boot");
-    let outcome = damaged(scenario, |segments| Ok(segments.get("initrd")?.1), leave_alone)?;
+    let outcome = damaged(scenario, |segments| Ok(segments.get("initrd")?.end - 1))?;
     ensure!(said(&outcome, "the dump kernel is damaged: initrd is not what was loaded"));
     ensure!(said(&outcome, "handing over to the dump kernel"));
     words::check_dump(&outcome, 2)
@@ -120,7 +90,7 @@ fn a_damaged_initrd_is_named_and_started_all_the_same_when_told_to() -> Result<(
 #[test]
 fn a_damaged_image_is_silent_and_the_dump_kernel_starts() -> Result<()> {
     let scenario = armed_with(&Asked::ALL.options());
-    let outcome = damaged(scenario, |segments| Ok(segments.get("image")?.0 + 0x2000), leave_alone)?;
+    let outcome = damaged(scenario, |segments| Ok(segments.get("image")?.start + 0x2000))?;
     ensure!(words::console(&outcome).is_empty(), "{:#?}", words::console(&outcome));
     words::check_dump(&outcome, 2)
 }
@@ -146,11 +116,11 @@ fn the_words_are_in_the_sel_before_the_digest_is_computed() -> Result<()> {
         .bmc(Bmc::Ours(bmc))
         .qemu([options[0].as_str(), options[1].as_str()])
         .watch(|_, line| {
-            segments.read(line);
+            segments.read(&line.text);
             if line.text.contains("Kernel panic") {
                 first_record.recv_timeout(Duration::from_secs(60))?;
                 let mut gdb = stub.connect()?;
-                gdb.damage(segments.get("initrd")?.1)?;
+                gdb.damage(segments.get("initrd")?.end - 1)?;
                 gdb.detach()?;
             }
             Ok(())
@@ -168,40 +138,22 @@ fn stock_kexec_hangs_on_the_same_damage() -> Result<()> {
     let stub = Stub::new()?;
     let options = stub.options();
     let scenario = armed_by("kexec -p -c -d").qemu([options[0].as_str(), options[1].as_str()]);
-    let mut kernel = None;
-    let outcome = scenario
-        .death(
-            "kexec -p -c -d /boot/vmlinuz --initrd=/boot/initrd --append='console=ttyS0 quiet nr_cpus=1' \
-             >/tmp/load 2>&1\ngrep -E '^segment.*(mem|memsz)' /tmp/load >/dev/console\n\
-             step the dump kernel is armed\nsleep 2\npanic_on 0",
-        )
-        .watch(|vm, line| {
-            // `segment[2].mem   = 0x2e000000`, `segment[2].memsz = 0x3f98000`: the kernel is the longest.
-            let number = |text: &str| u64::from_str_radix(text.trim().trim_start_matches("0x"), 16);
-            if let Some((_, value)) = line.text.split_once(".memsz = ") {
-                if let Some((address, None)) = kernel {
-                    let size = number(value)?;
-                    kernel = (size > 0x200_0000).then_some((address, Some(size)));
-                }
-            } else if let Some((_, value)) = line.text.split_once(".mem   = ")
-                && kernel.is_none_or(|(_, size)| size.is_none())
-            {
-                kernel = Some((number(value)?, None));
-            }
-            if line.text.contains("the dump kernel is armed") {
-                let (address, _) = kernel.context("kexec shows no segments")?;
-                let mut gdb = stub.connect()?;
-                gdb.damage(address + 0x10_0000)?;
-                gdb.detach()?;
-            }
-            if line.text.contains("Kernel panic") {
-                std::thread::sleep(HANGS);
-                let status = vm.monitor()?.execute("query-status", &json!({}))?;
-                ensure!(status["running"] == true, "it does not hang: {status}");
-                vm.monitor()?.execute("quit", &json!({}))?;
-            }
-            Ok(())
-        })?;
+    let mut segments = Segments::default();
+    let outcome = scenario.watch(|vm, line| {
+        segments.read(&line.text);
+        if line.text.contains("the dump kernel is armed") {
+            let mut gdb = stub.connect()?;
+            gdb.damage(segments.get("kernel")?.start + 0x10_0000)?;
+            gdb.detach()?;
+        }
+        if line.text.contains("Kernel panic") {
+            std::thread::sleep(HANGS);
+            let status = vm.monitor()?.execute("query-status", &json!({}))?;
+            ensure!(status["running"] == true, "it does not hang: {status}");
+            vm.monitor()?.execute("quit", &json!({}))?;
+        }
+        Ok(())
+    })?;
     println!("{outcome}");
     ensure!(!outcome.dumped(), "the damaged kernel was started");
     Ok(())
