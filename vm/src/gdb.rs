@@ -43,7 +43,7 @@ impl Stub {
     }
 }
 
-/// A connection to the stub. The machine stands still while there is one, but between [`Gdb::go`] and the stop.
+/// A connection to the stub. The machine stands still while there is one, but in [`Gdb::go_to`].
 #[derive(Debug)]
 pub struct Gdb {
     stream: UnixStream,
@@ -95,24 +95,19 @@ impl Gdb {
         self.write(address, &[!byte])
     }
 
-    /// The machine stops when a CPU comes to this (virtual) address.
+    /// Lets the machine run until a CPU comes to this (virtual) address.
     ///
     /// # Errors
-    /// When QEMU refuses.
-    pub fn break_at(&mut self, address: u64) -> Result<()> {
+    /// When it does not come there, or QEMU refuses.
+    pub fn go_to(&mut self, address: u64) -> Result<()> {
         let answer = self.ask(&format!("Z1,{address:x},1"))?;
         ensure!(answer == "OK", "QEMU sets no breakpoint at {address:#x}: {answer}");
-        Ok(())
-    }
-
-    /// Lets the machine run until it comes to a breakpoint.
-    ///
-    /// # Errors
-    /// When it does not come there.
-    pub fn go(&mut self) -> Result<()> {
         self.send("c")?;
         let stopped = self.receive()?;
         ensure!(stopped.starts_with('T'), "the machine is gone: {stopped}");
+        // With it, the machine would stop here again and again.
+        let answer = self.ask(&format!("z1,{address:x},1"))?;
+        ensure!(answer == "OK", "QEMU keeps the breakpoint at {address:#x}: {answer}");
         Ok(())
     }
 

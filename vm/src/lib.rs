@@ -9,6 +9,7 @@ pub mod asked;
 pub mod bmc;
 pub mod cache;
 pub mod cpio;
+pub mod figures;
 pub mod gdb;
 pub mod initramfs;
 pub mod kernels;

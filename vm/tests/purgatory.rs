@@ -86,6 +86,36 @@ fn a_damaged_initrd_is_named_and_started_all_the_same_when_told_to() -> Result<(
     words::check_dump(&outcome, 2)
 }
 
+/// Told to halt, the machine says so and then nothing more, though it still runs.
+#[test]
+fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
+    let stub = Stub::new()?;
+    let options = stub.options();
+    let mut segments = Segments::default();
+    let outcome = armed_with("--output-cpu-ip=console --on-corrupt halt")
+        .qemu([options[0].as_str(), options[1].as_str()])
+        .watch(|vm, line| {
+            segments.read(&line.text);
+            if line.text.contains("the dump kernel is armed") {
+                let mut gdb = stub.connect()?;
+                gdb.damage(segments.get("kernel")?.start + 0x10_0000)?;
+                gdb.detach()?;
+            }
+            if line.text.contains("halting the machine") {
+                std::thread::sleep(HANGS);
+                let status = vm.monitor()?.execute("query-status", &json!({}))?;
+                ensure!(status["running"] == true, "it does not halt: {status}");
+                vm.monitor()?.execute("quit", &json!({}))?;
+            }
+            Ok(())
+        })?;
+    println!("{outcome}");
+    ensure!(said(&outcome, "the dump kernel is damaged: kernel is not what was loaded"));
+    ensure!(!outcome.dumped(), "the damaged kernel was started");
+    ensure!(words::console(&outcome).last().is_some_and(|line| line.starts_with("halting")), "it goes on");
+    Ok(())
+}
+
 /// A damaged speaker is silent, and the dump kernel comes up.
 #[test]
 fn a_damaged_image_is_silent_and_the_dump_kernel_starts() -> Result<()> {
@@ -157,4 +187,22 @@ fn stock_kexec_hangs_on_the_same_damage() -> Result<()> {
     println!("{outcome}");
     ensure!(!outcome.dumped(), "the damaged kernel was started");
     Ok(())
+}
+
+/// The kernel rewrites the ELF core header when CPUs come and go, which is no damage; and the words are right.
+#[test]
+fn cpus_go_and_come_back_after_arming() -> Result<()> {
+    let outcome = Scenario::new(Release::V6_12)
+        .cpus(4)
+        .arm(Arm::Lastwords("--via purgatory --output-cpu-ip".to_owned()))
+        .death(
+            "section hotplug cat /sys/devices/system/cpu/crash_hotplug\n\
+             for cpu in 2 3; do echo 0 >/sys/devices/system/cpu/cpu$cpu/online; done\n\
+             for cpu in 3 2; do echo 1 >/sys/devices/system/cpu/cpu$cpu/online; done\npanic_on 3",
+        )
+        .run()?;
+    ensure!(outcome.text("hotplug")?.trim() == "1", "the kernel does not keep the core header up to date");
+    words::check_dump(&outcome, 4)?;
+    words::check_console(&outcome, 3)?;
+    words::check_sel(&outcome, &outcome.sel()?, 3)
 }
