@@ -168,13 +168,13 @@ pub fn panic_to_entry(way: Way, mib: u64) -> Result<f64> {
         .cpus(1)
         .first_append("crashkernel=384M")
         .bmc(Bmc::Simulator)
-        .qemu(["-icount", "shift=0,sleep=off", options[0].as_str(), options[1].as_str()])
+        .qemu(["-icount", "shift=0,sleep=off", "-rtc", "clock=vm", options[0].as_str(), options[1].as_str()])
         .arm(Arm::Not)
         .lastwords_at_hand()
         .limit(Duration::from_secs(900))
         .death(&format!(
             "{grow}\n{load} /boot/vmlinuz --initrd=/boot/initrd --append='console=ttyS0 quiet nr_cpus=1' {words} \
-             >/tmp/load 2>&1 || step not armed\ngrep ^segment /tmp/load >/dev/console\n\
+             >/tmp/load 2>&1 || step not armed\ngrep -E '^segment|kernel at 0x' /tmp/load >/dev/console\n\
              echo \"panic is at 0x$(sed -n 's/ T panic$//p' /proc/kallsyms)\" >/dev/console\n\
              step the dump kernel is armed\nsleep 1\npanic_on 0"
         ));
@@ -190,11 +190,15 @@ pub fn panic_to_entry(way: Way, mib: u64) -> Result<f64> {
             let mut gdb = stub.connect()?;
             let mut monitor = vm.monitor()?;
             gdb.go_to(panic.context("no symbol panic")?)?;
-            let began = pm_timer(&mut monitor)?;
+            let (began, began_second) = (pm_timer(&mut monitor)?, rtc_second(&mut monitor)?);
             gdb.go_to(segments.entry()?)?;
-            // It counts to 2^24, which is 4.7 s.
-            let ticks = pm_timer(&mut monitor)?.wrapping_sub(began) & 0xff_ffff;
-            took = Some(f64::from(ticks) * 1000.0 / 3.579_545);
+            let (ticks, second) = (pm_timer(&mut monitor)?, rtc_second(&mut monitor)?);
+            // The PM timer is fine, but counts to 2^24 only, which is 4.7 s; the RTC tells how often it has.
+            let fine = f64::from(ticks.wrapping_sub(began) & 0xff_ffff) / PM_HZ;
+            let coarse = f64::from((second + 60 - began_second) % 60);
+            let turn = f64::from(1 << 24) / PM_HZ;
+            let turns = ((coarse - fine) / turn).round().max(0.0);
+            took = Some((fine + turns * turn) * 1e9);
             monitor.execute("quit", &serde_json::json!({}))?;
         }
         Ok(())
@@ -202,6 +206,17 @@ pub fn panic_to_entry(way: Way, mib: u64) -> Result<f64> {
     let took = took.context("the machine was not armed")?;
     ensure!(took > 0.0, "the clock stood still");
     Ok(took / 1e6)
+}
+
+/// Ticks a second of the ACPI PM timer (ACPI 6.5, 4.8.3.3).
+const PM_HZ: f64 = 3_579_545.0;
+
+/// The RTC's seconds, in BCD.
+fn rtc_second(monitor: &mut Monitor) -> Result<u32> {
+    monitor.human("o /b 0x70 0")?;
+    let text = monitor.human("i /b 0x71")?;
+    let value = text.rsplit("0x").next().context("no RTC")?;
+    value.trim().parse().with_context(|| format!("no RTC: {text}"))
 }
 
 /// The ACPI PM timer of QEMU's q35.

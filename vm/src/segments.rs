@@ -8,15 +8,13 @@ use std::ops::Range;
 /// Offset of the 64-bit entry point in the kernel's segment (Linux `Documentation/arch/x86/boot.rst`).
 const ENTRY_64: u64 = 0x200;
 
-/// Memory that a kernel takes at least, and nothing else of a small dump kernel's does: how the kernel is told from
-/// the other segments that kexec-tools shows without names.
-const A_KERNEL: u64 = 0x200_0000;
+/// Bytes that a kernel has at least: kexec-tools does not show how many.
+const A_KERNEL: u64 = 0x20_0000;
 
 /// Segments, as far as they have been printed.
 #[derive(Debug, Default)]
 pub struct Segments {
     named: BTreeMap<String, Range<u64>>,
-    last: Option<u64>,
 }
 
 impl Segments {
@@ -37,14 +35,10 @@ impl Segments {
         Some(())
     }
 
-    /// `segment[2].mem   = 0x2e000000`, and a line later `segment[2].memsz = 0x3f98000`.
+    /// `Loaded 64bit kernel at 0x2e000000`.
     fn kexec(&mut self, line: &str) -> Option<()> {
-        if let Some((_, address)) = line.split_once(".mem   = ") {
-            self.last = number(address);
-        }
-        let size = number(line.split_once(".memsz = ")?.1)?;
-        let start = self.last.filter(|_| size >= A_KERNEL)?;
-        self.named.insert("kernel".to_owned(), start..start + size);
+        let start = number(line.split_once("64bit kernel at ")?.1)?;
+        self.named.insert("kernel".to_owned(), start..start + A_KERNEL);
         Some(())
     }
 
@@ -81,14 +75,7 @@ mod tests {
         assert_eq!(ours.entry().unwrap(), 0x3900_0200);
         assert_eq!(ours.get("initrd").unwrap(), 0x3871_c000..0x3871_c000 + 9_321_088);
         let mut stock = Segments::default();
-        for line in [
-            "segment[0].mem   = 0x1000",
-            "segment[0].memsz = 0x2000",
-            "segment[1].mem   = 0x2e000000",
-            "segment[1].memsz = 0x3f98000",
-        ] {
-            stock.read(line);
-        }
+        stock.read("Loaded 64bit kernel at 0x2e000000");
         assert_eq!(stock.entry().unwrap(), 0x2e00_0200);
         assert!(stock.get("initrd").is_err());
     }

@@ -20,7 +20,7 @@ const HANGS: Duration = Duration::from_secs(30);
 fn armed_by(command: &str) -> Scenario {
     Scenario::new(Release::V6_1).arm(Arm::Not).lastwords_at_hand().death(&format!(
         "{command} /boot/vmlinuz --initrd=/boot/initrd --append='console=ttyS0 quiet nr_cpus=1 reset_devices' \
-         >/tmp/load 2>&1 || step not armed\ngrep ^segment /tmp/load >/dev/console\n\
+         >/tmp/load 2>&1 || step not armed\ngrep -E '^segment|kernel at 0x' /tmp/load >/dev/console\n\
          step the dump kernel is armed\nsleep 2\npanic_on 0"
     ))
 }
