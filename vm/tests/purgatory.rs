@@ -206,3 +206,28 @@ fn cpus_go_and_come_back_after_arming() -> Result<()> {
     words::check_console(&outcome, 3)?;
     words::check_sel(&outcome, &outcome.sel()?, 3)
 }
+
+/// Memory that came after arming is in the dump: the kernel has put it into the ELF core header.
+#[test]
+fn memory_comes_after_arming() -> Result<()> {
+    let outcome = Scenario::new(Release::V6_12)
+        .qemu(["-m", "slots=2,maxmem=4G"])
+        .arm(Arm::Lastwords("--via purgatory --output-cpu-ip".to_owned()))
+        .before("echo online >/sys/devices/system/memory/auto_online_blocks")
+        .death("until grep -q 100000000-107ffffff /proc/iomem; do sleep 1; done\nsleep 1\npanic_on 1")
+        .dump("section loads readelf -lW /proc/vmcore\ncollect_bmc\ncollect_vmcore\ncollect_dump")
+        .watch(|vm, line| {
+            if line.text.contains("the dump kernel is armed") {
+                let mut monitor = vm.monitor()?;
+                let backend = json!({ "qom-type": "memory-backend-ram", "id": "more", "size": 128 << 20 });
+                monitor.execute("object-add", &backend)?;
+                monitor.execute("device_add", &json!({ "driver": "pc-dimm", "memdev": "more" }))?;
+            }
+            Ok(())
+        })?;
+    println!("{outcome}");
+    words::check_dump(&outcome, 2)?;
+    words::check_console(&outcome, 1)?;
+    ensure!(outcome.text("loads")?.contains(" 0x0000000100000000 "), "{}", outcome.text("loads")?);
+    Ok(())
+}
