@@ -1,6 +1,7 @@
 //! The BMC's watchdog as `ipmitool mc watchdog get` tells it.
 //!
-//! What it says of "Watchdog Timer Is" is not used: both simulators call a running timer stopped.
+//! Whether it runs is read off the countdown, as far as a BMC shows that, and not off "Watchdog Timer Is", which the
+//! simulators do not keep.
 
 use anyhow::{Context, Result};
 

@@ -103,7 +103,7 @@ fn nothing_asked_by_option_nothing_done() -> Result<()> {
 }
 
 #[test]
-fn all_together_in_the_order_of_saying() -> Result<()> {
+fn all_together() -> Result<()> {
     by_parameter(Asked::ALL)
 }
 
