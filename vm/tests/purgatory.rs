@@ -231,3 +231,24 @@ fn memory_comes_after_arming() -> Result<()> {
     ensure!(outcome.text("loads")?.contains(" 0x0000000100000000 "), "{}", outcome.text("loads")?);
     Ok(())
 }
+
+/// More than the reserved memory holds: it is said how much is needed, and what was armed before is still armed, which
+/// the crash then shows.
+#[test]
+fn what_does_not_fit_is_refused_and_what_was_armed_stays() -> Result<()> {
+    let outcome = Scenario::new(Release::V6_1)
+        .arm(Arm::Lastwords("--via purgatory --output-cpu-ip".to_owned()))
+        .death(
+            "truncate -s 220M /tmp/big\n\
+             section too-big lastwords load --via purgatory /boot/vmlinuz --initrd /tmp/big --append quiet\n\
+             section still cat /sys/kernel/kexec_crash_loaded\npanic_on 0",
+        )
+        .run()?;
+    let refusal = outcome.section("too-big")?;
+    ensure!(refusal.status == 1, "it ends with {}", refusal.status);
+    let said = &refusal.text;
+    ensure!(said.contains("no place for the initrd") && said.contains("boot with crashkernel="), "{said}");
+    ensure!(outcome.text("still")?.trim() == "1", "what was armed is lost");
+    words::check_dump(&outcome, 2)?;
+    words::check_console(&outcome, 0)
+}
