@@ -4,10 +4,6 @@ CARGO ?= cargo
 # The demo's BMC: qemu (its simulator) or openipmi (ipmi_sim, read over the LAN).
 BMC ?= qemu
 
-# Size, speed and time beside the stock tool's.
-bench:
-	$(CARGO) run --quiet -p lastwords-vm --bin bench
-
 .PHONY: demo bench test packages check unit vm
 
 # A real kernel panics in QEMU, and its last words are told.
@@ -32,3 +28,7 @@ unit:
 # Real kernels in QEMU.
 vm:
 	$(CARGO) test -p lastwords-vm
+
+# Size, speed and time beside the stock tool's.
+bench:
+	$(CARGO) run --quiet -p lastwords-vm --bin bench
