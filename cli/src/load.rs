@@ -115,7 +115,7 @@ impl Load {
         let embedded = bzimage::embedded_parameters(&kernel).with_context(name)?;
         let cmdline = || self.cmdline(root, &embedded, bz_image.cmdline_size);
 
-        let (via, why) = self.choose(&kdump)?;
+        let (via, why) = self.choose(root, &kdump)?;
         if self.verbose {
             println!("way in: {why}");
         }
@@ -178,12 +178,12 @@ impl Load {
     }
 
     /// The way in, and why it is that one.
-    fn choose(&self, kdump: &Kdump) -> Result<(Via, String)> {
+    fn choose(&self, root: &Path, kdump: &Kdump) -> Result<(Via, String)> {
         let asked = self.via.or(self.kexec.via());
         if asked == Some(Via::Wrap) {
             return Ok((Via::Wrap, "wrapped, as was asked for".to_owned()));
         }
-        match via::obstacle(kdump) {
+        match via::obstacle(root, kdump) {
             None => Ok((Via::Purgatory, "as the purgatory, kexec_load(2) is allowed".to_owned())),
             Some(why) if asked == Some(Via::Purgatory) => Err(Refusal::Purgatory(why).into()),
             Some(why) => Ok((Via::Wrap, format!("wrapped, because {why}"))),

@@ -15,7 +15,7 @@ use std::{
 /// Does it.
 pub fn run(root: &Path) -> Result<()> {
     let kdump = Kdump::read(root);
-    let obstacle = via::obstacle(&kdump);
+    let obstacle = via::obstacle(root, &kdump);
     let report = Report { kdump, obstacle, interfaces: discovery::interfaces(root) };
     write!(io::stdout(), "{report}").context("standard output")
 }

@@ -6,7 +6,7 @@
 
 use crate::{image::IMAGE, machine::Kdump, sys, x86_64::purgatory};
 use clap::ValueEnum;
-use std::io;
+use std::{io, path::Path};
 use thiserror::Error;
 
 /// A way in.
@@ -33,6 +33,9 @@ pub enum Obstacle {
     /// ENOSYS.
     #[error("this kernel has no kexec_load(2) (CONFIG_KEXEC=n)")]
     NoSystemCall,
+    /// No /proc/kcore.
+    #[error("this kernel has no /proc/kcore, which tells where its memory lies (CONFIG_PROC_KCORE=n)")]
+    NoKcore,
     /// EPERM without lockdown.
     #[error("only root can tell whether kexec_load(2) is allowed")]
     Permission,
@@ -51,8 +54,9 @@ impl Obstacle {
 }
 
 /// What keeps from loading as the purgatory on this machine, if anything.
-pub fn obstacle(kdump: &Kdump) -> Option<Obstacle> {
-    find(kdump, purgatory::has_entry(IMAGE), sys::kexec_load_is_allowed)
+pub fn obstacle(root: &Path, kdump: &Kdump) -> Option<Obstacle> {
+    let found = find(kdump, purgatory::has_entry(IMAGE), sys::kexec_load_is_allowed);
+    found.or_else(|| (!root.join("proc/kcore").exists()).then_some(Obstacle::NoKcore))
 }
 
 fn find(kdump: &Kdump, has_entry: bool, ask: impl FnOnce() -> io::Result<()>) -> Option<Obstacle> {
@@ -85,6 +89,16 @@ mod tests {
         assert_eq!(find(&free, true, answer(libc::EPERM)), Some(Obstacle::Permission));
         assert_eq!(find(&free, true, answer(libc::EACCES)), Some(Obstacle::Ima));
         assert_eq!(find(&free, true, answer(libc::ENOSYS)), Some(Obstacle::NoSystemCall));
+    }
+
+    #[test]
+    fn without_kcore_nothing_tells_where_memory_lies() {
+        let root = tempfile::tempdir().unwrap();
+        let limited = Kdump { limit_panic: Some(2), ..Kdump::default() };
+        assert_eq!(obstacle(root.path(), &limited), Some(Obstacle::NoKcore));
+        std::fs::create_dir(root.path().join("proc")).unwrap();
+        std::fs::write(root.path().join("proc/kcore"), "").unwrap();
+        assert_eq!(obstacle(root.path(), &limited), None);
     }
 
     #[test]
