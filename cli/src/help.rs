@@ -49,6 +49,7 @@ impl Man {
                 .render(&mut io::stdout())
                 .context("standard output");
         };
+        std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
         let mut root = command;
         root.build();
         let pages = std::iter::once(&root).chain(root.get_subcommands());
