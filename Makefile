@@ -19,7 +19,7 @@ packages:
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets -- -D warnings
-	$(CARGO) clippy -p lastwords-purgatory -- -D warnings
+	$(CARGO) clippy -p lastwords-purgatory --bins --examples -- -D warnings
 
 # Unit tests, property tests, and the tool's tests from outside.
 unit:

@@ -89,7 +89,7 @@ fn flat(elf_bytes: &[u8]) -> Vec<u8> {
         let value = u32::try_from(value).expect("the image is small");
         flat[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }
-    let sum = stub::sum(&flat[size_of::<stub::Header>()..]);
+    let sum = stub::sum(&flat[stub::HANDOFF..]);
     flat[stub::OWN_SUM..stub::OWN_SUM + 8].copy_from_slice(&sum.to_le_bytes());
     flat
 }

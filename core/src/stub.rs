@@ -42,7 +42,8 @@ pub struct Header {
     pub reserved: [u8; 3],
     /// Parameters embedded when the kernel was wrapped, NUL-padded. Filled in by the tool.
     pub parameters: [u8; PARAMETERS_LEN],
-    /// [`sum`] of what lies between this header and the image's end in the file. Filled in by the build.
+    /// [`sum`] of all that follows it in the file, the [`Handoff`] and the image itself: addresses and lengths that
+    /// somebody has written to are not gone by. Filled in by the build; anew by the tool when it fills in the handoff.
     pub own_sum: u64,
     /// What the image needs as the purgatory. All zero in a wrapped kernel. Filled in by the tool.
     pub handoff: Handoff,

@@ -2,6 +2,7 @@
 //! written to since it was loaded. The damage is done from outside, to physical memory, as a stray DMA would.
 
 use anyhow::{Context, Result, ensure};
+use lastwords_core::stub::{self, Handoff, Segment};
 use lastwords_vm::asked::Asked;
 use lastwords_vm::gdb::Stub;
 use lastwords_vm::kernels::Release;
@@ -10,6 +11,7 @@ use lastwords_vm::segments::Segments;
 use lastwords_vm::vmbmc::{Request, netfn, obedient};
 use lastwords_vm::words;
 use serde_json::json;
+use std::mem::offset_of;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -121,6 +123,17 @@ fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
 fn a_damaged_image_is_silent_and_the_dump_kernel_starts() -> Result<()> {
     let scenario = armed_with(&Asked::ALL.options());
     let outcome = damaged(scenario, |segments| Ok(segments.get("image")?.start + 0x2000))?;
+    ensure!(words::console(&outcome).is_empty(), "{:#?}", words::console(&outcome));
+    words::check_dump(&outcome, 2)
+}
+
+/// What the image was handed is part of what it sums up: it goes by no length that somebody has written to.
+#[test]
+fn a_damaged_handoff_is_not_gone_by_and_the_dump_kernel_starts() -> Result<()> {
+    let len = stub::HANDOFF + offset_of!(Handoff, segments) + offset_of!(Segment, len);
+    let scenario = armed_with(&Asked::ALL.options());
+    // The uppermost byte of the first segment's length.
+    let outcome = damaged(scenario, |segments| Ok(segments.get("image")?.start + len as u64 + 7))?;
     ensure!(words::console(&outcome).is_empty(), "{:#?}", words::console(&outcome));
     words::check_dump(&outcome, 2)
 }

@@ -232,6 +232,8 @@ fn filled_in(image: &[u8], parameters: &str, handoff: &Handoff) -> Vec<u8> {
         bytes.extend(segment.sha256);
     }
     put(&mut image, stub::HANDOFF, &bytes);
+    let sum = stub::sum(&image[stub::HANDOFF..]);
+    put(&mut image, stub::OWN_SUM, &sum.to_le_bytes());
     image
 }
 
@@ -350,6 +352,7 @@ mod tests {
         assert_eq!(u64_at(handoff, 0), segment(&purgatory, "boot_params").addr);
         assert_eq!(u64_at(handoff, 8), loaded.addr + 0x200);
         assert_eq!(u64_at(handoff, 16), 3);
+        assert_eq!(u64_at(&image.data, stub::OWN_SUM), stub::sum(handoff));
         for (at, name) in ["kernel", "boot_params", "initrd"].into_iter().enumerate() {
             let (entry, segment) = (&handoff[24 + at * 64..], segment(&purgatory, name));
             assert_eq!((u64_at(entry, 0), u64_at(entry, 8)), (segment.addr, segment.data.len() as u64));

@@ -79,8 +79,8 @@ global_asm!(
     "    mov al, [rbx + {displaced} + 4]",
     "    mov [rdi + 4], al",
 
-    // A damaged speaker is silent. `stub::sum` over all that is in the file behind the header.
-    "3:  lea rdi, [rbx + {header_len}]",
+    // A damaged speaker is silent. `stub::sum` over all that is in the file from the handoff on.
+    "3:  lea rdi, [rbx + {handoff}]",
     "    mov ecx, [rbx + {file_size}]",
     "    add rcx, rbx",
     "    movabs rax, {sum_start}",
@@ -166,7 +166,7 @@ global_asm!(
     displaced = const stub::DISPLACED,
     boot_params = const stub::HANDOFF + offset_of!(Handoff, boot_params),
     kernel_entry = const stub::HANDOFF + offset_of!(Handoff, kernel_entry),
-    header_len = const size_of::<Header>(),
+    handoff = const stub::HANDOFF,
     file_size = const stub::FILE_SIZE,
     own_sum = const stub::OWN_SUM,
     sum_start = const stub::SUM_START,
