@@ -8,6 +8,8 @@ mod cmdline;
 mod discovery;
 mod help;
 mod image;
+#[allow(dead_code, reason = "its users are being written")]
+mod ipmi;
 mod kexec;
 mod load;
 mod machine;
