@@ -4,6 +4,7 @@ use crate::budget::{Millis, Timer};
 use crate::hw::{Clock, Ports};
 use crate::kcs::{self, Kcs};
 use crate::plan::{Action, KcsPorts};
+use crate::sel;
 
 /// Network function codes (IPMI 2.0 table 5-1), requests.
 mod net_fn {
@@ -135,10 +136,7 @@ impl Bmc {
         sensor_number: u8,
         data: [u8; 3],
     ) -> Result<(), Error> {
-        // Generator: system software 0x20. EvMRev 4; OpenBMC refuses the 3 that Linux sends. Event type: sensor
-        // specific, assertion.
-        let [data1, data2, data3] = data;
-        let message = [0x41, 0x04, OS_STOP, sensor_number, 0x6f, data1, data2, data3];
+        let message = sel::event_message(sensor_number, data);
         self.command(machine, timer, net_fn::SENSOR_EVENT, cmd::PLATFORM_EVENT_MESSAGE, &message)
     }
 
@@ -195,10 +193,6 @@ impl Bmc {
 
 /// Chassis Control: hard reset.
 const HARD_RESET: u8 = 3;
-/// Sensor type OS Stop/Shutdown (table 42-3).
-pub const OS_STOP: u8 = 0x20;
-/// Sensor-specific offset of OS Stop/Shutdown: run-time critical stop.
-pub const RUN_TIME_CRITICAL_STOP: u8 = 0x01;
 /// Watchdog timer use SMS/OS (table 27-3).
 const USE_SMS_OS: u8 = 4;
 

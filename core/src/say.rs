@@ -252,7 +252,7 @@ impl<'a> Say<'a> {
         if !self.plan.handle_panic {
             return Outcome::Quiet;
         }
-        let data = [ipmi::RUN_TIME_CRITICAL_STOP, 0xff, 0xff];
+        let data = [sel::CRITICAL_STOP, 0xff, 0xff];
         result(self.bmc.platform_event(machine, &mut self.timer, 0, data))
     }
 
@@ -386,7 +386,7 @@ impl<'a> Say<'a> {
         if !self.plan.talks_to_bmc() {
             return Outcome::Quiet;
         }
-        let words: Text<32> = *Text::new().str("bad ").bytes(name.as_bytes());
+        let words = Line::Bad(name.as_bytes()).text();
         let mut count = 0;
         for record in sel::records(words.as_bytes(), self.sequence) {
             if let Err(error) = self.bmc.add_sel_entry(machine, &mut self.timer, &record) {

@@ -1,29 +1,41 @@
 //! The records: what is encoded is decoded to the same, and what is left of them to what is left.
 
-use lastwords_core::sel::{Decoded, Decoder, Groups, Line, Place, records};
+use lastwords_core::sel::{
+    Decoded, Decoder, Groups, Line, Place, Speaker, Stage, event_record, mark, records, stream,
+};
+use lastwords_core::text::Text;
 use proptest::prelude::*;
 
 /// What came out of the decoder, with its texts owned.
 #[derive(Clone, Debug, PartialEq)]
 enum Found {
-    Crash,
-    Line(Line),
-    Text(Vec<u8>),
+    Event([u8; 3]),
+    Crash(Speaker),
+    /// A line's text, and the line as `Debug` prints it.
+    Line(Vec<u8>, String),
     Cut(Vec<u8>),
     Tail(Vec<u8>),
     Missing(u8),
+    Mark(Stage),
+}
+
+impl Found {
+    fn line(line: Line) -> Self {
+        Self::Line(line.text().as_bytes().to_vec(), format!("{line:?}"))
+    }
 }
 
 fn decode<'a>(log: impl IntoIterator<Item = &'a [u8; 16]>) -> Vec<Found> {
     let mut found = Vec::new();
     let mut keep = |decoded: Decoded| {
         found.push(match decoded {
-            Decoded::Crash => Found::Crash,
-            Decoded::Line(line) => Found::Line(line),
-            Decoded::Text(text) => Found::Text(text.to_vec()),
+            Decoded::Event(text) => Found::Event(text),
+            Decoded::Crash(speaker) => Found::Crash(speaker),
+            Decoded::Line(line) => Found::line(line),
             Decoded::Cut(text) => Found::Cut(text.to_vec()),
             Decoded::Tail(text) => Found::Tail(text.to_vec()),
             Decoded::Missing(count) => Found::Missing(count),
+            Decoded::Mark(stage) => Found::Mark(stage),
         });
     };
     let mut decoder = Decoder::default();
@@ -34,6 +46,8 @@ fn decode<'a>(log: impl IntoIterator<Item = &'a [u8; 16]>) -> Vec<Found> {
     found
 }
 
+const OURS: Found = Found::Crash(Speaker::Lastwords);
+
 fn encode(texts: &[Vec<u8>]) -> Vec<[u8; 16]> {
     let mut log = Vec::new();
     for text in texts {
@@ -42,7 +56,44 @@ fn encode(texts: &[Vec<u8>]) -> Vec<[u8; 16]> {
     log
 }
 
-fn groups(places: &[(Place, u32)], limit: u32) -> Vec<Line> {
+/// The records of Linux's own driver for a panic with this text.
+fn linux(text: &str) -> Vec<[u8; 16]> {
+    let event = [
+        0,
+        0,
+        2,
+        0,
+        0,
+        0,
+        0,
+        0x41,
+        0,
+        3,
+        0x20,
+        text.as_bytes()[0],
+        0x6f,
+        0xa1,
+        text.as_bytes()[1],
+        text.as_bytes()[2],
+    ];
+    let mut log = vec![event];
+    for (number, chunk) in text.as_bytes().chunks(11).enumerate() {
+        let mut record = [0; 16];
+        record[2..5].copy_from_slice(&[0xf0, 0x20, number as u8]);
+        record[5..5 + chunk.len()].copy_from_slice(chunk);
+        log.push(record);
+    }
+    log
+}
+
+/// These lines as system event records.
+fn events(lines: &[&[u8]]) -> Vec<[u8; 16]> {
+    let text: Text<256> = stream(lines.iter().copied());
+    let chunks = text.as_bytes().chunks(3);
+    chunks.map(|chunk| event_record(std::array::from_fn(|at| chunk.get(at).copied().unwrap_or(0)))).collect()
+}
+
+fn groups(places: &[(Place, u32)], limit: u32) -> Vec<Line<'static>> {
     let mut groups = Groups::new();
     for (place, count) in places {
         for _ in 0..*count {
@@ -51,7 +102,11 @@ fn groups(places: &[(Place, u32)], limit: u32) -> Vec<Line> {
     }
     let mut lines = Vec::new();
     groups.lines(limit, |line| {
-        lines.push(line);
+        if let Line::Group { count, place } = line {
+            lines.push(Line::Group { count, place });
+        } else if let Line::LeftOut(count) = line {
+            lines.push(Line::LeftOut(count));
+        }
         true
     });
     lines
@@ -71,11 +126,17 @@ fn the_designs_example() {
         (Line::Group { count: 1, place: Place::Address(0xffff_ffff_c05a_1234) }, "1*@c05a1234"),
         (Line::Group { count: 1, place: Place::Address(0xc05a_1234) }, "1*@0c05a1234"),
         (Line::Panicked { cpu: 0, place: Place::Address(0) }, "0=@0"),
+        (Line::Cause(b"NULL deref 0"), "NULL deref 0"),
+        (Line::Rip(b"lkdtm_BUG+12"), "RIP lkdtm_BUG+12"),
+        (Line::Comm(b"bash"), "Comm bash"),
+        (Line::Caller(b"write_sysrq_trigger"), "< write_sysrq_trigger"),
+        (Line::Bad(b"initrd"), "bad initrd"),
     ];
     for (line, text) in lines {
         assert_eq!(line.text().as_bytes(), text.as_bytes());
-        assert_eq!(Line::parse(text), Some(line));
+        assert_eq!(Line::parse(text.as_bytes(), false), line);
     }
+    assert_eq!(Line::parse(b"sysrq triggered crash", true), Line::Reason(b"sysrq triggered crash"));
     let record = records(b"1=9c2a36", 3).next().unwrap();
     assert_eq!(record, *b"\0\0\xf0\x20\x831=9c2a36\0\0\0");
 }
@@ -87,8 +148,8 @@ fn a_line_of_exactly_one_record_ends_with_it() {
     assert_eq!(
         decode(&log)[1..],
         [
-            Found::Line(Line::BuildId(0x5f3e_9a1b)),
-            Found::Line(Line::Panicked { cpu: 1, place: Place::Kernel(0x9c_2a36) }),
+            Found::line(Line::BuildId(0x5f3e_9a1b)),
+            Found::line(Line::Panicked { cpu: 1, place: Place::Kernel(0x9c_2a36) }),
         ]
     );
 }
@@ -97,7 +158,7 @@ fn a_line_of_exactly_one_record_ends_with_it() {
 fn two_crashes_are_two() {
     let crash = encode(&[b"id 5f3e9a1b".to_vec(), b"0=10".to_vec()]);
     let log: Vec<_> = crash.iter().chain(&crash).copied().collect();
-    assert_eq!(decode(&log).iter().filter(|found| **found == Found::Crash).count(), 2);
+    assert_eq!(decode(&log).iter().filter(|found| **found == OURS).count(), 2);
 }
 
 #[test]
@@ -127,68 +188,170 @@ fn place() -> impl Strategy<Value = Place> {
     ]
 }
 
-fn line() -> impl Strategy<Value = Line> {
+/// A line that is no free text.
+fn line() -> impl Strategy<Value = Line<'static>> {
     prop_oneof![
         any::<u32>().prop_map(Line::BuildId),
         (any::<u32>(), place()).prop_map(|(cpu, place)| Line::Panicked { cpu, place }),
         Just(Line::PanickedUnknown),
         (any::<u32>(), place()).prop_map(|(count, place)| Line::Group { count, place }),
         any::<u32>().prop_map(Line::LeftOut),
+        words().prop_map(|text| Line::Rip(text.leak())),
+        words().prop_map(|text| Line::Comm(text.leak())),
+        words().prop_map(|text| Line::Caller(text.leak())),
+        words().prop_map(|text| Line::Bad(text.leak())),
     ]
 }
 
-/// Records that are not ours: other types, and other makers of the same type.
+fn words() -> impl Strategy<Value = Vec<u8>> {
+    "[ -~]{1,60}".prop_map(String::into_bytes)
+}
+
+/// Free text as a kernel writes it.
+fn free_text() -> impl Strategy<Value = Vec<u8>> {
+    "[a-z][ -~]{1,60}".prop_map(String::into_bytes).prop_filter("no other line", |text| {
+        matches!(Line::parse(text, true), Line::Reason(_)) && !text.starts_with(b"dump ")
+    })
+}
+
+/// Records that are not ours.
 fn foreign() -> impl Strategy<Value = [u8; 16]> {
-    any::<[u8; 16]>().prop_filter("foreign", |record| !Decoder::is_ours(record))
+    any::<[u8; 16]>().prop_filter("foreign", |record| decode([record]).is_empty())
+}
+
+/// A whole crash: reason, other lines, a cause among them.
+fn crash() -> impl Strategy<Value = Vec<Line<'static>>> {
+    (free_text(), prop::collection::vec(line(), 0..12), free_text(), any::<prop::sample::Index>()).prop_map(
+        |(reason, mut lines, cause, at)| {
+            lines.insert(at.index(lines.len() + 1), Line::Cause(cause.leak()));
+            lines.insert(0, Line::Reason(reason.leak()));
+            lines
+        },
+    )
+}
+
+fn encode_lines(lines: &[Line]) -> Vec<[u8; 16]> {
+    encode(&lines.iter().map(|line| line.text().as_bytes().to_vec()).collect::<Vec<_>>())
+}
+
+#[test]
+fn linux_own_panic_text_is_a_crash_too_and_told_apart() {
+    let text = "Out of memory: compulsory panic_on_oom is enabled";
+    let ours = encode_lines(&[Line::Reason(b"sysrq triggered crash"), Line::BuildId(7)]);
+    let log = [linux(text), ours.clone(), linux("1=2"), ours].concat();
+    let ours = [OURS, Found::line(Line::Reason(b"sysrq triggered crash")), Found::line(Line::BuildId(7))];
+    let theirs = |text: &'static str| {
+        let event = [text.as_bytes()[0], text.as_bytes()[1], text.as_bytes()[2]];
+        [Found::Event(event), Found::Crash(Speaker::Linux), Found::line(Line::Reason(text.as_bytes()))]
+    };
+    assert_eq!(decode(&log), [&theirs(text)[..], &ours, &theirs("1=2"), &ours].concat());
+}
+
+#[test]
+fn three_characters_at_a_time_say_the_same() {
+    let crash = events(&[b"hung_task: blocked tasks", b"1=9c2a36"]);
+    assert_eq!(crash.len(), 12);
+    let saved = events(&[Stage::Saved.text().as_bytes()]);
+    let event = event_record(*b"hun");
+    let log = [vec![event], crash, saved, vec![event]].concat();
+    assert_eq!(
+        decode(&log),
+        [
+            Found::Event(*b"hun"),
+            OURS,
+            Found::line(Line::Reason(b"hung_task: blocked tasks")),
+            Found::line(Line::Panicked { cpu: 1, place: Place::Kernel(0x9c_2a36) }),
+            Found::Mark(Stage::Saved),
+            Found::Event(*b"hun"),
+        ]
+    );
+    // Without its end the last line may not be whole.
+    assert_eq!(decode(&log[1..6])[1..], [Found::Cut(b"hung_task: blo".to_vec())]);
+}
+
+#[test]
+fn marks_belong_to_the_crash_before_them() {
+    let crash = encode_lines(&[Line::Reason(b"why"), Line::BuildId(1)]);
+    let log = [crash.clone(), vec![mark(Stage::Started), mark(Stage::Failed)], crash].concat();
+    let lines = [OURS, Found::line(Line::Reason(b"why")), Found::line(Line::BuildId(1))];
+    let marks = [Found::Mark(Stage::Started), Found::Mark(Stage::Failed)];
+    assert_eq!(decode(&log), [&lines[..], &marks, &lines].concat());
+}
+
+#[test]
+fn a_record_that_was_sent_twice_counts_once() {
+    let mut log = encode_lines(&[Line::Reason(b"why"), Line::BuildId(1)]);
+    log.insert(1, log[0]);
+    assert_eq!(decode(&log), [OURS, Found::line(Line::Reason(b"why")), Found::line(Line::BuildId(1))]);
 }
 
 proptest! {
     #[test]
     fn every_line_is_parsed_as_it_was_written(line in line()) {
         let text = line.text();
-        prop_assert_eq!(Line::parse(std::str::from_utf8(text.as_bytes()).unwrap()), Some(line));
+        prop_assert_eq!(Line::parse(text.as_bytes(), false), line);
     }
 
     #[test]
-    fn lines_come_back_through_any_foreign_records(
-        lines in prop::collection::vec(line(), 1..20), foreign in prop::collection::vec((any::<prop::sample::Index>(), foreign()), 0..20),
+    fn crashes_come_back_through_any_foreign_records(
+        crashes in prop::collection::vec(crash(), 1..4),
+        foreign in prop::collection::vec((any::<prop::sample::Index>(), foreign()), 0..20),
     ) {
-        let texts: Vec<_> = lines.iter().map(|line| line.text().as_bytes().to_vec()).collect();
-        let mut log = encode(&texts);
+        let mut log: Vec<_> = crashes.iter().flat_map(|lines| encode_lines(lines)).collect();
         for (at, record) in foreign {
             let at = at.index(log.len() + 1);
             log.insert(at, record);
         }
-        let expected: Vec<_> = std::iter::once(Found::Crash).chain(lines.into_iter().map(Found::Line)).collect();
+        let expected: Vec<_> = crashes
+            .iter()
+            .flat_map(|lines| std::iter::once(OURS).chain(lines.iter().map(|line| Found::line(*line))))
+            .collect();
+        prop_assert_eq!(decode(&log), expected);
+    }
+
+    #[test]
+    fn records_that_changed_places_are_put_in_order(lines in crash(), swaps in prop::collection::vec(any::<u8>(), 0..8)) {
+        let mut log = encode_lines(&lines);
+        let expected = decode(&log);
+        // Each record moves by four places at most: swaps within blocks of five.
+        for swap in swaps {
+            let block = usize::from(swap) % log.len() / 5 * 5;
+            let end = (block + 5).min(log.len());
+            log[block..end].rotate_left(usize::from(swap) / 5 % (end - block));
+        }
         prop_assert_eq!(decode(&log), expected);
     }
 
     #[test]
     fn of_any_text_and_any_loss_what_is_left_is_found_and_what_is_missing_said(
-        texts in prop::collection::vec("[a-z ]{1,40}", 1..12), lost in prop::collection::vec(any::<bool>(), 64),
+        lines in crash(), lost in prop::collection::vec(any::<bool>(), 128),
     ) {
-        let texts: Vec<Vec<u8>> = texts.into_iter().map(String::into_bytes).collect();
+        let texts: Vec<_> = lines.iter().map(|line| line.text().as_bytes().to_vec()).collect();
         let log = encode(&texts);
         let kept: Vec<_> = log.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(record, _)| record).collect();
         let found = decode(kept.iter().copied());
-        // Nothing is invented: every whole line stands in the texts, every part is one's beginning or end.
-        for item in &found {
+        // Nothing is invented: every whole line is one that was said, every part is one's beginning or end.
+        for (at, item) in found.iter().enumerate() {
             prop_assert!(match item {
-                Found::Text(text) => texts.iter().any(|whole| whole.starts_with(text)),
+                // Of the last line nothing tells that full records behind it are lost.
+                Found::Line(text, _) if at + 1 == found.len() && text.len() % 11 == 0 => {
+                    texts.iter().any(|whole| whole.starts_with(text))
+                }
+                Found::Line(text, _) => texts.contains(text),
                 Found::Cut(text) => texts.iter().any(|whole| whole.starts_with(text)),
                 Found::Tail(text) => texts.iter().any(|whole| whole.windows(text.len()).any(|part| part == text)),
-                Found::Line(_) | Found::Crash | Found::Missing(_) => true,
+                Found::Crash(_) | Found::Missing(_) => true,
+                Found::Event(_) | Found::Mark(_) => false,
             }, "{:?}", item);
         }
         // Nothing that is there is dropped: every text byte of the kept records is in something found.
         let there: usize = kept.iter().map(|record| record[5..].iter().filter(|byte| **byte != 0).count()).sum();
         let told: usize = found.iter().map(|item| match item {
-            Found::Text(text) | Found::Cut(text) | Found::Tail(text) => text.len(),
-            Found::Line(line) => line.text().as_bytes().len(),
+            Found::Line(text, _) | Found::Cut(text) | Found::Tail(text) => text.len(),
             _ => 0,
         }).sum();
         prop_assert_eq!(there, told);
-        // Every gap between kept records is said, unless the next one looks like a new crash.
+        // Every gap between kept records is said.
         let kept_indexes: Vec<_> = lost.iter().take(log.len()).enumerate().filter(|(_, lost)| !**lost).map(|(at, _)| at).collect();
         let gaps: usize = kept_indexes.first().copied().unwrap_or(0)
             + kept_indexes.windows(2).map(|pair| pair[1] - pair[0] - 1).sum::<usize>();
@@ -216,8 +379,18 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_decoded_without_harm(log in prop::collection::vec(any::<[u8; 16]>(), 0..40)) {
-        let ours: Vec<_> = log.iter().map(|record| { let mut record = *record; record[2] = 0xf0; record[3] = 0x20; record }).collect();
-        decode(&ours);
+    fn any_bytes_are_decoded_without_harm(log in prop::collection::vec((any::<[u8; 16]>(), 0u8..3), 0..200)) {
+        let heads = [&[0xf0, 0x20][..], &[2, 0, 0, 0, 0, 0x41, 0, 4, 0x20, 0, 0x6f, 0xa1], &[]];
+        let ours: Vec<_> = log.iter().map(|(record, head)| {
+            let mut record = *record;
+            let head = heads[usize::from(*head)];
+            record[2..2 + head.len()].copy_from_slice(head);
+            record
+        }).collect();
+        for item in decode(&ours) {
+            if let Found::Line(text, _) | Found::Cut(text) | Found::Tail(text) = item {
+                prop_assert!(text.iter().all(|byte| matches!(byte, 0x20..=0x7e)));
+            }
+        }
     }
 }
