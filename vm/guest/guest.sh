@@ -31,14 +31,116 @@ panic_on() {
     on_cpu "$1" sh -c 'echo c >/proc/sysrq-trigger'
 }
 
-# spin_on N: CPU N runs in a loop with interrupts off from here on. This shell must not be on it, nor wait for
-# anything that could be: no sleep.
+# spin_on N: CPU N runs in a loop with interrupts off from here on.
 spin_on() {
+    step "CPU $1 goes into a loop with interrupts off"
+    deafen "$1" deaf
+}
+
+# deafen N WAY [PARAMETER]: a way of the module (crash.s) that leaves CPU N deaf. This shell must not be on it, nor
+# wait for anything that could be: no sleep.
+deafen() {
     _others=$(($(printf '%d' "0x$(taskset -p $$ | sed 's/.*: //')") & ~(1 << $1)))
     taskset -p "$(printf '%x' "$_others")" $$ >/dev/null
-    step "CPU $1 goes into a loop with interrupts off"
-    on_cpu "$1" insmod /modules/spin.ko &
+    on_cpu "$1" insmod "/modules/$2.ko" $3 &
     until grep -q Loading /proc/modules; do :; done
+}
+
+# kernel NAME VALUE: sets /proc/sys/NAME.
+kernel() {
+    echo "$2" >"/proc/sys/$1"
+}
+
+# crash_KIND N: the kernel dies in this way, on CPU N, or because of it.
+
+crash_sysrq() {
+    panic_on "$1"
+}
+
+# oops N WAY: what the kernel could survive, if it were not told not to.
+oops() {
+    kernel kernel/panic_on_oops 1
+    step "panic on CPU $1"
+    on_cpu "$1" insmod "/modules/$2.ko"
+}
+
+crash_null_pointer() {
+    oops "$1" null_pointer
+}
+
+# An oops goes straight to the dump kernel, unless this makes it go through panic().
+crash_fatal_exception() {
+    echo Y >/sys/module/kernel/parameters/crash_kexec_post_notifiers
+    oops "$1" null_pointer
+}
+
+# This shell is the first process.
+crash_killed_init() {
+    step "panic on any CPU"
+    exit 1
+}
+
+crash_protection_fault() {
+    oops "$1" protection_fault
+}
+
+crash_bug() {
+    oops "$1" bug
+}
+
+crash_stack_overflow() {
+    oops "$1" stack_overflow
+}
+
+crash_soft_lockup() {
+    kernel kernel/watchdog_thresh 1
+    kernel kernel/softlockup_panic 1
+    step "panic on CPU $1"
+    on_cpu "$1" insmod /modules/soft_lockup.ko
+}
+
+# The host sends the NMIs of the detector.
+crash_hard_lockup() {
+    kernel kernel/watchdog_thresh 1
+    kernel kernel/hardlockup_panic 1
+    deafen "$1" hard_lockup "detector=0x$(sed -n 's/ t watchdog_overflow_callback$//p' /proc/kallsyms)"
+    step "panic on CPU $1"
+    wait
+}
+
+# Another CPU finds that this one is stuck.
+crash_rcu_stall() {
+    echo 3 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
+    kernel kernel/panic_on_rcu_stall 1
+    deafen "$1" deaf
+    step "panic on another CPU"
+    wait
+}
+
+crash_hung_task() {
+    kernel kernel/hung_task_timeout_secs 2
+    kernel kernel/hung_task_panic 1
+    step "panic on any CPU"
+    on_cpu "$1" insmod /modules/hung_task.ko
+}
+
+crash_out_of_memory() {
+    kernel vm/panic_on_oom 1
+    step "panic on any CPU"
+    on_cpu "$1" tail /dev/zero
+}
+
+# The host sends it.
+crash_nmi() {
+    kernel kernel/unknown_nmi_panic 1
+    step "panic on CPU $1"
+    sleep 60
+}
+
+# The host injects it.
+crash_machine_check() {
+    step "panic on CPU $1"
+    sleep 60
 }
 
 # ipmi: the kernel's IPMI driver up to /dev/ipmi0.

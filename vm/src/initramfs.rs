@@ -7,7 +7,7 @@
 
 use crate::cpio::Archive;
 use crate::kernels::Kernel;
-use crate::{cache, process, spin};
+use crate::{cache, module, process};
 use anyhow::{Context, Result};
 use std::collections::{BTreeSet, hash_map::DefaultHasher};
 use std::fs;
@@ -79,7 +79,8 @@ fn key(kernel: &Kernel, libraries: &BTreeSet<PathBuf>) -> Result<u64> {
     kernel.version.hash(&mut hasher);
     INIT.hash(&mut hasher);
     GUEST.hash(&mut hasher);
-    [include_str!("initramfs.rs"), include_str!("spin.rs")].hash(&mut hasher);
+    [include_str!("initramfs.rs"), include_str!("module.rs"), include_str!("../guest/crash.s")]
+        .hash(&mut hasher);
     for path in TOOLS.iter().map(Path::new).chain(libraries.iter().map(PathBuf::as_path)) {
         let metadata = fs::metadata(path).with_context(|| format!("no {}", path.display()))?;
         (path, metadata.len(), metadata.modified()?).hash(&mut hasher);
@@ -120,7 +121,10 @@ fn base(kernel: &Kernel, libraries: &BTreeSet<PathBuf>) -> Result<Vec<u8>> {
         let bytes = kernel.module(&format!("drivers/char/ipmi/{module}"))?;
         archive.file(&format!("modules/{module}.ko"), 0o644, &bytes);
     }
-    archive.file("modules/spin.ko", 0o644, &spin::spinning(kernel.module("drivers/net/dummy")?)?);
+    let other = kernel.module("drivers/char/ipmi/ipmi_devintf")?;
+    for way in module::WAYS {
+        archive.file(&format!("modules/{way}.ko"), 0o644, &module::crash(way, &other)?);
+    }
     Ok(archive.finish())
 }
 

@@ -113,7 +113,7 @@ fn try_download(release: Release, folder: &Path) -> Result<()> {
 }
 
 /// The modules that the bench loads.
-const MODULES: [&str; 5] = ["ipmi_msghandler", "ipmi_si", "ipmi_devintf", "ipmi_watchdog", "dummy"];
+const MODULES: [&str; 4] = ["ipmi_msghandler", "ipmi_si", "ipmi_devintf", "ipmi_watchdog"];
 
 /// Removes from a tree every module that is not one of [`MODULES`].
 fn keep_modules(tree: &Path) -> Result<()> {

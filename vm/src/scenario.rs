@@ -488,7 +488,7 @@ impl Outcome {
             let found = self.console[from..].iter().position(|line| line.text.contains(text));
             found.map_or(self.console.len(), |found| from + found)
         };
-        let panic = position(0, "bench: panic on CPU");
+        let panic = position(0, "bench: panic on ");
         let dump = position(panic, "bench: the dump kernel is up");
         &self.console[panic..dump]
     }
