@@ -76,7 +76,7 @@ pub struct SelInfo {
 impl SelInfo {
     /// How many more records fit, when the BMC knows.
     #[must_use]
-    pub fn free_records(&self) -> Option<u16> {
+    pub fn free_records(self) -> Option<u16> {
         (self.free_bytes != u16::MAX).then_some(self.free_bytes / 16)
     }
 }

@@ -6,9 +6,14 @@
 mod commands;
 mod device;
 mod kcs;
+mod lan;
+mod remote;
 
 #[allow(unused_imports, reason = "their users are being written")]
 pub use commands::{DeviceId, Entry, SelInfo, WatchdogTimer};
+pub use lan::Host;
+#[allow(unused_imports, reason = "its users are being written")]
+pub use remote::Remote;
 
 use crate::discovery;
 use lastwords_core::plan::KcsPorts;
@@ -86,6 +91,14 @@ impl Bmc {
         Ok(Self::new(kcs::Interface::open(root, ports)?, format!("the KCS ports {ports}")))
     }
 
+    /// The one at this host, over the LAN, at privilege level User: enough to read.
+    ///
+    /// # Errors
+    /// When the host does not answer, or does not let us in.
+    pub fn lan(host: &Host, user: &str, password: &[u8]) -> Result<Self, Error> {
+        Ok(Self::new(lan::Session::open(host, user, password)?, host.to_string()))
+    }
+
     /// The one behind this transport, which errors and reports call `way`.
     pub fn new(transport: impl Transport + 'static, way: impl Into<String>) -> Self {
         Self { transport: Box::new(transport), way: way.into(), deadline: None }
@@ -158,6 +171,15 @@ pub enum Error {
     /// The driver, or the network, failed.
     #[error("{0}: {1}")]
     Io(String, #[source] io::Error),
+    /// Nobody answers on the LAN.
+    #[error("{0} does not answer: is it the BMC's address, and is IPMI over LAN switched on there?")]
+    NoAnswer(String),
+    /// No common cipher suite.
+    #[error("{0} takes neither cipher suite 17 nor 3: switch on one of them (ipmitool lan print shows them)")]
+    NoSuite(String),
+    /// It does not let us in.
+    #[error("{0} does not let us in: {1}")]
+    Login(String, &'static str),
     /// No answer in time.
     #[error("the BMC did not answer {0} in time: try again, or restart it (ipmitool mc reset cold)")]
     Silent(Name),
