@@ -14,6 +14,7 @@ use crate::{
     machine::{Cpus, Kdump},
     options::PlanOptions,
     refusal::{Refusal, Situation},
+    symbols::store,
     sys::{self, KexecSegment, Place},
     unload,
     via::{self, Via},
@@ -74,6 +75,9 @@ pub struct Load {
     /// Its command line starts with the running kernel's, without crashkernel= and what belongs to this boot
     #[arg(long)]
     reuse_cmdline: bool,
+    /// Do not save the running kernel's symbols in /var/lib/lastwords, by which `lastwords read` names places
+    #[arg(long)]
+    no_symbols: bool,
     /// Print what is loaded where, the command line, and what was found out about the machine
     #[arg(short, long, visible_alias = "debug", visible_short_alias = 'd')]
     verbose: bool,
@@ -174,6 +178,13 @@ impl Load {
             }
         }
         println!("armed: {} in {} MiB of reserved memory", name(), kdump.crash_size >> 20);
+        if !self.no_symbols {
+            match store::save(root) {
+                Ok(path) if self.verbose => println!("symbols: {}", path.display()),
+                Ok(_) => {}
+                Err(error) => eprintln!("lastwords: warning: symbols not saved: {error:#}"),
+            }
+        }
         Ok(())
     }
 

@@ -17,6 +17,8 @@ mod options;
 mod ranges;
 mod refusal;
 mod status;
+#[allow(dead_code, reason = "lastwords read is being written")]
+mod symbols;
 #[cfg(test)]
 #[path = "../tests/synthetic/mod.rs"]
 mod synthetic;

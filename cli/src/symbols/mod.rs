@@ -1,0 +1,368 @@
+//! Names for addresses in the kernel: what `lastwords load` keeps of the running kernel, and what `lastwords read`
+//! looks up in it or in a file.
+//!
+//! The names are those that the kernel itself would print (`%pS`). Of several symbols at one address it takes the
+//! first in its table, so the order of /proc/kallsyms is kept; where a file has another order, `vmlinux` makes the
+//! kernel's.
+
+pub mod store;
+mod vmlinux;
+
+use std::{collections::BTreeMap, fmt, ops::Range};
+
+/// Why there are no symbols.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// All addresses are zero.
+    #[error("the addresses are hidden, as they are without privileges or by sysctl kernel.kptr_restrict=2")]
+    Hidden,
+    /// Something else.
+    #[error("no symbols of a kernel: it has no _stext (/proc/kallsyms, System.map and vmlinux have)")]
+    NoStext,
+    /// A damaged ELF file.
+    #[error("not a whole vmlinux: {0}")]
+    Elf(#[from] object::Error),
+}
+
+/// A name for an address, as the kernel prints it: `sysrq_handle_crash+0x16`, `deaf_init+0x5 [deaf]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// The symbol.
+    pub symbol: String,
+    /// Bytes from it on.
+    pub offset: u64,
+    /// The module that it is in, if it is in one.
+    pub module: Option<String>,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{:#x}", self.symbol, self.offset)?;
+        self.module.as_ref().map_or(Ok(()), |module| write!(f, " [{module}]"))
+    }
+}
+
+/// One symbol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Symbol {
+    address: u64,
+    name: String,
+}
+
+/// Symbols of a kernel's text and of the modules that it had in one boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// The kernel's build id, where the file tells.
+    pub build_id: Option<Vec<u8>>,
+    /// `uname -r`, likewise.
+    pub release: Option<String>,
+    /// When the boot began whose modules these are, in seconds since 1970, likewise.
+    pub booted: Option<i64>,
+    stext: u64,
+    /// By address, those at one address in the kernel's order.
+    image: Vec<Symbol>,
+    /// Where the image has text, and where it had some while it booted.
+    text: [Range<u64>; 2],
+    /// By address.
+    modules: Vec<Module>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Module {
+    name: String,
+    /// Where it lies, its data included.
+    range: Range<u64>,
+    /// As in [`Table::image`].
+    symbols: Vec<Symbol>,
+}
+
+/// Pages begin at multiples of this.
+const PAGE: u64 = 4096;
+
+impl Table {
+    /// Reads the text of /proc/kallsyms, of a System.map, or of a saved table: `ADDRESS TYPE NAME [MODULE]` and lines
+    /// of notes that begin with `#`. Other lines are passed over.
+    ///
+    /// # Errors
+    /// When they are no kernel's symbols.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let mut table = Self::default();
+        let mut image = Vec::new();
+        let mut modules: BTreeMap<String, Vec<(char, Symbol)>> = BTreeMap::new();
+        let mut ranges = BTreeMap::new();
+        for line in text.lines() {
+            if let Some(note) = line.strip_prefix("# ") {
+                let mut words = note.split(' ');
+                match (words.next(), words.next(), words.next(), words.next()) {
+                    (Some("build-id"), Some(id), ..) => table.build_id = bytes(id),
+                    (Some("release"), Some(release), ..) => table.release = Some(release.to_owned()),
+                    (Some("booted"), Some(time), ..) => table.booted = time.parse().ok(),
+                    (Some("module"), Some(name), Some(start), Some(end)) => {
+                        if let (Some(start), Some(end)) = (address(start), address(end)) {
+                            ranges.insert(name.to_owned(), start..end);
+                        }
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            let mut words = line.split_ascii_whitespace();
+            let (Some(address), Some(kind), Some(name)) = (
+                words.next().and_then(address),
+                words.next().and_then(|kind| kind.chars().next()),
+                words.next(),
+            ) else {
+                continue;
+            };
+            let symbol = Symbol { address, name: name.to_owned() };
+            match words.next().and_then(|word| word.strip_prefix('[')?.strip_suffix(']')) {
+                // What the kernel has made itself (`__builtin__ftrace`, `bpf`) comes and goes.
+                Some(module) if module == "bpf" || module.starts_with("__builtin__") => {}
+                Some(module) => modules.entry(module.to_owned()).or_default().push((kind, symbol)),
+                None => image.push((kind, symbol)),
+            }
+        }
+        // System.map's order among equals is the linker's.
+        if modules.is_empty() && table.build_id.is_none() {
+            vmlinux::sort(&mut image);
+        }
+        table.set_image(image.into_iter().map(|(_, symbol)| symbol).collect())?;
+        table.modules = modules
+            .into_iter()
+            .filter_map(|(name, symbols)| Module::new(ranges.remove(&name), name, symbols))
+            .collect();
+        table.modules.sort_by_key(|module| module.range.start);
+        Ok(table)
+    }
+
+    /// Keeps what lies in the image's text.
+    fn set_image(&mut self, mut symbols: Vec<Symbol>) -> Result<(), Error> {
+        let find = |name| symbols.iter().find(|symbol| symbol.name == name).map(|symbol| symbol.address);
+        let stext = find("_stext").ok_or(Error::NoStext)?;
+        // A saved table's addresses count from _stext, so that it is zero there.
+        if stext == 0 && symbols.iter().all(|symbol| symbol.address == 0) && symbols.len() > 1 {
+            return Err(Error::Hidden);
+        }
+        let last = symbols.iter().map(|symbol| symbol.address).max().unwrap_or(stext);
+        let init = find("_sinittext").zip(find("_einittext")).unwrap_or_default();
+        self.text = [stext..find("_etext").unwrap_or(last), init.0..init.1];
+        self.stext = stext;
+        let kept = |symbol: &Symbol| {
+            self.text.iter().any(|text| text.contains(&symbol.address) || text.end == symbol.address)
+        };
+        symbols.retain(kept);
+        symbols.sort_by_key(|symbol| symbol.address);
+        self.image = symbols;
+        Ok(())
+    }
+
+    /// The name for an offset from `_stext`.
+    #[must_use]
+    pub fn kernel(&self, offset: u64) -> Option<Name> {
+        let address = self.stext.checked_add(offset)?;
+        self.text.iter().any(|text| text.contains(&address)).then_some(())?;
+        name(&self.image, address, None)
+    }
+
+    /// The name for an address in a module of this boot.
+    #[must_use]
+    pub fn module(&self, address: u64) -> Option<Name> {
+        let after = self.modules.partition_point(|module| module.range.start <= address);
+        let module = self.modules.get(after.checked_sub(1)?)?;
+        module.range.contains(&address).then_some(())?;
+        name(&module.symbols, address, Some(&module.name))
+    }
+
+    /// The name for an address in the boot that the table is of: in a module, or in the image where it is known where
+    /// that lay.
+    #[must_use]
+    pub fn address(&self, address: u64) -> Option<Name> {
+        let image = || self.kernel(address.checked_sub(self.stext).filter(|_| self.stext != 0)?);
+        self.module(address).or_else(image)
+    }
+}
+
+impl Module {
+    /// `None` without text.
+    fn new(range: Option<Range<u64>>, name: String, symbols: Vec<(char, Symbol)>) -> Option<Self> {
+        let last = symbols.iter().map(|(_, symbol)| symbol.address).max()?;
+        let is_text = |kind: char| matches!(kind, 't' | 'T' | 'w' | 'W');
+        let mut symbols: Vec<_> =
+            symbols.into_iter().filter(|(kind, _)| is_text(*kind)).map(|(_, symbol)| symbol).collect();
+        symbols.sort_by_key(|symbol| symbol.address);
+        let first = symbols.first()?.address;
+        let end = last.checked_add(1).and_then(|end| end.checked_next_multiple_of(PAGE)).unwrap_or(u64::MAX);
+        let range = range.unwrap_or(first..end);
+        Some(Self { name, range, symbols })
+    }
+}
+
+/// The nearest symbol at or below the address, the first of those at its own.
+fn name(symbols: &[Symbol], address: u64, module: Option<&str>) -> Option<Name> {
+    let after = symbols.partition_point(|symbol| symbol.address <= address);
+    let nearest = symbols.get(after.checked_sub(1)?)?.address;
+    let first = symbols.get(symbols.partition_point(|symbol| symbol.address < nearest))?;
+    Some(Name { symbol: first.name.clone(), offset: address - nearest, module: module.map(str::to_owned) })
+}
+
+/// A number of hex digits.
+fn address(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+/// Hex digits as bytes.
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2).map(|pair| Some(address(str::from_utf8(pair).ok()?)? as u8));
+    digits.len().is_multiple_of(2).then(|| pairs.collect()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object::write::{Object, Symbol as Written, SymbolSection};
+    use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+    use proptest::prelude::*;
+    use std::fmt::Write;
+
+    /// As Linux 6.1 prints it: aliases, data on both sides, text that is thrown away after boot, modules.
+    pub const KALLSYMS: &str = "\
+0000000000000000 A fixed_percpu_data
+ffffffff9a000000 T srso_untrain
+ffffffff9a000000 T _stext
+ffffffff9a000000 T _text
+ffffffff9a000040 t do_one
+ffffffff9a000100 T sys_ni
+ffffffff9a000100 T __x64_sys_ni
+ffffffff9a000100 W weak_ni
+ffffffff9a000180 t last
+ffffffff9a000200 T _etext
+ffffffff9a400000 R __start_rodata
+ffffffff9a800000 T _sinittext
+ffffffff9a800010 t start_init
+ffffffff9a800040 T _einittext
+ffffffff9a900000 B _end
+ffffffffc0202000 t on_init\t[first]
+ffffffffc0200010 t later\t[first]
+ffffffffc0200000 t alias_a\t[first]
+ffffffffc0200000 t alias_b\t[first]
+ffffffffc0203000 d data\t[first]
+ffffffffc0206000 t deaf\t[second]
+ffffffffc0209000 t bpf_prog_1\t[bpf]
+ffffffffc020a000 t ftrace_trampoline\t[__builtin__ftrace]
+";
+
+    fn shown(name: Option<Name>) -> String {
+        name.map_or_else(|| "-".to_owned(), |name| name.to_string())
+    }
+
+    #[test]
+    fn names_are_those_that_the_kernel_prints() {
+        let table = Table::parse(KALLSYMS).unwrap();
+        for (offset, name) in [
+            (0, "srso_untrain+0x0"),
+            (0x3f, "srso_untrain+0x3f"),
+            (0x40, "do_one+0x0"),
+            (0x17f, "sys_ni+0x7f"),
+            (0x1ff, "last+0x7f"),
+            // Behind the text, in data, in the text of booting, behind everything.
+            (0x200, "-"),
+            (0x400000, "-"),
+            (0x80000f, "_sinittext+0xf"),
+            (0x800010, "start_init+0x0"),
+            (0x800040, "-"),
+            (u64::MAX, "-"),
+        ] {
+            assert_eq!(shown(table.kernel(offset)), name, "{offset:#x}");
+        }
+        for (address, name) in [
+            (0xffffffff9a000041, "do_one+0x1"),
+            (0xffffffffc0200005, "alias_a+0x5 [first]"),
+            (0xffffffffc0202001, "on_init+0x1 [first]"),
+            (0xffffffffc0206fff, "deaf+0xfff [second]"),
+            (0xffffffffc0207000, "-"),
+            (0xffffffffc0209000, "-"),
+            (0xffffffffc020a000, "-"),
+            (0xffffffffc01fffff, "-"),
+            (0x40, "-"),
+        ] {
+            assert_eq!(shown(table.address(address)), name, "{address:#x}");
+        }
+    }
+
+    #[test]
+    fn system_map_and_vmlinux_are_put_in_the_kernels_order() {
+        let map = "\
+ffffffff81000000 T _stext
+ffffffff81000010 T __do_sys_one
+ffffffff81000010 T __stop_before
+ffffffff81000010 W a_weak_one
+ffffffff81000010 T do_sys_one
+ffffffff81000020 T _etext
+";
+        let table = Table::parse(map).unwrap();
+        assert_eq!(shown(table.kernel(0x11)), "do_sys_one+0x1");
+
+        let mut elf = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+        let text = elf.add_section(Vec::new(), b".text".to_vec(), SectionKind::Text);
+        elf.append_section_data(text, &[0x90; 0x20], 16);
+        for line in map.lines().chain(["ffffffff81000010 T .Lpart", "ffffffff81000010 T $x"]) {
+            let words: Vec<_> = line.split(' ').collect();
+            elf.add_symbol(Written {
+                name: words[2].into(),
+                value: address(words[0]).unwrap(),
+                size: 0,
+                kind: SymbolKind::Text,
+                scope: SymbolScope::Linkage,
+                weak: words[1] == "W",
+                section: SymbolSection::Section(text),
+                flags: SymbolFlags::None,
+            });
+        }
+        let elf = elf.write().unwrap();
+        assert_eq!(Table::vmlinux(&elf).unwrap().image, table.image);
+        assert!(Table::vmlinux(&elf[..elf.len() / 2]).is_err());
+    }
+
+    #[test]
+    fn what_is_no_kernels_symbols_is_refused() {
+        assert!(matches!(Table::parse("hello\nworld\n"), Err(Error::NoStext)));
+        let hidden = "0000000000000000 T _stext\n0000000000000000 t do_one\n";
+        assert!(matches!(Table::parse(hidden), Err(Error::Hidden)));
+    }
+
+    proptest! {
+        /// The nearest symbol, the first of several, as somebody who reads the list with his finger finds it.
+        #[test]
+        fn the_nearest_symbol(mut places in prop::collection::vec(0u64..64, 1..40), at in 0u64..64) {
+            places.sort_unstable();
+            let mut text = String::from("ffffffff81000000 T _stext\n");
+            for (index, place) in places.iter().enumerate() {
+                writeln!(text, "{:x} t s{index}", 0xffffffff81000000 + place).unwrap();
+            }
+            text.push_str("ffffffff81000040 T _etext\nffffffffc0000000 t module\t[module]\n");
+            let nearest = places.iter().filter(|place| **place <= at).max();
+            let expected = match nearest {
+                Some(place) if *place > 0 => {
+                    format!("s{}+{:#x}", places.iter().position(|one| one == place).unwrap(), at - place)
+                }
+                _ => format!("_stext+{at:#x}"),
+            };
+            prop_assert_eq!(shown(Table::parse(&text).unwrap().kernel(at)), expected);
+        }
+
+        #[test]
+        fn any_text_is_taken_or_refused(lines in prop::collection::vec(
+            prop_oneof![
+                Just("ffffffffffffffff t top\t[m]".to_owned()),
+                Just("ffffffff81000000 T _stext".to_owned()),
+                "[0-9a-f]{0,17} [tTwWdA] [a-z_.]{0,6}( |\t)(\\[[a-z]{0,3}\\])?",
+                "# (module|booted|build-id|release) [a-z0-9é]{0,3} [0-9a-f]{0,17} [0-9a-f]{0,17}",
+                ".{0,20}",
+            ], 0..30), at in any::<u64>()) {
+            if let Ok(table) = Table::parse(&lines.join("\n")) {
+                let _ = (table.kernel(at), table.address(at), table.module(at));
+            }
+            prop_assert!(Table::vmlinux(lines.join("").as_bytes()).is_err());
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! The saved symbols in /var/lib/lastwords: of each of the last few kernels the text symbols, counted from `_stext` so
+//! that they hold in any boot, as `BUILD-ID.gz`; and of each of the last few boots the modules, at the addresses that
+//! they had in that boot, as `BUILD-ID.BOOT-ID.gz`. Both are text as in /proc/kallsyms, packed.
+//!
+//! After a crash the machine boots and arms again: so the crash's boot is not the last one that was saved. It is found
+//! by the time of the crash.
+
+use super::{Name, Symbol, Table};
+use anyhow::{Context, Result};
+use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
+use std::{
+    fmt::Write as _,
+    fs::{self, DirBuilder, File},
+    io::{self, Read, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// Where they are.
+const FOLDER: &str = "var/lib/lastwords";
+/// How many kernels' and how many boots' are kept.
+const KEPT: usize = 5;
+
+/// Saves the running kernel's symbols, and returns where.
+///
+/// # Errors
+/// When the kernel hides them, or they cannot be written. What was saved before is still there.
+pub fn save(root: &Path) -> Result<PathBuf> {
+    let read = |path: &str| fs::read_to_string(root.join(path)).with_context(|| format!("/{path}"));
+    let notes = fs::read(root.join("sys/kernel/notes")).context("/sys/kernel/notes")?;
+    let build_id = hex(build_id(&notes).context("the running kernel has no build id")?);
+    let boot_id = read("proc/sys/kernel/random/boot_id")?;
+    let release = read("proc/sys/kernel/osrelease")?;
+    let booted = read("proc/stat")?;
+    let booted = booted.lines().find_map(|line| line.strip_prefix("btime ")).unwrap_or_default();
+    let table = Table::parse(&read("proc/kallsyms")?).context("/proc/kallsyms")?;
+    // A kernel without modules has no such file.
+    let modules = fs::read_to_string(root.join("proc/modules")).unwrap_or_default();
+
+    let folder = root.join(FOLDER);
+    DirBuilder::new().recursive(true).mode(0o755).create(&folder).with_context(|| shown(&folder))?;
+    let head = format!("# build-id {build_id}\n# release {}\n", release.trim());
+    let kernel = folder.join(format!("{build_id}.gz"));
+    // One build id, one table.
+    match File::options().append(true).open(&kernel) {
+        Ok(file) => file.set_modified(SystemTime::now()).with_context(|| shown(&kernel))?,
+        Err(_) => write(&kernel, &(head.clone() + &table.image_text()))?,
+    }
+    let boot = folder.join(format!("{build_id}.{}.gz", boot_id.trim()));
+    write(&boot, &format!("{head}# booted {booted}\n{}", table.modules_text(&modules)))?;
+    prune(&folder);
+    Ok(kernel)
+}
+
+impl Table {
+    /// The image's text symbols, counted from `_stext`.
+    fn image_text(&self) -> String {
+        lines(
+            self.image.iter().filter_map(|symbol| Some((symbol.address.checked_sub(self.stext)?, symbol))),
+            "",
+        )
+    }
+
+    /// `_stext`, and the text symbols of the modules that /proc/modules (`modules`) has, at their addresses.
+    fn modules_text(&self, modules: &str) -> String {
+        let mut text = format!("{:x} T _stext\n", self.stext);
+        for line in modules.lines() {
+            // `lkdtm 45056 0 - Live 0xffffffffc0263000 (OE)`
+            let words: Vec<_> = line.split_ascii_whitespace().collect();
+            let [name, size, _, _, _, start, ..] = words[..] else { continue };
+            let start = start.strip_prefix("0x").and_then(super::address);
+            let (Some(start), Ok(size)) = (start, size.parse::<u64>()) else { continue };
+            if let Some(module) = self.modules.iter().find(|module| module.name == name) {
+                let _ = writeln!(text, "# module {name} {start:x} {:x}", start.saturating_add(size));
+                let symbols = module.symbols.iter().map(|symbol| (symbol.address, symbol));
+                text.push_str(&lines(symbols, &format!(" [{name}]")));
+            }
+        }
+        text
+    }
+}
+
+/// As in /proc/kallsyms. Which kind of text symbol it is makes no difference.
+fn lines<'a>(symbols: impl Iterator<Item = (u64, &'a Symbol)>, module: &str) -> String {
+    symbols.fold(String::new(), |mut text, (address, symbol)| {
+        let _ = writeln!(text, "{address:x} t {}{module}", symbol.name);
+        text
+    })
+}
+
+/// Writes a packed file that is there whole or not at all, whenever the machine dies.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().context("a file in a folder")?;
+    let write = || -> io::Result<()> {
+        // For root alone: the addresses are what KASLR hides.
+        let mut packed = GzEncoder::new(tempfile::NamedTempFile::new_in(folder)?, Compression::fast());
+        packed.write_all(text.as_bytes())?;
+        let file = packed.finish()?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| shown(path))
+}
+
+/// Removes all but the newest kernels and boots.
+fn prune(folder: &Path) {
+    let mut saved = list(folder);
+    saved.sort_by_key(|saved| std::cmp::Reverse(saved.modified));
+    let (boots, kernels): (Vec<_>, Vec<_>) = saved.iter().partition(|saved| saved.is_boot);
+    for saved in boots.iter().skip(KEPT).chain(kernels.iter().skip(KEPT)) {
+        // Too many files do no harm.
+        let _ = fs::remove_file(&saved.path);
+    }
+}
+
+/// A saved file.
+struct Saved {
+    path: PathBuf,
+    build_id: String,
+    boot_id: String,
+    is_boot: bool,
+    modified: SystemTime,
+}
+
+/// The saved files that a folder has.
+fn list(folder: &Path) -> Vec<Saved> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let saved = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let (build_id, boot_id) = {
+            let stem = name.strip_suffix(".gz")?;
+            stem.split_once('.').unwrap_or((stem, ""))
+        };
+        super::bytes(build_id).filter(|id| !id.is_empty())?;
+        Some(Saved {
+            build_id: build_id.to_owned(),
+            boot_id: boot_id.to_owned(),
+            is_boot: !boot_id.is_empty(),
+            path: entry.path(),
+            modified: entry.metadata().ok()?.modified().ok()?,
+        })
+    });
+    saved.collect()
+}
+
+/// The symbols for one kernel's crashes.
+#[derive(Debug)]
+pub struct Symbols {
+    /// The file that they are from.
+    pub path: PathBuf,
+    kernel: Table,
+    boots: Vec<Boot>,
+}
+
+#[derive(Debug)]
+struct Boot {
+    id: String,
+    table: Table,
+}
+
+/// When a crash was, for the choice of the boot that it ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct When<'a> {
+    /// Seconds since 1970 by this machine's clock, where they are known.
+    pub time: Option<i64>,
+    /// The boot id of the running system, when it is the one that crashed: it was not in this boot.
+    pub running: Option<&'a str>,
+}
+
+impl Symbols {
+    /// Those that were saved here for the kernel whose build id begins so.
+    ///
+    /// # Errors
+    /// When they are there and cannot be read.
+    pub fn find(root: &Path, build_id: u32) -> Result<Option<Self>> {
+        let mut saved = list(&root.join(FOLDER));
+        saved.retain(|saved| saved.build_id.starts_with(&format!("{build_id:08x}")));
+        let Some(kernel) = saved.iter().filter(|saved| !saved.is_boot).max_by_key(|saved| saved.modified)
+        else {
+            return Ok(None);
+        };
+        let mut boots = Vec::new();
+        for boot in saved.iter().filter(|boot| boot.is_boot && boot.build_id == kernel.build_id) {
+            // Without one of them there are still the kernel's.
+            if let Ok(table) = open(&boot.path) {
+                boots.push(Boot { id: boot.boot_id.clone(), table });
+            }
+        }
+        Ok(Some(Self { path: kernel.path.clone(), kernel: open(&kernel.path)?, boots }))
+    }
+
+    /// Those of a file: kallsyms, System.map, vmlinux or a saved one, packed with gzip or not. Its modules are taken for
+    /// those of the crash's boot.
+    ///
+    /// # Errors
+    /// When it cannot be read or is something else.
+    pub fn open(path: &Path) -> Result<Self> {
+        Ok(Self { path: path.to_owned(), kernel: open(path)?, boots: Vec::new() })
+    }
+
+    /// Are they of the kernel whose build id begins so, as far as the file tells?
+    #[must_use]
+    pub fn are_of(&self, build_id: u32) -> bool {
+        let first = self.kernel.build_id.as_ref().and_then(|id| id.first_chunk());
+        first.is_none_or(|first| u32::from_be_bytes(*first) == build_id)
+    }
+
+    /// The kernel's release.
+    #[must_use]
+    pub fn release(&self) -> Option<&str> {
+        self.kernel.release.as_deref()
+    }
+
+    /// The name for an offset from `_stext`.
+    #[must_use]
+    pub fn kernel(&self, offset: u32) -> Option<Name> {
+        self.kernel.kernel(u64::from(offset))
+    }
+
+    /// The name for an address in the boot that the crash ended. `Err` when a module was there in another boot, and
+    /// nothing tells that this one was it.
+    ///
+    /// # Errors
+    /// See above.
+    pub fn address(&self, address: u64, when: When<'_>) -> Result<Option<Name>, OtherBoot> {
+        if self.boots.is_empty() {
+            return Ok(self.kernel.address(address));
+        }
+        let in_boot = |boot: &Boot| {
+            let image = || self.kernel.kernel(address.checked_sub(boot.table.stext)?);
+            boot.table.module(address).or_else(image)
+        };
+        let crashed = |boot: &&Boot| when.running.is_none_or(|running| running != boot.id);
+        let booted = |boot: &&Boot| boot.table.booted;
+        let boot = match when.time {
+            // The last one that had begun.
+            Some(time) => self
+                .boots
+                .iter()
+                .filter(crashed)
+                .filter(|boot| booted(boot).is_some_and(|booted| booted <= time))
+                .max_by_key(booted),
+            // The only one that it can be.
+            None => match self.boots.iter().filter(crashed).collect::<Vec<_>>()[..] {
+                [boot] => Some(boot),
+                _ => None,
+            },
+        };
+        match boot {
+            Some(boot) => Ok(in_boot(boot)),
+            None if self.boots.iter().any(|boot| in_boot(boot).is_some()) => Err(OtherBoot),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The saved modules are of another boot, or nobody knows of which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherBoot;
+
+fn open(path: &Path) -> Result<Table> {
+    let read = || -> Result<Table> {
+        let mut bytes = fs::read(path)?;
+        if bytes.starts_with(&[0x1f, 0x8b]) {
+            let mut unpacked = Vec::new();
+            MultiGzDecoder::new(&bytes[..]).take(UNPACKED).read_to_end(&mut unpacked)?;
+            bytes = unpacked;
+        }
+        if bytes.starts_with(b"\x7fELF") {
+            return Ok(Table::vmlinux(&bytes)?);
+        }
+        Ok(Table::parse(&String::from_utf8_lossy(&bytes))?)
+    };
+    read().with_context(|| shown(path))
+}
+
+/// Most bytes that are unpacked: more than a vmlinux with all of its debugging information.
+const UNPACKED: u64 = 4 << 30;
+
+/// The build id in /sys/kernel/notes: ELF notes, each padded to four bytes.
+fn build_id(mut notes: &[u8]) -> Option<&[u8]> {
+    const NT_GNU_BUILD_ID: u32 = 3;
+    loop {
+        let (head, rest) = notes.split_first_chunk::<12>()?;
+        let number = |at: usize| Some(u32::from_ne_bytes(*head.get(at..)?.first_chunk()?));
+        let (name_size, size, kind) = (number(0)? as usize, number(4)? as usize, number(8)?);
+        let (name, rest) = rest.split_at_checked(name_size.next_multiple_of(4))?;
+        if kind == NT_GNU_BUILD_ID && name.starts_with(b"GNU\0") {
+            return rest.get(..size).filter(|id| !id.is_empty());
+        }
+        notes = rest.get(size.next_multiple_of(4)..)?;
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const BUILD_ID: [u8; 20] = *b"\x5f\x3e\x9a\x1bbuild-id-of-ours";
+    const ID: u32 = 0x5f3e9a1b;
+
+    /// A boot of a kernel, with one module at this address.
+    fn boot(root: &Path, build_id: &[u8], boot_id: &str, booted: i64, kaslr: u64, module: u64) {
+        let mut notes = [6u32, 4, 0x100].map(u32::to_ne_bytes).concat();
+        notes.extend(b"Linux\0\0\0\x01\0\0\0");
+        notes.extend([4, build_id.len() as u32, 3].map(u32::to_ne_bytes).concat());
+        notes.extend(b"GNU\0");
+        notes.extend(build_id);
+        let kallsyms = format!(
+            "{kaslr:x} T _stext\n{:x} t do_one\n{:x} T _etext\n{module:x} t deaf\t[spin]\n{:x} t x\t[gone]\n",
+            kaslr + 0x10,
+            kaslr + 0x100,
+            module + 0x4000
+        );
+        for (path, bytes) in [
+            ("sys/kernel/notes", notes),
+            ("proc/sys/kernel/random/boot_id", format!("{boot_id}\n").into()),
+            ("proc/sys/kernel/osrelease", "6.1.0-56-amd64\n".into()),
+            ("proc/stat", format!("cpu 1 2\nbtime {booted}\n").into()),
+            ("proc/kallsyms", kallsyms.into()),
+            ("proc/modules", format!("spin 8192 0 - Live {module:#x} (OE)\n").into()),
+        ] {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+    }
+
+    fn name(symbols: &Symbols, address: u64, time: Option<i64>, running: Option<&str>) -> String {
+        match symbols.address(address, When { time, running }) {
+            Ok(Some(name)) => name.to_string(),
+            Ok(None) => "-".to_owned(),
+            Err(OtherBoot) => "another boot".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_boot_that_crashed_is_found_among_those_saved() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        assert!(Symbols::find(root, ID).unwrap().is_none());
+        boot(root, &BUILD_ID, "aaaa", 1000, 0xffffffff81000000, 0xffffffffc0000000);
+        save(root).unwrap();
+        let symbols = Symbols::find(root, ID).unwrap().unwrap();
+        assert_eq!(symbols.release(), Some("6.1.0-56-amd64"));
+        assert_eq!(symbols.kernel(0x12).unwrap().to_string(), "do_one+0x2");
+        assert!(symbols.kernel(0x100).is_none() && symbols.are_of(ID) && !symbols.are_of(ID + 1));
+        // One boot is saved: it is the one, unless it is still running.
+        assert_eq!(name(&symbols, 0xffffffffc0000005, None, None), "deaf+0x5 [spin]");
+        assert_eq!(name(&symbols, 0xffffffffc0000005, None, Some("aaaa")), "another boot");
+        assert_eq!(name(&symbols, 0xffffffff81000010, None, None), "do_one+0x0");
+        // What /proc/modules does not have, and what lies behind a module.
+        assert_eq!(name(&symbols, 0xffffffffc0004000, None, None), "-");
+        assert_eq!(name(&symbols, 0xffffffffc0002000, None, None), "-");
+        assert_eq!(name(&symbols, 0x12, None, None), "-");
+
+        // Later that boot loads its module elsewhere; the machine crashes, boots, arms again.
+        boot(root, &BUILD_ID, "aaaa", 1000, 0xffffffff81000000, 0xffffffffc0100000);
+        save(root).unwrap();
+        boot(root, &BUILD_ID, "bbbb", 2000, 0xffffffffa2000000, 0xffffffffc0300000);
+        save(root).unwrap();
+        let symbols = Symbols::find(root, ID).unwrap().unwrap();
+        for (address, time, running, expected) in [
+            (0xffffffffc0100005, Some(1999), None, "deaf+0x5 [spin]"),
+            (0xffffffffc0300005, Some(1999), None, "-"),
+            (0xffffffffc0300005, Some(2000), None, "deaf+0x5 [spin]"),
+            (0xffffffffa2000011, Some(2000), None, "do_one+0x1"),
+            // It was not in the running boot, even if the BMC's clock is ahead.
+            (0xffffffffc0100005, Some(2500), Some("bbbb"), "deaf+0x5 [spin]"),
+            (0xffffffffc0100005, Some(999), None, "another boot"),
+            (0xffffffffc0100005, None, None, "another boot"),
+            (0xffffffffc0100005, None, Some("bbbb"), "deaf+0x5 [spin]"),
+            (0xffffffffc0000005, None, None, "-"),
+        ] {
+            assert_eq!(name(&symbols, address, time, running), expected, "{address:x} {time:?} {running:?}");
+        }
+
+        // A saved file can be named, too.
+        assert_eq!(Symbols::open(&symbols.path).unwrap().kernel(0x12).unwrap().to_string(), "do_one+0x2");
+        let all = Symbols::open(&root.join("proc/kallsyms")).unwrap();
+        assert_eq!(name(&all, 0xffffffffc0300005, None, None), "deaf+0x5 [spin]");
+        assert_eq!(name(&all, 0x12, None, None), "-");
+    }
+
+    #[test]
+    fn only_the_last_few_are_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        for kernel in 0..KEPT as u8 + 2 {
+            boot(root, &[kernel; 20], &format!("{kernel}"), 1000, 1 << 32, 2 << 32);
+            let path = save(root).unwrap();
+            // File systems differ in how fine their times are.
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(kernel));
+            for path in [path.clone(), path.with_extension(format!("{kernel}.gz"))] {
+                File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+            }
+        }
+        let left = |kernel| Symbols::find(root, u32::from_be_bytes([kernel; 4])).unwrap().is_some();
+        assert_eq!((0..8).filter(|kernel| left(*kernel)).collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
+        assert_eq!(fs::read_dir(root.join(FOLDER)).unwrap().count(), 2 * KEPT);
+    }
+
+    #[test]
+    fn a_kernel_that_hides_its_symbols_leaves_what_was_saved() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        boot(root, &BUILD_ID, "aaaa", 1000, 1 << 32, 2 << 32);
+        save(root).unwrap();
+        boot(root, &BUILD_ID, "bbbb", 2000, 0, 0);
+        let hidden = fs::read_to_string(root.join("proc/kallsyms")).unwrap();
+        let zeros = hidden.lines().map(|line| format!("{:016x} {}\n", 0, line.split_once(' ').unwrap().1));
+        fs::write(root.join("proc/kallsyms"), zeros.collect::<String>()).unwrap();
+        let error = format!("{:#}", save(root).unwrap_err());
+        assert!(error.contains("kptr_restrict"), "{error}");
+        assert_eq!(Symbols::find(root, ID).unwrap().unwrap().boots.len(), 1);
+    }
+
+    #[test]
+    fn a_build_id_among_other_notes() {
+        assert_eq!(build_id(&[]), None);
+        let note =
+            |size: u32| [[4, size, 3].map(u32::to_ne_bytes).concat(), b"GNU\0\x01\x02\x03".to_vec()].concat();
+        assert_eq!(build_id(&note(3)), Some(&[1, 2, 3][..]));
+        for size in [0, 4, u32::MAX] {
+            assert_eq!(build_id(&note(size)), None, "{size}");
+        }
+    }
+}
