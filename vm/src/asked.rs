@@ -6,8 +6,8 @@ use crate::scenario::Outcome;
 use crate::sel::Record;
 use crate::vmbmc::{Request, netfn};
 use crate::watchdog;
-use crate::words;
-use anyhow::{Result, ensure};
+use crate::words::{self, Said};
+use anyhow::{Context, Result, ensure};
 
 /// What becomes of the watchdog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,7 @@ impl Asked {
         const SET_WATCHDOG: (u8, u8) = (netfn::APP, 0x24);
         const RESET_WATCHDOG: (u8, u8) = (netfn::APP, 0x22);
         const PLATFORM_EVENT: (u8, u8) = (netfn::SENSOR, 0x02);
+        const GET_SEL_INFO: (u8, u8) = (netfn::STORAGE, 0x40);
         const ADD_SEL_ENTRY: (u8, u8) = (netfn::STORAGE, 0x44);
         let requests = outcome.requests()?;
         let (records, others): (Vec<&Request>, Vec<&Request>) =
@@ -119,22 +120,44 @@ impl Asked {
             }
             Watchdog::Stop => expected.push((SET_WATCHDOG, vec![0x04, 0x00, 0, 0x10, 0x70, 0x17])),
         }
-        if self.event {
-            expected.push((PLATFORM_EVENT, vec![0x41, 0x04, 0x20, 0x00, 0x6f, 0x01, 0xff, 0xff]));
+        let records = records.into_iter().map(|request| Record::split(&request.data));
+        let records = records.collect::<Result<Vec<_>>>()?.concat();
+        let reason = self.check_records(outcome, &records, panicked)?;
+        if let Some([first, second, third]) = reason {
+            expected.push((PLATFORM_EVENT, vec![0x41, 0x04, 0x20, first, 0x6f, 0xa1, second, third]));
+        }
+        if self.event || self.sel {
+            expected.push((GET_SEL_INFO, vec![]));
         }
         if let Watchdog::Start(_) = self.watchdog {
             expected.push((RESET_WATCHDOG, vec![]));
         }
         ensure!(others == expected, "the BMC was asked {others:x?}, not {expected:x?}");
+        Ok(())
+    }
 
-        let records = records.into_iter().map(|request| Record::split(&request.data));
-        let records = records.collect::<Result<Vec<_>>>()?.concat();
+    /// Checks the SEL's texts. Returns the first three characters of the reason, when that was asked for.
+    fn check_records(
+        self,
+        outcome: &Outcome,
+        records: &[Record],
+        panicked: usize,
+    ) -> Result<Option<[u8; 3]>> {
+        let said = words::said(records)?;
         if self.sel {
-            words::check_sel(outcome, &records, panicked)
+            words::check_sel(outcome, records, panicked)?;
         } else {
-            ensure!(records.is_empty(), "SEL records that nobody asked for: {records:x?}");
-            Ok(())
+            let cpus = (&said.panicked, said.groups.as_slice());
+            ensure!(cpus == (&None, &[]), "CPUs in the SEL that nobody asked for: {said:?}");
         }
+        if !self.event {
+            let why = Said { id: None, panicked: None, groups: Vec::new(), ..said.clone() };
+            ensure!(why == Said::default(), "texts in the SEL that nobody asked for: {said:?}");
+            ensure!(self.sel || said == Said::default(), "texts in the SEL that nobody asked for: {said:?}");
+            return Ok(None);
+        }
+        let reason = words::check_reason(outcome, records)?;
+        Ok(Some(*reason.as_bytes().first_chunk().context("the reason is too short")?))
     }
 
     /// Checks what ipmitool finds in the BMC in the dump kernel. `takes_events`: does it know Platform Event?
@@ -143,11 +166,13 @@ impl Asked {
     /// When something is missing, or was not asked for.
     pub fn check_bmc(self, outcome: &Outcome, panicked: usize, takes_events: bool) -> Result<()> {
         let sel = outcome.sel()?;
+        let reason = self.check_records(outcome, &sel, panicked)?;
         let events: Vec<_> = sel.iter().filter(|record| record.kind() == 0x02).collect();
         ensure!(events.len() == usize::from(self.event && takes_events), "events in the SEL: {events:x?}");
-        for Record(event) in events {
-            // Event format 4, OS Stop; sensor-specific, asserted; run-time critical stop.
-            ensure!(event[9..13] == [0x04, 0x20, 0x00, 0x6f] && event[13] == 0x01, "the event is {event:x?}");
+        if let (Some([first, second, third]), [Record(event)]) = (reason, &events[..]) {
+            // From software, event format 4, OS Stop; sensor-specific, asserted; run-time critical stop.
+            let expected = [0x41, 0x00, 0x04, 0x20, first, 0x6f, 0xa1, second, third];
+            ensure!(event[7..] == expected, "the event is {event:x?}, not {expected:x?}");
             let shown = outcome.text("sel")?;
             ensure!(shown.contains("Run-time critical stop"), "ipmitool does not show the event: {shown}");
         }
@@ -157,12 +182,6 @@ impl Asked {
                 said.iter().any(|line| line.starts_with("platform event: the BMC refuses with 0xc1")),
                 "it is not told that the BMC refused: {said:?}"
             );
-        }
-        if self.sel {
-            words::check_sel(outcome, &sel, panicked)?;
-        } else {
-            let texts = words::sel_lines(&sel);
-            ensure!(texts.is_empty(), "texts in the SEL that nobody asked for: {texts:?}");
         }
         self.check_watchdog(outcome, takes_events)
     }

@@ -10,6 +10,7 @@ pub mod bmc;
 pub mod cache;
 pub mod cpio;
 pub mod crash_kinds;
+pub mod dmesg;
 pub mod figures;
 pub mod gdb;
 pub mod initramfs;

@@ -91,6 +91,8 @@ fn told_by_vmcore(outcome: &Outcome) -> Result<()> {
     println!("    the console's {CPUS} instruction pointers are those of its crash notes");
     words::check_sel(outcome, &outcome.sel()?, PANICS)?;
     println!("    the SEL's build id and places are its own");
+    words::check_reason(outcome, &outcome.sel()?)?;
+    println!("    the SEL's reason, process and callers stand in its log, as vmcore-dmesg prints it");
     words::check_dump(outcome, CPUS as usize)?;
     let size: f64 = outcome.text("dump-size")?.trim().parse()?;
     println!(

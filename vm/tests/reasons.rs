@@ -1,0 +1,111 @@
+//! Every kind of crash: the SEL says why, in the kernel's own words, and where. Held against vmcore-dmesg and the
+//! notes of the same crash's dump, and read by ipmitool.
+
+use anyhow::{Context, Result, ensure};
+use lastwords_vm::asked::Asked;
+use lastwords_vm::crash_kinds::Kind;
+use lastwords_vm::dmesg::Dmesg;
+use lastwords_vm::kernels::Release::{self, V6_1, V6_12};
+use lastwords_vm::scenario::{Arm, Bmc, Call, Outcome, Scenario};
+use lastwords_vm::words;
+
+/// How the dump kernel is armed.
+#[derive(Clone, Copy)]
+enum By {
+    /// `kexec -s` and a wrapped kernel.
+    Wrap,
+    /// `lastwords load`.
+    Load,
+}
+use By::{Load, Wrap};
+
+/// How the kernel's report of a crash begins in the SEL. It is the reason itself where the kernel crashes on it at
+/// once.
+fn report(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Sysrq | Kind::KilledInit | Kind::Nmi => None,
+        Kind::NullPointer | Kind::FatalException => Some("NULL deref at 18"),
+        Kind::ProtectionFault => Some("GP fault at 0xdead4ead00000000"),
+        Kind::Bug => Some("BUG at guest/crash.s:42"),
+        Kind::StackOverflow => Some("stack overflow"),
+        Kind::HungTask => Some("task insmod:"),
+        Kind::SoftLockup => Some("soft lockup CPU#0"),
+        Kind::HardLockup => Some("hard LOCKUP on CPU 0"),
+        Kind::RcuStall => Some("rcu_preempt detected stalls"),
+        Kind::OutOfMemory => Some("oom-killer"),
+        Kind::MachineCheck => Some("machine check 5 Bank 1: b600000000000135"),
+    }
+}
+
+fn crash(kind: Kind, release: Release, bmc: Bmc, by: By) -> Result<()> {
+    let openipmi = matches!(bmc, Bmc::OpenIpmi);
+    let options = Asked::ALL.options();
+    let arm = match by {
+        Wrap => Arm::Wrapped(Call::FileLoad, options),
+        Load => Arm::Lastwords(options),
+    };
+    let outcome = Scenario::new(release)
+        .bmc(bmc)
+        .arm(arm)
+        .death(&kind.death())
+        .dump("collect_bmc\ncollect_vmcore")
+        .watch(|vm, line| kind.act(vm, line))?;
+    println!("{outcome}");
+    ensure!(outcome.notes()?.randomized()?, "the kernel's addresses are not randomized");
+    // A machine check's report does not name its CPU so.
+    let panicked = Dmesg::parse(outcome.text("dmesg")?).panicked().unwrap_or(0);
+    Asked::ALL.check_console(&outcome, panicked)?;
+    Asked::ALL.check_bmc(&outcome, panicked, !openipmi)?;
+    check_words(&outcome, kind)
+}
+
+/// What [`Asked`] does not know: what kind of crash it was, and what ipmitool shows of the reason.
+fn check_words(outcome: &Outcome, kind: Kind) -> Result<()> {
+    let said = words::said(&outcome.sel()?)?;
+    let reason = said.reason.as_deref().context("no reason")?;
+    let panic = Dmesg::parse(outcome.text("dmesg")?).panic();
+    let reported = if panic.is_some() { said.cause.as_deref() } else { Some(reason) };
+    ensure!(
+        reported.is_some() == report(kind).is_some()
+            && reported.unwrap_or_default().starts_with(report(kind).unwrap_or_default()),
+        "the report is {reported:?}"
+    );
+    let shown = outcome.text("sel")?;
+    let texts = shown.lines().filter_map(|line| Some(line.split_once("Linux kernel panic: ")?.1));
+    let texts = texts.collect::<String>();
+    ensure!(texts.starts_with(reason), "ipmitool shows {shown}");
+    Ok(())
+}
+
+macro_rules! reasons {
+    ($($name:ident: $kind:ident, $release:ident, $bmc:ident, $by:ident;)*) => {$(
+        #[test]
+        fn $name() -> Result<()> {
+            crash(Kind::$kind, $release, Bmc::$bmc, $by)
+        }
+    )*};
+}
+
+reasons! {
+    sysrq: Sysrq, V6_12, OpenIpmi, Load;
+    null_pointer: NullPointer, V6_1, Simulator, Wrap;
+    null_pointer_new: NullPointer, V6_12, Simulator, Load;
+    fatal_exception: FatalException, V6_12, OpenIpmi, Wrap;
+    protection_fault: ProtectionFault, V6_1, OpenIpmi, Load;
+    protection_fault_new: ProtectionFault, V6_12, Simulator, Wrap;
+    bug: Bug, V6_1, Simulator, Load;
+    bug_new: Bug, V6_12, Simulator, Wrap;
+    stack_overflow: StackOverflow, V6_1, Simulator, Load;
+    stack_overflow_new: StackOverflow, V6_12, OpenIpmi, Wrap;
+    killed_init: KilledInit, V6_1, Simulator, Load;
+    hung_task: HungTask, V6_1, OpenIpmi, Wrap;
+    soft_lockup: SoftLockup, V6_12, Simulator, Load;
+    hard_lockup: HardLockup, V6_1, Simulator, Load;
+    hard_lockup_new: HardLockup, V6_12, OpenIpmi, Wrap;
+    rcu_stall: RcuStall, V6_1, Simulator, Wrap;
+    out_of_memory: OutOfMemory, V6_12, Simulator, Load;
+    nmi: Nmi, V6_1, OpenIpmi, Wrap;
+    nmi_new: Nmi, V6_12, Simulator, Load;
+    machine_check: MachineCheck, V6_1, Simulator, Load;
+    machine_check_new: MachineCheck, V6_12, Simulator, Wrap;
+}
