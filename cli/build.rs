@@ -3,7 +3,7 @@
 //!
 //! It is a build of its own, with its own flags and target directory, whatever flags the tool is built with. And it
 //! is checked here, so that no tool exists with an image that is not: no symbol that panics, none undefined, no
-//! relocation but R_X86_64_RELATIVE, no more than 32 KiB.
+//! relocation but R_X86_64_RELATIVE, no more than 44 KiB.
 
 use lastwords_core::stub;
 use object::read::elf::{ElfFile64, ProgramHeader};
@@ -15,7 +15,7 @@ use std::{env, fs};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "purgatory";
 /// Largest image in the file, in bytes.
-const LARGEST: usize = 32 * 1024;
+const LARGEST: usize = 44 * 1024;
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

@@ -12,7 +12,7 @@ pub struct PlanOptions {
     #[arg(long, value_name = "DATA[,STATUS]", value_parser = parameter("ipmi_kcs_ports"))]
     ipmi_kcs_ports: Option<String>,
 
-    /// Send the BMC a platform event (run-time critical stop)
+    /// Send the BMC a platform event (run-time critical stop) and write the reason of the panic to the SEL
     #[arg(long)]
     ipmi_handle_panic: bool,
 
@@ -40,6 +40,19 @@ pub struct PlanOptions {
     /// At most N records in the SEL [default: 32]
     #[arg(long, value_name = "N", value_parser = parameter("sel_records"))]
     sel_records: Option<String>,
+
+    /// How to begin writing to the SEL: oem (records of type 0xF0), system (type 02) or event (platform events) [default: oem]
+    ///
+    /// Where the BMC refuses one, the next is tried. `lastwords probe --write-test` says which ones it keeps.
+    #[arg(long, value_name = "TYPE", value_parser = parameter("sel_type"))]
+    sel_type: Option<String>,
+
+    /// Write the end of the dead kernel's log to the console: so many bytes, 4096 when no number is given
+    #[arg(
+        long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "4096",
+        value_parser = parameter("output_log")
+    )]
+    output_log: Option<String>,
 
     /// What to do with a dump kernel that is no longer what was loaded: reset, halt, or boot it all the same [default: reset]
     ///
@@ -76,6 +89,8 @@ impl PlanOptions {
             ("ipmi_timeout", self.ipmi_timeout.as_deref()),
             ("budget", self.budget.as_deref()),
             ("sel_records", self.sel_records.as_deref()),
+            ("sel_type", self.sel_type.as_deref()),
+            ("output_log", self.output_log.as_deref()),
             ("on_corrupt", self.on_corrupt.as_deref()),
             ("console", console.as_deref()),
         ]
@@ -145,6 +160,9 @@ mod tests {
             // A default that is said must win over what is embedded in a wrapped kernel.
             ("--ipmi-timeout 5 --budget 15", "lastwords.ipmi_timeout=5 lastwords.budget=15"),
             ("--sel-records 8", "lastwords.sel_records=8"),
+            ("--sel-type system", "lastwords.sel_type=system"),
+            ("--output-log", "lastwords.output_log=4096"),
+            ("--output-log=64K", "lastwords.output_log=64K"),
             ("--on-corrupt boot", "lastwords.on_corrupt=boot"),
             ("--console-serial", "lastwords.console=ttyS0"),
             ("--serial ttyS1 --serial-baud 9600 --console-vga", "lastwords.console=ttyS1,9600,vga"),
@@ -167,6 +185,8 @@ mod tests {
             ("--ipmi-timeout 0", ErrorKind::ValueValidation),
             ("--budget 601", ErrorKind::ValueValidation),
             ("--sel-records many", ErrorKind::ValueValidation),
+            ("--sel-type sdr", ErrorKind::ValueValidation),
+            ("--output-log=1G", ErrorKind::ValueValidation),
             ("--on-corrupt ignore", ErrorKind::ValueValidation),
             ("--serial ttyS4", ErrorKind::ValueValidation),
             ("--serial ttyS0 --serial-baud 110000", ErrorKind::ValueValidation),

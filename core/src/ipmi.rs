@@ -20,6 +20,7 @@ mod cmd {
     pub const PLATFORM_EVENT_MESSAGE: u8 = 0x02;
     pub const RESET_WATCHDOG_TIMER: u8 = 0x22;
     pub const SET_WATCHDOG_TIMER: u8 = 0x24;
+    pub const GET_SEL_INFO: u8 = 0x40;
     pub const ADD_SEL_ENTRY: u8 = 0x44;
 }
 
@@ -28,8 +29,10 @@ const NODE_BUSY: u8 = 0xc0;
 
 /// Longest request: NetFn/LUN, command, one SEL record.
 const REQUEST_LEN: usize = 2 + 16;
-/// Longest answer that is taken. None of ours is longer than 5 bytes; more is some other command's.
+/// Longest answer that is taken. None of ours is longer than 17 bytes; more is some other command's.
 const REPLY_LEN: usize = 40;
+/// So many bytes of an answer are handed on.
+const ANSWER_LEN: usize = 8;
 
 /// How often a command is sent again after an answer that was out of step.
 const RETRIES: u8 = 3;
@@ -69,7 +72,7 @@ impl Bmc {
         Self { kcs: Kcs::new(ports), timeout, timeouts: 0, absent: false }
     }
 
-    /// Sends a command until it is answered or given up. The answer's data is of no use to anybody here.
+    /// Sends a command until it is answered or given up. Returns the answer's first bytes behind the completion code.
     fn command<M: Ports + Clock>(
         &mut self,
         machine: &mut M,
@@ -77,7 +80,7 @@ impl Bmc {
         net_fn: u8,
         cmd: u8,
         data: &[u8],
-    ) -> Result<(), Error> {
+    ) -> Result<[u8; ANSWER_LEN], Error> {
         let mut request = [0; REQUEST_LEN];
         let head = [net_fn << 2, cmd];
         for (slot, byte) in request.iter_mut().zip(head.iter().chain(data)) {
@@ -102,7 +105,13 @@ impl Bmc {
                     self.timeouts = 0;
                     // Bit 2 of the first byte marks a response; another one's answer may have been waiting.
                     match reply.get(..len) {
-                        Some([to, of, 0, ..]) if (*to, *of) == ((net_fn | 1) << 2, cmd) => return Ok(()),
+                        Some([to, of, 0, data @ ..]) if (*to, *of) == ((net_fn | 1) << 2, cmd) => {
+                            let mut answer = [0; ANSWER_LEN];
+                            for (slot, byte) in answer.iter_mut().zip(data) {
+                                *slot = *byte;
+                            }
+                            return Ok(answer);
+                        }
                         Some([to, of, NODE_BUSY, ..])
                             if (*to, *of) == ((net_fn | 1) << 2, cmd) && busy < BUSY_RETRIES =>
                         {
@@ -137,7 +146,7 @@ impl Bmc {
         data: [u8; 3],
     ) -> Result<(), Error> {
         let message = sel::event_message(sensor_number, data);
-        self.command(machine, timer, net_fn::SENSOR_EVENT, cmd::PLATFORM_EVENT_MESSAGE, &message)
+        self.command(machine, timer, net_fn::SENSOR_EVENT, cmd::PLATFORM_EVENT_MESSAGE, &message).map(drop)
     }
 
     /// Chassis Control (28.3), hard reset.
@@ -145,7 +154,21 @@ impl Bmc {
     /// # Errors
     /// When the BMC does not take it.
     pub fn hard_reset<M: Ports + Clock>(&mut self, machine: &mut M, timer: &mut Timer) -> Result<(), Error> {
-        self.command(machine, timer, net_fn::CHASSIS, cmd::CHASSIS_CONTROL, &[HARD_RESET])
+        self.command(machine, timer, net_fn::CHASSIS, cmd::CHASSIS_CONTROL, &[HARD_RESET]).map(drop)
+    }
+
+    /// Get SEL Info (31.2): the free space in bytes; 0xffff stands for that and more.
+    ///
+    /// # Errors
+    /// When the BMC does not tell.
+    pub fn sel_free_space<M: Ports + Clock>(
+        &mut self,
+        machine: &mut M,
+        timer: &mut Timer,
+    ) -> Result<u16, Error> {
+        let [_version, _, _, low, high, ..] =
+            self.command(machine, timer, net_fn::STORAGE, cmd::GET_SEL_INFO, &[])?;
+        Ok(u16::from_le_bytes([low, high]))
     }
 
     /// Add SEL Entry (31.6).
@@ -158,7 +181,7 @@ impl Bmc {
         timer: &mut Timer,
         record: &[u8; 16],
     ) -> Result<(), Error> {
-        self.command(machine, timer, net_fn::STORAGE, cmd::ADD_SEL_ENTRY, record)
+        self.command(machine, timer, net_fn::STORAGE, cmd::ADD_SEL_ENTRY, record).map(drop)
     }
 
     /// Set Watchdog Timer (27.6) for SMS/OS use, to `seconds` and `action`. A timer that ran stands still after it.
@@ -175,7 +198,7 @@ impl Bmc {
         let [lsb, msb] = seconds.saturating_mul(10).to_le_bytes();
         // No pre-timeout interrupt; clear the SMS/OS expiration flag, so that what is found there later is ours.
         let data = [USE_SMS_OS, action as u8, 0, 1 << USE_SMS_OS, lsb, msb];
-        self.command(machine, timer, net_fn::APP, cmd::SET_WATCHDOG_TIMER, &data)
+        self.command(machine, timer, net_fn::APP, cmd::SET_WATCHDOG_TIMER, &data).map(drop)
     }
 
     /// Reset Watchdog Timer (27.5): starts it, or starts it over.
@@ -187,7 +210,7 @@ impl Bmc {
         machine: &mut M,
         timer: &mut Timer,
     ) -> Result<(), Error> {
-        self.command(machine, timer, net_fn::APP, cmd::RESET_WATCHDOG_TIMER, &[])
+        self.command(machine, timer, net_fn::APP, cmd::RESET_WATCHDOG_TIMER, &[]).map(drop)
     }
 }
 

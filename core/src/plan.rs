@@ -29,6 +29,10 @@ pub struct Plan<'a> {
     pub console: Console,
     /// Most records that are added to the SEL (1 to 128).
     pub sel_records: u8,
+    /// How the words are put into the SEL.
+    pub sel_type: SelType,
+    /// So many bytes of the log's end go to the console (at most 1 MiB).
+    pub output_log: u32,
     /// What to do when the dump kernel is not what was loaded.
     pub on_corrupt: OnCorrupt,
     /// Frequency of the TSC in kHz, where the tool has measured it.
@@ -65,6 +69,8 @@ impl Default for Plan<'_> {
             budget: 15,
             console: Console { serial: None, vga: false },
             sel_records: 32,
+            sel_type: SelType::Oem,
+            output_log: 0,
             on_corrupt: OnCorrupt::Reset,
             tsc_khz: None,
             apic_ids: None,
@@ -118,6 +124,13 @@ impl<'a> Plan<'a> {
             "sel_records" => {
                 self.sel_records = seconds(text, 128).ok_or("takes 1 to 128 records")? as u8;
             }
+            "sel_type" => self.sel_type = SelType::parse(text)?,
+            "output_log" => {
+                let bytes = if value.is_none() { Some(LOG) } else { cmdline::size(text) };
+                let bytes =
+                    bytes.and_then(|bytes| u32::try_from(bytes).ok()).filter(|bytes| *bytes <= LONGEST_LOG);
+                self.output_log = bytes.ok_or("takes a number of bytes up to 1M, or nothing for 4096")?;
+            }
             "on_corrupt" => self.on_corrupt = OnCorrupt::parse(text)?,
             "tsc_khz" => {
                 let khz = cmdline::number(text).and_then(|khz| u32::try_from(khz).ok());
@@ -133,7 +146,10 @@ impl<'a> Plan<'a> {
     /// Is anything to be said at all? A parameter that was not understood is.
     #[must_use]
     pub fn says_something(&self) -> bool {
-        self.talks_to_bmc() || self.cpu_ip.console || self.bad.iter().any(Option::is_some)
+        self.talks_to_bmc()
+            || self.cpu_ip.console
+            || self.output_log > 0
+            || self.bad.iter().any(Option::is_some)
     }
 
     /// Is anything to be said to the BMC?
@@ -267,6 +283,41 @@ impl fmt::Display for Watchdog {
             Self::Stop => f.write_str("stop"),
             Self::Start { seconds, action } => write!(f, "start={seconds},{}", action.name()),
         }
+    }
+}
+
+/// Bytes of the log that are said when no number is given.
+const LOG: u64 = 4096;
+const LONGEST_LOG: u32 = 1 << 20;
+
+/// How the words are put into the SEL. Where the BMC refuses one, the next is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SelType {
+    /// In OEM records of type 0xF0: all of the words.
+    Oem,
+    /// In system event records (type 02): the reason and the panicked CPU, three characters a record.
+    System,
+    /// The same by platform events, for a BMC that forbids Add SEL Entry.
+    Event,
+}
+
+impl SelType {
+    const NAMES: [(&'static str, Self); 3] =
+        [("oem", Self::Oem), ("system", Self::System), ("event", Self::Event)];
+
+    /// Reads `oem`, `system` or `event`.
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let found = Self::NAMES.iter().find(|(name, _)| *name == text);
+        found.map(|(_, sel_type)| *sel_type).ok_or("takes oem, system or event")
+    }
+}
+
+impl fmt::Display for SelType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::NAMES.iter().find(|(_, one)| one == self).map_or("", |(name, _)| name))
     }
 }
 
@@ -521,6 +572,12 @@ impl fmt::Display for Plan<'_> {
         if self.sel_records != default.sel_records {
             say("sel_records", Some(&self.sel_records))?;
         }
+        if self.sel_type != default.sel_type {
+            say("sel_type", Some(&self.sel_type))?;
+        }
+        if self.output_log != default.output_log {
+            say("output_log", Some(&self.output_log))?;
+        }
         if self.on_corrupt != default.on_corrupt {
             say("on_corrupt", Some(&self.on_corrupt))?;
         }
@@ -591,6 +648,8 @@ mod tests {
             ("lastwords.console=ttyS4", "takes ttyS0"),
             ("lastwords.console=ttyS0,110000", "takes ttyS0"),
             ("lastwords.sel_records=129", "takes 1 to 128"),
+            ("lastwords.sel_type=sdr", "takes oem, system or event"),
+            ("lastwords.output_log=2M", "takes a number of bytes"),
             ("lastwords.on_corrupt=explode", "takes reset, halt or boot"),
             ("lastwords.tsc_khz=1", "takes a frequency"),
             ("lastwords.apic_ids=0-3/0", "takes APIC ids"),
@@ -636,6 +695,8 @@ mod tests {
             (data, status) in (1u16.., 1u16..).prop_filter("two ports", |(data, status)| data != status),
             handle_panic: bool, watchdog in watchdog(), cpu_ip in 0u8..4, ipmi_timeout in 1u16..=60,
             budget in 1u16..=600, console in console(), sel_records in 1u8..=128,
+            sel_type in prop::sample::select(SelType::NAMES.map(|(_, sel_type)| sel_type).to_vec()),
+            output_log in 0u32..=1 << 20,
             on_corrupt in prop::sample::select(OnCorrupt::NAMES.map(|(_, on_corrupt)| on_corrupt).to_vec()),
             tsc_khz in prop::option::of(10_000u32..=20_000_000),
             apic_ids in prop::option::of("[0-9]{1,3}(,[0-9]-[1-9][0-9](/[1-9])?){0,3}"),
@@ -644,7 +705,7 @@ mod tests {
             let plan = Plan {
                 kcs_ports: KcsPorts { data, status }, handle_panic, watchdog,
                 cpu_ip: CpuIp { sel: cpu_ip & 1 != 0, console: cpu_ip & 2 != 0 },
-                ipmi_timeout, budget, console, sel_records, on_corrupt, tsc_khz, apic_ids, bad: [None; 4],
+                ipmi_timeout, budget, console, sel_records, sel_type, output_log, on_corrupt, tsc_khz, apic_ids, bad: [None; 4],
             };
             let line = plan.to_string();
             prop_assert_eq!(Plan::new("", &line), plan, "{}", line);

@@ -5,11 +5,12 @@
 
 use crate::budget::{Millis, Timer};
 use crate::console::Console;
-use crate::crash::{self, Cpu, Crash};
+use crate::crash::TEXT_LEN;
+use crate::crash::{self, Cpu, Crash, Why};
 use crate::hw::Machine;
 use crate::ipmi::{self, Bmc};
-use crate::plan::{OnCorrupt, Plan, Watchdog};
-use crate::sel::{self, Groups, Line, Place};
+use crate::plan::{OnCorrupt, Plan, SelType, Watchdog};
+use crate::sel::{self, Groups, Known, Line, Place};
 use crate::text::Text;
 
 /// The steps, in the order of saying.
@@ -17,16 +18,20 @@ use crate::text::Text;
 pub enum Step {
     /// The watchdog, so that whatever hangs after it is cut off.
     Watchdog,
+    /// Look at the dead kernel's memory: which kernel it was, where its CPUs were.
+    Crash,
+    /// Look at the end of its log: why it died.
+    Why,
     /// The platform event, which makes the BMC send its alert.
     Event,
-    /// Look at the dead kernel's memory.
-    Crash,
-    /// Console: what has happened so far, which kernel died and on which CPU.
+    /// Console: what has happened so far, which kernel died, why, and on which CPU.
     Headline,
     /// The records in the SEL.
     Sel,
     /// Console: where every CPU was.
     Cpus,
+    /// Console: the end of the log.
+    Log,
     /// What was found wrong with the dump kernel ([`Say::corrupt`]), to the BMC and the console.
     Digest,
     /// The watchdog once more, so that the dump kernel gets the full countdown.
@@ -37,13 +42,15 @@ pub enum Step {
 
 impl Step {
     /// All steps in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Watchdog,
-        Self::Event,
         Self::Crash,
+        Self::Why,
+        Self::Event,
         Self::Headline,
         Self::Sel,
         Self::Cpus,
+        Self::Log,
         Self::Digest,
         Self::WatchdogAgain,
         Self::Farewell,
@@ -52,11 +59,13 @@ impl Step {
     fn name(self) -> &'static str {
         match self {
             Self::Watchdog => "watchdog",
-            Self::Event => "platform event",
             Self::Crash => "crashed kernel",
+            Self::Why => "reason",
+            Self::Event => "platform event",
             Self::Headline => "headline",
             Self::Sel => "SEL",
             Self::Cpus => "CPUs",
+            Self::Log => "log",
             Self::Digest => "digest",
             Self::WatchdogAgain => "watchdog again",
             Self::Farewell => "farewell",
@@ -96,6 +105,8 @@ enum Outcome {
     Bmc { error: ipmi::Error, count: u32, ms: Millis },
     /// There is no ELF core header at the address.
     NoCore(crash::Error),
+    /// The kernel's log is not found.
+    NoLog,
     /// The budget was spent before.
     NoTime,
     /// An exception ended it.
@@ -119,6 +130,9 @@ pub struct Say<'a> {
     crash: Option<Crash>,
     panicked: Option<Cpu>,
     groups: Groups,
+    why: Why,
+    /// How the SEL is written to: what the plan says, or what the BMC leaves of that.
+    sel_type: SelType,
     /// Sequence number of the next record.
     sequence: u8,
     corrupt: Option<Text<16>>,
@@ -133,6 +147,8 @@ impl<'a> Say<'a> {
             timer: Timer::start(machine, plan.tsc_khz, Millis::from(plan.budget) * 1000),
             bmc: Bmc::new(plan.kcs_ports, Millis::from(plan.ipmi_timeout) * 1000),
             console: Console::new(plan.console),
+            sel_type: plan.sel_type,
+            why: Why::default(),
             plan,
             elfcorehdr,
             this_cpu,
@@ -158,8 +174,14 @@ impl<'a> Say<'a> {
         }
         let outcome = match step {
             Step::Watchdog => self.watchdog(machine),
-            Step::Event => self.event(machine),
             Step::Crash => self.crash(machine),
+            Step::Why => {
+                if let Some(crash) = self.crash.as_ref().filter(|_| self.plan.handle_panic) {
+                    self.why = crash.why(machine);
+                }
+                Outcome::Quiet
+            }
+            Step::Event => self.event(machine),
             Step::Headline => {
                 self.headline(machine);
                 Outcome::Quiet
@@ -169,6 +191,7 @@ impl<'a> Say<'a> {
                 self.cpus(machine);
                 Outcome::Quiet
             }
+            Step::Log => self.log(machine),
             Step::Digest => {
                 if spent && self.corrupt.is_some() {
                     self.timer.grant(LAST);
@@ -212,10 +235,11 @@ impl<'a> Say<'a> {
     fn asked(&self, step: Step) -> bool {
         match step {
             Step::Watchdog | Step::WatchdogAgain => self.plan.watchdog != Watchdog::Leave,
-            Step::Event => self.plan.handle_panic,
-            Step::Crash => self.plan.cpu_ip.sel || self.plan.cpu_ip.console,
-            Step::Sel => self.plan.cpu_ip.sel,
+            Step::Event | Step::Why => self.plan.handle_panic,
+            Step::Crash => self.asked(Step::Sel) || self.plan.cpu_ip.console || self.plan.output_log > 0,
+            Step::Sel => self.plan.handle_panic || self.plan.cpu_ip.sel,
             Step::Cpus => self.plan.cpu_ip.console,
+            Step::Log => self.plan.output_log > 0,
             Step::Headline | Step::Digest | Step::Farewell => true,
         }
     }
@@ -252,8 +276,12 @@ impl<'a> Say<'a> {
         if !self.plan.handle_panic {
             return Outcome::Quiet;
         }
-        let data = [sel::CRITICAL_STOP, 0xff, 0xff];
-        result(self.bmc.platform_event(machine, &mut self.timer, 0, data))
+        // The reason's first characters, as Linux has it.
+        let (number, data) = match self.why.reason.as_bytes() {
+            [] => (0, [sel::CRITICAL_STOP, 0xff, 0xff]),
+            reason => event_text(reason),
+        };
+        result(self.bmc.platform_event(machine, &mut self.timer, number, data))
     }
 
     fn crash<M: Machine>(&mut self, machine: &mut M) -> Outcome {
@@ -267,7 +295,7 @@ impl<'a> Say<'a> {
         let number = self.this_cpu_number();
         let mut panicked = None;
         let mut count = 0;
-        crash.cpus(machine, |_, cpu| {
+        crash.cpus(machine, &mut |_, cpu| {
             count += 1;
             if Some(cpu.number) == number {
                 panicked = Some(cpu);
@@ -290,37 +318,47 @@ impl<'a> Say<'a> {
     }
 
     fn sel<M: Machine>(&mut self, machine: &mut M) -> Outcome {
-        let Some(crash) = self.crash.as_ref().filter(|_| self.plan.cpu_ip.sel) else { return Outcome::Quiet };
-        let (bmc, timer, sequence) = (&mut self.bmc, &mut self.timer, &mut self.sequence);
-        let mut failed = None;
-        let limit = u32::from(self.plan.sel_records);
-        // Sends a line, as far as the limit goes; false when there is no point in sending more.
-        let mut send = |line: Line| {
-            for record in sel::records(line.text().as_bytes(), *sequence) {
-                if u32::from(*sequence) >= limit {
-                    return false;
-                }
-                if let Err(error) = bmc.add_sel_entry(machine, timer, &record) {
-                    failed = Some(error);
-                    return false;
-                }
-                *sequence += 1;
-            }
-            true
+        let Some(crash) = self.crash.as_ref().filter(|_| self.asked(Step::Sel)) else {
+            return Outcome::Quiet;
         };
-        let build_id = crash.info.build_id.map(Line::BuildId);
-        let panicked = match &self.panicked {
-            Some(cpu) => Line::Panicked { cpu: cpu.number, place: crash.place(cpu) },
-            None => Line::PanickedUnknown,
+        let with_cpus = self.plan.cpu_ip.sel;
+        let known = Known {
+            why: self.plan.handle_panic.then_some(&self.why),
+            build_id: crash.info.build_id,
+            panicked: with_cpus.then(|| match &self.panicked {
+                Some(cpu) => Line::Panicked { cpu: cpu.number, place: crash.place(cpu) },
+                None => Line::PanickedUnknown,
+            }),
         };
-        let used = panicked.records() + build_id.map_or(0, Line::records);
-        if build_id.is_none_or(&mut send) && send(panicked) {
-            self.groups.lines(limit.saturating_sub(used), send);
+        let groups = if with_cpus { Some(&mut self.groups) } else { None };
+        let mut sel = Writer {
+            bmc: &mut self.bmc,
+            timer: &mut self.timer,
+            way: &mut self.sel_type,
+            sequence: &mut self.sequence,
+        };
+        let mut limit = u32::from(self.plan.sel_records);
+        // A BMC that forbids to write may well forbid to ask.
+        match sel.bmc.sel_free_space(machine, sel.timer) {
+            Ok(u16::MAX) | Err(ipmi::Error::Refused(_) | ipmi::Error::Garbled) => {}
+            // One that tells of no space at all may overwrite its oldest.
+            Ok(bytes) => limit = limit.min(u32::from(bytes / 16).max(FEW)),
+            Err(error) => return Outcome::Bmc { error, count: 0, ms: 0 },
+        }
+        let mut sent = Ok(());
+        if *sel.way == SelType::Oem {
+            sel::lines(limit, &known, groups, &mut |line| {
+                sent = sel.line(machine, &line);
+                sent.is_ok()
+            });
+        }
+        if *sel.way != SelType::Oem {
+            sent = sel.stream(machine, sel::short(limit as usize * sel::EVENT_LEN, &known).as_bytes());
         }
         let count = u32::from(self.sequence);
-        match failed {
-            None => Outcome::Done { count, ms: 0 },
-            Some(error) => Outcome::Bmc { error, count, ms: 0 },
+        match sent {
+            Ok(()) => Outcome::Done { count, ms: 0 },
+            Err(error) => Outcome::Bmc { error, count, ms: 0 },
         }
     }
 
@@ -345,7 +383,26 @@ impl<'a> Say<'a> {
                     .dec(u64::from(self.this_cpu.apic_id));
             }
         }
+        if let [_, ..] = self.why.reason.as_bytes() {
+            text.str(": ").bytes(self.why.reason.as_bytes());
+        }
         self.console.line(machine, &mut self.timer, text.as_bytes());
+        let mut text = line();
+        let begin = text.as_bytes().len();
+        let [caller, ..] = &self.why.callers;
+        for (name, words) in [
+            ("cause ", self.why.cause.as_bytes()),
+            ("RIP ", self.why.rip.as_bytes()),
+            ("Comm ", self.why.comm.as_bytes()),
+            ("called by ", caller.as_bytes()),
+        ] {
+            if !words.is_empty() {
+                text.str(if text.as_bytes().len() == begin { "" } else { ", " }).str(name).bytes(words);
+            }
+        }
+        if text.as_bytes().len() > begin {
+            self.console.line(machine, &mut self.timer, text.as_bytes());
+        }
         for bad in self.plan.bad.iter().flatten() {
             let mut text = line();
             text.bytes(bad.word.as_bytes()).str(": ").str(bad.why).str("; left as it was");
@@ -360,7 +417,7 @@ impl<'a> Say<'a> {
         let (console, timer) = (&mut self.console, &mut self.timer);
         let panicked = self.panicked.map(|cpu| cpu.number);
         let mut all = true;
-        crash.cpus(machine, |machine, cpu| {
+        crash.cpus(machine, &mut |machine, cpu| {
             if timer.spent(machine) {
                 all = false;
                 return false;
@@ -371,6 +428,34 @@ impl<'a> Say<'a> {
         if !all {
             self.note(Step::Cpus, Outcome::NoTime);
         }
+    }
+
+    /// The end of the log, as dmesg prints it.
+    fn log<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        let Some(crash) = self.crash.as_ref().filter(|_| self.plan.output_log > 0) else {
+            return Outcome::Quiet;
+        };
+        let Some(log) = crash.log(machine) else { return Outcome::NoLog };
+        let (mut bytes, mut records) = (0, 0);
+        while records < log.len && bytes < self.plan.output_log as usize {
+            let record = crash.record(machine, &log, records);
+            bytes += record.map_or(0, |record| STAMP_LEN + record.text().len());
+            records += 1;
+        }
+        for before in (0..records).rev() {
+            let Some(record) = crash.record(machine, &log, before) else { continue };
+            if self.timer.spent(machine) {
+                return Outcome::NoTime;
+            }
+            let micros = record.ts_nsec / 1000;
+            for words in record.text().split(|byte| *byte == b'\n') {
+                let mut text = Text::<{ STAMP_LEN + TEXT_LEN }>::new();
+                text.byte(b'[').dec_padded(micros / 1_000_000, 5, b' ').byte(b'.');
+                text.dec_padded(micros % 1_000_000, 6, b'0').str("] ").bytes(words);
+                self.console.line(machine, &mut self.timer, text.as_bytes());
+            }
+        }
+        Outcome::Quiet
     }
 
     /// The segment of this name is not what was loaded: it is said in the step [`Step::Digest`].
@@ -386,16 +471,27 @@ impl<'a> Say<'a> {
         if !self.plan.talks_to_bmc() {
             return Outcome::Quiet;
         }
-        let words = Line::Bad(name.as_bytes()).text();
-        let mut count = 0;
-        for record in sel::records(words.as_bytes(), self.sequence) {
-            if let Err(error) = self.bmc.add_sel_entry(machine, &mut self.timer, &record) {
-                return Outcome::Bmc { error, count, ms: 0 };
-            }
-            self.sequence = self.sequence.wrapping_add(1);
-            count += 1;
+        let before = self.sequence;
+        let mut sel = Writer {
+            bmc: &mut self.bmc,
+            timer: &mut self.timer,
+            way: &mut self.sel_type,
+            sequence: &mut self.sequence,
+        };
+        let words = Line::Bad(name.as_bytes());
+        let mut sent = Ok(());
+        if *sel.way == SelType::Oem {
+            sent = sel.line(machine, &words);
         }
-        Outcome::Done { count, ms: 0 }
+        if *sel.way != SelType::Oem {
+            let words: Text<{ sel::SHORT }> = sel::stream([words.text().as_bytes()]);
+            sent = sel.stream(machine, words.as_bytes());
+        }
+        let count = u32::from(self.sequence.wrapping_sub(before));
+        match sent {
+            Ok(()) => Outcome::Done { count, ms: 0 },
+            Err(error) => Outcome::Bmc { error, count, ms: 0 },
+        }
     }
 
     /// Resets the machine by every way there is without the CPU's own: the BMC, where the plan talks to it, the
@@ -460,7 +556,11 @@ impl<'a> Say<'a> {
                         }
                         _ => text.str("stopped"),
                     },
-                    Step::Sel | Step::Digest => text.dec(u64::from(count)).str(" records added"),
+                    Step::Sel | Step::Digest => text.dec(u64::from(count)).str(match self.sel_type {
+                        SelType::Oem => " records added",
+                        SelType::System => " system event records added",
+                        SelType::Event => " platform events sent",
+                    }),
                     Step::Crash => text.dec(u64::from(count)).str(" CPUs"),
                     _ => text.str("sent"),
                 };
@@ -491,6 +591,9 @@ impl<'a> Say<'a> {
             Outcome::NoCore(crash::Error::NoElfCore) => {
                 text.str("no ELF core header at 0x").hex(self.elfcorehdr);
             }
+            Outcome::NoLog => {
+                text.str("not found in the dead kernel's memory");
+            }
             Outcome::NoTime => {
                 text.str("left out, no time left");
             }
@@ -503,8 +606,70 @@ impl<'a> Say<'a> {
     }
 }
 
+/// Writing to the SEL, as far as the BMC lets us.
+struct Writer<'a> {
+    bmc: &'a mut Bmc,
+    timer: &'a mut Timer,
+    way: &'a mut SelType,
+    sequence: &'a mut u8,
+}
+
+impl Writer<'_> {
+    /// Adds a line's records. Where the BMC refuses such records, the next way to write is taken from here on.
+    fn line<M: Machine>(&mut self, machine: &mut M, line: &Line) -> Result<(), ipmi::Error> {
+        for record in sel::records(line.text().as_bytes(), *self.sequence) {
+            if let Err(error) = self.bmc.add_sel_entry(machine, self.timer, &record) {
+                if refuses(error) {
+                    *self.way = SelType::System;
+                }
+                return Err(error);
+            }
+            *self.sequence = self.sequence.wrapping_add(1);
+        }
+        Ok(())
+    }
+
+    /// Adds a stream of characters in system event records, or sends it in platform events where those are refused.
+    fn stream<M: Machine>(&mut self, machine: &mut M, text: &[u8]) -> Result<(), ipmi::Error> {
+        *self.sequence = 0;
+        for chunk in text.chunks(sel::EVENT_LEN) {
+            let (number, data) = event_text(chunk);
+            if *self.way == SelType::System {
+                let [_, data2, data3] = data;
+                let record = sel::event_record([number, data2, data3]);
+                match self.bmc.add_sel_entry(machine, self.timer, &record) {
+                    Err(error) if refuses(error) => *self.way = SelType::Event,
+                    other => other?,
+                }
+            }
+            if *self.way == SelType::Event {
+                self.bmc.platform_event(machine, self.timer, number, data)?;
+            }
+            *self.sequence = self.sequence.wrapping_add(1);
+        }
+        Ok(())
+    }
+}
+
+/// Does the BMC take no such records at all? Invalid command, invalid data field, insufficient privilege (table 5-2).
+fn refuses(error: ipmi::Error) -> bool {
+    matches!(error, ipmi::Error::Refused(0xc1 | 0xcc | 0xd4))
+}
+
+/// Sensor number and event data that say three characters.
+fn event_text(text: &[u8]) -> (u8, [u8; 3]) {
+    let at = |index| text.get(index).copied().unwrap_or(0);
+    (at(0), [sel::CRITICAL_STOP_TEXT, at(1), at(2)])
+}
+
+/// Records that are tried even when the BMC tells of no space for them.
+const FEW: u32 = 4;
+
+/// Bytes of `[    2.818706] `.
+const STAMP_LEN: usize = 32;
+
 /// Bytes in a line on the console.
-const LINE_LEN: usize = 160;
+const LINE_LEN: usize = 240;
 
 /// The beginning of every line on the console.
 fn line() -> Text<LINE_LEN> {
@@ -526,11 +691,7 @@ fn seconds(text: &mut Text<LINE_LEN>, ms: Millis) {
     if ms == 0 {
         return;
     }
-    text.str(", ").dec(u64::from(ms / 1000)).byte(b'.');
-    for digit in [ms / 100 % 10, ms / 10 % 10, ms % 10] {
-        text.dec(u64::from(digit));
-    }
-    text.str(" s");
+    text.str(", ").dec(u64::from(ms / 1000)).byte(b'.').dec_padded(u64::from(ms % 1000), 3, b'0').str(" s");
 }
 
 /// A CPU's line: number, `*` for the one that panicked, pid, RIP raw and from `_stext`.

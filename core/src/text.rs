@@ -26,12 +26,14 @@ impl<const N: usize> Text<N> {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
 
+    /// What appends, the same code for every length.
+    fn end(&mut self) -> End<'_> {
+        End { bytes: &mut self.bytes, len: &mut self.len }
+    }
+
     /// Appends one byte.
     pub fn byte(&mut self, byte: u8) -> &mut Self {
-        if let Some(slot) = self.bytes.get_mut(self.len) {
-            *slot = byte;
-            self.len += 1;
-        }
+        self.end().byte(byte);
         self
     }
 
@@ -42,9 +44,7 @@ impl<const N: usize> Text<N> {
 
     /// Appends bytes from elsewhere; whatever is not printable ASCII becomes `?`.
     pub fn bytes(&mut self, text: &[u8]) -> &mut Self {
-        for &byte in text {
-            self.byte(if matches!(byte, 0x20..=0x7e) { byte } else { b'?' });
-        }
+        self.end().bytes(text);
         self
     }
 
@@ -55,6 +55,43 @@ impl<const N: usize> Text<N> {
 
     /// Appends a number in lower-case hexadecimal with at least `digits` digits (at most 16).
     pub fn hex_padded(&mut self, value: u64, digits: u32) -> &mut Self {
+        self.end().hex(value, digits);
+        self
+    }
+
+    /// Appends a number in decimal.
+    pub fn dec(&mut self, value: u64) -> &mut Self {
+        self.dec_padded(value, 1, b'0')
+    }
+
+    /// Appends a number in decimal, filled up with `pad` from the left to `digits` digits (at most 20).
+    pub fn dec_padded(&mut self, value: u64, digits: usize, pad: u8) -> &mut Self {
+        self.end().dec(value, digits, pad);
+        self
+    }
+}
+
+/// The end of a text, where things are appended.
+struct End<'a> {
+    bytes: &'a mut [u8],
+    len: &'a mut usize,
+}
+
+impl End<'_> {
+    fn byte(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(*self.len) {
+            *slot = byte;
+            *self.len += 1;
+        }
+    }
+
+    fn bytes(&mut self, text: &[u8]) {
+        for &byte in text {
+            self.byte(if matches!(byte, 0x20..=0x7e) { byte } else { b'?' });
+        }
+    }
+
+    fn hex(&mut self, value: u64, digits: u32) {
         let significant = (64 - value.leading_zeros()).div_ceil(4);
         let mut left = significant.max(digits).min(16);
         while left > 0 {
@@ -62,15 +99,13 @@ impl<const N: usize> Text<N> {
             let digit = (value >> (4 * left)) as u8 & 0xf;
             self.byte(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
         }
-        self
     }
 
-    /// Appends a number in decimal.
-    pub fn dec(&mut self, value: u64) -> &mut Self {
-        let mut digits = [0; 20];
+    fn dec(&mut self, value: u64, digits: usize, pad: u8) {
+        let mut text = [pad; 20];
         let mut rest = value;
         let mut used = 0;
-        for slot in digits.iter_mut().rev() {
+        for slot in text.iter_mut().rev() {
             *slot = b'0' + (rest % 10) as u8;
             rest /= 10;
             used += 1;
@@ -78,18 +113,9 @@ impl<const N: usize> Text<N> {
                 break;
             }
         }
-        for &digit in digits.iter().skip(20 - used) {
+        for &digit in text.iter().skip(20 - used.max(digits).min(20)) {
             self.byte(digit);
         }
-        self
-    }
-
-    /// Appends spaces up to column `column`.
-    pub fn pad(&mut self, column: usize) -> &mut Self {
-        while self.len < column.min(N) {
-            self.byte(b' ');
-        }
-        self
     }
 }
 

@@ -6,7 +6,7 @@
 
 use lastwords_core::crash::{Cpu, Crash, Regs};
 use lastwords_core::sel::Place;
-use lastwords_sim::{DeadKernel, Sim};
+use lastwords_sim::{DeadKernel, LOG, Sim};
 use proptest::prelude::*;
 
 /// Puts a saved crash into memory; returns the address of its ELF core header.
@@ -24,7 +24,7 @@ fn put(sim: &mut Sim, mut saved: &[u8]) -> u64 {
 
 fn cpus(sim: &mut Sim, crash: &Crash) -> Vec<Cpu> {
     let mut cpus = Vec::new();
-    crash.cpus(sim, |_, cpu| {
+    crash.cpus(sim, &mut |_, cpu| {
         cpus.push(cpu);
         true
     });
@@ -105,6 +105,47 @@ fn what_lies_outside_ram_is_not_read() {
     assert!(sim.memory.reads.iter().all(|(addr, _)| *addr < 0x7000_0000));
 }
 
+/// The log's records as far as they can be read, oldest first.
+fn log(sim: &mut Sim, crash: &Crash) -> Vec<(u64, u8, String)> {
+    let Some(log) = crash.log(sim) else { return Vec::new() };
+    (0..log.len)
+        .rev()
+        .filter_map(|before| crash.record(sim, &log, before))
+        .map(|record| (record.ts_nsec, record.facility, String::from_utf8_lossy(record.text()).into_owned()))
+        .collect()
+}
+
+#[test]
+fn the_log_is_read_from_its_ring_round_its_end() {
+    // Ids and text positions both go round within the first lines; then old lines are overwritten.
+    for count in [1, 2, 5, 31, 32, 33, 100] {
+        let lines: Vec<String> =
+            (0..count).map(|line| format!("line {line}{}", "x".repeat(line % 23))).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let mut sim = Sim::default();
+        let elfcorehdr = DeadKernel::idle(1).with_log(&lines).put(&mut sim.memory);
+        let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+        let read = log(&mut sim, &crash);
+        let expected: Vec<_> = (1..)
+            .zip(&lines)
+            .skip(count.saturating_sub(32))
+            .map(|(ms, line)| (1_000_000 * ms, 0, (*line).to_owned()))
+            .collect();
+        assert_eq!(read, expected);
+    }
+}
+
+#[test]
+fn what_user_space_wrote_to_the_log_is_not_the_kernels_word() {
+    let forged = "<Kernel panic - not syncing: hello";
+    let mut sim = Sim::default();
+    let kernel = DeadKernel::idle(1).with_log(&["Kernel panic - not syncing: sysrq triggered crash", forged]);
+    let elfcorehdr = kernel.put(&mut sim.memory);
+    let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+    assert_eq!(log(&mut sim, &crash)[1].1, 1);
+    assert_eq!(crash.why(&mut sim).reason.as_bytes(), b"sysrq triggered crash");
+}
+
 /// Reads everything of a crash that may be damaged. The work is bounded, and nothing outside the header and its
 /// RAM is touched.
 fn read_all(sim: &mut Sim, elfcorehdr: u64) -> Result<(), TestCaseError> {
@@ -114,6 +155,7 @@ fn read_all(sim: &mut Sim, elfcorehdr: u64) -> Result<(), TestCaseError> {
         let _ = crash.place(cpu);
     }
     prop_assert!(found.len() <= 8192);
+    let _ = crash.why(sim);
     prop_assert!(sim.memory.reads.len() < 200_000, "{} reads", sim.memory.reads.len());
     Ok(())
 }
@@ -148,6 +190,36 @@ proptest! {
         }
         sim.memory.put(0x10_0000, ram);
         read_all(&mut sim, elfcorehdr)?;
+    }
+
+    #[test]
+    fn a_damaged_log_is_read_as_far_as_it_goes(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), 0u32..64), 1..20),
+        layout in prop::collection::vec((0usize..30, any::<u16>()), 0..3),
+    ) {
+        let lines: Vec<String> = (0..40).map(|line| format!("line {line}")).collect();
+        let mut kernel = DeadKernel::idle(1).with_log(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        // What comes first in VMCOREINFO is overruled by what comes later, so the damage comes last.
+        let fields = ["printk_ringbuffer.desc_ring", "printk_ringbuffer.text_data_ring", "prb_desc_ring.count_bits",
+            "prb_desc_ring.descs", "prb_desc_ring.infos", "prb_desc_ring.head_id", "prb_desc_ring.tail_id",
+            "prb_desc.state_var", "prb_desc.text_blk_lpos", "prb_data_blk_lpos.begin", "prb_data_blk_lpos.next",
+            "printk_info.ts_nsec", "printk_info.text_len", "prb_data_ring.size_bits", "prb_data_ring.data"];
+        kernel.vmcoreinfo_end = layout.iter().map(|(field, value)| match fields.get(*field) {
+            Some(field) => format!("OFFSET({field})={value}\n"),
+            None if field % 2 == 0 => format!("SIZE(prb_desc)={}\n", value % 200),
+            None => format!("SIZE(printk_info)={}\n", value % 200),
+        }).collect();
+        let mut sim = Sim::default();
+        let elfcorehdr = kernel.put(&mut sim.memory);
+        // Every word of the ring may be anything; most of the damage falls on its head.
+        let mut ring = sim.memory.get(LOG, 0x1000);
+        for (at, value, shift) in damage {
+            let at = if shift % 2 == 0 { at.index(0x60) } else { at.index(0xff8) };
+            ring[at..at + 8].copy_from_slice(&(value >> shift).to_le_bytes());
+        }
+        sim.memory.put(LOG, ring);
+        read_all(&mut sim, elfcorehdr)?;
+        prop_assert!(sim.memory.reads.iter().all(|(_, len)| *len <= 4096));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use lastwords_core::plan::Plan;
 use lastwords_core::say::{Fault, Say, Step, ThisCpu};
+use lastwords_core::sel::{Decoded, Decoder};
 use lastwords_sim::{Answer, DeadCpu, DeadKernel, Sim};
 
 type Break = fn(&mut Sim);
@@ -45,8 +46,204 @@ fn with_no_option_the_bmc_and_the_console_get_nothing() {
 #[test]
 fn the_event_alone() {
     let sim = said("lastwords.ipmi_handle_panic");
-    assert_eq!(sim.bmc.requests, [[0x10, 0x02, 0x41, 0x04, 0x20, 0, 0x6f, 0x01, 0xff, 0xff]]);
+    // Without a log nothing is known of the reason.
+    assert_eq!(sim.bmc.events, [[0x41, 0x04, 0x20, 0, 0x6f, 0x01, 0xff, 0xff]]);
+    assert_eq!(sel(&sim), ["id 5f3e9a1b"]);
+    assert_eq!(commands(&sim), [(4, 2), (10, 0x40), (10, 0x44)]);
     assert!(sim.uart.sent.is_empty());
+}
+
+/// Network function and command of every request.
+fn commands(sim: &Sim) -> Vec<(u8, u8)> {
+    sim.bmc.requests.iter().map(|request| (request[0] >> 2, request[1])).collect()
+}
+
+/// A kernel with the end of a real log.
+fn with_log(cpus: usize) -> DeadKernel {
+    let log = include_str!("data/log-fatal-exception-6.12.txt");
+    let lines: Vec<_> = log.lines().filter_map(|line| Some(line.split_once("] ")?.1)).collect();
+    // The report, its registers and trace, and the panic; as many as the small ring holds.
+    let wanted = |line: &&str| {
+        [
+            "BUG:",
+            "Oops",
+            "CPU: ",
+            "RIP: 0010",
+            "Call Trace",
+            " crash_init",
+            " do_one",
+            " do_init",
+            "Kernel panic",
+        ]
+        .iter()
+        .any(|begin| line.starts_with(begin) || line.starts_with(&format!(" {}", begin.trim())))
+    };
+    DeadKernel::idle(cpus).with_log(&lines.into_iter().filter(wanted).collect::<Vec<_>>())
+}
+
+#[test]
+fn the_reason_is_in_the_event_the_sel_and_on_the_console() {
+    let mut sim = Sim::default();
+    say(&mut sim, &with_log(4), "console=ttyS0 lastwords.ipmi_handle_panic");
+    assert_eq!(sim.bmc.events, [[0x41, 0x04, 0x20, b'F', 0x6f, 0xa1, b'a', b't']]);
+    let expected = [
+        "Fatal excep",
+        "tion",
+        "id 5f3e9a1b",
+        "NULL deref ",
+        "at 18",
+        "RIP null_po",
+        "inter+a",
+        "Comm insmod",
+        "< crash_ini",
+        "t",
+        "< do_one_in",
+        "itcall",
+    ];
+    assert_eq!(sel(&sim), expected);
+    let text = sim.uart.text();
+    assert!(text.contains("kernel 6.1.0-99-amd64 died on CPU 3: Fatal exception\n"), "{text}");
+    let details =
+        "lastwords: cause NULL deref at 18, RIP null_pointer+a, Comm insmod, called by crash_init\n";
+    assert!(text.contains(details), "{text}");
+}
+
+#[test]
+fn with_only_the_instruction_pointers_asked_for_nothing_else_is_said() {
+    let mut sim = Sim::default();
+    say(&mut sim, &with_log(4), "console=ttyS0 lastwords.output_cpu_ip");
+    assert_eq!(sel(&sim), ["id 5f3e9a1b", "3=9c2a36", "3*103f0"]);
+    assert!(sim.bmc.events.is_empty());
+    let text = sim.uart.text();
+    assert!(!text.contains("exception") && !text.contains("insmod"), "{text}");
+}
+
+#[test]
+fn a_typical_crash_of_256_cpus_takes_twelve_records() {
+    let mut kernel = with_log(256);
+    kernel.cpus[7].answered = false;
+    let mut sim = Sim::default();
+    say(&mut sim, &kernel, "lastwords.output_cpu_ip=sel lastwords.ipmi_handle_panic");
+    let expected = [
+        "Fatal excep",
+        "tion",
+        "id 5f3e9a1b",
+        "ff=9c2a36",
+        "NULL deref ",
+        "at 18",
+        "RIP null_po",
+        "inter+a",
+        "Comm insmod",
+        "fe*103f0",
+        "1*dead",
+    ];
+    assert_eq!(sel(&sim), expected);
+}
+
+#[test]
+fn where_the_sel_is_nearly_full_the_reason_and_the_panicked_cpu_come_first() {
+    let line = "console=ttyS0 lastwords.output_cpu_ip=sel lastwords.ipmi_handle_panic";
+    for (free, expected) in [
+        // No room at all: perhaps the oldest ones go.
+        (0, &["Fatal excep", "tion", "id 5f3e9a1b", "3=9c2a36"][..]),
+        (6 * 16, &["Fatal excep", "tion", "id 5f3e9a1b", "3=9c2a36", "Comm insmod", "3*103f0"]),
+        (7 * 16, &["Fatal excep", "tion", "id 5f3e9a1b", "3=9c2a36", "NULL deref ", "at 18", "3*103f0"]),
+    ] {
+        let mut sim = Sim::default();
+        sim.bmc.sel_free = free;
+        say(&mut sim, &with_log(4), line);
+        assert_eq!(sel(&sim), expected);
+    }
+    for (records, expected) in [
+        (1, &["Fatal exc.."][..]),
+        (2, &["Fatal exc..", "3=9c2a36"]),
+        (3, &["Fatal excep", "tion", "3=9c2a36"]),
+    ] {
+        let mut sim = Sim::default();
+        say(&mut sim, &with_log(4), &format!("{line} lastwords.sel_records={records}"));
+        assert_eq!(sel(&sim), expected);
+    }
+}
+
+/// What our decoder makes of the SEL and the platform events together.
+fn decoded(sim: &Sim) -> Vec<String> {
+    let event = |data: &Vec<u8>| {
+        let mut record = [0, 0, 2, 0, 0, 0, 0, data[0], 0, data[1], data[2], 0, 0, 0, 0, 0];
+        record[11..].copy_from_slice(&data[3..]);
+        record
+    };
+    let mut decoder = Decoder::default();
+    let mut lines = Vec::new();
+    let mut keep = |found: Decoded| {
+        if let Decoded::Line(line) = found {
+            lines.push(String::from_utf8(line.text().as_bytes().to_vec()).unwrap());
+        }
+    };
+    for record in sim.bmc.events.iter().map(event).chain(sim.bmc.sel.iter().copied()) {
+        decoder.push(&record, &mut keep);
+    }
+    decoder.finish(&mut keep);
+    lines
+}
+
+#[test]
+fn a_bmc_that_refuses_text_records_gets_system_events_and_then_platform_events() {
+    let line = "console=ttyS0 lastwords.output_cpu_ip=sel lastwords.ipmi_handle_panic";
+    let short = ["Fatal exception", "3=9c2a36"];
+    for code in [0xc1, 0xcc, 0xd4] {
+        let mut sim = Sim::default();
+        sim.bmc.refused = vec![(0xf0, code)];
+        say(&mut sim, &with_log(4), line);
+        assert_eq!(decoded(&sim), short);
+        // STX, 15 characters, LF, 8 characters, ETX: three at a time.
+        assert_eq!(sim.bmc.sel.len(), 9);
+        assert!(sim.uart.text().contains("SEL: 9 system event records added"), "{}", sim.uart.text());
+
+        sim.bmc = lastwords_sim::Bmc::default();
+        sim.bmc.refused = vec![(0xf0, code), (0x02, code)];
+        say(&mut sim, &with_log(4), line);
+        assert!(sim.bmc.sel.is_empty());
+        assert_eq!(decoded(&sim), short);
+        assert_eq!(sim.bmc.events.len(), 1 + 9);
+        assert!(sim.uart.text().contains("SEL: 9 platform events sent"), "{}", sim.uart.text());
+    }
+}
+
+#[test]
+fn a_full_sel_is_no_reason_to_try_others() {
+    let mut sim = Sim::default();
+    sim.bmc.refused = vec![(0xf0, 0xc4)];
+    say(&mut sim, &with_log(4), "console=ttyS0 lastwords.ipmi_handle_panic");
+    assert_eq!(commands(&sim), [(4, 2), (10, 0x40), (10, 0x44)]);
+    assert!(sim.uart.text().contains("SEL: gave up after 0 records: the BMC refuses with 0xc4"));
+}
+
+#[test]
+fn the_plan_may_begin_with_another_type_of_record() {
+    for (sel_type, records, events) in [("system", 9, 1), ("event", 0, 10)] {
+        let mut sim = Sim::default();
+        let line =
+            format!("lastwords.output_cpu_ip=sel lastwords.ipmi_handle_panic lastwords.sel_type={sel_type}");
+        say(&mut sim, &with_log(4), &line);
+        assert_eq!((sim.bmc.sel.len(), sim.bmc.events.len()), (records, events));
+        assert_eq!(decoded(&sim), ["Fatal exception", "3=9c2a36"]);
+    }
+}
+
+#[test]
+fn the_logs_end_comes_as_dmesg_prints_it() {
+    let kernel = DeadKernel::idle(1).with_log(&["first", "second\nhalf", "Kernel panic - not syncing: why"]);
+    let mut sim = Sim::default();
+    say(&mut sim, &kernel, "console=ttyS0 lastwords.output_log");
+    assert!(sim.bmc.requests.is_empty());
+    let lines = "[    0.001000] first\n[    0.002000] second\n[    0.002000] half\n\
+                 [    0.003000] Kernel panic - not syncing: why\n";
+    assert!(sim.uart.text().contains(lines), "{}", sim.uart.text());
+
+    let mut sim = Sim::default();
+    say(&mut sim, &kernel, "console=ttyS0 lastwords.output_log=30");
+    let text = sim.uart.text();
+    assert!(text.contains("] Kernel panic") && !text.contains("second"), "{text}");
 }
 
 #[test]
@@ -67,7 +264,7 @@ fn the_watchdog_alone_stopped() {
 fn the_sel_alone() {
     let sim = said("lastwords.output_cpu_ip=sel");
     assert_eq!(sel(&sim), ["id 5f3e9a1b", "3=9c2a36", "3*103f0"]);
-    assert_eq!(sim.bmc.requests.len(), 3);
+    assert_eq!(commands(&sim), [(10, 0x40), (10, 0x44), (10, 0x44), (10, 0x44)]);
     assert!(sim.uart.sent.is_empty());
 }
 
@@ -86,9 +283,8 @@ fn all_together_most_important_first() {
     let sim = said(
         "console=ttyS0 lastwords.ipmi_watchdog=start=60 lastwords.ipmi_handle_panic lastwords.output_cpu_ip",
     );
-    let commands: Vec<_> = sim.bmc.requests.iter().map(|request| (request[0] >> 2, request[1])).collect();
-    let (set, reset, event, add) = ((6, 0x24), (6, 0x22), (4, 2), (10, 0x44));
-    assert_eq!(commands, [set, reset, event, add, add, add, reset]);
+    let (set, reset, event, info, add) = ((6, 0x24), (6, 0x22), (4, 2), (10, 0x40), (10, 0x44));
+    assert_eq!(commands(&sim), [set, reset, event, info, add, add, add, reset]);
     let text = sim.uart.text();
     let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words}: {text}"));
     assert!(place("died on CPU") < place("watchdog: started"));
@@ -168,6 +364,20 @@ fn a_machine_with_more_places_than_records_says_what_was_cut() {
 }
 
 #[test]
+fn a_thousand_cpus_all_elsewhere_take_the_limit_and_the_rest_is_counted() {
+    let mut kernel = with_log(1024);
+    for (number, cpu) in kernel.cpus.iter_mut().enumerate() {
+        cpu.rip += 16 * number as u64;
+    }
+    let mut sim = Sim::default();
+    say(&mut sim, &kernel, "lastwords.output_cpu_ip=sel lastwords.ipmi_handle_panic");
+    let said = sel(&sim);
+    assert_eq!(said.len(), 32);
+    // Nine records are the reason's and the panicked CPU's, one is this.
+    assert_eq!(said.last().unwrap(), &format!("+{:x}", 1023 - 22));
+}
+
+#[test]
 fn a_parameter_that_is_not_understood_is_said() {
     let sim = said("console=ttyS0 lastwords.budget=soon lastwords.ipmi_handle_panic");
     assert_eq!(sim.bmc.events.len(), 1);
@@ -186,7 +396,7 @@ fn what_fails_is_said_and_takes_nothing_with_it() {
     assert!(text.contains("CPU 1*"), "{text}");
 
     let mut sim = Sim::default();
-    sim.bmc.answers = [Answer::Obey, Answer::Code(0xc4)].into();
+    sim.bmc.answers = [Answer::Obey, Answer::Obey, Answer::Code(0xc4)].into();
     say(&mut sim, &DeadKernel::idle(2), "console=ttyS0 lastwords.output_cpu_ip");
     let text = sim.uart.text();
     assert!(text.contains("SEL: gave up after 1 records: the BMC refuses with 0xc4"), "{text}");

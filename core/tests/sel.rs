@@ -101,7 +101,7 @@ fn groups(places: &[(Place, u32)], limit: u32) -> Vec<Line<'static>> {
         }
     }
     let mut lines = Vec::new();
-    groups.lines(limit, |line| {
+    groups.lines(limit, &mut |line| {
         if let Line::Group { count, place } = line {
             lines.push(Line::Group { count, place });
         } else if let Line::LeftOut(count) = line {

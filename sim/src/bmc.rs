@@ -54,6 +54,10 @@ pub struct Bmc {
     pub requests: Vec<Vec<u8>>,
     /// The System Event Log.
     pub sel: Vec<[u8; 16]>,
+    /// Free space in it as Get SEL Info tells it, in bytes.
+    pub sel_free: u16,
+    /// Record types that Add SEL Entry refuses, with this completion code.
+    pub refused: Vec<(u8, u8)>,
     /// Platform events, without the two bytes of the head.
     pub events: Vec<Vec<u8>>,
     /// The watchdog, once it was set.
@@ -80,6 +84,8 @@ impl Default for Bmc {
             then: Answer::Obey,
             requests: Vec::new(),
             sel: Vec::new(),
+            sel_free: 0xffff,
+            refused: Vec::new(),
             events: Vec::new(),
             watchdog: None,
             resets: 0,
@@ -237,6 +243,16 @@ impl Bmc {
                 }
                 Err(_) => vec![0xc7],
             },
+            (0x0a, 0x40, []) => {
+                let [entries, _] = (self.sel.len() as u16).to_le_bytes();
+                let [low, high] = self.sel_free.to_le_bytes();
+                [&[0, 0x51, entries, 0, low, high][..], &[0; 8], &[0x02]].concat()
+            }
+            (0x0a, 0x44, data) if self.refused.iter().any(|(kind, _)| data.get(2) == Some(kind)) => self
+                .refused
+                .iter()
+                .find(|(kind, _)| data.get(2) == Some(kind))
+                .map_or(vec![], |(_, code)| vec![*code]),
             (0x0a, 0x44, data) => match data.try_into() {
                 Ok(record) => {
                     self.sel.push(record);

@@ -1,11 +1,15 @@
 //! A dead kernel in memory: ELF core header, CPU notes and VMCOREINFO, laid out as Linux and kexec-tools do.
 
-use crate::Ram;
+use crate::{Ram, printk};
 
 /// Where things lie in it.
 const RAM: u64 = 0x10_0000;
 const NOTE_ROOM: usize = 0x200;
 const ELFCOREHDR: u64 = 0x3000_0000;
+/// The printk ring.
+pub const LOG: u64 = 0x2000_0000;
+/// Where the kernel maps all RAM.
+const DIRECT_MAP: u64 = 0xffff_8880_0000_0000;
 
 /// One CPU of it.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +33,10 @@ pub struct DeadKernel {
     pub vmcoreinfo: String,
     /// All notes in one PT_NOTE, as some loaders have it.
     pub merged: bool,
+    /// Its log, oldest line first, each with its time in microseconds; where there is none there is no ring either.
+    pub log: Vec<(u64, String)>,
+    /// What VMCOREINFO has at its end.
+    pub vmcoreinfo_end: String,
 }
 
 impl DeadKernel {
@@ -51,7 +59,14 @@ impl DeadKernel {
              KERNELOFFSET=d200000\nCRASHTIME=1764000000\n",
             Self::STEXT
         );
-        Self { cpus, vmcoreinfo, merged: false }
+        Self { cpus, vmcoreinfo, merged: false, log: Vec::new(), vmcoreinfo_end: String::new() }
+    }
+
+    /// The same one with a log, a millisecond a line.
+    #[must_use]
+    pub fn with_log(mut self, lines: &[&str]) -> Self {
+        self.log = (1..).zip(lines).map(|(ms, line)| (1000 * ms, (*line).to_owned())).collect();
+        self
     }
 
     /// Puts it into memory; returns the address of its ELF core header.
@@ -74,7 +89,12 @@ impl DeadKernel {
             ram.resize(ram.len() + 12, 0);
             notes = vec![(RAM, ram.len() as u64)];
         }
-        let info = note(b"VMCOREINFO\0", 0, self.vmcoreinfo.as_bytes());
+        let mut vmcoreinfo = self.vmcoreinfo.clone();
+        if !self.log.is_empty() {
+            vmcoreinfo += &printk::vmcoreinfo(DIRECT_MAP + LOG);
+        }
+        vmcoreinfo += &self.vmcoreinfo_end;
+        let info = note(b"VMCOREINFO\0", 0, vmcoreinfo.as_bytes());
         notes.push((RAM + ram.len() as u64, info.len() as u64));
         ram.extend(info);
         ram.resize(ram.len() + 4096, 0);
@@ -85,7 +105,12 @@ impl DeadKernel {
         }
         // The kernel's own, then all RAM. The kernel's text is not there, nobody reads it.
         phdrs.extend(phdr(1, RAM, Self::STEXT, RAM, Self::IMAGE_LEN));
-        phdrs.extend(phdr(1, RAM, 0xffff_8880_0010_0000, RAM, ram.len() as u64));
+        phdrs.extend(phdr(1, RAM, DIRECT_MAP + RAM, RAM, ram.len() as u64));
+        if !self.log.is_empty() {
+            let log = printk::ring(DIRECT_MAP + LOG, &self.log);
+            phdrs.extend(phdr(1, LOG, DIRECT_MAP + LOG, LOG, log.len() as u64));
+            memory.put(LOG, log);
+        }
         let count = u16::try_from(phdrs.len() / 56).expect("few enough");
         let mut header = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x04\0\x3e\0\x01\0\0\0".to_vec();
         header.extend([0u64.to_le_bytes(), 64u64.to_le_bytes(), 0u64.to_le_bytes()].concat());

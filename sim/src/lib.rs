@@ -6,11 +6,12 @@
 mod bmc;
 mod crash;
 mod memory;
+mod printk;
 mod rtc;
 mod uart;
 
 pub use bmc::{Answer, Bmc, Watchdog};
-pub use crash::{DeadCpu, DeadKernel};
+pub use crash::{DeadCpu, DeadKernel, LOG};
 pub use memory::Ram;
 pub use rtc::{Rtc, RtcMode};
 pub use uart::Uart;

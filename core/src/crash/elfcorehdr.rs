@@ -55,7 +55,8 @@ pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
     field(bytes, at).map_or(0, u32::from_le_bytes)
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
+/// Little-endian number at `at`; 0 beyond the end.
+pub fn u16_at(bytes: &[u8], at: usize) -> u16 {
     field(bytes, at).map_or(0, u16::from_le_bytes)
 }
 
@@ -86,7 +87,7 @@ impl CoreHeader {
     }
 
     /// Calls `each` with every program header until it returns false.
-    fn phdrs<M: Memory>(&self, memory: &mut M, mut each: impl FnMut(&mut M, Phdr) -> bool) {
+    fn phdrs<M: Memory>(&self, memory: &mut M, each: &mut dyn FnMut(&mut M, Phdr) -> bool) {
         for index in 0..u64::from(self.count) {
             let mut bytes = [0; PHDR_LEN];
             if !memory.read(self.phdrs + index * PHDR_LEN as u64, &mut bytes) {
@@ -106,14 +107,14 @@ impl CoreHeader {
     }
 
     /// Calls `each` with every PT_NOTE until it returns false.
-    pub fn notes<M: Memory>(&self, memory: &mut M, mut each: impl FnMut(&mut M, Phdr) -> bool) {
-        self.phdrs(memory, |memory, phdr| phdr.kind != PT_NOTE || each(memory, phdr));
+    pub fn notes<M: Memory>(&self, memory: &mut M, each: &mut dyn FnMut(&mut M, Phdr) -> bool) {
+        self.phdrs(memory, &mut |memory, phdr| phdr.kind != PT_NOTE || each(memory, phdr));
     }
 
     /// Where the PT_LOAD that holds virtual address `vaddr` ends; 0 when none does.
     pub fn end_of_load<M: Memory>(&self, memory: &mut M, vaddr: u64) -> u64 {
         let mut found = 0;
-        self.phdrs(memory, |_, phdr| {
+        self.phdrs(memory, &mut |_, phdr| {
             let end = phdr.vaddr.saturating_add(phdr.filesz);
             if phdr.kind == PT_LOAD && (phdr.vaddr..end).contains(&vaddr) {
                 found = end;
@@ -125,13 +126,13 @@ impl CoreHeader {
 
     /// The RAM that the PT_LOADs name.
     pub fn ram<M: Memory>(&self, memory: &mut M) -> Ram {
-        let mut ram = Ram { ranges: [(0, 0); RANGES], used: 0 };
-        self.phdrs(memory, |_, phdr| {
+        let mut ram = Ram { ranges: [Range { paddr: 0, vaddr: 0, len: 0 }; RANGES], used: 0 };
+        self.phdrs(memory, &mut |_, phdr| {
             // The kernel's own PT_LOAD names RAM that another one names too.
-            let end = phdr.paddr.saturating_add(phdr.filesz).min(PHYSICAL_END);
+            let len = phdr.filesz.min(PHYSICAL_END.saturating_sub(phdr.paddr));
             match ram.ranges.get_mut(ram.used) {
-                Some(slot) if phdr.kind == PT_LOAD && phdr.paddr < end => {
-                    *slot = (phdr.paddr, end);
+                Some(slot) if phdr.kind == PT_LOAD && len > 0 => {
+                    *slot = Range { paddr: phdr.paddr, vaddr: phdr.vaddr, len };
                     ram.used += 1;
                 }
                 _ => {}
@@ -142,17 +143,40 @@ impl CoreHeader {
     }
 }
 
+/// A range of RAM and where the dead kernel had it mapped.
+#[derive(Clone, Copy)]
+struct Range {
+    paddr: u64,
+    vaddr: u64,
+    len: u64,
+}
+
 /// The dead kernel's RAM: the only memory that is ever read on its word.
 pub struct Ram {
-    ranges: [(u64, u64); RANGES],
+    ranges: [Range; RANGES],
     used: usize,
 }
 
 impl Ram {
-    /// Fills `buf` from `addr`; false when any of it lies outside RAM.
+    /// Fills `buf` from physical address `addr`; false when any of it lies outside RAM.
     pub fn read<M: Memory>(&self, memory: &mut M, addr: u64, buf: &mut [u8]) -> bool {
-        let end = addr.checked_add(buf.len() as u64);
-        let inside = |&(from, to): &(u64, u64)| from <= addr && end.is_some_and(|end| end <= to);
-        self.ranges.iter().take(self.used).any(inside) && memory.read(addr, buf)
+        self.read_in(memory, addr, buf, |range| range.paddr)
+    }
+
+    /// Fills `buf` from an address in the kernel's image or its map of all RAM, as the PT_LOADs have them; false when
+    /// any of it lies elsewhere.
+    pub fn read_virtual<M: Memory>(&self, memory: &mut M, addr: u64, buf: &mut [u8]) -> bool {
+        self.read_in(memory, addr, buf, |range| range.vaddr)
+    }
+
+    fn read_in<M: Memory>(&self, memory: &mut M, addr: u64, buf: &mut [u8], base: fn(&Range) -> u64) -> bool {
+        let offset = |range: &Range| {
+            let offset = addr.checked_sub(base(range))?;
+            (offset <= range.len && buf.len() as u64 <= range.len - offset).then_some(range.paddr + offset)
+        };
+        match self.ranges.iter().take(self.used).find_map(offset) {
+            Some(paddr) => memory.read(paddr, buf),
+            None => false,
+        }
     }
 }

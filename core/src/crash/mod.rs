@@ -6,10 +6,14 @@
 
 mod elfcorehdr;
 mod notes;
+mod printk;
 mod vmcoreinfo;
+mod why;
 
 pub use elfcorehdr::{CoreHeader, Error, Ram};
+pub use printk::{Log, Record, TEXT_LEN};
 pub use vmcoreinfo::VmCoreInfo;
+pub use why::Why;
 
 use crate::hw::Memory;
 use crate::sel::Place;
@@ -17,6 +21,10 @@ use notes::Note;
 
 /// Most CPUs that are looked at; Linux' own limit for x86 is 8192.
 pub const MAX_CPUS: u32 = 8192;
+
+/// Most records of the log that are looked at for what happened: all CPUs' traces on a big machine are thousands of
+/// lines.
+const LOG_END: u64 = 8192;
 
 /// A crashed kernel.
 pub struct Crash {
@@ -59,8 +67,8 @@ impl Crash {
         let header = CoreHeader::read(memory, elfcorehdr)?;
         let ram = header.ram(memory);
         let mut info = VmCoreInfo::default();
-        header.notes(memory, |memory, segment| {
-            notes::walk(memory, &ram, segment, |memory, note| {
+        header.notes(memory, &mut |memory, segment| {
+            notes::walk(memory, &ram, segment, &mut |memory, note| {
                 if let Note::VmCoreInfo { addr, len } = note {
                     info = VmCoreInfo::read(memory, &ram, addr, len);
                 }
@@ -73,11 +81,11 @@ impl Crash {
     }
 
     /// Calls `each` with every CPU in the order of the notes, until it returns false.
-    pub fn cpus<M: Memory>(&self, memory: &mut M, mut each: impl FnMut(&mut M, Cpu) -> bool) {
+    pub fn cpus<M: Memory>(&self, memory: &mut M, each: &mut dyn FnMut(&mut M, Cpu) -> bool) {
         let mut number = 0;
-        self.header.notes(memory, |memory, segment| {
+        self.header.notes(memory, &mut |memory, segment| {
             let (mut seen, mut go_on) = (false, true);
-            notes::walk(memory, &self.ram, segment, |memory, note| {
+            notes::walk(memory, &self.ram, segment, &mut |memory, note| {
                 seen = true;
                 if let Note::PrStatus(regs) = note {
                     go_on = number < MAX_CPUS && each(memory, Cpu { number, regs: Some(regs) });
@@ -92,6 +100,38 @@ impl Crash {
             }
             go_on
         });
+    }
+
+    /// The kernel's log, where it has the ring of 5.10 and later.
+    pub fn log<M: Memory>(&self, memory: &mut M) -> Option<Log> {
+        Log::find(memory, &self.ram, self.info.prb?, self.info.layout)
+    }
+
+    /// The log's record that is so many before its newest one, where it can be read.
+    pub fn record<M: Memory>(&self, memory: &mut M, log: &Log, before: u64) -> Option<Record> {
+        log.record(memory, &self.ram, before)
+    }
+
+    /// Why the kernel died, as the end of its log tells.
+    pub fn why<M: Memory>(&self, memory: &mut M) -> Why {
+        let mut why = Why::default();
+        let Some(log) = self.log(memory) else { return why };
+        let (mut newest, mut records) = (0, 0);
+        for before in 0..log.len.min(LOG_END) {
+            if let Some(record) = self.record(memory, &log, before) {
+                newest = newest.max(record.ts_nsec);
+                if newest - record.ts_nsec > 2 * why::BELONGS {
+                    break;
+                }
+            }
+            records = before + 1;
+        }
+        for before in (0..records).rev() {
+            if let Some(record) = self.record(memory, &log, before) {
+                why.line(&record);
+            }
+        }
+        why
     }
 
     /// Where a CPU was, in the words of the SEL.

@@ -38,7 +38,7 @@ pub enum Note {
 }
 
 /// Calls `each` with every note of a PT_NOTE segment until it returns false. An empty note ends the segment.
-pub fn walk<M: Memory>(memory: &mut M, ram: &Ram, segment: Phdr, mut each: impl FnMut(&mut M, Note) -> bool) {
+pub fn walk<M: Memory>(memory: &mut M, ram: &Ram, segment: Phdr, each: &mut dyn FnMut(&mut M, Note) -> bool) {
     let mut addr = segment.offset;
     let Some(end) = addr.checked_add(segment.filesz) else { return };
     for _ in 0..NOTES {

@@ -2,6 +2,8 @@
 //! (Linux `Documentation/admin-guide/kdump/vmcoreinfo.rst`).
 
 use super::elfcorehdr::Ram;
+use super::printk::{FIELDS, Layout};
+use crate::cmdline::number;
 use crate::hw::Memory;
 use crate::text::{Text, hex};
 
@@ -17,6 +19,10 @@ pub struct VmCoreInfo {
     pub build_id: Option<u32>,
     /// `SYMBOL(_stext)`: where the kernel's text began, KASLR included.
     pub stext: Option<u64>,
+    /// `SYMBOL(prb)` (5.10 and later): address of the pointer to the printk ring.
+    pub prb: Option<u64>,
+    /// Sizes and offsets of the structures of the printk ring.
+    pub layout: Layout,
 }
 
 impl VmCoreInfo {
@@ -44,7 +50,14 @@ impl VmCoreInfo {
                     info.build_id = value.get(..8).and_then(hex).and_then(|id| u32::try_from(id).ok());
                 }
                 b"SYMBOL(_stext)" => info.stext = hex(value),
-                _ => {}
+                b"SYMBOL(prb)" => info.prb = hex(value),
+                _ => {
+                    let field = FIELDS.split(|byte| *byte == b' ').position(|field| field == key);
+                    if let Some(slot) = field.and_then(|field| info.layout.get_mut(field)) {
+                        *slot =
+                            core::str::from_utf8(value).ok().and_then(number).map_or(0, |value| value as u16);
+                    }
+                }
             }
         }
         info

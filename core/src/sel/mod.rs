@@ -3,8 +3,10 @@
 //! takes no others. `decode` reads them again; `docs/sel-format.md` describes the format for people.
 
 mod decode;
+mod script;
 
 pub use decode::{Decoded, Decoder, Speaker};
+pub use script::{Known, SHORT, TYPICAL, lines, short};
 
 use crate::text::{Text, hex};
 
@@ -357,7 +359,7 @@ impl Groups {
 
     /// Hands on the groups' lines, biggest first, in at most `limit` records; the last line says how many CPUs
     /// were left out, if any. Empties the groups. Stops early when `line` says so by returning false.
-    pub fn lines(&mut self, limit: u32, mut line: impl FnMut(Line) -> bool) {
+    pub fn lines(&mut self, limit: u32, line: &mut dyn FnMut(Line) -> bool) {
         let mut used = 0;
         while let Some(group) = self.take_biggest() {
             let Line::Group { count, .. } = group else { return };
