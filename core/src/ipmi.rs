@@ -72,6 +72,17 @@ impl Bmc {
         Self { kcs: Kcs::new(ports), timeout, timeouts: 0, absent: false }
     }
 
+    /// Has it been given up, because it did not answer twice in a row?
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.timeouts >= TIMEOUTS
+    }
+
+    /// Forgets that nobody answered at the ports: a BMC that resets itself is away for a while, and to look costs nothing.
+    pub fn look_again(&mut self) {
+        self.absent = false;
+    }
+
     /// Sends a command until it is answered or given up. Returns the answer's first bytes behind the completion code.
     fn command<M: Ports + Clock>(
         &mut self,
@@ -92,7 +103,7 @@ impl Bmc {
             if self.absent {
                 return Err(Error::Absent);
             }
-            if self.timeouts >= TIMEOUTS {
+            if self.is_given_up() {
                 return Err(Error::Silent);
             }
             if timer.spent(machine) {

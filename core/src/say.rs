@@ -193,15 +193,13 @@ impl<'a> Say<'a> {
             }
             Step::Log => self.log(machine),
             Step::Digest => {
-                if spent && self.corrupt.is_some() {
+                if self.corrupt.is_some() {
                     self.timer.grant(LAST);
                 }
                 self.digest(machine)
             }
             Step::WatchdogAgain => {
-                if spent {
-                    self.timer.grant(LAST);
-                }
+                self.timer.grant(LAST);
                 self.watchdog_again(machine)
             }
             Step::Farewell => {
@@ -218,6 +216,12 @@ impl<'a> Say<'a> {
                 other => other,
             },
         );
+    }
+
+    /// Has the BMC been given up, because it did not answer twice in a row?
+    #[must_use]
+    pub fn has_given_up_the_bmc(&self) -> bool {
+        self.bmc.is_given_up()
     }
 
     /// Notes that an exception ended a step, to be said on the console with the next words there.
@@ -258,6 +262,7 @@ impl<'a> Say<'a> {
 
     /// Starts the countdown over; or tries again what failed the first time.
     fn watchdog_again<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        self.bmc.look_again();
         let first = self.outcomes.get(Step::Watchdog as usize).copied().unwrap_or(Outcome::Quiet);
         match (self.plan.watchdog, first) {
             (Watchdog::Leave, _) | (Watchdog::Stop, Outcome::Done { .. }) => Outcome::Quiet,

@@ -1,0 +1,279 @@
+//! Never worse than plain kdump: the whole sequence, against a machine whose every answer may be anything, always ends,
+//! within a bound that follows from the plan, and arms the watchdog a last time.
+//!
+//! The machine is the simulated one, with noise: any port read, any byte of memory and any tick of the TSC may be
+//! replaced, never, now and then, often or always. So both the deep states of the protocols and plain chaos are met.
+
+use lastwords_core::budget::{ACCESSES_PER_MS, ASKING, BESIDE_A_CLOCK};
+use lastwords_core::hw::{Clock, Memory, Ports};
+use lastwords_core::plan::Plan;
+use lastwords_core::say::{Say, Step, ThisCpu};
+use lastwords_sim::{Answer, DeadKernel, Sim};
+use proptest::prelude::*;
+
+/// How often an answer is replaced: never, or one in so many.
+#[derive(Clone, Copy, Debug)]
+struct Noise {
+    one_in: Option<u32>,
+    /// By this value, or by any.
+    by: Option<u8>,
+}
+
+fn noise() -> impl Strategy<Value = Noise> {
+    let one_in =
+        prop_oneof![3 => Just(None), 1 => prop::sample::select(vec![1, 2, 16, 300, 5000]).prop_map(Some)];
+    let by = prop_oneof![
+        Just(None),
+        prop::sample::select(vec![0x00, 0xff, 0x01, 0x02, 0x03, 0x40, 0x41, 0x80, 0xc0, 0xc1]).prop_map(Some)
+    ];
+    (one_in, by).prop_map(|(one_in, by)| Noise { one_in, by })
+}
+
+/// The simulated machine with noise.
+struct Noisy {
+    sim: Sim,
+    state: u64,
+    kcs_status: Noise,
+    kcs_data: Noise,
+    rtc: Noise,
+    uart: Noise,
+    memory: Noise,
+    tsc: Noise,
+}
+
+impl Noisy {
+    /// The next random number (xorshift).
+    fn random(&mut self) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state
+    }
+
+    fn or_noise(&mut self, value: u8, noise: Noise) -> u8 {
+        let Some(one_in) = noise.one_in else { return value };
+        let random = self.random();
+        if (random as u32).is_multiple_of(one_in) { noise.by.unwrap_or((random >> 32) as u8) } else { value }
+    }
+}
+
+impl Ports for Noisy {
+    fn inb(&mut self, port: u16) -> u8 {
+        let value = self.sim.inb(port);
+        let noise = match port {
+            0xca3 => self.kcs_status,
+            0xca2 => self.kcs_data,
+            0x71 => self.rtc,
+            _ => self.uart,
+        };
+        self.or_noise(value, noise)
+    }
+
+    fn outb(&mut self, port: u16, value: u8) {
+        self.sim.outb(port, value);
+    }
+}
+
+impl Memory for Noisy {
+    fn read(&mut self, addr: u64, buf: &mut [u8]) -> bool {
+        let read = self.sim.read(addr, buf);
+        for byte in &mut *buf {
+            *byte = self.or_noise(*byte, self.memory);
+        }
+        read
+    }
+
+    fn write(&mut self, addr: u64, bytes: &[u8]) {
+        self.sim.write(addr, bytes);
+    }
+}
+
+impl Clock for Noisy {
+    fn tsc(&mut self) -> u64 {
+        let tsc = self.sim.tsc();
+        let random = self.random();
+        match self.tsc.one_in {
+            Some(one_in) if (random as u32).is_multiple_of(one_in) => random >> 8,
+            _ => tsc,
+        }
+    }
+}
+
+/// What the plan of these tests says.
+const LINE: &str = "console=ttyS0 lastwords.budget=1 lastwords.ipmi_timeout=1 lastwords.ipmi_watchdog=start=60 \
+                    lastwords.ipmi_handle_panic lastwords.output_cpu_ip lastwords.output_log=2000";
+
+/// The most port accesses that a plan's words can take, whatever the machine answers.
+///
+/// Nearly all of them are waiting. Asking for the time counts its own accesses, so many of which are a millisecond, and the
+/// budget and what comes last have so many milliseconds. What does not ask for the time has a cap of its own: a
+/// transfer's bytes, with the output buffer emptied before each; and what is written to the UART.
+fn most_accesses(plan: &Plan, cpus: u64) -> u64 {
+    // Watchdog twice with two requests, event, Get SEL Info; what is said of damage.
+    let commands = 8 + 4 + u64::from(plan.sel_records) + 16;
+    let lines = 40 + cpus + u64::from(plan.output_log);
+    waiting(plan) + commands * ATTEMPTS * TRANSFER + lines * LINE_ACCESSES
+}
+
+/// Request and answer, each byte with 512 reads of both registers.
+const TRANSFER: u64 = (20 + 40) * (2 * 512 + 4);
+/// Garbled, busy and silent answers of one command.
+const ATTEMPTS: u64 = 3 + 10 + 2 + 1;
+/// A byte is one look and one write; a line has 242.
+const LINE_ACCESSES: u64 = 2 * 242;
+
+/// Accesses while waiting: the last watchdog arming and what is said of a damaged dump kernel have 0.8 s of their own,
+/// and a least number of askings.
+fn waiting(plan: &Plan) -> u64 {
+    const LAST_MS: u64 = 2 * 800;
+    const LEAST: u64 = 2 * 40_000;
+    (u64::from(plan.budget) * 1000 + LAST_MS) * ACCESSES_PER_MS * BESIDE_A_CLOCK + LEAST * ASKING
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn whatever_the_machine_answers_the_words_end_and_the_watchdog_is_armed_last(
+        seed in 1u64.., kcs_status in noise(), kcs_data in noise(), rtc in noise(), uart in noise(), memory in noise(), tsc in noise(),
+        answers in prop::collection::vec(answer(), 0..12), then in answer(), stuck in prop::option::weighted(0.1, any::<u8>()),
+        tsc_khz in prop::sample::select(vec![2_400_000u32, 0, 240_000, 24_000_000]), rtc_stopped: bool, plan_khz: bool,
+        byte_us in prop::sample::select(vec![87, 0, 100_000, u64::MAX]),
+    ) {
+        let mut sim = Sim { tsc_khz, ..Sim::default() };
+        sim.bmc.answers = answers.into();
+        sim.bmc.then = then;
+        sim.bmc.stuck_status = stuck;
+        sim.rtc.stopped = rtc_stopped;
+        sim.uart.byte_us = byte_us;
+        let kernel = DeadKernel::idle(4).with_log(&["BUG: kernel NULL pointer dereference, address: 0", "Kernel panic - not syncing: why"]);
+        let elfcorehdr = kernel.put(&mut sim.memory);
+        let mut machine = Noisy { sim, state: seed, kcs_status, kcs_data, rtc, uart, memory, tsc };
+        let mut plan = Plan::new("", LINE);
+        plan.tsc_khz = plan_khz.then_some(2_400_000);
+        let bound = most_accesses(&plan, 8192);
+        let mut say = Say::new(&mut machine, plan, elfcorehdr, ThisCpu { apic_id: 6, tsc_aux: Some(3) });
+        for step in Step::ALL {
+            if step == Step::WatchdogAgain {
+                // From here on the machine is well again: what is armed now must have been armed.
+                let none = Noise { one_in: None, by: None };
+                machine = Noisy { kcs_status: none, kcs_data: none, uart: none, ..machine };
+                machine.sim.bmc.then = Answer::Obey;
+                machine.sim.bmc.answers.clear();
+                machine.sim.bmc.stuck_status = None;
+                machine.sim.uart.byte_us = 87;
+            }
+            say.step(&mut machine, step);
+        }
+        let accesses = machine.sim.accesses;
+        prop_assert!(accesses <= bound, "{accesses} of {bound}");
+        let text = machine.sim.uart.text();
+        let armed = machine.sim.bmc.watchdog.as_ref().is_some_and(|watchdog| watchdog.running);
+        prop_assert!(armed || say.has_given_up_the_bmc(), "{text}");
+    }
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        4 => Just(Answer::Obey),
+        1 => prop::sample::select(vec![0xc0, 0xc1, 0xc4, 0xcc, 0xd4, 0xff]).prop_map(Answer::Code),
+        1 => Just(Answer::Nothing),
+        1 => Just(Answer::Error),
+        1 => prop::collection::vec(any::<u8>(), 0..60).prop_map(Answer::Bytes),
+    ]
+}
+
+#[test]
+fn the_bound_of_the_default_plan_is_what_the_documents_say() {
+    let plan = Plan::new(
+        "",
+        "lastwords.ipmi_handle_panic lastwords.output_cpu_ip lastwords.ipmi_watchdog=start=300",
+    );
+    let bound = most_accesses(&plan, 8192);
+    println!("at most {bound} port accesses, {} of them for waiting", waiting(&plan));
+    let documents = include_str!("../../docs/how-it-works.md");
+    assert!(documents.contains(&format!("{} million port accesses", bound / 1_000_000)), "{bound}");
+}
+
+/// A way in which one part of the machine fails.
+type Fault = (&'static str, fn(&mut Sim));
+
+const BMCS: [Fault; 21] = [
+    ("works", |_| {}),
+    ("absent", |sim| sim.bmc.absent = true),
+    ("status stuck at 0x00", |sim| sim.bmc.stuck_status = Some(0x00)),
+    ("OBF stuck", |sim| sim.bmc.stuck_status = Some(0x01)),
+    ("IBF stuck", |sim| sim.bmc.stuck_status = Some(0x02)),
+    ("status stuck at 0x40", |sim| sim.bmc.stuck_status = Some(0x40)),
+    ("status stuck at 0x41", |sim| sim.bmc.stuck_status = Some(0x41)),
+    ("status stuck at 0x80", |sim| sim.bmc.stuck_status = Some(0x80)),
+    ("ERROR_STATE for ever", |sim| sim.bmc.stuck_status = Some(0xc0)),
+    ("status stuck at 0xc3", |sim| sim.bmc.stuck_status = Some(0xc3)),
+    ("ERROR_STATE for every command", |sim| sim.bmc.then = Answer::Error),
+    ("answers too late", |sim| sim.bmc.answer_us = 1_500_000),
+    ("answers at the last moment", |sim| sim.bmc.answer_us = 950_000),
+    ("silent", |sim| sim.bmc.then = Answer::Nothing),
+    ("silent from the third command on", |sim| {
+        sim.bmc.answers = [Answer::Obey, Answer::Obey].into();
+        sim.bmc.then = Answer::Nothing;
+    }),
+    ("busy for ever", |sim| sim.bmc.then = Answer::Code(0xc0)),
+    ("refuses all", |sim| sim.bmc.then = Answer::Code(0xc1)),
+    ("answers too short", |sim| sim.bmc.then = Answer::Bytes(vec![0x1c])),
+    ("answers too long", |sim| sim.bmc.then = Answer::Bytes(vec![0x1c; 300])),
+    ("answers to another command", |sim| sim.bmc.then = Answer::Bytes(vec![0x1c, 0x01, 0])),
+    ("was writing for the dead kernel", |sim| sim.bmc.leave_writing(&[0x28, 0x44])),
+];
+
+const CLOCKS: [Fault; 9] = [
+    ("work", |_| {}),
+    ("RTC stopped", |sim| sim.rtc.stopped = true),
+    ("RTC absent", |sim| sim.rtc.absent = true),
+    ("RTC updating for ever", |sim| sim.rtc.updating = true),
+    ("TSC stopped", |sim| sim.tsc_khz = 0),
+    ("TSC ten times slower", |sim| sim.tsc_khz /= 10),
+    ("TSC ten times faster", |sim| sim.tsc_khz *= 10),
+    ("both stopped", |sim| (sim.tsc_khz, sim.rtc.stopped) = (0, true)),
+    ("TSC stopped, RTC absent", |sim| (sim.tsc_khz, sim.rtc.absent) = (0, true)),
+];
+
+const UARTS: [Fault; 4] = [
+    ("works", |_| {}),
+    ("absent", |sim| sim.uart.absent = true),
+    ("never ready", |sim| sim.uart.byte_us = u64::MAX),
+    ("very slow", |sim| sim.uart.byte_us = 40_000),
+];
+
+#[test]
+fn the_budget_is_kept_whatever_fails() {
+    let mut longest = (0, String::new());
+    for (bmc, break_bmc) in BMCS {
+        for (clock, break_clock) in CLOCKS {
+            for (uart, break_uart) in UARTS {
+                let mut sim = Sim::default();
+                let log: Vec<_> = (0..30)
+                    .map(|line| format!("line {line} of a log that is longer than a slow UART likes"))
+                    .collect();
+                let kernel =
+                    DeadKernel::idle(32).with_log(&log.iter().map(String::as_str).collect::<Vec<_>>());
+                let elfcorehdr = kernel.put(&mut sim.memory);
+                break_bmc(&mut sim);
+                break_clock(&mut sim);
+                break_uart(&mut sim);
+                let mut plan = Plan::new("", LINE);
+                plan.budget = 3;
+                // As the tool has measured it, whatever it does now.
+                plan.tsc_khz = Some(2_400_000);
+                let mut say =
+                    Say::new(&mut sim, plan, elfcorehdr, ThisCpu { apic_id: 62, tsc_aux: Some(31) });
+                for step in Step::ALL {
+                    say.step(&mut sim, step);
+                }
+                let name = format!("BMC {bmc}, clocks {clock}, UART {uart}");
+                longest = longest.max((sim.time_us, name.clone()));
+                // A second more than the budget, and the jump.
+                assert!(sim.time_us <= 4_001_000, "{name}: {} us", sim.time_us);
+            }
+        }
+    }
+    println!("longest: {} us, {}", longest.0, longest.1);
+}
