@@ -3,7 +3,7 @@
 //!
 //! It is a build of its own, with its own flags and target directory, whatever flags the tool is built with. And it
 //! is checked here, so that no tool exists with an image that is not: no symbol that panics, none undefined, no
-//! relocation but R_X86_64_RELATIVE, no more than 44 KiB.
+//! relocation but R_X86_64_RELATIVE, no more than 48 KiB.
 
 use lastwords_core::stub;
 use object::read::elf::{ElfFile64, ProgramHeader};
@@ -15,7 +15,7 @@ use std::{env, fs};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "purgatory";
 /// Largest image in the file, in bytes.
-const LARGEST: usize = 44 * 1024;
+const LARGEST: usize = 48 * 1024;
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
@@ -33,6 +33,8 @@ fn build(root: &Path, target_dir: &Path) -> PathBuf {
     let flags = [
         "-Cno-redzone=yes".to_owned(),
         "-Crelocation-model=pic".to_owned(),
+        // Half a kilobyte smaller than without (measured).
+        "-Cllvm-args=--inline-threshold=15".to_owned(),
         // Without SHA instructions: the small code, not the unrolled one.
         "--cfg=sha2_backend_soft=\"compact\"".to_owned(),
         // The same bytes wherever the source lies: people sign what comes out.
