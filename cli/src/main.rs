@@ -13,7 +13,9 @@ mod ipmi;
 mod kexec;
 mod load;
 mod machine;
+mod mark;
 mod options;
+mod probe;
 mod ranges;
 mod refusal;
 mod status;
@@ -56,6 +58,8 @@ enum Command {
     /// Says whether a dump kernel is armed, what stands in its way, and where the BMC is
     Status,
     Wrap(wrap::Wrap),
+    Probe(probe::Probe),
+    Mark(mark::Mark),
     Completions(help::Completions),
     Man(help::Man),
 }
@@ -77,6 +81,8 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
         Command::Unload => unload::run(root)?,
         Command::Status => status::run(root)?,
         Command::Wrap(wrap) => wrap.run()?,
+        Command::Probe(probe) => probe.run(root)?,
+        Command::Mark(mark) => mark.run(root)?,
         Command::Completions(completions) => completions.run::<Lastwords>()?,
         Command::Man(man) => man.run::<Lastwords>()?,
     }

@@ -206,8 +206,8 @@ impl Scenario {
         self
     }
 
-    /// The scripts for the first kernel may call `lastwords`, whichever way the dump kernel is armed or not; Debian's
-    /// kernel is in `/boot/vmlinuz` and an initial RAM disk in `/boot/initrd`.
+    /// The scripts for both kernels may call `lastwords`, whichever way the dump kernel is armed or not; for the first
+    /// one Debian's kernel is in `/boot/vmlinuz` and an initial RAM disk in `/boot/initrd`.
     #[must_use]
     pub fn lastwords_at_hand(mut self) -> Self {
         self.lastwords_at_hand = true;
@@ -350,18 +350,11 @@ impl Scenario {
             };
             archive.file("boot/vmlinuz", 0o644, &image);
             let mut initrd = fs::read(&base.compressed)?;
-            initrd.extend(self.dump_root());
+            initrd.extend(self.dump_root(folder)?);
             archive.file("boot/initrd", 0o644, &initrd);
         }
         if matches!(self.arm, Arm::Lastwords(_)) || self.lastwords_at_hand {
-            let program = lastwords::program()?;
-            // Without its debugging symbols, which are most of it.
-            let stripped = folder.join("lastwords");
-            process::output(Command::new("strip").arg("-o").arg(&stripped).arg(program))?;
-            initramfs::add_program(&mut archive, &stripped)?;
-            for library in initramfs::libraries(&[program])? {
-                initramfs::add_library(&mut archive, &library)?;
-            }
+            add_lastwords(&mut archive, folder)?;
         }
         Ok(archive.finish())
     }
@@ -387,7 +380,7 @@ impl Scenario {
         script
     }
 
-    fn dump_root(&self) -> Vec<u8> {
+    fn dump_root(&self, folder: &Path) -> Result<Vec<u8>> {
         // The ELF header and the notes: a page each, and room for the CPUs' notes.
         let head = 2 * 4096 + (4096 + self.cpus * 512).next_multiple_of(4096);
         let mut archive = Archive::default();
@@ -396,8 +389,24 @@ impl Scenario {
             self.dump
         );
         archive.file("scenario", 0o644, script.as_bytes());
-        archive.finish()
+        if self.lastwords_at_hand {
+            add_lastwords(&mut archive, folder)?;
+        }
+        Ok(archive.finish())
     }
+}
+
+/// Puts `lastwords` into a root.
+fn add_lastwords(archive: &mut Archive, folder: &Path) -> Result<()> {
+    let program = lastwords::program()?;
+    // Without its debugging symbols, which are most of it.
+    let stripped = folder.join("lastwords");
+    process::output(Command::new("strip").arg("-o").arg(&stripped).arg(program))?;
+    initramfs::add_program(archive, &stripped)?;
+    for library in initramfs::libraries(&[program])? {
+        initramfs::add_library(archive, &library)?;
+    }
+    Ok(())
 }
 
 /// A BMC that may still be asked.

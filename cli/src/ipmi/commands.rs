@@ -2,6 +2,7 @@
 //! Section numbers are the IPMI 2.0 specification's.
 
 use super::{Bmc, Error, Name};
+use lastwords_core::plan::Action;
 use std::collections::BTreeSet;
 
 /// Network function codes (table 5-1), requests.
@@ -44,11 +45,14 @@ const RESERVATION_CANCELLED: u8 = 0xc5;
 /// Completion code: the record is not present.
 const NOT_PRESENT: u8 = 0xcb;
 
-/// Record id of the first record, and of no more record.
+/// Record id of the first record; and of the last one, or of none behind it.
 const FIRST: u16 = 0x0000;
-const LAST: u16 = 0xffff;
+pub const LAST: u16 = 0xffff;
 /// In place of an offset's length: the whole record.
 const WHOLE: u8 = 0xff;
+
+/// Timer use SMS/OS (table 27-3).
+const USE_SMS_OS: u8 = 4;
 
 /// How often a SEL that somebody clears or that drops its oldest records is read again from the beginning.
 const RESTARTS: usize = 5;
@@ -107,8 +111,8 @@ pub struct WatchdogTimer {
     pub action: u8,
     /// Initial countdown in tenths of a second.
     pub initial: u16,
-    /// Present countdown in tenths of a second.
-    pub present: u16,
+    /// Present countdown in tenths of a second. ipmi_sim does not tell it.
+    pub present: Option<u16>,
 }
 
 impl Bmc {
@@ -226,13 +230,40 @@ impl Bmc {
         self.request(net_fn::STORAGE, DELETE_SEL_ENTRY, &[r0, r1, id0, id1]).map(drop)
     }
 
+    /// Platform Event Message (29.3), from system software.
+    ///
+    /// # Errors
+    /// When the BMC refuses or does not answer.
+    pub fn platform_event(&mut self, message: [u8; 8]) -> Result<(), Error> {
+        self.request(net_fn::SENSOR_EVENT, PLATFORM_EVENT_MESSAGE, &message).map(drop)
+    }
+
+    /// Set Watchdog Timer (27.6) for SMS/OS use. A timer that ran stands still after it.
+    ///
+    /// # Errors
+    /// When the BMC refuses or does not answer.
+    pub fn set_watchdog_timer(&mut self, seconds: u16, action: Action) -> Result<(), Error> {
+        let [lsb, msb] = seconds.saturating_mul(10).to_le_bytes();
+        // No pre-timeout interrupt; the SMS/OS expiration flag is cleared.
+        let data = [USE_SMS_OS, action as u8, 0, 1 << USE_SMS_OS, lsb, msb];
+        self.request(net_fn::APP, SET_WATCHDOG_TIMER, &data).map(drop)
+    }
+
+    /// Reset Watchdog Timer (27.5): starts it, or starts it over.
+    ///
+    /// # Errors
+    /// When the BMC refuses, with 0x80 when the timer was never set, or does not answer.
+    pub fn reset_watchdog_timer(&mut self) -> Result<(), Error> {
+        self.request(net_fn::APP, RESET_WATCHDOG_TIMER, &[]).map(drop)
+    }
+
     /// Get Watchdog Timer (27.7).
     ///
     /// # Errors
     /// When the BMC refuses or does not answer.
     pub fn watchdog_timer(&mut self) -> Result<WatchdogTimer, Error> {
         let answer = self.request(net_fn::APP, GET_WATCHDOG_TIMER, &[])?;
-        let [timer_use, action, _, _, initial0, initial1, present0, present1, ..] = answer[..] else {
+        let [timer_use, action, _, _, initial0, initial1, ref present @ ..] = answer[..] else {
             return Err(garbled(net_fn::APP, GET_WATCHDOG_TIMER));
         };
         Ok(WatchdogTimer {
@@ -240,7 +271,7 @@ impl Bmc {
             timer_use: timer_use & 0x7,
             action: action & 0x7,
             initial: u16::from_le_bytes([initial0, initial1]),
-            present: u16::from_le_bytes([present0, present1]),
+            present: present.first_chunk().map(|present| u16::from_le_bytes(*present)),
         })
     }
 }
@@ -312,7 +343,8 @@ mod tests {
 
         let timer = [0, 0x44, 0x01, 0, 0x10, 0xb0, 0x04, 0x6e, 0x04];
         let timer = bmc(move |_| timer.to_vec()).watchdog_timer().unwrap();
-        let expected = WatchdogTimer { running: true, timer_use: 4, action: 1, initial: 1200, present: 1134 };
+        let expected =
+            WatchdogTimer { running: true, timer_use: 4, action: 1, initial: 1200, present: Some(1134) };
         assert_eq!(timer, expected);
     }
 
@@ -334,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_sel_is_read_in_its_order() {
-        assert_eq!(ids(&bmc(|request| from(&[], request)).sel_entries().unwrap()), []);
+        assert_eq!(bmc(|request| from(&[], request)).sel_entries().unwrap(), []);
         assert_eq!(
             ids(&bmc(|request| from(&[9, 2, 0xfffe], request)).sel_entries().unwrap()),
             [9, 2, 0xfffe]

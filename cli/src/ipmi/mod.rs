@@ -5,12 +5,16 @@
 
 mod commands;
 mod device;
+#[cfg(test)]
+mod fake;
 mod kcs;
 mod lan;
 mod remote;
 
 #[allow(unused_imports, reason = "their users are being written")]
-pub use commands::{DeviceId, Entry, SelInfo, WatchdogTimer};
+pub use commands::{DeviceId, Entry, LAST, SelInfo, WatchdogTimer};
+#[cfg(test)]
+pub use fake::Fake;
 pub use lan::Host;
 #[allow(unused_imports, reason = "its users are being written")]
 pub use remote::Remote;
@@ -56,6 +60,7 @@ pub trait Transport: Send {
 pub struct Bmc {
     transport: Box<dyn Transport>,
     way: String,
+    ports: Option<KcsPorts>,
     deadline: Option<Instant>,
 }
 
@@ -88,7 +93,8 @@ impl Bmc {
     /// When the kernel's driver has the ports, or we may not use them. Whether a BMC is there shows in the first
     /// request.
     pub fn kcs(root: &Path, ports: KcsPorts) -> Result<Self, Error> {
-        Ok(Self::new(kcs::Interface::open(root, ports)?, format!("the KCS ports {ports}")))
+        let bmc = Self::new(kcs::Interface::open(root, ports)?, format!("KCS ports {ports}"));
+        Ok(Self { ports: Some(ports), ..bmc })
     }
 
     /// The one at this host, over the LAN, at privilege level User: enough to read.
@@ -101,13 +107,19 @@ impl Bmc {
 
     /// The one behind this transport, which errors and reports call `way`.
     pub fn new(transport: impl Transport + 'static, way: impl Into<String>) -> Self {
-        Self { transport: Box::new(transport), way: way.into(), deadline: None }
+        Self { transport: Box::new(transport), way: way.into(), ports: None, deadline: None }
     }
 
-    /// Through what it is reached: `/dev/ipmi0`, `the KCS ports 0xca2,0xca3`, `host:623`.
+    /// Through what it is reached: `/dev/ipmi0`, `KCS ports 0xca2,0xca3`, `host:623`.
     #[must_use]
     pub fn way(&self) -> &str {
         &self.way
+    }
+
+    /// The KCS ports, when it is reached through them.
+    #[must_use]
+    pub fn ports(&self) -> Option<KcsPorts> {
+        self.ports
     }
 
     /// From `deadline` on every request fails at once.
@@ -186,6 +198,9 @@ pub enum Error {
     /// An answer that the specification does not have.
     #[error("the BMC's answer to {0} makes no sense: try again, or restart it (ipmitool mc reset cold)")]
     Garbled(Name),
+    /// Reset Watchdog Timer's own completion code.
+    #[error("the BMC's watchdog was never started: do that first, with start=SECONDS")]
+    NoWatchdog,
     /// A completion code other than 0.
     #[error("the BMC refused {0}: {1}")]
     Refused(Name, Code),

@@ -1,0 +1,187 @@
+//! `lastwords probe` on a running machine: by the driver and by the ports, with ipmitool as the judge of what it says
+//! and of what it leaves behind; and on BMCs that do not keep what they are given.
+
+use anyhow::{Context, Result, ensure};
+use lastwords_vm::kernels::Release;
+use lastwords_vm::scenario::{Arm, Bmc, Outcome, Scenario};
+use lastwords_vm::vmbmc::{Answer, Manner, Request, netfn, obedient};
+
+/// A machine that only runs this script.
+fn machine(release: Release, bmc: Bmc, script: &str) -> Result<Outcome> {
+    Scenario::new(release)
+        .bmc(bmc)
+        .arm(Arm::Not)
+        .lastwords_at_hand()
+        .death(&format!("{script}\nsection end true\npoweroff -f"))
+        .run()
+}
+
+/// The value behind a name, in ipmitool's tables and in ours.
+fn value<'a>(table: &'a str, name: &str) -> Result<&'a str> {
+    let named = |line: &'a str| line.split_once(':').filter(|(start, _)| start.trim() == name);
+    let (_, value) = table.lines().find_map(named).with_context(|| format!("no {name}: {table}"))?;
+    Ok(value.trim())
+}
+
+/// QEMU's BMC cannot delete single records, and does not say so either.
+#[test]
+fn by_the_ports_and_by_the_driver() -> Result<()> {
+    let outcome = machine(
+        Release::V6_1,
+        Bmc::Simulator,
+        "\
+section ports lastwords probe --write-test
+insmod /modules/ipmi_msghandler.ko; insmod /modules/ipmi_si.ko
+section half lastwords probe
+ipmi
+section sel ipmitool sel elist
+ipmitool raw 6 0x24 0x44 1 0 0 0xb0 4; ipmitool raw 6 0x22
+section driver lastwords probe --json
+section options lastwords probe --print-options
+section after ipmitool sel elist",
+    )?;
+    let ports = outcome.text("ports")?;
+    ensure!(value(ports, "BMC interface")? == "KCS at I/O ports 0xca2,0xca3, from SMBIOS type 38");
+    ensure!(value(ports, "asked through")? == "KCS ports 0xca2,0xca3");
+    ensure!(value(ports, "SEL")? == "0 records, room for 128 more");
+    ensure!(value(ports, "watchdog")? == "stands still");
+    for kind in ["OEM records", "system events", "platform events"] {
+        ensure!(value(ports, kind)? == "kept", "{ports}");
+    }
+    ensure!(value(ports, "left in the SEL")?.starts_with("test records 0x0000, 0x0001, 0x0002; "), "{ports}");
+    ensure!(value(ports, "options to use")? == "--ipmi-kcs-ports=0xca2,0xca3 --sel-type=oem");
+
+    // What stays is what the manual says.
+    let sel: Vec<_> = outcome.text("sel")?.lines().filter_map(|line| line.split_once(" | ")).collect();
+    ensure!(sel.len() == 3 && sel[0].1 == "Linux kernel panic: only a test", "{sel:?}");
+    ensure!(
+        sel[1..].iter().all(|(_, text)| text.ends_with("OS Boot | C: boot completed | Asserted")),
+        "{sel:?}"
+    );
+
+    // The driver has the ports, but nobody can reach it.
+    let half = outcome.section("half")?;
+    ensure!(half.status == 1 && half.text.contains("modprobe ipmi_devintf"), "{}", half.text);
+
+    let driver = outcome.text("driver")?;
+    for line in [
+        r#""asked_through": "/dev/ipmi0""#,
+        r#""source": "driver""#,
+        r#""source": "smbios""#,
+        r#""entries": 3"#,
+        r#""free_records": 125"#,
+        r#""running": true"#,
+        r#""use": "sms-os""#,
+        r#""action": "reset""#,
+        r#""initial_seconds": 120.0"#,
+        r#""write_test": null"#,
+    ] {
+        ensure!(driver.contains(line), "no {line}: {driver}");
+    }
+    ensure!(outcome.text("options")?.trim() == "--ipmi-kcs-ports=0xca2,0xca3");
+    ensure!(outcome.text("after")? == outcome.text("sel")?, "probing without a test changed the SEL");
+    Ok(())
+}
+
+#[test]
+fn what_is_asked_is_what_ipmitool_sees() -> Result<()> {
+    let outcome = machine(
+        Release::V6_12,
+        Bmc::OpenIpmi,
+        "\
+ipmi
+ipmitool raw 0x0a 0x44 0 0 2 0 0 0 0 0x20 0 4 4 0x30 1 9 0xff 0xff
+section before ipmitool sel elist
+section probe lastwords probe --write-test
+section after ipmitool sel elist
+section info ipmitool mc info",
+    )?;
+    let (probe, info) = (outcome.text("probe")?, outcome.text("info")?);
+    let maker = value(info, "Manufacturer ID")?;
+    let product = value(info, "Product ID")?.split(' ').next().unwrap_or_default();
+    let firmware = value(info, "Firmware Revision")?;
+    let expected = format!("manufacturer {maker}, product {product}, firmware {firmware}, IPMI 2.0");
+    ensure!(value(probe, "BMC")? == expected, "{expected}: {probe}");
+    ensure!(value(probe, "SEL")?.starts_with("1 records, room for 999 more"), "{probe}");
+    ensure!(value(probe, "OEM records")? == "kept" && value(probe, "system events")? == "kept", "{probe}");
+    // This one deletes what it is told to, and nothing else.
+    let [before, after] = [outcome.text("before")?, outcome.text("after")?]
+        .map(|list| list.lines().filter(|line| line.contains(" | ")).collect::<Vec<_>>());
+    ensure!(before.len() == 1 && after == before, "{before:?} {after:?}");
+    Ok(())
+}
+
+/// A BMC with a SEL that can be read back, after what `add` makes of a record: an answer, and whether it is kept.
+fn keeping(mut add: impl FnMut(&Request) -> (u8, bool) + Send + 'static) -> Manner {
+    let mut obedient = obedient();
+    let mut sel: Vec<Vec<u8>> = Vec::new();
+    Box::new(move |request| match (request.netfn, request.command) {
+        (netfn::STORAGE, 0x44) | (netfn::SENSOR, 0x02) => {
+            let (code, kept) = add(request);
+            let id = sel.len() as u8 + 1;
+            if kept {
+                // A platform event's record has a channel, which the message has not.
+                let event = || [&[0, 0, 2, 0, 0, 0, 0, request.data[0], 0], &request.data[1..]].concat();
+                let mut record = if request.command == 0x44 { request.data.clone() } else { event() };
+                record[0] = id;
+                sel.push(record);
+            }
+            Answer::Say(if code == 0 { vec![0, id, 0] } else { vec![code] })
+        }
+        (netfn::STORAGE, 0x43) => {
+            let asked = match request.data[2] {
+                0xff => sel.last(),
+                id => sel.iter().find(|record| record[0] == id),
+            };
+            Answer::Say(asked.map_or(vec![0xcb], |record| [&[0, 0xff, 0xff], &record[..]].concat()))
+        }
+        (netfn::STORAGE, 0x42) => Answer::Say(vec![0, 1, 0]),
+        (netfn::STORAGE, 0x46) => {
+            sel.retain(|record| record[0] != request.data[2]);
+            Answer::Say(vec![0, request.data[2], 0])
+        }
+        _ => obedient(request),
+    })
+}
+
+/// OpenBMC as its project ships it, and with Intel's policy "Restricted".
+#[test]
+fn bmcs_that_do_not_keep_oem_records() -> Result<()> {
+    let forgets = keeping(|request| (0, request.netfn == netfn::SENSOR || request.data[2] == 2));
+    let refuses = keeping(|request| match request.netfn {
+        netfn::SENSOR => (0, true),
+        _ => (0xd4, false),
+    });
+    for (manner, oem, system, rung) in [
+        (forgets, "accepted but not kept", "kept", "system"),
+        (
+            refuses,
+            "refused: completion code 0xd4, not allowed at this privilege or on this interface",
+            "refused: completion code 0xd4, not allowed at this privilege or on this interface",
+            "event",
+        ),
+    ] {
+        let outcome =
+            machine(Release::V6_1, Bmc::Ours(manner), "section probe lastwords probe --write-test")?;
+        let probe = outcome.text("probe")?;
+        ensure!(value(probe, "OEM records")? == oem, "{probe}");
+        ensure!(value(probe, "system events")? == system, "{probe}");
+        ensure!(value(probe, "platform events")? == "kept", "{probe}");
+        let options = format!("--ipmi-kcs-ports=0xca2,0xca3 --sel-type={rung}");
+        ensure!(value(probe, "options to use")? == options, "{probe}");
+        ensure!(!probe.contains("left in the SEL"), "{probe}");
+    }
+    Ok(())
+}
+
+#[test]
+fn without_a_bmc_it_fails_and_says_what_to_do() -> Result<()> {
+    let outcome = machine(Release::V6_12, Bmc::None, "section probe lastwords probe")?;
+    let probe = outcome.section("probe")?;
+    ensure!(
+        probe.status == 1 && probe.text.contains("no BMC answers at the ports 0xca2,0xca3"),
+        "{}",
+        probe.text
+    );
+    Ok(())
+}
