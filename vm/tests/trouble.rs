@@ -111,7 +111,13 @@ fn a_step_that_faults_is_noted_and_the_others_run() -> Result<()> {
     ensure!(outcome.dumped());
     let fault = noted(&outcome, "crashed kernel: exception 14 at image+0x")?;
     ensure!(words::console(&outcome)[fault].ends_with("CR2 0x7f0000000000"), "another address");
-    // Nothing is known of the CPUs then, and all else is said.
+    // Nothing is known of the crash then, and all else is said.
     Asked { sel: false, console: false, ..Asked::ALL }.check_console(&outcome, 0)?;
-    Asked { sel: false, ..Asked::ALL }.check_requests(&outcome, 0)
+    let requests = outcome.requests()?;
+    let commands: Vec<_> = requests.iter().map(|request| (request.netfn, request.command)).collect();
+    let watchdog = [(netfn::APP, 0x24), (netfn::APP, 0x22)];
+    ensure!(commands == [watchdog[0], watchdog[1], (netfn::SENSOR, 0x02), watchdog[1]], "{requests:x?}");
+    // A run-time critical stop, without a text.
+    ensure!(requests[2].data == [0x41, 0x04, 0x20, 0x00, 0x6f, 0x01, 0xff, 0xff], "{requests:x?}");
+    Ok(())
 }
