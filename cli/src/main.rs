@@ -8,7 +8,6 @@ mod cmdline;
 mod discovery;
 mod help;
 mod image;
-#[allow(dead_code, reason = "its users are being written")]
 mod ipmi;
 mod kexec;
 mod load;
@@ -17,9 +16,9 @@ mod mark;
 mod options;
 mod probe;
 mod ranges;
+mod read;
 mod refusal;
 mod status;
-#[allow(dead_code, reason = "lastwords read is being written")]
 mod symbols;
 #[cfg(test)]
 #[path = "../tests/synthetic/mod.rs"]
@@ -58,6 +57,7 @@ enum Command {
     /// Says whether a dump kernel is armed, what stands in its way, and where the BMC is
     Status,
     Wrap(wrap::Wrap),
+    Read(read::Read),
     Probe(probe::Probe),
     Mark(mark::Mark),
     Completions(help::Completions),
@@ -81,6 +81,7 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
         Command::Unload => unload::run(root)?,
         Command::Status => status::run(root)?,
         Command::Wrap(wrap) => wrap.run()?,
+        Command::Read(read) => return read.run(root),
         Command::Probe(probe) => probe.run(root)?,
         Command::Mark(mark) => mark.run(root)?,
         Command::Completions(completions) => completions.run::<Lastwords>()?,

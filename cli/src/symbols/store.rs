@@ -148,8 +148,6 @@ fn list(folder: &Path) -> Vec<Saved> {
 /// The symbols for one kernel's crashes.
 #[derive(Debug)]
 pub struct Symbols {
-    /// The file that they are from.
-    pub path: PathBuf,
     kernel: Table,
     boots: Vec<Boot>,
 }
@@ -188,7 +186,7 @@ impl Symbols {
                 boots.push(Boot { id: boot.boot_id.clone(), table });
             }
         }
-        Ok(Some(Self { path: kernel.path.clone(), kernel: open(&kernel.path)?, boots }))
+        Ok(Some(Self { kernel: open(&kernel.path)?, boots }))
     }
 
     /// Those of a file: kallsyms, System.map, vmlinux or a saved one, packed with gzip or not. Its modules are taken for
@@ -197,7 +195,7 @@ impl Symbols {
     /// # Errors
     /// When it cannot be read or is something else.
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(Self { path: path.to_owned(), kernel: open(path)?, boots: Vec::new() })
+        Ok(Self { kernel: open(path)?, boots: Vec::new() })
     }
 
     /// Are they of the kernel whose build id begins so, as far as the file tells?
@@ -205,6 +203,12 @@ impl Symbols {
     pub fn are_of(&self, build_id: u32) -> bool {
         let first = self.kernel.build_id.as_ref().and_then(|id| id.first_chunk());
         first.is_none_or(|first| u32::from_be_bytes(*first) == build_id)
+    }
+
+    /// Does the file tell of which kernel they are?
+    #[must_use]
+    pub fn have_build_id(&self) -> bool {
+        self.kernel.build_id.is_some()
     }
 
     /// The kernel's release.
@@ -372,7 +376,7 @@ mod tests {
         boot(root, &BUILD_ID, "aaaa", 1000, 0xffffffff81000000, 0xffffffffc0100000);
         save(root).unwrap();
         boot(root, &BUILD_ID, "bbbb", 2000, 0xffffffffa2000000, 0xffffffffc0300000);
-        save(root).unwrap();
+        let path = save(root).unwrap();
         let symbols = Symbols::find(root, ID).unwrap().unwrap();
         for (address, time, running, expected) in [
             (0xffffffffc0100005, Some(1999), None, "deaf+0x5 [spin]"),
@@ -390,7 +394,7 @@ mod tests {
         }
 
         // A saved file can be named, too.
-        assert_eq!(Symbols::open(&symbols.path).unwrap().kernel(0x12).unwrap().to_string(), "do_one+0x2");
+        assert_eq!(Symbols::open(&path).unwrap().kernel(0x12).unwrap().to_string(), "do_one+0x2");
         let all = Symbols::open(&root.join("proc/kallsyms")).unwrap();
         assert_eq!(name(&all, 0xffffffffc0300005, None, None), "deaf+0x5 [spin]");
         assert_eq!(name(&all, 0x12, None, None), "-");

@@ -1,0 +1,466 @@
+//! A System Event Log from a file: what ipmitool and FreeIPMI write, told apart by content, as records of 16 bytes.
+//!
+//! Their listings leave things out. What they show is put back where it stands in a record, so that one decoder reads
+//! them all; what they do not show is said in a note. `docs/reading.md` says which forms are taken.
+
+use lastwords_core::sel::{self, Line, Stage, TEXT_LEN};
+use std::{collections::BTreeSet, fmt};
+
+/// A System Event Log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Its records, in its order.
+    pub entries: Vec<Entry>,
+    /// What the reader should know of it.
+    pub notes: BTreeSet<Note>,
+}
+
+/// A record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// As in the SEL (IPMI 2.0 section 32), as far as it is known.
+    pub record: [u8; 16],
+    /// Its time as a listing shows it. Without one it is what the record says.
+    pub time: Option<String>,
+}
+
+impl From<[u8; 16]> for Entry {
+    fn from(record: [u8; 16]) -> Self {
+        Self { record, time: None }
+    }
+}
+
+impl FromIterator<[u8; 16]> for Log {
+    fn from_iter<I: IntoIterator<Item = [u8; 16]>>(records: I) -> Self {
+        Self { entries: records.into_iter().map(Entry::from).collect(), notes: BTreeSet::new() }
+    }
+}
+
+/// What is not known of a log, or of the names for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Note {
+    /// The sequence byte of the text records.
+    NoSequence,
+    /// Event data 2 and 3, in which two of three characters of short words are.
+    NoEventData,
+    /// Bytes after the last whole record.
+    PartOfRecord,
+    /// Of which kernel the symbols are, where there are crashes of several.
+    SymbolsOfAnyKernel,
+}
+
+impl Note {
+    /// For programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoSequence => "no-sequence",
+            Self::NoEventData => "no-event-data",
+            Self::PartOfRecord => "part-of-record",
+            Self::SymbolsOfAnyKernel => "symbols-of-any-kernel",
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSequence => {
+                "this listing does not number the records: lines are joined by their looks, and lost ones do not show \
+                 (ipmitool sel writeraw FILE keeps all)"
+            }
+            Self::NoEventData => {
+                "this listing shows one of every three characters of some words, which are left out \
+                 (ipmitool sel writeraw FILE keeps all)"
+            }
+            Self::PartOfRecord => "the file ends within a record: is it whole?",
+            Self::SymbolsOfAnyKernel => {
+                "these crashes are of several kernels, and the symbols do not tell of which they are: \
+                 names are wrong for the others"
+            }
+        })
+    }
+}
+
+/// A file that is no SEL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// `ipmitool sel save`.
+    #[error("ipmitool sel save leaves out more than half of each record: use ipmitool sel writeraw FILE")]
+    Save,
+    /// Something else.
+    #[error(
+        "not a System Event Log in a form that is known: ipmitool sel writeraw FILE makes one, \
+         see lastwords read --help for others"
+    )]
+    Unknown,
+}
+
+impl Log {
+    /// Takes apart what a file holds.
+    ///
+    /// # Errors
+    /// When it is no SEL.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let control = |byte: &u8| *byte < b' ' && !b"\t\n\r\x1b".contains(byte);
+        if bytes.iter().any(control) {
+            let (records, rest) = bytes.as_chunks();
+            if records.is_empty() {
+                return Err(Error::Unknown);
+            }
+            let mut log: Self = records.iter().copied().collect();
+            log.notes.extend((!rest.is_empty()).then_some(Note::PartOfRecord));
+            return Ok(log);
+        }
+        Listing::parse(&String::from_utf8_lossy(bytes))
+    }
+}
+
+/// Record type of the words (`docs/sel-format.md`), byte 3 of their records, and in byte 4: this one starts a line.
+const RECORD_TYPE: u8 = 0xf0;
+const LINUX: u8 = 0x20;
+const STARTS_LINE: u8 = 0x80;
+/// The first character of words in system event records.
+const STX: u8 = 2;
+
+/// One line of a listing, or one paragraph.
+enum Row {
+    /// A record, as far as it is known.
+    Record(Entry),
+    /// The text of a record of the words, without its number.
+    Words(String),
+    /// A record that is shown, but not so that anything of it can be read.
+    Unreadable,
+}
+
+/// A listing that is being read.
+#[derive(Default)]
+struct Listing {
+    rows: Vec<Row>,
+    notes: BTreeSet<Note>,
+    /// Is it one of the forms that are known?
+    known: bool,
+    /// Lines of `ipmitool sel save`.
+    saved: bool,
+    /// Columns of an ipmi-sel listing.
+    columns: Option<usize>,
+    /// The paragraph of `ipmitool -v sel list` that is being read.
+    paragraph: Option<Paragraph>,
+    /// In a stream of system event records of which not all characters are shown.
+    in_stream: bool,
+}
+
+impl Listing {
+    fn parse(text: &str) -> Result<Log, Error> {
+        let mut listing = Self { known: text.trim().is_empty(), ..Self::default() };
+        for line in text.lines() {
+            listing.line(line.trim_end_matches('\r'));
+        }
+        listing.end_paragraph();
+        if !listing.known {
+            return Err(if listing.saved { Error::Save } else { Error::Unknown });
+        }
+        Ok(listing.finish())
+    }
+
+    fn line(&mut self, line: &str) {
+        if self.paragraph(line) {
+            return;
+        }
+        let row = ipmi_sel_hex(line)
+            .or_else(|| hex_dump(line))
+            .map(|record| Row::Record(record.into()))
+            .or_else(|| self.ipmi_sel(line))
+            .or_else(|| self.ipmitool(line));
+        if let Some(row) = row {
+            self.known = true;
+            self.rows.push(row);
+        } else if line.trim() == "SEL has no entries" {
+            self.known = true;
+        } else if is_saved(line) {
+            self.saved = true;
+        }
+    }
+
+    /// A line of `ipmitool sel list`, of `sel elist`, or with `-c` of either:
+    /// `   3 | Linux kernel panic: Fatal excep`,
+    /// `   2 | 11/23/26 | 00:04:50 UTC | OS Critical Stop #0x46 | Run-time critical stop | Asserted`.
+    fn ipmitool(&mut self, line: &str) -> Option<Row> {
+        let (id, rest) = line.trim_start().split_once(['|', ','])?;
+        u16::from_str_radix(id.trim(), 16).ok()?;
+        if let Some((before, words)) = rest.split_once("Linux kernel panic: ") {
+            return before.trim_matches([' ', ',']).is_empty().then(|| self.words(words));
+        }
+        let fields: Vec<_> = rest.split(['|', ',']).map(str::trim).collect();
+        if fields.first()?.starts_with("OEM record") {
+            return Some(Row::Unreadable);
+        }
+        let &[date, time, sensor, event, ..] = &fields[..] else { return None };
+        let is_date = date.contains(['/', '.', '-']) && date.contains(|letter: char| letter.is_ascii_digit());
+        (is_date || date.starts_with("Pre-Init") || date.starts_with("Un")).then_some(())?;
+        let number = sensor.split_once("#0x").and_then(|(_, number)| u8::from_str_radix(number, 16).ok());
+        Some(self.event(event, number, None, format!("{date} {time}")))
+    }
+
+    /// A line of FreeIPMI's `ipmi-sel`:
+    /// `3  | N/A         | N/A      | N/A        | N/A              | OEM defined = 20h 00h 46h …`,
+    /// `2  | Nov-23-2026 | 00:04:50 | Sensor #70 | OS Critical Stop | Run-time Critical Stop ; OEM Event Data2 code = 61h …`.
+    fn ipmi_sel(&mut self, line: &str) -> Option<Row> {
+        let separator = if line.contains('|') { '|' } else { ',' };
+        let mut fields: Vec<_> = line.split(separator).collect();
+        if fields.first()?.trim() == "ID" && fields.last()?.trim() == "Event" {
+            self.columns = Some(fields.len());
+            self.known = true;
+            return None;
+        }
+        let columns = self.columns?;
+        // The words may hold the separator.
+        if fields.len() > columns {
+            fields = line.splitn(columns, separator).collect();
+        }
+        let &[id, date, time, name, ref between @ .., event] = &fields[..] else { return None };
+        id.trim().parse::<u16>().ok()?;
+        let shown = event.strip_prefix(' ').filter(|_| separator == '|').unwrap_or(event);
+        if let Some(bytes) = shown.strip_prefix("OEM defined") {
+            return Some(oem_record(bytes));
+        }
+        if date.trim() == "N/A" && name.trim() == "N/A" {
+            return Some(self.words(shown));
+        }
+        let is_critical_stop = between.iter().any(|field| field.trim() == "OS Critical Stop");
+        let number = name.split_once('#').and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        let data = |code: &str| {
+            let (_, rest) = shown.split_once(code)?;
+            u8::from_str_radix(rest.split('h').next()?, 16).ok()
+        };
+        let codes = data("OEM Event Data2 code = ").zip(data("OEM Event Data3 code = "));
+        // With --interpret-oem-data, of Linux's own: `Run-time Critical Stop ; Fat`.
+        let letters = || {
+            let (_, letters) = shown.split_once(" ; ")?;
+            <[u8; 3]>::try_from(letters.as_bytes()).ok()
+        };
+        let data = codes.or_else(|| letters().map(|[_, data2, data3]| (data2, data3)));
+        let event = if is_critical_stop { shown.split(" ; ").next()? } else { "" };
+        Some(self.event(event, number, data, format!("{} {}", date.trim(), time.trim())))
+    }
+
+    /// A system event.
+    fn event(&mut self, event: &str, number: Option<u8>, data: Option<(u8, u8)>, time: String) -> Row {
+        if !event.trim().eq_ignore_ascii_case("run-time critical stop") {
+            self.in_stream = false;
+            // Any other record: it stands for itself, and carries nothing.
+            return Row::Unreadable;
+        }
+        let text = match (number, data) {
+            (Some(number), Some((data2, data3))) => [number, data2, data3],
+            (Some(number), None) => {
+                self.in_stream |= number == STX;
+                if self.in_stream {
+                    self.notes.insert(Note::NoEventData);
+                    return Row::Unreadable;
+                }
+                [number, 0, 0]
+            }
+            (None, _) => [0; 3],
+        };
+        Row::Record(Entry { record: sel::event_record(text), time: Some(time) })
+    }
+
+    /// A text record that is shown as text.
+    fn words(&mut self, text: &str) -> Row {
+        self.in_stream = false;
+        self.notes.insert(Note::NoSequence);
+        Row::Words(text.to_owned())
+    }
+}
+
+/// One record as `ipmitool -v sel list` shows it.
+#[derive(Default)]
+struct Paragraph {
+    time: String,
+    event: String,
+    number: Option<u8>,
+    data: Option<[u8; 3]>,
+    words: Option<String>,
+}
+
+impl Listing {
+    /// Takes a line of a paragraph: ` Event Data            : a16174`. False when it is none.
+    fn paragraph(&mut self, line: &str) -> bool {
+        let Some((name, value)) = line.split_once(':') else { return false };
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        let name = name.trim();
+        if !name.chars().all(|letter| letter.is_alphanumeric() || " ()".contains(letter)) {
+            return false;
+        }
+        if name == "SEL Record ID" {
+            self.end_paragraph();
+            self.paragraph = Some(Paragraph::default());
+            return true;
+        }
+        let Some(paragraph) = &mut self.paragraph else { return false };
+        match name {
+            "Timestamp" => value.clone_into(&mut paragraph.time),
+            "Description" => value.clone_into(&mut paragraph.event),
+            "Sensor Number" => paragraph.number = u8::from_str_radix(value.trim(), 16).ok(),
+            "Panic string" => paragraph.words = Some(value.to_owned()),
+            "Event Data" | "Event Data (RAW)" => {
+                let number = u32::from_str_radix(value.trim(), 16).ok();
+                paragraph.data = number.and_then(|number| number.to_be_bytes().last_chunk().copied());
+            }
+            _ => {}
+        }
+        // Everything that is indented belongs to it.
+        line.starts_with(' ')
+    }
+
+    fn end_paragraph(&mut self) {
+        let Some(paragraph) = self.paragraph.take() else { return };
+        self.known = true;
+        let row = if let Some(words) = paragraph.words {
+            self.words(&words)
+        } else {
+            // ipmitool 1.8.19 shows the date twice.
+            let time = match paragraph.time.trim().split_once(' ') {
+                Some((date, again)) if date == again => date.to_owned(),
+                _ => paragraph.time.trim().to_owned(),
+            };
+            let data = paragraph.data.map(|[_, data2, data3]| (data2, data3));
+            self.event(&paragraph.event, paragraph.number, data, time)
+        };
+        self.rows.push(row);
+    }
+}
+
+impl Listing {
+    /// Numbers the words again.
+    fn finish(self) -> Log {
+        // A crash's words: those behind a platform event, and within these from one build id to the next.
+        let mut crashes: Vec<Vec<usize>> = vec![Vec::new()];
+        for (index, row) in self.rows.iter().enumerate() {
+            match row {
+                Row::Words(text) if mark(text).is_none() => {
+                    let crash = crashes.last_mut().filter(|crash| {
+                        !is_build_id(text) || !crash.iter().any(|index| is_build_id(self.words_at(*index)))
+                    });
+                    match crash {
+                        Some(crash) => crash.push(index),
+                        None => crashes.push(vec![index]),
+                    }
+                }
+                Row::Record(entry) if entry.time.is_some() => crashes.push(Vec::new()),
+                _ => {}
+            }
+        }
+        let mut numbers = vec![0; self.rows.len()];
+        for crash in &crashes {
+            let words: Vec<_> = crash.iter().map(|index| self.words_at(*index)).collect();
+            for (number, (starts, index)) in line_starts(&words).into_iter().zip(crash).enumerate() {
+                numbers[*index] = number as u8 & !STARTS_LINE | if starts { STARTS_LINE } else { 0 };
+            }
+        }
+        let entry = |(row, number)| match row {
+            Row::Record(entry) => entry,
+            Row::Words(text) => mark(&text).unwrap_or_else(|| text_record(number, text.as_bytes())).into(),
+            Row::Unreadable => [0; 16].into(),
+        };
+        Log { entries: self.rows.into_iter().zip(numbers).map(entry).collect(), notes: self.notes }
+    }
+
+    fn words_at(&self, index: usize) -> &str {
+        match self.rows.get(index) {
+            Some(Row::Words(text)) => text,
+            _ => "",
+        }
+    }
+}
+
+/// Which of a crash's records start a line. Where none is one of our lines it is Linux's own text, which starts none.
+fn line_starts(words: &[&str]) -> Vec<bool> {
+    let mut line = String::new();
+    let starts: Vec<_> = words
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            let before = index.checked_sub(1).and_then(|before| words.get(before));
+            let starts = before.is_none_or(|before| before.len() < TEXT_LEN || starts_line(&line, text));
+            if starts {
+                line.clear();
+            }
+            line.push_str(text);
+            starts
+        })
+        .collect();
+    let is_ours = words.iter().any(|text| !matches!(Line::parse(text.as_bytes(), false), Line::Cause(_)));
+    if is_ours { starts } else { vec![false; words.len()] }
+}
+
+/// Behind a full record: does this one go on with the line, or is it the next?
+fn starts_line(line: &str, text: &str) -> bool {
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match Line::parse(line.as_bytes(), false) {
+        // Always full and never longer.
+        Line::BuildId(_) => true,
+        // Only digits could follow.
+        Line::Panicked { .. } | Line::Group { .. } | Line::LeftOut(_) => !is_hex,
+        _ => match Line::parse(text.as_bytes(), false) {
+            // `+16` goes on with a symbol; how many CPUs were left out comes behind a group.
+            Line::Reason(_) | Line::Cause(_) | Line::LeftOut(_) => false,
+            Line::Bad(words) => [&b"initrd"[..], b"kernel", b"boot_params"].contains(&words),
+            _ => true,
+        },
+    }
+}
+
+fn is_build_id(text: &str) -> bool {
+    matches!(Line::parse(text.as_bytes(), false), Line::BuildId(_))
+}
+
+fn mark(text: &str) -> Option<[u8; 16]> {
+    Stage::ALL.into_iter().find(|stage| stage.text() == text).map(sel::mark)
+}
+
+fn text_record(number: u8, text: &[u8]) -> [u8; 16] {
+    let mut record = [0, 0, RECORD_TYPE, LINUX, number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    record.iter_mut().skip(16 - TEXT_LEN).zip(text).for_each(|(slot, byte)| *slot = *byte);
+    record
+}
+
+/// `ipmi-sel --hex-dump`: `RID:[01][00] RT:[02] TS:[22][83][03][6B] … ED1: [59] ED2: [50] ED3: [48]`.
+fn ipmi_sel_hex(line: &str) -> Option<[u8; 16]> {
+    line.trim_start().strip_prefix("RID:")?;
+    let bytes = line.split('[').skip(1).map(|rest| rest.split(']').next().and_then(byte));
+    <[u8; 16]>::try_from(bytes.collect::<Option<Vec<_>>>()?).ok()
+}
+
+/// Sixteen bytes and nothing else: `01 00 02 22 83 …`, `0x01 0x00 …`.
+fn hex_dump(line: &str) -> Option<[u8; 16]> {
+    let words = line.split([' ', ',', '\t']).filter(|word| !word.is_empty());
+    <[u8; 16]>::try_from(words.map(|word| byte(word.trim_start_matches("0x"))).collect::<Option<Vec<_>>>()?)
+        .ok()
+}
+
+/// `ipmitool sel save`: `0x04 0x20 0x73 0x6f 0xa1 0x79 0x73 # OS Critical Stop #0x73 Run-time critical stop`.
+fn is_saved(line: &str) -> bool {
+    let Some((bytes, _)) = line.split_once('#') else { return false };
+    let bytes = bytes.split_ascii_whitespace().map(|word| word.strip_prefix("0x").and_then(byte));
+    bytes.collect::<Option<Vec<_>>>().is_some_and(|bytes| bytes.len() == 7)
+}
+
+fn byte(digits: &str) -> Option<u8> {
+    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+}
+
+/// The bytes behind ipmi-sel's `OEM defined`: ` = 20h 00h 46h …`, and with `-vv` ` (Record Type = F0h) = 20h …`.
+fn oem_record(shown: &str) -> Row {
+    let (kind, bytes) = shown.rsplit_once('=').unwrap_or(("", shown));
+    let is_of_another_type = kind.contains("Record Type") && !kind.contains("F0h");
+    let bytes = bytes.split_ascii_whitespace().map(|word| word.strip_suffix('h').and_then(byte));
+    match bytes.collect::<Option<Vec<_>>>().map(<[u8; 13]>::try_from) {
+        Some(Ok(bytes)) if !is_of_another_type => {
+            let mut record = [0, 0, RECORD_TYPE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            record[3..].copy_from_slice(&bytes);
+            Row::Record(record.into())
+        }
+        _ => Row::Unreadable,
+    }
+}

@@ -1,0 +1,251 @@
+//! What `lastwords read` prints for people: one paragraph a crash, the most important first, short lines.
+
+use super::{
+    Reading,
+    crash::{At, Crash, Panicked},
+};
+use anstyle::{AnsiColor, Style};
+use lastwords_core::sel::{Place, Speaker, Stage};
+use std::fmt::{self, Write};
+
+const TITLE: Style = Style::new().bold();
+const ALARM: Style = AnsiColor::Red.on_default().bold();
+const LABEL: Style = Style::new().dimmed();
+const WARNING: Style = AnsiColor::Yellow.on_default();
+
+/// Groups of CPUs in the picture, biggest first: a sign, so that it can be read without colours, and a colour.
+const GROUPS: [(char, Style); 6] = [
+    ('▓', AnsiColor::Cyan.on_default()),
+    ('▒', AnsiColor::Green.on_default()),
+    ('░', AnsiColor::Blue.on_default()),
+    ('▚', AnsiColor::Magenta.on_default()),
+    ('▞', AnsiColor::Cyan.on_default()),
+    ('▪', AnsiColor::Green.on_default()),
+];
+/// All further groups.
+const OTHERS: (char, Style) = ('·', Style::new());
+const PANICKED: (char, Style) = ('█', ALARM);
+const DEAD: (char, Style) = ('×', WARNING);
+/// Widest picture, in signs.
+const WIDTH: u32 = 60;
+
+/// The report, with colours (which the terminal's stream takes out again where they are not wanted), and for a
+/// terminal with a picture of the CPUs.
+pub struct Report<'a> {
+    /// What was read.
+    pub reading: &'a Reading,
+    /// Draw the picture.
+    pub picture: bool,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Reading { crashes, source, .. } = self.reading;
+        if crashes.is_empty() {
+            writeln!(f, "No last words in {source}")?;
+        }
+        let count = crashes.iter().filter(|crash| !crash.is_rehearsal()).count();
+        let mut number = 0;
+        for (index, crash) in crashes.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            let title = if crash.is_rehearsal() {
+                "Rehearsal".to_owned()
+            } else {
+                number += 1;
+                if count > 1 { format!("Crash {number} of {count}") } else { "Crash".to_owned() }
+            };
+            let time = match &crash.time {
+                Some(time) => format!("{time} (BMC time)"),
+                None => "time unknown".to_owned(),
+            };
+            writeln!(f, "{TITLE}{title}, {time}{TITLE:#}")?;
+            self.crash(f, crash)?;
+        }
+        self.notes(f)
+    }
+}
+
+impl Report<'_> {
+    fn notes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Reading { crashes, notes, unnamed, .. } = self.reading;
+        let notes_follow = !notes.is_empty() || !unnamed.is_empty();
+        if notes_follow && !crashes.is_empty() {
+            writeln!(f)?;
+        }
+        for note in notes {
+            writeln!(f, "{LABEL}Note: {note}{LABEL:#}")?;
+        }
+        for id in unnamed {
+            writeln!(
+                f,
+                "{LABEL}Note: no symbols of build id {id:08x} are saved here: give that kernel's with --symbols FILE \
+                 (kallsyms, System.map, vmlinux){LABEL:#}"
+            )?;
+        }
+        Ok(())
+    }
+
+    fn crash(&self, f: &mut fmt::Formatter<'_>, crash: &Crash) -> fmt::Result {
+        let picture = self.picture && crash.cpus() > 1;
+        let rows = rows(crash, picture);
+        let width = rows.iter().map(|row| row.label.len()).max().unwrap_or_default();
+        for Row { label, text, style, sign } in &rows {
+            if picture {
+                match sign {
+                    Some((sign, style)) => write!(f, "{style}{sign}{style:#} ")?,
+                    None => f.write_str("  ")?,
+                }
+            } else {
+                f.write_str("  ")?;
+            }
+            writeln!(f, "{LABEL}{label:width$}{LABEL:#}  {style}{text}{style:#}")?;
+        }
+        Ok(())
+    }
+}
+
+/// One line.
+struct Row {
+    label: String,
+    text: String,
+    style: Style,
+    /// Its CPUs' sign in the picture.
+    sign: Option<(char, Style)>,
+}
+
+impl Row {
+    fn new(label: &str, text: impl fmt::Display) -> Self {
+        Self { label: label.to_owned(), text: format!("{text}"), style: Style::new(), sign: None }
+    }
+}
+
+fn rows(crash: &Crash, picture: bool) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let why = match (&crash.reason, crash.speaker) {
+        (Some(reason), Some(_)) => reason.to_string(),
+        (Some(reason), None) => format!("{reason} (the platform event has no more)"),
+        (None, _) => "not said".to_owned(),
+    };
+    rows.push(Row { style: if crash.reason.is_some() { ALARM } else { WARNING }, ..Row::new("why", why) });
+    // Where the kernel crashes on a report at once, that is the reason.
+    let cause = crash.cause.as_ref().filter(|cause| Some(*cause) != crash.reason.as_ref());
+    let lines = [("cause", cause), ("at", crash.rip.as_ref()), ("process", crash.comm.as_ref())];
+    rows.extend(lines.into_iter().filter_map(|(label, words)| Some(Row::new(label, words?))));
+    for (index, caller) in crash.callers.iter().enumerate() {
+        rows.push(Row::new(if index == 0 { "called by" } else { "" }, caller));
+    }
+    if let Some(id) = crash.build_id {
+        let release = crash.release.as_ref().map(|release| format!(" ({release})"));
+        rows.push(Row::new("kernel", format!("build id {id:08x}{}", release.unwrap_or_default())));
+    }
+    if picture {
+        rows.push(Row::new("CPUs", Picture(crash)));
+    }
+    match &crash.panicked {
+        Some(Panicked::Cpu(cpu, at)) => rows.push(Row {
+            sign: Some(PANICKED),
+            style: TITLE,
+            ..Row::new(&format!("CPU {cpu}"), format!("panicked {}", Shown(at)))
+        }),
+        Some(Panicked::Unknown) => {
+            rows.push(Row::new("CPU ?", "panicked: which one is not known, it is among these"));
+        }
+        None => {}
+    }
+    for (group, sign) in crash.groups.iter().zip(signs(crash)) {
+        let style = if group.at.place == Place::Dead { WARNING } else { Style::new() };
+        rows.push(Row { sign: Some(sign), style, ..Row::new(&cpus(group.count), Shown(&group.at)) });
+    }
+    if crash.left_out > 0 {
+        let text = "left out: the records did not suffice (--sel-records)";
+        rows.push(Row { sign: Some(OTHERS), ..Row::new(&cpus(crash.left_out), text) });
+    }
+    for words in &crash.damaged {
+        let text = format!("the dump kernel's {words} was not what had been loaded");
+        rows.push(Row { style: WARNING, ..Row::new("damage", text) });
+    }
+    rows.extend(dump(&crash.dump));
+    if crash.missing > 0 {
+        let records = if crash.missing == 1 { "record is" } else { "records are" };
+        let text = format!("{} {records} missing in the SEL", crash.missing);
+        rows.push(Row { style: WARNING, ..Row::new("lost", text) });
+    }
+    for words in &crash.fragments {
+        rows.push(Row::new(if words.cut || words.headless { "part" } else { "also" }, words));
+    }
+    if crash.speaker == Some(Speaker::Linux) {
+        rows.push(Row::new("said by", "Linux's own IPMI driver (panic_op=string)"));
+    }
+    rows
+}
+
+fn cpus(count: u32) -> String {
+    if count == 1 { "1 CPU".to_owned() } else { format!("{count} CPUs") }
+}
+
+fn dump(stages: &[Stage]) -> Option<Row> {
+    let words = stages.iter().map(|stage| match stage {
+        Stage::Started => "started",
+        Stage::Saved => "saved",
+        Stage::Failed => "failed",
+    });
+    let text = words.collect::<Vec<_>>().join(", ");
+    Some(match stages.last()? {
+        Stage::Saved => Row::new("dump", text),
+        Stage::Failed => Row { style: WARNING, ..Row::new("dump", text) },
+        Stage::Started => Row { style: WARNING, ..Row::new("dump", text + ", and no word of its end") },
+    })
+}
+
+/// A place in words.
+struct Shown<'a>(&'a At);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let At { place, name, other_boot } = self.0;
+        match (place, name) {
+            (Place::Dead, _) => f.write_str("never answered the NMI that stops all CPUs"),
+            (Place::User, _) => f.write_str("in user space"),
+            (_, Some(name)) => write!(f, "at {name}"),
+            (Place::Kernel(offset), None) => write!(f, "at _stext+{offset:#x}"),
+            (Place::Address(address), None) => {
+                write!(f, "at {address:016x}")?;
+                if *other_boot { f.write_str(" (the saved modules are of another boot)") } else { Ok(()) }
+            }
+        }
+    }
+}
+
+/// The groups' signs.
+fn signs(crash: &Crash) -> impl Iterator<Item = (char, Style)> {
+    let mut next = GROUPS.into_iter();
+    crash.groups.iter().map(move |group| match group.at.place {
+        Place::Dead => DEAD,
+        _ => next.next().unwrap_or(OTHERS),
+    })
+}
+
+/// The CPUs as a line of blocks, by group.
+struct Picture<'a>(&'a Crash);
+
+impl fmt::Display for Picture<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(crash) = self;
+        let panicked = matches!(crash.panicked, Some(Panicked::Cpu(..))).then_some((PANICKED, 1));
+        let groups = signs(crash).zip(crash.groups.iter().map(|group| group.count));
+        let others = (crash.left_out > 0).then_some((OTHERS, crash.left_out));
+        // So many CPUs are one block.
+        let scale = crash.cpus().div_ceil(WIDTH).max(1);
+        let mut room = WIDTH + u32::try_from(crash.groups.len()).unwrap_or(WIDTH).min(WIDTH);
+        for ((sign, style), count) in panicked.into_iter().chain(groups).chain(others) {
+            let blocks = count.div_ceil(scale).min(room);
+            room -= blocks;
+            write!(f, "{style}")?;
+            (0..blocks).try_for_each(|_| f.write_char(sign))?;
+            write!(f, "{style:#}")?;
+        }
+        if scale > 1 { write!(f, " one block: {scale} CPUs") } else { Ok(()) }
+    }
+}
