@@ -38,6 +38,11 @@ impl Ram {
         }
     }
 
+    /// All pieces, with their addresses.
+    pub fn pieces(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.pieces.iter().map(|(addr, bytes)| (*addr, bytes.as_slice()))
+    }
+
     /// A copy of what lies in a range that is all in one piece.
     ///
     /// # Panics

@@ -1,0 +1,102 @@
+//! Writes the corpora that do not come from a fuzzing run: real crashes, logs and command lines, and what the project
+//! itself makes. `cargo run --bin seeds`, in this folder.
+
+use lastwords_core::sel::{Line, Place, Stage, event_record, mark, records, stream};
+use lastwords_core::text::Text;
+use lastwords_sim::{DeadKernel, Sim};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+#[allow(dead_code)]
+#[path = "../cli/tests/synthetic/mod.rs"]
+mod synthetic;
+
+#[allow(dead_code)]
+#[path = "../cli/src/bzimage.rs"]
+mod bzimage;
+mod image;
+
+fn main() -> io::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let put = |target: &str, name: &str, bytes: &[u8]| {
+        let folder = root.join("corpus").join(target);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(name), bytes)
+    };
+
+    let data = root.join("../core/tests/data");
+    for entry in fs::read_dir(data)? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let bytes = fs::read(&path)?;
+        if name.starts_with("log-") {
+            let text = String::from_utf8_lossy(&bytes);
+            let lines = text.lines().map(|line| line.split_once("] ").map_or(line, |(_, line)| line));
+            let log: String = lines
+                .rev()
+                .take(60)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .flat_map(|line| [line, "\n"])
+                .collect();
+            put("why", &name, &[b" ", log.as_bytes()].concat())?;
+        } else if name.starts_with("crash-") {
+            put("crash", &name, &bytes)?;
+        }
+    }
+    let mut sim = Sim::default();
+    let log = [
+        "BUG: kernel NULL pointer dereference, address: 0000000000000018",
+        "Kernel panic - not syncing: why",
+    ];
+    let kernel = DeadKernel::idle(3).with_log(&log);
+    put("vmcoreinfo", "simulated", kernel.vmcoreinfo.as_bytes())?;
+    let elfcorehdr = kernel.put(&mut sim.memory);
+    let piece = |(addr, bytes): (u64, &[u8])| {
+        [&addr.to_le_bytes()[..], &(bytes.len() as u64).to_le_bytes(), bytes].concat()
+    };
+    let (first, rest): (Vec<_>, Vec<_>) = sim.memory.pieces().partition(|(addr, _)| *addr == elfcorehdr);
+    put(
+        "crash",
+        "simulated-with-log",
+        &first.into_iter().chain(rest).map(piece).collect::<Vec<_>>().concat(),
+    )?;
+
+    // A request that is taken byte by byte, and an answer of three bytes.
+    let taken = [0x80].repeat(3 * 20);
+    put("kcs", "answered", &[&[0u8; 3][..], &taken, &[0x41, 0x2c, 0x41, 0x44, 0x41, 0, 0]].concat())?;
+    put("kcs", "error", &[0xc0; 40])?;
+    put("plan", "all", b"elfcorehdr=834932K console=ttyS0,115200 lastwords.ipmi_handle_panic lastwords.output_cpu_ip=sel \
+        lastwords.ipmi_watchdog=start=300,power-cycle lastwords.ipmi_kcs_ports=0xca8,0xcac lastwords.ipmi_timeout=9 \
+        lastwords.budget=30 lastwords.sel_records=40 lastwords.sel_type=system lastwords.output_log=64K \
+        lastwords.console=ttyS1,9600,vga lastwords.on_corrupt=boot lastwords.tsc_khz=2394000 lastwords.apic_ids=0-14/2,1-15/2")?;
+
+    let lines = [
+        Line::Reason(b"sysrq triggered crash"),
+        Line::BuildId(0x5f3e_9a1b),
+        Line::Panicked { cpu: 1, place: Place::Kernel(0x9c_2a36) },
+        Line::Cause(b"NULL deref at 18"),
+        Line::Rip(b"null_pointer+a"),
+        Line::Group { count: 254, place: Place::User },
+        Line::LeftOut(3),
+    ];
+    let mut sel: Vec<[u8; 16]> = vec![event_record(*b"sys")];
+    for line in &lines {
+        sel.extend(records(line.text().as_bytes(), (sel.len() - 1) as u8));
+    }
+    sel.push(mark(Stage::Saved));
+    put("sel", "words", &sel.concat())?;
+    let text: Text<48> = stream([&b"hung_task: blocked tasks"[..], b"1=9c2a36"]);
+    let events = text
+        .as_bytes()
+        .chunks(3)
+        .map(|chunk| event_record(std::array::from_fn(|at| chunk.get(at).copied().unwrap_or(0))));
+    put("sel", "events", &events.collect::<Vec<_>>().concat())?;
+
+    put("bzimage", "synthetic", &synthetic::Kernel::default().build())?;
+    let wrapped = bzimage::wrap(&synthetic::Kernel::default().build(), &image::image(), "lastwords.budget=1");
+    put("bzimage", "wrapped", &wrapped.map_err(io::Error::other)?)?;
+    put("bzimage", "signed", &synthetic::Kernel { certificates: 64, ..Default::default() }.build())
+}
