@@ -146,6 +146,26 @@ fn what_user_space_wrote_to_the_log_is_not_the_kernels_word() {
     assert_eq!(crash.why(&mut sim).reason.as_bytes(), b"sysrq triggered crash");
 }
 
+#[test]
+fn an_address_at_the_end_of_all_addresses_is_outside_ram() {
+    // Found by fuzzing: physical and virtual address of a range add up to more than 64 bits.
+    for prb in ["ffffffffffffffff", "fffffffffffffff8", "7fffffffffffffff"] {
+        let mut kernel = DeadKernel::idle(1).with_log(&["Kernel panic - not syncing: why"]);
+        kernel.vmcoreinfo_end = format!("SYMBOL(prb)={prb}\n");
+        let mut sim = Sim::default();
+        let elfcorehdr = kernel.put(&mut sim.memory);
+        // RAM that the kernel is said to have mapped at 0, physically far up.
+        let mut header = sim.memory.get(elfcorehdr, 64 + 56 * 5);
+        let count = u16::from_le_bytes(header[56..58].try_into().unwrap());
+        let load = 64 + 56 * (usize::from(count) - 1);
+        header[load + 16..load + 24].copy_from_slice(&0u64.to_le_bytes());
+        header[load + 24..load + 32].copy_from_slice(&((1u64 << 52) - 4096).to_le_bytes());
+        sim.memory.put(elfcorehdr, header);
+        let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+        assert!(crash.log(&mut sim).is_none());
+    }
+}
+
 /// Reads everything of a crash that may be damaged. The work is bounded, and nothing outside the header and its
 /// RAM is touched.
 fn read_all(sim: &mut Sim, elfcorehdr: u64) -> Result<(), TestCaseError> {

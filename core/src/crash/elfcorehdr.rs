@@ -172,7 +172,9 @@ impl Ram {
     fn read_in<M: Memory>(&self, memory: &mut M, addr: u64, buf: &mut [u8], base: fn(&Range) -> u64) -> bool {
         let offset = |range: &Range| {
             let offset = addr.checked_sub(base(range))?;
-            (offset <= range.len && buf.len() as u64 <= range.len - offset).then_some(range.paddr + offset)
+            let inside = offset <= range.len && buf.len() as u64 <= range.len - offset;
+            // Not computed when it is not: it could overflow.
+            inside.then(|| range.paddr + offset)
         };
         match self.ranges.iter().take(self.used).find_map(offset) {
             Some(paddr) => memory.read(paddr, buf),
