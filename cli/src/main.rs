@@ -18,6 +18,7 @@ mod probe;
 mod ranges;
 mod read;
 mod refusal;
+mod rehearse;
 mod status;
 mod symbols;
 #[cfg(test)]
@@ -60,6 +61,7 @@ enum Command {
     Read(read::Read),
     Probe(probe::Probe),
     Mark(mark::Mark),
+    Rehearse(rehearse::Rehearse),
     Completions(help::Completions),
     Man(help::Man),
 }
@@ -84,6 +86,7 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
         Command::Read(read) => return read.run(root),
         Command::Probe(probe) => probe.run(root)?,
         Command::Mark(mark) => mark.run(root)?,
+        Command::Rehearse(rehearse) => return rehearse.run(root),
         Command::Completions(completions) => completions.run::<Lastwords>()?,
         Command::Man(man) => man.run::<Lastwords>()?,
     }

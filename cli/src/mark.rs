@@ -3,11 +3,10 @@
 //!
 //! It runs where not much else does, and nobody is there to interrupt it: whatever the BMC does, it ends in time.
 
-use crate::ipmi::{Bmc, Error};
+use crate::ipmi::{Bmc, Error, named_ports};
 use anyhow::{Result, anyhow, bail};
 use clap::{ArgGroup, Args};
 use lastwords_core::{
-    cmdline,
     plan::{Action, KcsPorts, Plan, SelType, Watchdog},
     sel::{self, EVENT_LEN, Stage},
     text::Text,
@@ -97,8 +96,7 @@ impl Mark {
     fn work(&self, root: &Path, deadline: Instant) -> Result<()> {
         // What the first kernel planned holds here too. A line that cannot be read says nothing.
         let line = fs::read_to_string(root.join("proc/cmdline")).unwrap_or_default();
-        let named = cmdline::last_value(&line, "lastwords.ipmi_kcs_ports");
-        let ports = self.ipmi_kcs_ports.or_else(|| KcsPorts::parse(named?).ok());
+        let ports = self.ipmi_kcs_ports.or_else(|| named_ports(&line));
         let mut bmc = Bmc::local(root, ports)?.until(deadline);
         // The watchdog first: there may be no time for more.
         let timer = self.ipmi_watchdog.map_or(Ok(()), |timer| set(&mut bmc, timer));

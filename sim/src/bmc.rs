@@ -27,6 +27,9 @@ pub enum Answer {
     Error,
 }
 
+/// Takes a request as it came over the wire; returns the answer, and how many microseconds it took. `None`: there is none.
+type Front = Box<dyn FnMut(&[u8]) -> Option<(Vec<u8>, u64)>>;
+
 /// The watchdog timer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watchdog {
@@ -50,6 +53,8 @@ pub struct Bmc {
     pub answers: VecDeque<Answer>,
     /// What it does with every request after those.
     pub then: Answer,
+    /// Somebody else answers what it would carry out: it is only the front of a real BMC.
+    pub front: Option<Front>,
     /// Every request, as it came over the wire.
     pub requests: Vec<Vec<u8>>,
     /// The System Event Log.
@@ -82,6 +87,7 @@ impl Default for Bmc {
             answer_us: 300,
             answers: VecDeque::new(),
             then: Answer::Obey,
+            front: None,
             requests: Vec::new(),
             sel: Vec::new(),
             sel_free: 0xffff,
@@ -206,7 +212,16 @@ impl Bmc {
         self.requests.push(request.clone());
         let head = [request[0] | 4, request.get(1).copied().unwrap_or(0)];
         let reply = match self.answers.pop_front().unwrap_or(self.then.clone()) {
-            Answer::Obey => [&head[..], &self.obey(&request)].concat(),
+            Answer::Obey => match &mut self.front {
+                Some(front) => match front(&request) {
+                    Some((reply, took_us)) => {
+                        self.answer_us = took_us;
+                        reply
+                    }
+                    None => return,
+                },
+                None => [&head[..], &self.obey(&request)].concat(),
+            },
             Answer::Code(code) => [&head[..], &[code]].concat(),
             Answer::Bytes(bytes) => bytes,
             Answer::Nothing => return,

@@ -3,7 +3,7 @@
 
 use super::{Bmc, Error, Name};
 use lastwords_core::plan::Action;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, thread, time::Duration};
 
 /// Network function codes (table 5-1), requests.
 mod net_fn {
@@ -48,6 +48,8 @@ const NOT_PRESENT: u8 = 0xcb;
 /// Record id of the first record; and of the last one, or of none behind it.
 const FIRST: u16 = 0x0000;
 pub const LAST: u16 = 0xffff;
+/// Record type of an event, with time stamp.
+const SYSTEM_EVENT: u8 = 0x02;
 /// In place of an offset's length: the whole record.
 const WHOLE: u8 = 0xff;
 
@@ -56,6 +58,11 @@ const USE_SMS_OS: u8 = 4;
 
 /// How often a SEL that somebody clears or that drops its oldest records is read again from the beginning.
 const RESTARTS: usize = 5;
+
+/// How often a record that was added is looked for, and how long between: some BMCs write their log in the
+/// background.
+const LOOKS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// One SEL record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,6 +205,40 @@ impl Bmc {
             .split_first_chunk()
             .and_then(|(next, record)| Some((u16::from_le_bytes(*next), *record.first_chunk()?)))
             .ok_or_else(|| garbled(net_fn::STORAGE, GET_SEL_ENTRY))
+    }
+
+    /// Looks for a record that was added, under the id that the BMC has told, and, since not all tell the truth, at the
+    /// log's end. With `patience` it looks again for a second. The BMC sets a record's id, and an event's time and
+    /// sender: by these they may differ.
+    ///
+    /// # Errors
+    /// When the BMC does not answer.
+    pub fn find_sel_entry(
+        &mut self,
+        record: &[u8; 16],
+        id: u16,
+        patience: bool,
+    ) -> Result<Option<Entry>, Error> {
+        let from = if record[2] == SYSTEM_EVENT { 10 } else { 3 };
+        let same = |found: &[u8; 16]| found[2] == record[2] && found[from..] == record[from..];
+        for look in 0..if patience { LOOKS } else { 1 } {
+            if look > 0 {
+                thread::sleep(PAUSE);
+            }
+            for id in [id, LAST] {
+                match self.sel_entry(id, 0) {
+                    Ok((_, found)) if same(&found) => {
+                        let id = u16::from_le_bytes([found[0], found[1]]);
+                        return Ok(Some(Entry { id, record: found }));
+                    }
+                    Ok(_) => {}
+                    // It is not there, or this BMC cannot say what is there.
+                    Err(error) if error.code().is_some() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Add SEL Entry (31.6): returns the new record's id.

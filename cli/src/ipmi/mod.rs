@@ -20,7 +20,7 @@ pub use lan::Host;
 pub use remote::Remote;
 
 use crate::discovery;
-use lastwords_core::plan::KcsPorts;
+use lastwords_core::{cmdline, plan::KcsPorts};
 use std::{
     fmt, io,
     path::Path,
@@ -35,6 +35,12 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const NODE_BUSY: u8 = 0xc0;
 const BUSY_RETRIES: u32 = 10;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+/// The KCS ports that a line of parameters names.
+#[must_use]
+pub fn named_ports(line: &str) -> Option<KcsPorts> {
+    KcsPorts::parse(cmdline::last_value(line, "lastwords.ipmi_kcs_ports")?).ok()
+}
 
 /// One command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,12 +143,7 @@ impl Bmc {
         let request = Request { net_fn, cmd, data };
         let mut busy = 0;
         loop {
-            let now = Instant::now();
-            let deadline = self.deadline.map_or(now + TIMEOUT, |deadline| deadline.min(now + TIMEOUT));
-            if now >= deadline {
-                return Err(Error::Silent(request.name()));
-            }
-            let mut answer = self.transport.transfer(request, deadline)?;
+            let mut answer = self.answer(request)?;
             match answer.first() {
                 None => return Err(Error::Garbled(request.name())),
                 Some(0) => {
@@ -156,6 +157,19 @@ impl Bmc {
                 Some(&code) => return Err(Error::Refused(request.name(), Code(code))),
             }
         }
+    }
+
+    /// Sends a request once and returns the answer as it comes: the completion code and the data.
+    ///
+    /// # Errors
+    /// When there is no answer in time.
+    pub fn answer(&mut self, request: Request<'_>) -> Result<Vec<u8>, Error> {
+        let now = Instant::now();
+        let deadline = self.deadline.map_or(now + TIMEOUT, |deadline| deadline.min(now + TIMEOUT));
+        if now >= deadline {
+            return Err(Error::Silent(request.name()));
+        }
+        self.transport.transfer(request, deadline)
     }
 }
 

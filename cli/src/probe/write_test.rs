@@ -7,12 +7,7 @@
 use crate::ipmi::{self, Bmc, Code, LAST};
 use lastwords_core::plan::SelType;
 use serde::Serialize;
-use std::{fmt, thread, time::Duration};
-
-/// How often a record that was added is looked for, and how long between: some BMCs write their log in the
-/// background.
-const LOOKS: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(200);
+use std::fmt;
 
 /// How often a record is deleted again when somebody else's record has cancelled our reservation.
 const DELETIONS: u32 = 5;
@@ -122,12 +117,6 @@ fn boot_completed(letter: u8) -> [u8; 16] {
     [0, 0, 0x02, 0, 0, 0, 0, 0x41, 0, 0x04, 0x1f, 0, 0x6f, 0xa1, b'L', letter]
 }
 
-/// Is it our record? The BMC has set its id, and the time of an event; in an event the BMC may change who sent it.
-fn same(ours: &[u8; 16], found: &[u8; 16]) -> bool {
-    let from = if ours[2] == 0x02 { 10 } else { 3 };
-    ours[2] == found[2] && ours[from..] == found[from..]
-}
-
 fn verdict(
     bmc: &mut Bmc,
     record: &[u8; 16],
@@ -137,10 +126,11 @@ fn verdict(
         Ok(id) => id,
         Err(error) => return failed(&error),
     };
-    match find(bmc, record, id) {
+    match bmc.find_sel_entry(record, id, true) {
         Ok(None) => Verdict::NotKept,
-        Ok(Some(id)) => {
-            let left = delete(bmc, id).err().map(|error| Left { id, error: error.to_string() });
+        Ok(Some(found)) => {
+            let left =
+                delete(bmc, found.id).err().map(|error| Left { id: found.id, error: error.to_string() });
             Verdict::Kept { left }
         }
         Err(error) => failed(&error),
@@ -152,27 +142,6 @@ fn failed(error: &ipmi::Error) -> Verdict {
         Some(code) => Verdict::Refused { code },
         None => Verdict::Failed { error: error.to_string() },
     }
-}
-
-/// Looks for a record under the id that the BMC has told, and, since not all tell the truth, at the log's end.
-fn find(bmc: &mut Bmc, record: &[u8; 16], id: u16) -> Result<Option<u16>, ipmi::Error> {
-    for look in 0..LOOKS {
-        if look > 0 {
-            thread::sleep(PAUSE);
-        }
-        for id in [id, LAST] {
-            match bmc.sel_entry(id, 0) {
-                Ok((_, found)) if same(record, &found) => {
-                    return Ok(Some(u16::from_le_bytes([found[0], found[1]])));
-                }
-                Ok(_) => {}
-                // It is not there, or this BMC cannot say what is there.
-                Err(error) if error.code().is_some() => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(None)
 }
 
 fn delete(bmc: &mut Bmc, id: u16) -> Result<(), ipmi::Error> {

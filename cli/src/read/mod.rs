@@ -113,6 +113,12 @@ impl Reading {
             .collect();
     }
 
+    /// Gives the places their names, by those that are saved, where the log is this machine's own.
+    pub fn name_places_here(&mut self, root: &Path) {
+        let source = Source { log: Log::default(), name: String::new(), ahead: 0, running: boot_id(root) };
+        self.name_places(root, &source, None);
+    }
+
     /// Gives the places their names, by `symbols` or those that are saved.
     fn name_places(&mut self, root: &Path, source: &Source, symbols: Option<&Symbols>) {
         let kernels: BTreeSet<_> = self.crashes.iter().filter_map(|crash| crash.build_id).collect();

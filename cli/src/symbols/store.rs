@@ -53,6 +53,12 @@ pub fn save(root: &Path) -> Result<PathBuf> {
     Ok(kernel)
 }
 
+/// The running kernel's build id in hex, where it shows one.
+#[must_use]
+pub fn running_build_id(root: &Path) -> Option<String> {
+    build_id(&fs::read(root.join("sys/kernel/notes")).ok()?).map(hex)
+}
+
 impl Table {
     /// The image's text symbols, counted from `_stext`.
     fn image_text(&self) -> String {

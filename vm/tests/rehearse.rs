@@ -1,0 +1,110 @@
+//! `lastwords rehearse`: the words of a made-up crash in a real BMC, from a machine that lives on, with ipmitool and
+//! `lastwords read` as the judges.
+
+use anyhow::{Result, ensure};
+use lastwords_vm::kernels::Release;
+use lastwords_vm::scenario::{Arm, Bmc, Outcome, Scenario};
+use lastwords_vm::vmbmc::Answer;
+use lastwords_vm::watchdog::Watchdog;
+
+/// An armed machine, whose kernel's symbols are saved, that runs this script and is switched off.
+fn rehearses(release: Release, bmc: Bmc, script: &str) -> Result<Outcome> {
+    Scenario::new(release)
+        .cpus(4)
+        .bmc(bmc)
+        .arm(Arm::Lastwords("--ipmi-handle-panic".to_owned()))
+        .death(&format!("export NO_COLOR=1\n{script}\nsection end true\npoweroff -f"))
+        .run()
+}
+
+/// The texts of ipmitool's list.
+fn texts(list: &str) -> Vec<&str> {
+    list.lines().filter_map(|line| Some(line.split_once(" | ")?.1)).collect()
+}
+
+#[test]
+fn by_the_ports_and_by_the_driver() -> Result<()> {
+    let outcome = rehearses(
+        Release::V6_1,
+        Bmc::Simulator,
+        "\
+section ports lastwords rehearse
+ipmi
+section first ipmitool sel elist
+ipmitool raw 6 0x24 0x44 1 0 0 0xb0 4 >/dev/null
+section watchdog-before ipmitool mc watchdog get
+section driver lastwords rehearse --event --sel-records 6 --ipmi-watchdog start=60
+section watchdog-after ipmitool mc watchdog get
+section second ipmitool sel elist
+section read lastwords read",
+    )?;
+    let first = texts(outcome.text("first")?);
+    let reason = [
+        "Linux kernel panic: rehearsal, ",
+        "Linux kernel panic: nothing has",
+        "Linux kernel panic:  crashed",
+    ];
+    ensure!(first.starts_with(&reason), "{first:?}");
+    // Records only: no event, so nobody is alerted.
+    ensure!(
+        first.len() > 6 && first.iter().all(|text| text.starts_with("Linux kernel panic: ")),
+        "{first:?}"
+    );
+
+    let second = texts(outcome.text("second")?);
+    let new = &second[first.len()..];
+    ensure!(new.len() == 7 && new[0].contains("Run-time critical stop"), "{new:?}");
+    ensure!(new[1..].starts_with(&reason), "{new:?}");
+
+    let watchdogs = [outcome.text("watchdog-before")?, outcome.text("watchdog-after")?];
+    let [before, after] = watchdogs.map(Watchdog::parse);
+    ensure!(before? == after?, "the watchdog was touched: {watchdogs:?}");
+
+    for name in ["ports", "driver"] {
+        let told = outcome.text(name)?;
+        for words in [
+            "died on CPU 3: rehearsal, nothing has crashed",
+            "Rehearsal, ",
+            // The places are the running kernel's, by name.
+            "panicked at sysrq_handle_crash+0x16",
+            "at native_safe_halt+0xb",
+            "6.1.0-56-amd64)",
+        ] {
+            ensure!(told.contains(words), "no {words:?}: {told}");
+        }
+    }
+    // Read again, it is two rehearsals and no crash.
+    let read = outcome.text("read")?;
+    let titles: Vec<_> =
+        read.lines().filter(|line| line.contains("Rehearsal") || line.contains("Crash")).collect();
+    ensure!(titles.len() == 2 && titles.iter().all(|title| title.contains("Rehearsal")), "{read}");
+    Ok(())
+}
+
+#[test]
+fn over_the_lan_it_is_seen_as_well() -> Result<()> {
+    let outcome = rehearses(Release::V6_12, Bmc::OpenIpmi, "section driver lastwords rehearse")?;
+    ensure!(outcome.text("driver")?.contains("panicked at sysrq_handle_crash+0x16"));
+    let list = outcome.ipmitool(&["sel", "elist"])?;
+    ensure!(texts(&list).contains(&"Linux kernel panic: rehearsal, "), "{list}");
+    Ok(())
+}
+
+/// QEMU answers for it in the end, after 4 s a request, that it took too long.
+#[test]
+fn a_mute_bmc() -> Result<()> {
+    let outcome = rehearses(
+        Release::V6_12,
+        Bmc::Ours(Box::new(|_| Answer::Silence)),
+        "section ports lastwords rehearse",
+    )?;
+    let ports = outcome.section("ports")?;
+    ensure!(
+        ports.status == 1 && ports.text.contains("has taken no words"),
+        "{}: {}",
+        ports.status,
+        ports.text
+    );
+    ensure!(ports.text.contains("No last words"), "{}", ports.text);
+    Ok(())
+}
