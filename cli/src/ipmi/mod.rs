@@ -181,13 +181,13 @@ pub enum Error {
     Permission(String),
     /// A device that cannot be opened for another reason.
     #[error("cannot open {0}: {1}")]
-    Open(String, #[source] io::Error),
+    Open(String, io::Error),
     /// The driver is there, but no device to reach it.
     #[error("the ipmi_si driver uses the ports {0}, but /dev/ipmi0 is not there: modprobe ipmi_devintf")]
     DriverHasPorts(KcsPorts),
     /// There is no way to I/O ports.
-    #[error("cannot use I/O ports: {0}: modprobe ipmi_si and ipmi_devintf, so that /dev/ipmi0 is there")]
-    NoPorts(#[source] io::Error),
+    #[error("cannot use I/O ports: {0}; modprobe ipmi_si and ipmi_devintf, so that /dev/ipmi0 is there")]
+    NoPorts(io::Error),
     /// Nobody is at the ports.
     #[error(
         "no BMC answers at the ports {0}, and /dev/ipmi0 is not there: \
@@ -196,7 +196,7 @@ pub enum Error {
     Absent(KcsPorts),
     /// The driver, or the network, failed.
     #[error("{0}: {1}")]
-    Io(String, #[source] io::Error),
+    Io(String, io::Error),
     /// Nobody answers on the LAN.
     #[error("{0} does not answer: is it the BMC's address, and is IPMI over LAN switched on there?")]
     NoAnswer(String),
