@@ -61,12 +61,19 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// The ports, when it is one that the image can use: KCS at I/O ports.
+    /// The registers, when it is one that the image can use: KCS, at I/O ports or in memory.
     #[must_use]
     pub fn ports(&self) -> Option<KcsPorts> {
-        let data = u16::try_from(self.address).ok().filter(|data| *data != 0)?;
-        let status = data.checked_add(u16::from(self.spacing))?;
-        (self.kind == Kind::Kcs && self.space == Space::Io).then_some(KcsPorts { data, status })
+        if self.kind != Kind::Kcs {
+            return None;
+        }
+        match self.space {
+            Space::Io => {
+                let data = u16::try_from(self.address).ok().filter(|data| *data != 0)?;
+                Some(KcsPorts::io(data, data.checked_add(u16::from(self.spacing))?))
+            }
+            Space::Memory => KcsPorts::memory(self.address, u16::from(self.spacing)),
+        }
     }
 }
 
@@ -84,7 +91,8 @@ impl fmt::Display for Interface {
             Source::Spmi => "ACPI SPMI",
         };
         match (self.ports(), self.space) {
-            (Some(ports), _) => write!(f, "{kind} at I/O ports {ports}, from {source}"),
+            (Some(ports), Space::Io) => write!(f, "{kind} at I/O ports {ports}, from {source}"),
+            (Some(ports), Space::Memory) => write!(f, "{kind} in memory at {ports}, from {source}"),
             (None, Space::Io) => write!(f, "{kind} at {:#x}, from {source} (not usable)", self.address),
             (None, Space::Memory) => {
                 write!(f, "{kind} at memory address {:#x}, from {source} (not usable)", self.address)
@@ -235,7 +243,8 @@ mod tests {
     fn the_drivers_parameters() {
         assert_eq!(driver("kcs,i/o,0xca2,rsp=1,rsi=1,rsh=0,irq=0,ipmb=32\n"), Some(KCS_CA2));
         let memory = driver("kcs,mem,0xf0000ca2,rsp=4,rsi=1,rsh=0,irq=0,ipmb=32\n").unwrap();
-        assert_eq!((memory.space, memory.spacing, memory.ports()), (Space::Memory, 4, None));
+        let ports = KcsPorts::memory(0xf000_0ca2, 4);
+        assert_eq!((memory.space, memory.spacing, memory.ports()), (Space::Memory, 4, ports));
         assert_eq!(driver("bt,i/o,0xe4,rsp=1,rsi=1,rsh=0,irq=5,ipmb=32\n").unwrap().ports(), None);
         for bad in ["", "kcs", "kcs,i/o,ca2,rsp=1", "kcs,i/o,0xca2", "kcs,i/o,0xca2,rsp=x"] {
             assert_eq!(driver(bad), None, "{bad}");
@@ -251,10 +260,10 @@ mod tests {
             (0xca3, 0x10, 0xca3, 0xca4),
         ] {
             let ports = smbios(&type_38(base, modifier)).unwrap().ports();
-            assert_eq!(ports, Some(KcsPorts { data, status }), "{base:#x} {modifier:#x}");
+            assert_eq!(ports, Some(KcsPorts::io(data, status)), "{base:#x} {modifier:#x}");
         }
         let memory = smbios(&type_38(0xfe00_0000, 0)).unwrap();
-        assert_eq!((memory.space, memory.ports()), (Space::Memory, None));
+        assert_eq!((memory.space, memory.ports()), (Space::Memory, KcsPorts::memory(0xfe00_0000, 1)));
         assert_eq!(smbios(&type_38(0xca3, 0xc0)), None);
         assert_eq!(smbios(&type_38(0xca3, 0)[..16]).unwrap().address, 0xca2);
         assert_eq!(smbios(&type_38(0xca3, 0)[..15]), None);
@@ -278,8 +287,8 @@ mod tests {
     fn spmi_spaces_and_widths() {
         let ports = |table: &[u8]| spmi(table).unwrap().ports();
         assert_eq!(ports(&spmi_table(1, 8, 0xca2)), Some(KcsPorts::DEFAULT));
-        assert_eq!(ports(&spmi_table(1, 32, 0xca8)), Some(KcsPorts { data: 0xca8, status: 0xcac }));
-        assert_eq!(ports(&spmi_table(0, 8, 0xfe00_0000)), None);
+        assert_eq!(ports(&spmi_table(1, 32, 0xca8)), Some(KcsPorts::io(0xca8, 0xcac)));
+        assert_eq!(ports(&spmi_table(0, 8, 0xfe00_0000)), KcsPorts::memory(0xfe00_0000, 1));
         assert_eq!(spmi(&spmi_table(1, 8, 0xca2)[..59]), None);
         assert_eq!(spmi(b"APIC"), None);
     }
@@ -311,7 +320,7 @@ mod tests {
         assert_eq!(best(&found), Some(&KCS_CA2));
 
         // An interface that cannot be used gives way to one that can.
-        write("sys/bus/platform/drivers/ipmi_si/dmi-ipmi-si.0/params", b"kcs,mem,0xfe000000,rsp=1,rsi=1");
+        write("sys/bus/platform/drivers/ipmi_si/dmi-ipmi-si.0/params", b"bt,mem,0xfe000000,rsp=1,rsi=1");
         let found = interfaces(root.path());
         assert_eq!((found[0].source, best(&found).unwrap().source), (Source::Driver, Source::Smbios));
     }

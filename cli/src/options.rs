@@ -2,13 +2,14 @@
 //! read by core's own parser, so that what the tool accepts the image understands.
 
 use clap::{ArgGroup, Args};
+use lastwords_core::hw::Register;
 use lastwords_core::plan::{Console, PREFIX, Plan, Serial};
 
 /// What is to be said when the kernel panics. With none of these the BMC gets no request at all.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "What to say", group = ArgGroup::new("uart").multiple(true))]
 pub struct PlanOptions {
-    /// I/O ports of the BMC's KCS interface [default: what the machine's tables say, else 0xca2,0xca3]
+    /// I/O ports of the BMC's KCS interface, or mmio:ADDR[,SPACING] [default: what the machine's tables say, else 0xca2,0xca3]
     #[arg(long, value_name = "DATA[,STATUS]", value_parser = parameter("ipmi_kcs_ports"))]
     ipmi_kcs_ports: Option<String>,
 
@@ -60,9 +61,9 @@ pub struct PlanOptions {
     #[arg(long, value_name = "ACTION", value_parser = parameter("on_corrupt"))]
     on_corrupt: Option<String>,
 
-    /// Console words go to this UART: ttyS0 to ttyS3, or its I/O port [default: the dump kernel's console=ttySn]
-    #[arg(long, value_name = "PORT", value_parser = port, group = "uart")]
-    serial: Option<u16>,
+    /// Console words go to this UART: ttyS0 to ttyS3, its I/O port, mmio:ADDR or mmio32:ADDR [default: the dump kernel's console=ttySn]
+    #[arg(long, value_name = "PORT", value_parser = serial, group = "uart")]
+    serial: Option<Serial>,
 
     /// Set this line speed: 115200/n [default: as it is]
     #[arg(long, value_name = "BAUD", value_parser = baud, requires = "uart")]
@@ -105,9 +106,9 @@ impl PlanOptions {
 
     fn console(&self) -> Option<Console> {
         /// The UART of kexec-tools' `--console-serial`.
-        const TTY_S0: u16 = 0x3f8;
-        let port = self.serial.or(self.console_serial.then_some(TTY_S0));
-        let serial = port.map(|port| Serial { port, baud: self.serial_baud });
+        const TTY_S0: Serial = Serial { base: Register::Port(0x3f8), spacing: 1, baud: None };
+        let serial = self.serial.or(self.console_serial.then_some(TTY_S0));
+        let serial = serial.map(|serial| Serial { baud: self.serial_baud, ..serial });
         (serial.is_some() || self.console_vga).then_some(Console { serial, vga: self.console_vga })
     }
 }
@@ -123,8 +124,8 @@ fn parameter(name: &'static str) -> impl Fn(&str) -> Result<String, &'static str
     }
 }
 
-fn port(value: &str) -> Result<u16, &'static str> {
-    Serial::port(value).ok_or("takes ttyS0 to ttyS3, or an I/O port such as 0x3f8")
+fn serial(value: &str) -> Result<Serial, &'static str> {
+    Serial::parse(value).ok_or("takes ttyS0 to ttyS3, an I/O port such as 0x3f8, mmio:ADDR or mmio32:ADDR")
 }
 
 fn baud(value: &str) -> Result<u32, &'static str> {
@@ -153,6 +154,7 @@ mod tests {
             ("", ""),
             ("--ipmi-handle-panic", "lastwords.ipmi_handle_panic"),
             ("--ipmi-kcs-ports 0xca8,0xcac", "lastwords.ipmi_kcs_ports=0xca8,0xcac"),
+            ("--ipmi-kcs-ports mmio:0xfe000000,4", "lastwords.ipmi_kcs_ports=mmio:0xfe000000,4"),
             ("--ipmi-watchdog start=60,power-cycle", "lastwords.ipmi_watchdog=start=60,power-cycle"),
             ("--ipmi-watchdog=stop", "lastwords.ipmi_watchdog=stop"),
             ("--output-cpu-ip", "lastwords.output_cpu_ip=sel,console"),
@@ -167,6 +169,7 @@ mod tests {
             ("--console-serial", "lastwords.console=ttyS0"),
             ("--serial ttyS1 --serial-baud 9600 --console-vga", "lastwords.console=ttyS1,9600,vga"),
             ("--serial 0x2f0 --console-serial", "lastwords.console=0x2f0"),
+            ("--serial mmio32:0xfe040000", "lastwords.console=mmio32:0xfe040000"),
             ("--console-vga", "lastwords.console=vga"),
         ] {
             let text = parse(options).expect(options);

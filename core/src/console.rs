@@ -1,4 +1,4 @@
-//! The words on the console: a 16550 UART at I/O ports and the VGA text screen, as kexec-tools' purgatory has
+//! The words on the console: a 16550 UART and the VGA text screen, as kexec-tools' purgatory has
 //! them, but with a bound on every wait.
 
 use crate::budget::{Millis, Timer};
@@ -71,27 +71,28 @@ impl Console {
     /// Sets the UART up where the plan asks for it, and gives up one that is not there.
     fn begin<P: Ports>(&mut self, ports: &mut P) {
         let Some(serial) = self.serial else { return };
-        if ports.inb(serial.port + uart::LSR) == 0xff {
+        if ports.get(serial.register(uart::LSR)) == 0xff {
             self.serial = None;
             return;
         }
         let Some(divisor) = serial.baud.and_then(|baud| uart::BASE_BAUD.checked_div(baud)) else { return };
         let [low, high, ..] = divisor.to_le_bytes();
-        ports.outb(serial.port + uart::LCR, uart::LCR_8N1 | uart::DLAB);
-        ports.outb(serial.port + uart::THR, low);
-        ports.outb(serial.port + uart::IER, high);
-        ports.outb(serial.port + uart::LCR, uart::LCR_8N1);
-        ports.outb(serial.port + uart::IER, 0);
+        ports.put(serial.register(uart::LCR), uart::LCR_8N1 | uart::DLAB);
+        ports.put(serial.register(uart::THR), low);
+        ports.put(serial.register(uart::IER), high);
+        ports.put(serial.register(uart::LCR), uart::LCR_8N1);
+        ports.put(serial.register(uart::IER), 0);
     }
 
     fn send<M: Machine>(&mut self, machine: &mut M, timer: &mut Timer, bytes: &[u8]) {
         let Some(serial) = self.serial else { return };
+        let status = serial.register(uart::LSR);
         for byte in bytes {
-            if machine.inb(serial.port + uart::LSR) & uart::THRE == 0 {
+            if machine.get(status) & uart::THRE == 0 {
                 // The clocks are asked only once there is something to wait for.
                 timer.now(machine);
                 let deadline = timer.within(BYTE);
-                while machine.inb(serial.port + uart::LSR) & uart::THRE == 0 {
+                while machine.get(status) & uart::THRE == 0 {
                     if timer.passed(machine, deadline) {
                         self.stuck += 1;
                         break;
@@ -102,7 +103,7 @@ impl Console {
                 self.serial = None;
                 return;
             }
-            machine.outb(serial.port + uart::THR, *byte);
+            machine.put(serial.register(uart::THR), *byte);
         }
     }
 }

@@ -1,12 +1,67 @@
 //! The seam between what is said and the machine: three traits, implemented once for the real machine (the
 //! image) and once for a simulated one (the tests).
 
-/// x86 I/O ports, one byte wide.
+use core::fmt;
+
+/// Where a device has a register of one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Register {
+    /// At an I/O port.
+    Port(u16),
+    /// In memory, at a physical address.
+    Memory(u64),
+}
+
+impl Register {
+    /// The register that lies `distance` behind this one; `None` where there is no such port or address.
+    #[must_use]
+    pub fn behind(self, distance: u16) -> Option<Self> {
+        Some(match self {
+            Self::Port(port) => Self::Port(port.checked_add(distance)?),
+            Self::Memory(addr) => Self::Memory(addr.checked_add(u64::from(distance))?),
+        })
+    }
+}
+
+impl fmt::Display for Register {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => write!(f, "{port:#x}"),
+            Self::Memory(addr) => write!(f, "mmio:{addr:#x}"),
+        }
+    }
+}
+
+/// The registers of devices: x86 I/O ports, one byte wide, and memory-mapped ones.
 pub trait Ports {
     /// Reads one byte from an I/O port. A port that nobody answers at reads 0xff.
     fn inb(&mut self, port: u16) -> u8;
     /// Writes one byte to an I/O port.
     fn outb(&mut self, port: u16, value: u8);
+
+    /// Reads one byte from a memory-mapped register. Where nobody can, it reads 0xff.
+    fn readb(&mut self, _addr: u64) -> u8 {
+        0xff
+    }
+
+    /// Writes one byte to a memory-mapped register.
+    fn writeb(&mut self, _addr: u64, _value: u8) {}
+
+    /// Reads a register.
+    fn get(&mut self, register: Register) -> u8 {
+        match register {
+            Register::Port(port) => self.inb(port),
+            Register::Memory(addr) => self.readb(addr),
+        }
+    }
+
+    /// Writes a register.
+    fn put(&mut self, register: Register, value: u8) {
+        match register {
+            Register::Port(port) => self.outb(port, value),
+            Register::Memory(addr) => self.writeb(addr, value),
+        }
+    }
 }
 
 /// Physical memory, as the identity map of the moment shows it.

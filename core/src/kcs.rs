@@ -101,11 +101,11 @@ struct Wire<'a, M> {
 
 impl<M: Ports + Clock> Wire<'_, M> {
     fn status(&mut self) -> u8 {
-        self.machine.inb(self.ports.status)
+        self.machine.get(self.ports.status)
     }
 
     fn command(&mut self, code: u8) {
-        self.machine.outb(self.ports.status, code);
+        self.machine.put(self.ports.status, code);
     }
 
     /// Waits until `mask` reads `value` in the status register; returns the whole register.
@@ -130,7 +130,7 @@ impl<M: Ports + Clock> Wire<'_, M> {
             if self.status() & OBF == 0 {
                 return Ok(());
             }
-            self.machine.inb(self.ports.data);
+            self.machine.get(self.ports.data);
         }
         Err(Error::State(self.status()))
     }
@@ -166,14 +166,14 @@ impl<M: Ports + Clock> Wire<'_, M> {
         self.taken(WRITE_STATE)?;
         self.clear_obf()?;
         for byte in first {
-            self.machine.outb(self.ports.data, *byte);
+            self.machine.put(self.ports.data, *byte);
             self.taken(WRITE_STATE)?;
             self.clear_obf()?;
         }
         self.command(WRITE_END);
         self.taken(WRITE_STATE)?;
         self.clear_obf()?;
-        self.machine.outb(self.ports.data, *last);
+        self.machine.put(self.ports.data, *last);
         Ok(())
     }
 
@@ -195,10 +195,10 @@ impl<M: Ports + Clock> Wire<'_, M> {
                     if self.wait(OBF, OBF)? & STATE == IDLE_STATE {
                         continue;
                     }
-                    let byte = self.machine.inb(self.ports.data);
+                    let byte = self.machine.get(self.ports.data);
                     *reply.get_mut(len).ok_or(Error::TooLong)? = byte;
                     len += 1;
-                    self.machine.outb(self.ports.data, READ);
+                    self.machine.put(self.ports.data, READ);
                 }
                 IDLE_STATE => {
                     // A dummy byte follows, from most BMCs. Nobody waits for it: the next transfer clears it away.
@@ -232,11 +232,11 @@ impl<M: Ports + Clock> Wire<'_, M> {
         self.command(GET_STATUS_ABORT);
         self.wait(IBF, 0)?;
         self.clear_obf()?;
-        self.machine.outb(self.ports.data, 0);
+        self.machine.put(self.ports.data, 0);
         self.taken(READ_STATE)?;
         self.wait(OBF, OBF)?;
-        self.machine.inb(self.ports.data);
-        self.machine.outb(self.ports.data, READ);
+        self.machine.get(self.ports.data);
+        self.machine.put(self.ports.data, READ);
         self.taken(IDLE_STATE)?;
         self.clear_obf()
     }

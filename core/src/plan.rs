@@ -5,6 +5,7 @@
 
 use crate::budget::PLAUSIBLE_KHZ;
 use crate::cmdline;
+use crate::hw::Register;
 use core::fmt;
 
 /// What stands before every parameter's name.
@@ -175,25 +176,62 @@ fn seconds(text: &str, most: u16) -> Option<u16> {
         .filter(|value| (1..=most).contains(value))
 }
 
-/// I/O ports of a KCS interface (IPMI 2.0 section 9.1).
+/// The registers of a KCS interface (IPMI 2.0 section 9.1), at I/O ports mostly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KcsPorts {
     /// Data_In and Data_Out.
-    pub data: u16,
+    pub data: Register,
     /// Status and Command.
-    pub status: u16,
+    pub status: Register,
+}
+
+/// What stands before a memory-mapped register's address.
+const MMIO: &str = "mmio:";
+/// Physical addresses have 52 bits at most; the first page is no device's.
+const ADDRESSES: core::ops::Range<u64> = 0x1000..1 << 52;
+/// Most that lies between two registers of a device, in bytes.
+const SPACINGS: core::ops::RangeInclusive<u16> = 1..=256;
+
+/// A memory-mapped register.
+fn memory(text: &str) -> Option<Register> {
+    cmdline::number(text).filter(|addr| ADDRESSES.contains(addr)).map(Register::Memory)
 }
 
 impl KcsPorts {
     /// The ports of most servers, and the ones the specification recommends (IPMI 2.0 section 9.5).
-    pub const DEFAULT: Self = Self { data: 0xca2, status: 0xca3 };
+    pub const DEFAULT: Self = Self::io(0xca2, 0xca3);
 
-    /// Reads `DATA[,STATUS]`; STATUS is DATA + 1 when it is left out.
+    /// At these two I/O ports.
+    #[must_use]
+    pub const fn io(data: u16, status: u16) -> Self {
+        Self { data: Register::Port(data), status: Register::Port(status) }
+    }
+
+    /// In memory, from this physical address on, with so many bytes from one register to the next. `None` where
+    /// that is no device's place.
+    #[must_use]
+    pub fn memory(addr: u64, spacing: u16) -> Option<Self> {
+        let data = Some(addr).filter(|addr| ADDRESSES.contains(addr)).map(Register::Memory)?;
+        let status = Some(spacing)
+            .filter(|spacing| SPACINGS.contains(spacing))
+            .and_then(|spacing| data.behind(spacing))?;
+        Some(Self { data, status })
+    }
+
+    /// Reads `DATA[,STATUS]`, two I/O ports; STATUS is DATA + 1 when it is left out. Or `mmio:ADDR[,SPACING]`: in memory,
+    /// with so many bytes (1 when left out) from one register to the next.
     ///
     /// # Errors
     /// When it is not that.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const WHY: &str = "takes DATA[,STATUS], two different I/O ports such as 0xca2,0xca3";
+        const WHY: &str =
+            "takes DATA[,STATUS], two different I/O ports such as 0xca2,0xca3, or mmio:ADDR[,SPACING]";
+        if let Some(text) = text.strip_prefix(MMIO) {
+            let (addr, spacing) = cmdline::cut(text, b',').unwrap_or((text, "1"));
+            let spacing = cmdline::number(spacing).and_then(|spacing| u16::try_from(spacing).ok());
+            let addr = cmdline::number(addr);
+            return addr.zip(spacing).and_then(|(addr, spacing)| Self::memory(addr, spacing)).ok_or(WHY);
+        }
         let port =
             |text| cmdline::number(text).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
         let (data, status) = match cmdline::cut(text, b',') {
@@ -201,7 +239,7 @@ impl KcsPorts {
             None => (port(text), port(text).and_then(|data| data.checked_add(1))),
         };
         match (data, status) {
-            (Some(data), Some(status)) if data != status => Ok(Self { data, status }),
+            (Some(data), Some(status)) if data != status => Ok(Self::io(data, status)),
             _ => Err(WHY),
         }
     }
@@ -209,7 +247,12 @@ impl KcsPorts {
 
 impl fmt::Display for KcsPorts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x},{:#x}", self.data, self.status)
+        match (self.data, self.status) {
+            (Register::Memory(data), Register::Memory(status)) => {
+                write!(f, "{},{}", self.data, status.wrapping_sub(data))
+            }
+            _ => write!(f, "{},{}", self.data, self.status),
+        }
     }
 }
 
@@ -402,22 +445,45 @@ pub struct Console {
     pub vga: bool,
 }
 
-/// A 16550 UART at I/O ports.
+/// A 16550 UART.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Serial {
-    /// First of its eight ports.
-    pub port: u16,
+    /// First of its eight registers.
+    pub base: Register,
+    /// Bytes from one register to the next: 1, or 4 (`mmio32`).
+    pub spacing: u16,
     /// Line speed to set (8 data bits, no parity, 1 stop bit). `None`: as the crashed kernel left it.
     pub baud: Option<u32>,
 }
+
+/// What stands before the address of a UART with 32-bit registers.
+const MMIO_32: &str = "mmio32:";
 
 /// The I/O ports of ttyS0 to ttyS3 on a PC.
 const TTY_S: [u16; 4] = [0x3f8, 0x2f8, 0x3e8, 0x2e8];
 
 impl Serial {
-    /// Reads a port: `ttyS0` to `ttyS3`, or a number such as 0x3f8.
+    /// Reads where one is: `ttyS0` to `ttyS3`, an I/O port such as 0x3f8, `mmio:ADDR`, or `mmio32:ADDR` with four bytes
+    /// from one register to the next.
     #[must_use]
-    pub fn port(text: &str) -> Option<u16> {
+    pub fn parse(text: &str) -> Option<Self> {
+        let (base, spacing) = if let Some(addr) = text.strip_prefix(MMIO) {
+            (memory(addr)?, 1)
+        } else if let Some(addr) = text.strip_prefix(MMIO_32) {
+            (memory(addr)?, 4)
+        } else {
+            (Register::Port(Self::port(text)?), 1)
+        };
+        Some(Self { base, spacing, baud: None })
+    }
+
+    /// Its register of this number, 0 to 7.
+    #[must_use]
+    pub fn register(&self, number: u16) -> Register {
+        self.base.behind(number.saturating_mul(self.spacing)).unwrap_or(self.base)
+    }
+
+    fn port(text: &str) -> Option<u16> {
         if let Some(line) = text.strip_prefix("ttyS") {
             return TTY_S.get(usize::try_from(cmdline::number(line)?).ok()?).copied();
         }
@@ -439,7 +505,8 @@ impl Console {
     /// # Errors
     /// When it is not that.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const WHY: &str = "takes ttyS0 to ttyS3 or a port, with ,BAUD (115200/n) if wanted; vga; or none";
+        const WHY: &str =
+            "takes ttyS0 to ttyS3, a port or mmio[32]:ADDR, with ,BAUD (115200/n) if wanted; vga; or none";
         let mut console = Self { serial: None, vga: false };
         if text == "none" {
             return Ok(console);
@@ -453,7 +520,7 @@ impl Console {
                 }
                 serial.baud = Some(Serial::baud(item).ok_or(WHY)?);
             } else {
-                console.serial = Some(Serial { port: Serial::port(item).ok_or(WHY)?, baud: None });
+                console.serial = Some(Serial::parse(item).ok_or(WHY)?);
             }
         }
         Ok(console)
@@ -465,9 +532,10 @@ impl fmt::Display for Console {
         let Some(serial) = self.serial else {
             return f.write_str(if self.vga { "vga" } else { "none" });
         };
-        match TTY_S.iter().position(|port| *port == serial.port) {
-            Some(line) => write!(f, "ttyS{line}")?,
-            None => write!(f, "{:#x}", serial.port)?,
+        match (TTY_S.iter().position(|port| Register::Port(*port) == serial.base), serial.base) {
+            (Some(line), _) => write!(f, "ttyS{line}")?,
+            (None, Register::Memory(addr)) if serial.spacing == 4 => write!(f, "{MMIO_32}{addr:#x}")?,
+            (None, base) => write!(f, "{base}")?,
         }
         if let Some(baud) = serial.baud {
             write!(f, ",{baud}")?;
@@ -479,12 +547,12 @@ impl fmt::Display for Console {
 /// The dump kernel's own serial console: the last `console=ttySn` on the line. The line speed is left as it is,
 /// because the crashed kernel has most likely used the same UART.
 fn kernel_console(line: &str) -> Console {
-    let port = cmdline::words(line)
+    let serial = cmdline::words(line)
         .filter_map(|word| cmdline::fields(word.strip_prefix("console=")?).next())
         .filter(|name| name.starts_with("ttyS"))
-        .filter_map(Serial::port)
+        .filter_map(Serial::parse)
         .last();
-    Console { serial: port.map(|port| Serial { port, baud: None }), vga: false }
+    Console { serial, vga: false }
 }
 
 /// Local APIC ids in the order of the kernel's CPU numbers: a list of `ID`, `FIRST-LAST` and `FIRST-LAST/STEP`.
@@ -627,6 +695,7 @@ mod tests {
             ("console=0x3f8", "none"),
             ("console=ttyS0 lastwords.console=0x2f0,9600,vga", "0x2f0,9600,vga"),
             ("console=ttyS0 lastwords.console=none", "none"),
+            ("lastwords.console=mmio32:0xfe040000,115200", "mmio32:0xfe040000,115200"),
         ] {
             assert_eq!(Plan::new("", line).console.to_string(), console, "{line}");
         }
@@ -638,6 +707,10 @@ mod tests {
             ("lastwords.ipmi_kcs_ports=0x1ffff", "takes DATA"),
             ("lastwords.ipmi_kcs_ports=0xca2,0xca2", "takes DATA"),
             ("lastwords.ipmi_kcs_ports", "takes DATA"),
+            ("lastwords.ipmi_kcs_ports=mmio:0", "takes DATA"),
+            ("lastwords.ipmi_kcs_ports=mmio:0xfed00000,0", "takes DATA"),
+            ("lastwords.ipmi_kcs_ports=mmio:0x10000000000000", "takes DATA"),
+            ("lastwords.console=mmio:0xfff", "takes ttyS0"),
             ("lastwords.ipmi_handle_panic=maybe", "takes no value"),
             ("lastwords.ipmi_watchdog=start=0", "takes start"),
             ("lastwords.ipmi_watchdog=start=6554", "takes start"),
@@ -680,11 +753,25 @@ mod tests {
         ]
     }
 
+    fn kcs_ports() -> impl Strategy<Value = KcsPorts> {
+        prop_oneof![
+            (1u16.., 1u16..)
+                .prop_filter("two ports", |(data, status)| data != status)
+                .prop_map(|(data, status)| KcsPorts::io(data, status)),
+            (ADDRESSES, SPACINGS).prop_map(|(addr, spacing)| KcsPorts::memory(addr, spacing).unwrap()),
+        ]
+    }
+
     fn console() -> impl Strategy<Value = Console> {
         let bauds: Vec<u32> = (2..=115_200).filter(|baud| 115_200 % baud == 0).collect();
-        let serial = (1u16..=0xfff8, prop::option::of(prop::sample::select(bauds)));
+        let base = prop_oneof![
+            (1u16..=0xfff8).prop_map(|port| (Register::Port(port), 1)),
+            (ADDRESSES, prop::sample::select([1, 4].to_vec()))
+                .prop_map(|(addr, spacing)| (Register::Memory(addr), spacing)),
+        ];
+        let serial = (base, prop::option::of(prop::sample::select(bauds)));
         (prop::option::of(serial), any::<bool>()).prop_map(|(serial, vga)| Console {
-            serial: serial.map(|(port, baud)| Serial { port, baud }),
+            serial: serial.map(|((base, spacing), baud)| Serial { base, spacing, baud }),
             vga,
         })
     }
@@ -692,7 +779,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_printed_is_parsed_to_the_same_plan(
-            (data, status) in (1u16.., 1u16..).prop_filter("two ports", |(data, status)| data != status),
+            kcs_ports in kcs_ports(),
             handle_panic: bool, watchdog in watchdog(), cpu_ip in 0u8..4, ipmi_timeout in 1u16..=60,
             budget in 1u16..=600, console in console(), sel_records in 1u8..=128,
             sel_type in prop::sample::select(SelType::NAMES.map(|(_, sel_type)| sel_type).to_vec()),
@@ -703,7 +790,7 @@ mod tests {
         ) {
             let apic_ids = apic_ids.as_deref().map(|text| ApicIds::parse(text).unwrap());
             let plan = Plan {
-                kcs_ports: KcsPorts { data, status }, handle_panic, watchdog,
+                kcs_ports, handle_panic, watchdog,
                 cpu_ip: CpuIp { sel: cpu_ip & 1 != 0, console: cpu_ip & 2 != 0 },
                 ipmi_timeout, budget, console, sel_records, sel_type, output_log, on_corrupt, tsc_khz, apic_ids, bad: [None; 4],
             };

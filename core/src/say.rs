@@ -7,7 +7,7 @@ use crate::budget::{Millis, Timer};
 use crate::console::Console;
 use crate::crash::TEXT_LEN;
 use crate::crash::{self, Cpu, Crash, Why};
-use crate::hw::Machine;
+use crate::hw::{Machine, Register};
 use crate::ipmi::{self, Bmc};
 use crate::plan::{OnCorrupt, Plan, SelType, Watchdog};
 use crate::sel::{self, Groups, Known, Line, Place};
@@ -577,10 +577,13 @@ impl<'a> Say<'a> {
                 }
                 let ports = self.plan.kcs_ports;
                 match error {
-                    ipmi::Error::Absent => text
-                        .str("port 0x")
-                        .hex(u64::from(ports.status))
-                        .str(" reads 0xff, no BMC answers there"),
+                    ipmi::Error::Absent => {
+                        let (kind, at) = match ports.status {
+                            Register::Port(port) => ("port 0x", u64::from(port)),
+                            Register::Memory(addr) => ("register mmio:0x", addr),
+                        };
+                        text.str(kind).hex(at).str(" reads 0xff, no BMC answers there")
+                    }
                     ipmi::Error::Silent => text.str("the BMC does not answer in time"),
                     ipmi::Error::Garbled => text.str("the BMC answers out of step"),
                     ipmi::Error::Refused(code) => {

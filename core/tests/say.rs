@@ -210,6 +210,24 @@ fn a_bmc_that_refuses_text_records_gets_system_events_and_then_platform_events()
 }
 
 #[test]
+fn memory_mapped_registers_serve_as_well() {
+    let mut sim = Sim::default();
+    sim.mmio = vec![(0xfe00_0000, 0xca2), (0xfe00_0004, 0xca3)];
+    sim.mmio.extend((0..8).map(|register| (0xfd00_0000 + 4 * u64::from(register), 0x3f8 + register)));
+    let line = "lastwords.ipmi_kcs_ports=mmio:0xfe000000,4 lastwords.console=mmio32:0xfd000000 \
+                lastwords.output_cpu_ip";
+    say(&mut sim, &DeadKernel::idle(4), line);
+    assert_eq!(sel(&sim), ["id 5f3e9a1b", "3=9c2a36", "3*103f0"]);
+    assert!(sim.uart.text().contains("died on CPU 3\n"));
+
+    // Nobody there.
+    let mut sim = Sim::default();
+    say(&mut sim, &DeadKernel::idle(1), &format!("{line} lastwords.console=ttyS0"));
+    let text = sim.uart.text();
+    assert!(text.contains("register mmio:0xfe000004 reads 0xff, no BMC answers there"), "{text}");
+}
+
+#[test]
 fn a_full_sel_is_no_reason_to_try_others() {
     let mut sim = Sim::default();
     sim.bmc.refused = vec![(0xf0, 0xc4)];

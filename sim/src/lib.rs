@@ -32,6 +32,8 @@ pub struct Sim {
     pub uart: Uart,
     /// Physical memory.
     pub memory: Ram,
+    /// Memory-mapped registers: the address, and the port that the same register has.
+    pub mmio: Vec<(u64, u16)>,
     /// What was written to ports that nobody simulates.
     pub other_writes: Vec<(u16, u8)>,
     /// How many times a port was read or written.
@@ -47,6 +49,7 @@ impl Default for Sim {
             bmc: Bmc::default(),
             uart: Uart::default(),
             memory: Ram::default(),
+            mmio: Vec::new(),
             other_writes: Vec::new(),
             accesses: 0,
         }
@@ -78,6 +81,17 @@ impl Ports for Sim {
             0xca2..=0xca3 => self.bmc.write(port, value, self.time_us),
             0x3f8..=0x3ff => self.uart.write(port - 0x3f8, value, self.time_us),
             _ => self.other_writes.push((port, value)),
+        }
+    }
+
+    fn readb(&mut self, addr: u64) -> u8 {
+        let port = self.mmio.iter().find(|(known, _)| *known == addr).map(|(_, port)| *port);
+        port.map_or(0xff, |port| self.inb(port))
+    }
+
+    fn writeb(&mut self, addr: u64, value: u8) {
+        if let Some((_, port)) = self.mmio.iter().find(|(known, _)| *known == addr).copied() {
+            self.outb(port, value);
         }
     }
 }

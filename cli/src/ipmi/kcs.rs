@@ -4,7 +4,7 @@
 use super::{Error, Request, Transport};
 use lastwords_core::{
     budget::{Millis, Timer},
-    hw::{Clock, Ports},
+    hw::{Clock, Ports, Register},
     kcs::{self, Kcs},
     plan::KcsPorts,
     rtc,
@@ -36,8 +36,12 @@ impl Interface {
     /// # Errors
     /// When the kernel's driver has them, or we may not use any.
     pub fn open(root: &Path, ports: KcsPorts) -> Result<Self, Error> {
+        let (Register::Port(data), Register::Port(status)) = (ports.data, ports.status) else {
+            let why = "memory-mapped registers are the driver's alone: modprobe ipmi_si ipmi_devintf";
+            return Err(Error::NoPorts(io::Error::other(why)));
+        };
         let ioports = fs::read_to_string(root.join("proc/ioports")).unwrap_or_default();
-        if [ports.data, ports.status].iter().any(|port| driver_has(&ioports, *port)) {
+        if [data, status].iter().any(|port| driver_has(&ioports, *port)) {
             return Err(Error::DriverHasPorts(ports));
         }
         let path = root.join("dev/port");
@@ -156,7 +160,7 @@ mod tests {
         fs::write(root.path().join("proc/ioports"), ioports).unwrap();
         let refused = Interface::open(root.path(), KcsPorts::DEFAULT).err();
         assert!(matches!(refused, Some(Error::DriverHasPorts(_))), "{refused:?}");
-        let other = Interface::open(root.path(), KcsPorts { data: 0xca8, status: 0xcac }).err();
+        let other = Interface::open(root.path(), KcsPorts::io(0xca8, 0xcac)).err();
         assert!(matches!(other, Some(Error::NoPorts(_))), "{other:?}");
     }
 }

@@ -291,12 +291,12 @@ left in the SEL: test records 0x0007; they do no harm. the BMC is gone
 options to use:  --ipmi-kcs-ports=0xca2,0xca3 --sel-type=system --sel-records=17
 "
         );
-        let memory = Interface { space: Space::Memory, address: 0xf000_0000, ..KCS };
+        let memory = Interface { kind: Kind::Bt, space: Space::Memory, address: 0xf000_0000, ..KCS };
         let bare = Report::new(&[memory], "/dev/ipmi0", None, DEVICE, None, None, None);
         assert_eq!(
             bare.to_string(),
             "\
-BMC interface:   KCS at memory address 0xf0000000, from the running ipmi_si driver (not usable)
+BMC interface:   BT at memory address 0xf0000000, from the running ipmi_si driver (not usable)
 asked through:   /dev/ipmi0
 BMC:             manufacturer 4753, product 3842, firmware 9.08, IPMI 2.0
 SEL:             the BMC says nothing about it

@@ -1,5 +1,6 @@
 //! The machine behind core's traits: ports, physical memory, the time stamp counter, and which CPU this is.
 
+use super::paging;
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count, __rdtscp, _rdtsc};
 use lastwords_core::budget::PLAUSIBLE_KHZ;
@@ -24,6 +25,21 @@ impl Ports for X86 {
         unsafe {
             asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags));
         };
+    }
+
+    fn readb(&mut self, addr: u64) -> u8 {
+        let Some(register) = paging::map(addr) else { return 0xff };
+        // SAFETY: the page was just mapped, and no Rust value lies in it: the plan names a device's register there. Where
+        // none is, the bus reads as 0xff or the CPU faults, which ends the step.
+        unsafe { register.read_volatile() }
+    }
+
+    fn writeb(&mut self, addr: u64, value: u8) {
+        if let Some(register) = paging::map(addr) {
+            // SAFETY: as above. What the plan names as a register and is RAM would be overwritten: the tool takes addresses
+            // from the machine's tables, or from who arms it.
+            unsafe { register.write_volatile(value) };
+        }
     }
 }
 

@@ -4,3 +4,4 @@ pub mod boot_params;
 mod entry;
 pub mod interrupts;
 pub mod machine;
+mod paging;
