@@ -62,7 +62,17 @@ function soft_lockup
         jmp 1b
 end soft_lockup
 
-# Nor does an interrupt, short of the NMI.
+# The same, but the CPU is lent to others now and then, so that the machine goes on.
+function busy
+1:      mov $4096, %ecx
+2:      pause
+        dec %ecx
+        jnz 2b
+        call __cond_resched
+        jmp 1b
+end busy
+
+# No interrupt gets it either, short of the NMI.
 function deaf
         cli
 1:      jmp 1b

@@ -34,16 +34,32 @@ panic_on() {
 # spin_on N: CPU N runs in a loop with interrupts off from here on.
 spin_on() {
     step "CPU $1 goes into a loop with interrupts off"
-    deafen "$1" deaf
+    occupy "$1" deaf
 }
 
-# deafen N WAY [PARAMETER]: a way of the module (crash.s) that leaves CPU N deaf. This shell must not be on it, nor
+# loop_on N: CPU N runs in a loop in the module from here on, and is lent to others now and then.
+loop_on() {
+    step "CPU $1 goes into a loop"
+    occupy "$1" busy
+}
+
+# occupy N WAY [PARAMETER]: a way of the module (crash.s) that holds CPU N for ever. This shell must not be on it, nor
 # wait for anything that could be: no sleep.
-deafen() {
+occupy() {
     _others=$(($(printf '%d' "0x$(taskset -p $$ | sed 's/.*: //')") & ~(1 << $1)))
     taskset -p "$(printf '%x' "$_others")" $$ >/dev/null
     on_cpu "$1" insmod "/modules/$2.ko" $3 &
     until grep -q Loading /proc/modules; do :; done
+}
+
+# carry PATH...: the dump kernel gets these files and folders, too. It needs the folders that they are in.
+carry() {
+    (cd / && find "$@" | cpio -o -H newc) >>/boot/initrd 2>/dev/null
+}
+
+# The kernel's names for its code.
+kallsyms() {
+    grep ' [tTwW] ' /proc/kallsyms | gzip -1 | base64
 }
 
 # kernel NAME VALUE: sets /proc/sys/NAME.
@@ -103,7 +119,7 @@ crash_soft_lockup() {
 crash_hard_lockup() {
     kernel kernel/watchdog_thresh 1
     kernel kernel/hardlockup_panic 1
-    deafen "$1" hard_lockup "detector=0x$(sed -n 's/ t watchdog_overflow_callback$//p' /proc/kallsyms)"
+    occupy "$1" hard_lockup "detector=0x$(sed -n 's/ t watchdog_overflow_callback$//p' /proc/kallsyms)"
     step "panic on CPU $1"
     wait
 }
@@ -112,7 +128,7 @@ crash_hard_lockup() {
 crash_rcu_stall() {
     echo 3 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
     kernel kernel/panic_on_rcu_stall 1
-    deafen "$1" deaf
+    occupy "$1" deaf
     step "panic on another CPU"
     wait
 }

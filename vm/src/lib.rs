@@ -21,6 +21,7 @@ pub mod monitor;
 pub mod packages;
 pub mod process;
 pub mod qemu;
+pub mod reading;
 pub mod scenario;
 pub mod segments;
 pub mod sel;

@@ -11,12 +11,13 @@ use std::process::Command;
 use crate::process;
 
 /// Its functions that crash, or hold a CPU for ever.
-pub const WAYS: [&str; 8] = [
+pub const WAYS: [&str; 9] = [
     "null_pointer",
     "protection_fault",
     "bug",
     "stack_overflow",
     "soft_lockup",
+    "busy",
     "deaf",
     "hard_lockup",
     "hung_task",

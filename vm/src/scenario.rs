@@ -519,6 +519,17 @@ impl Outcome {
         }
     }
 
+    /// The UDP port of the BMC's LAN side.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn lan_port(&self) -> Result<u16> {
+        match &self.bmc {
+            Running::OpenIpmi(bmc) => Ok(bmc.lan_port()),
+            _ => bail!("only ipmi_sim has a LAN side"),
+        }
+    }
+
     /// What our own BMC was asked.
     ///
     /// # Errors

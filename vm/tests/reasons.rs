@@ -1,11 +1,12 @@
 //! Every kind of crash: the SEL says why, in the kernel's own words, and where. Held against vmcore-dmesg and the
-//! notes of the same crash's dump, and read by ipmitool.
+//! notes of the same crash's dump, and read by ipmitool and by `lastwords read`.
 
 use anyhow::{Context, Result, ensure};
 use lastwords_vm::asked::Asked;
 use lastwords_vm::crash_kinds::Kind;
 use lastwords_vm::dmesg::Dmesg;
 use lastwords_vm::kernels::Release::{self, V6_1, V6_12};
+use lastwords_vm::reading::{self, Kallsyms};
 use lastwords_vm::scenario::{Arm, Bmc, Call, Outcome, Scenario};
 use lastwords_vm::words;
 
@@ -47,6 +48,7 @@ fn crash(kind: Kind, release: Release, bmc: Bmc, by: By) -> Result<()> {
     let outcome = Scenario::new(release)
         .bmc(bmc)
         .arm(arm)
+        .before("section kallsyms kallsyms")
         .death(&kind.death())
         .dump("collect_bmc\ncollect_vmcore")
         .watch(|vm, line| kind.act(vm, line))?;
@@ -56,7 +58,10 @@ fn crash(kind: Kind, release: Release, bmc: Bmc, by: By) -> Result<()> {
     let panicked = Dmesg::parse(outcome.text("dmesg")?).panicked().unwrap_or(0);
     Asked::ALL.check_console(&outcome, panicked)?;
     Asked::ALL.check_bmc(&outcome, panicked, !openipmi)?;
-    check_words(&outcome, kind)
+    check_words(&outcome, kind)?;
+    let symbols = Kallsyms::get(&outcome)?;
+    let told = reading::read_file(&outcome, &symbols)?;
+    reading::check(&outcome, &told, &symbols, panicked)
 }
 
 /// What [`Asked`] does not know: what kind of crash it was, and what ipmitool shows of the reason.

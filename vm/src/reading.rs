@@ -1,0 +1,118 @@
+//! What `lastwords read` tells of a crash, held against the same crash's dump: the reason against vmcore-dmesg, the
+//! names of places against the notes in /proc/vmcore and the crashed kernel's own /proc/kallsyms.
+
+use crate::bmc::{PASSWORD, USER};
+use crate::dmesg::Dmesg;
+use crate::scenario::Outcome;
+use crate::{lastwords, process, words};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+use std::process::Command;
+
+/// The crashed kernel's names for its code, as it listed them itself (section `kallsyms` of the guest).
+#[derive(Clone, Debug)]
+pub struct Kallsyms {
+    text: String,
+    image: Range<u64>,
+}
+
+impl Kallsyms {
+    /// The names of the kernel that crashed.
+    ///
+    /// # Errors
+    /// When it did not list them.
+    pub fn get(outcome: &Outcome) -> Result<Self> {
+        let packed = tempfile::Builder::new().suffix(".gz").tempfile()?;
+        fs::write(&packed, outcome.bytes("kallsyms")?)?;
+        let text = process::text(Command::new("gzip").args(["--decompress", "--stdout"]).arg(packed.path()))?;
+        Ok(Self { text, image: outcome.notes()?.image()? })
+    }
+
+    /// As the kernel prints an address: `panic+0x16`, `deaf+0x9 [crash]`. `None`: it is in no code that is listed.
+    #[must_use]
+    pub fn name(&self, address: u64) -> Option<String> {
+        let in_image = self.image.contains(&address);
+        let mut best: Option<(u64, &str, Option<&str>)> = None;
+        for line in self.text.lines() {
+            let mut words = line.split_whitespace();
+            let at = u64::from_str_radix(words.next()?, 16).ok()?;
+            let name = words.nth(1)?;
+            let module = words.next();
+            // Of several at one address the kernel takes the first.
+            if at <= address && module.is_none() == in_image && best.is_none_or(|(best, ..)| at > best) {
+                best = Some((at, name, module));
+            }
+        }
+        let (at, name, module) = best?;
+        let module = module.map_or(String::new(), |module| format!(" {module}"));
+        Some(format!("{name}+{:#x}{module}", address - at))
+    }
+}
+
+/// What it tells of the SEL that ipmitool wrote to a file in the dump kernel.
+///
+/// # Errors
+/// When it fails, or prints something else.
+pub fn read_file(outcome: &Outcome, symbols: &Kallsyms) -> Result<Value> {
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(&file, outcome.bytes("sel-raw")?)?;
+    read(symbols, |read| read.arg("--file").arg(file.path()))
+}
+
+/// What it tells of the SEL that it reads over the LAN.
+///
+/// # Errors
+/// As [`read_file`].
+pub fn read_lan(outcome: &Outcome, symbols: &Kallsyms) -> Result<Value> {
+    let host = format!("127.0.0.1:{}", outcome.lan_port()?);
+    read(symbols, |read| read.args(["--host", &host, "--user", USER]).env("LASTWORDS_PASSWORD", PASSWORD))
+}
+
+/// `lastwords read --json` on this machine, with the crashed kernel's symbols.
+fn read(symbols: &Kallsyms, from: impl FnOnce(&mut Command) -> &mut Command) -> Result<Value> {
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(&file, &symbols.text)?;
+    let mut read = Command::new(lastwords::program()?);
+    read.args(["read", "--json", "--symbols"]).arg(file.path());
+    Ok(serde_json::from_str(&process::text(from(&mut read))?)?)
+}
+
+/// Checks what it told: one crash, its reason, which CPU panicked, and where each one was.
+///
+/// # Errors
+/// When it differs from the dump.
+pub fn check(outcome: &Outcome, told: &Value, symbols: &Kallsyms, panicked: usize) -> Result<()> {
+    let crashes = told["crashes"].as_array().context("no crashes")?;
+    ensure!(crashes.len() == 1, "{} crashes: {told:#}", crashes.len());
+    let crash = &crashes[0];
+    // Without a panic it is the report, made short: then as the SEL has it.
+    let said = words::said(&outcome.sel()?)?.reason;
+    let reason = Dmesg::parse(outcome.text("dmesg")?).panic().map(str::to_owned).or(said);
+    let reason = reason.context("no reason")?;
+    ensure!(crash["reason"] == reason && crash["reason_whole"] == true, "not {reason:?}: {crash:#}");
+    ensure!(crash["missing_records"] == 0 && crash["rehearsal"] == false, "{crash:#}");
+
+    let notes = outcome.notes()?;
+    let name = |rip: u64| if rip >> 63 == 0 { Some("user".to_owned()) } else { symbols.name(rip) };
+    let mut groups: BTreeMap<Option<String>, u64> = BTreeMap::new();
+    for (_, cpu) in notes.cpus.iter().enumerate().filter(|(number, _)| *number != panicked) {
+        *groups.entry(name(cpu.rip)).or_default() += 1;
+    }
+    let place = |place: &Value| match place["kind"].as_str() {
+        Some("kernel" | "address") => place["symbol"].as_str().map(str::to_owned),
+        other => other.map(str::to_owned),
+    };
+    let mut told: BTreeMap<Option<String>, u64> = BTreeMap::new();
+    for group in crash["groups"].as_array().context("no groups")? {
+        *told.entry(place(&group["place"])).or_default() += group["count"].as_u64().context("no count")?;
+    }
+    ensure!(told == groups, "the other CPUs are {told:?}, by the notes {groups:?}");
+    let expected = name(notes.cpus.get(panicked).context("the panicked CPU has no note")?.rip);
+    ensure!(crash["panicked"]["cpu"] == panicked, "not CPU {panicked}: {crash:#}");
+    let told = place(&crash["panicked"]["place"]);
+    ensure!(told == expected, "the panicked CPU was at {told:?}, by its note at {expected:?}");
+    Ok(())
+}
