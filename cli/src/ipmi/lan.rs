@@ -665,6 +665,112 @@ mod tests {
         }
     }
 
+    /// A BMC with user `reader`, password `secret`, that speaks this suite only. It hears every packet the second time,
+    /// where it `loses` them, and before each answer it sends what is none.
+    fn bmc(suite: Suite, loses: bool) -> Host {
+        const ID: [u8; 4] = [9, 8, 7, 6];
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let (guid, random) = ([3; 16], [4; 16]);
+            let (mut console_id, mut console_random, mut role) = ([0; 4], [0; 16], 0);
+            let mut sik = Vec::new();
+            let mut heard = std::collections::BTreeSet::new();
+            loop {
+                let mut buffer = [0; PACKET_LEN];
+                let (len, from) = socket.recv_from(&mut buffer).unwrap();
+                let packet = &buffer[..len];
+                let payload = &packet[HEAD_LEN..];
+                if loses && heard.insert(packet[5]) {
+                    continue;
+                }
+                let hmac = |key: &[u8], parts: &[&[u8]]| suite.hmac(key, parts);
+                let who: &[&[u8]] = &[&[role, 6], b"reader"];
+                let answers = match packet[5] {
+                    payload::OPEN_SESSION_REQUEST => {
+                        console_id = array(payload, 4);
+                        let status = if payload[12] == suite.algorithms()[0] { 0 } else { 4 };
+                        let head = [&[payload[0], status, 0, 0], &console_id[..], &ID].concat();
+                        let answer = [&head[..], &payload[8..]].concat();
+                        vec![super::packet(payload::OPEN_SESSION_RESPONSE, 0, 0, &answer)]
+                    }
+                    payload::RAKP_1 => {
+                        (console_random, role) = (array(payload, 8), payload[24]);
+                        let parts: [&[u8]; 7] =
+                            [&console_id, &ID, &console_random, &random, &guid, &[role, 6], &payload[28..]];
+                        let head = [&[payload[0], 0, 0, 0], &console_id[..], &random, &guid].concat();
+                        let answer = [head, hmac(b"secret", &parts)].concat();
+                        vec![super::packet(payload::RAKP_2, 0, 0, &answer)]
+                    }
+                    payload::RAKP_3 => {
+                        assert_eq!(
+                            payload[8..],
+                            hmac(b"secret", &[&[&random, &console_id[..]], who].concat())
+                        );
+                        sik = hmac(b"secret", &[&[&console_random, &random[..]], who].concat());
+                        let code = hmac(&sik, &[&console_random, &ID, &guid]);
+                        let answer = [&[payload[0], 0, 0, 0], &console_id[..], &code[..suite.cut()]].concat();
+                        vec![super::packet(payload::RAKP_4, 0, 0, &answer)]
+                    }
+                    _ => {
+                        let keys = Keys::new(suite, &sik);
+                        let asked = keys.open(u32::from_le_bytes(ID), packet).unwrap();
+                        // The answer says what was asked, and in which packet.
+                        let answer = |number: u8, data: &[u8]| {
+                            let mut message = vec![CONSOLE, asked[1] | 4];
+                            message.push(checksum(&message));
+                            message.extend([BMC, number, asked[5], 0]);
+                            message.extend(data);
+                            message.push(checksum(&message[3..]));
+                            keys.seal(u32::from_le_bytes(console_id), 1, &message, [5; 16])
+                        };
+                        let stale = answer(asked[4].wrapping_sub(4), b"old");
+                        vec![stale, answer(asked[4], &[&packet[10..11], &asked[6..asked.len() - 1]].concat())]
+                    }
+                };
+                socket.send_to(b"anybody's", from).unwrap();
+                for answer in answers {
+                    let mut forged = answer.clone();
+                    *forged.last_mut().unwrap() ^= 1;
+                    // Only what is signed can be known to be forged.
+                    if answer[5] & 0xc0 != 0 {
+                        socket.send_to(&forged, from).unwrap();
+                    }
+                    socket.send_to(&answer, from).unwrap();
+                }
+            }
+        });
+        Host { name: "127.0.0.1".to_owned(), port }
+    }
+
+    #[test]
+    fn a_session_from_its_opening_on() {
+        for (suite, loses) in [(Suite::Sha256, false), (Suite::Sha1, false), (Suite::Sha256, true)] {
+            let mut session = Session::open(&bmc(suite, loses), "reader", b"secret").unwrap();
+            assert_eq!(session.keys.suite, suite);
+            for number in 0..3 {
+                let request = Request { net_fn: 0x0a, cmd: 0x43, data: &[number, 7] };
+                let answer = session.transfer(request, Instant::now() + STEP).unwrap();
+                assert_eq!((answer[0], &answer[2..]), (0, &[number, 7][..]));
+                // No packet has another one's number.
+                assert_eq!(answer[1], session.sequence as u8);
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_not_let_in_is_told_why() {
+        let host = bmc(Suite::Sha256, false);
+        let wrong = Session::open(&host, "reader", b"guess").err().unwrap();
+        assert_eq!(wrong.to_string(), format!("{host} does not let us in: {WRONG_PASSWORD}"));
+        let long = Session::open(&host, "a name of 17 bytes", b"").err().unwrap();
+        assert!(matches!(long, Error::Login(..)), "{long}");
+        // Nobody listens there any more.
+        let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let silent = Session::open(&Host { port: nobody, ..host }, "reader", b"secret").err().unwrap();
+        assert!(matches!(silent, Error::NoAnswer(_)), "{silent}");
+    }
+
     #[test]
     fn hosts_and_ports() {
         for (text, name, port, shown) in [

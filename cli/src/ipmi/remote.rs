@@ -49,3 +49,38 @@ impl Remote {
         Ok(password.into_vec())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        remote: Remote,
+    }
+
+    #[test]
+    fn the_password_is_the_files_first_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        for (text, password) in
+            [("secret\nmore\n", "secret"), ("se cret \r\n", "se cret "), ("secret", "secret"), ("", "")]
+        {
+            fs::write(&file, text).unwrap();
+            let remote = Remote { password_file: Some(file.clone()), ..Remote::default() };
+            assert_eq!(remote.password().unwrap(), password.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_host_needs_a_user_and_nothing_stands_alone() {
+        let parse = |options: &str| Only::try_parse_from(format!("test {options}").split_whitespace());
+        assert!(parse("").unwrap().remote.connect().unwrap().is_none());
+        assert!(parse("--host bmc7:9623 --user reader").is_ok());
+        for wrong in ["--host bmc7", "--user reader", "--password-file x", "--host : --user reader"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
