@@ -1,19 +1,22 @@
-//! Memory-mapped registers: page-table entries of our own, with four levels and with five. QEMU has no BMC in memory, but
-//! it has a HPET, whose registers stand in for one that is broken in known ways; the words say which way was seen, and
-//! the dump is good.
+//! Memory-mapped registers: page-table entries of our own, with four levels and with five. QEMU has no BMC in memory. The
+//! VGA's memory stands in for one that is stuck in any state that is written there before; the words say which
+//! state was seen, and the dump is good.
 
 use anyhow::{Result, ensure};
 use lastwords_vm::kernels::Release;
 use lastwords_vm::scenario::{Arm, Bmc, Call, Outcome, Scenario};
 use lastwords_vm::words;
 
-fn crash(release: Release, cpu: &str, arm: fn(String) -> Arm, registers: &str) -> Result<Outcome> {
+/// The status register reads `status` until somebody writes to it. Its address is in the text screen, which the image's
+/// page tables map for itself alone.
+fn crash(release: Release, cpu: &str, arm: fn(String) -> Arm, status: u8) -> Result<Outcome> {
     let options =
-        format!("--ipmi-handle-panic --output-cpu-ip=console --ipmi-timeout 1 --ipmi-kcs-ports {registers}");
+        "--ipmi-handle-panic --output-cpu-ip=console --ipmi-timeout 1 --ipmi-kcs-ports mmio:0xb9f00,4";
     let outcome = Scenario::new(release)
         .bmc(Bmc::None)
         .cpu(cpu)
-        .arm(arm(options))
+        .arm(arm(options.to_owned()))
+        .before(&format!("printf '\\{status:o}' | dd of=/dev/mem bs=1 seek=$((0xb9f04)) conv=notrunc"))
         .dump("collect_vmcore\ncollect_dump")
         .run()?;
     words::check_dump(&outcome, 2)?;
@@ -29,24 +32,30 @@ fn says(outcome: &Outcome, line: &str) -> Result<()> {
     Ok(())
 }
 
-/// Byte 1 of the HPET's capabilities is 0xa2: IBF is set for ever.
 #[test]
 fn a_stuck_register_behind_four_levels() -> Result<()> {
-    let outcome = crash(Release::V6_1, "max,la57=off,erms=off", Arm::Lastwords, "mmio:0xfed00000")?;
+    let outcome = crash(Release::V6_1, "max,la57=off,erms=off", Arm::Lastwords, 0x02)?;
     says(&outcome, "platform event: the BMC does not answer in time")
 }
 
-/// Byte 4, the lowest of the HPET's period of 10,000,000 fs, is 0x80: WRITE_STATE for ever, and IBF clear.
+/// The HPET, which no kexec page table maps: without entries of our own it would be exception 14. What it reads as in
+/// single bytes differs from one QEMU to the other.
 #[test]
-fn another_one_behind_five_levels_in_the_wrapped_way() -> Result<()> {
-    let wrapped = |options| Arm::Wrapped(Call::FileLoad, options);
-    let outcome = crash(Release::V6_12, "max,la57=on,erms=off", wrapped, "mmio:0xfed00000,4")?;
-    says(&outcome, "platform event: the BMC answers out of step")
+fn a_device_outside_of_ram() -> Result<()> {
+    let outcome = Scenario::new(Release::V6_1)
+        .bmc(Bmc::None)
+        .arm(Arm::Lastwords(
+            "--ipmi-handle-panic --ipmi-timeout 1 --ipmi-kcs-ports mmio:0xfed00000,4".to_owned(),
+        ))
+        .dump("collect_vmcore\ncollect_dump")
+        .run()?;
+    words::check_dump(&outcome, 2)?;
+    says(&outcome, "platform event: the BMC ")
 }
 
-/// Between the I/O APIC and the HPET nobody answers.
 #[test]
-fn nobody_there() -> Result<()> {
-    let outcome = crash(Release::V6_12, "max,la57=off,erms=off", Arm::Lastwords, "mmio:0xfec80ca2")?;
-    says(&outcome, "platform event: register mmio:0xfec80ca3 reads 0xff, no BMC answers there")
+fn nobody_there_behind_five_levels_in_the_wrapped_way() -> Result<()> {
+    let wrapped = |options| Arm::Wrapped(Call::FileLoad, options);
+    let outcome = crash(Release::V6_12, "max,la57=on,erms=off", wrapped, 0xff)?;
+    says(&outcome, "platform event: register mmio:0xb9f04 reads 0xff, no BMC answers there")
 }
