@@ -1,7 +1,10 @@
 //! What the SEL tells of each crash, as one value: what is said, what is cut, what is missing. Nothing is guessed.
 
 use super::log::{Entry, Log};
-use crate::symbols::store::{OtherBoot, Symbols, When};
+use crate::symbols::{
+    Name,
+    store::{Symbols, When},
+};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use lastwords_core::sel::{Decoded, Decoder, Line, Place, Speaker, Stage};
 use std::fmt;
@@ -141,15 +144,44 @@ pub struct Group {
 pub struct At {
     /// The place as it was said.
     pub place: Place,
+    /// What the symbols say of it.
+    pub name: Named,
+}
+
+/// What the symbols say of a place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Named {
+    /// Nobody has asked: there are none.
+    #[default]
+    Not,
     /// Its symbol and offset, as the kernel would print it.
-    pub name: Option<String>,
+    As(String),
+    /// It is in nothing that they are of: a module that came later, say.
+    Nowhere,
     /// There is a name for it, but in another boot, or nobody knows in which.
-    pub other_boot: bool,
+    OtherBoot,
+}
+
+impl Named {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::As(name) => Some(name),
+            Self::Not | Self::Nowhere | Self::OtherBoot => None,
+        }
+    }
+}
+
+impl From<Option<Name>> for Named {
+    fn from(name: Option<Name>) -> Self {
+        name.map_or(Self::Nowhere, |name| Self::As(name.to_string()))
+    }
 }
 
 impl From<Place> for At {
     fn from(place: Place) -> Self {
-        Self { place, name: None, other_boot: false }
+        Self { place, name: Named::Not }
     }
 }
 
@@ -206,11 +238,10 @@ impl Crash {
         self.release = symbols.release().map(str::to_owned);
         for at in self.places() {
             match at.place {
-                Place::Kernel(offset) => at.name = symbols.kernel(offset).map(|name| name.to_string()),
-                Place::Address(address) => match symbols.address(address, when) {
-                    Ok(name) => at.name = name.map(|name| name.to_string()),
-                    Err(OtherBoot) => at.other_boot = true,
-                },
+                Place::Kernel(offset) => at.name = symbols.kernel(offset).into(),
+                Place::Address(address) => {
+                    at.name = symbols.address(address, when).map_or(Named::OtherBoot, Named::from);
+                }
                 Place::Dead | Place::User => {}
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{
     Reading,
-    crash::{At, Crash, Panicked, Time, Words},
+    crash::{At, Crash, Named, Panicked, Time, Words},
 };
 use lastwords_core::sel::{Place, Speaker, Stage};
 use serde::Serialize;
@@ -136,12 +136,14 @@ impl From<&Time> for TimeJson {
 
 impl From<&At> for PlaceJson {
     fn from(at: &At) -> Self {
-        let symbol = at.name.clone();
+        let symbol = at.name.name().map(str::to_owned);
         match at.place {
             Place::Kernel(offset) => Self::Kernel { offset: format!("{offset:#x}"), symbol },
-            Place::Address(address) => {
-                Self::Address { address: format!("{address:#x}"), symbol, other_boot: at.other_boot }
-            }
+            Place::Address(address) => Self::Address {
+                address: format!("{address:#x}"),
+                symbol,
+                other_boot: at.name == Named::OtherBoot,
+            },
             Place::User => Self::User,
             Place::Dead => Self::Dead,
         }

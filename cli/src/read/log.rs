@@ -464,3 +464,125 @@ fn oem_record(shown: &str) -> Row {
         _ => Row::Unreadable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::crash::{Crash, crashes};
+    use proptest::{collection::vec, prelude::*};
+
+    fn told(text: &str) -> Vec<Crash> {
+        crashes(&Log::parse(text.as_bytes()).unwrap())
+    }
+
+    /// A listing of `ipmitool sel list`.
+    fn list(lines: &[&str]) -> String {
+        let event =
+            "1 | 11/22/2026 | 16:17:10 | OS Critical Stop #0x73 | Run-time critical stop | Asserted\n";
+        let records = lines.iter().flat_map(|line| line.as_bytes().chunks(TEXT_LEN));
+        records.fold(event.to_owned(), |list, chunk| {
+            format!("{list}   2 | Linux kernel panic: {}\n", String::from_utf8_lossy(chunk))
+        })
+    }
+
+    #[test]
+    fn lines_that_fill_their_records_are_told_apart() {
+        let lines = [
+            "exactly 11c",
+            "id 5f3e9a1b",
+            "1=@c0263005",
+            "cause of 11",
+            "RIP of_22_charact+12ab",
+            "Comm kthrea",
+            "2*@c0264000",
+            "11*@ffffc90000001234",
+            "1*@c0265000",
+            "+1f",
+            "< eleven_ch",
+            "< more",
+        ];
+        let [crash] = &told(&list(&lines))[..] else { panic!() };
+        let text = |words: &Option<crate::read::crash::Words>| words.as_ref().unwrap().to_string();
+        assert_eq!(text(&crash.reason), "exactly 11c");
+        assert_eq!(crash.build_id, Some(0x5f3e9a1b));
+        assert_eq!(text(&crash.cause), "cause of 11");
+        assert_eq!(text(&crash.rip), "of_22_charact+0x12ab");
+        assert_eq!(text(&crash.comm), "kthrea");
+        assert_eq!(crash.groups.len(), 3);
+        assert_eq!(crash.left_out, 0x1f);
+        assert_eq!(crash.callers.len(), 2);
+        assert_eq!((crash.missing, crash.fragments.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_second_build_id_is_another_crash() {
+        let twice = list(&["id 5f3e9a1b", "1=10", "id 5f3e9a1b", "2=20"]);
+        assert_eq!(told(&twice).len(), 2);
+    }
+
+    #[test]
+    fn sixteen_bytes_in_hex_are_a_record() {
+        let words = "00 00 f0 20 80 69 64 20 35 66 33 65 39 61 31 62\n";
+        for text in [words.to_owned(), words.replace(' ', ", 0x"), format!("Record:\r\n {words}")] {
+            assert_eq!(told(&text)[0].build_id, Some(0x5f3e9a1b), "{text}");
+        }
+        assert_eq!(Log::parse(b"00 00 f0 20 80 69 64 20 35 66 33 65 39 61 31\n"), Err(Error::Unknown));
+    }
+
+    #[test]
+    fn a_raw_sel_that_is_cut_says_so() {
+        let mut raw = sel::records(b"id 5f3e9a1b", 0).next().unwrap().to_vec();
+        raw.extend([0; 7]);
+        let log = Log::parse(&raw).unwrap();
+        assert_eq!((log.entries.len(), log.notes.contains(&Note::PartOfRecord)), (1, true));
+    }
+
+    /// Words that look like no other line at any of their records.
+    fn words() -> impl Strategy<Value = String> {
+        "[g-z]{2,9}( [g-z]{2,9}){0,5}"
+    }
+
+    proptest! {
+        #[test]
+        fn a_listing_is_joined_to_what_was_said(
+            reason in words(), cause in words(), name in "[g-z]{1,20}", offset in 0..0x10000u32,
+            cpus in vec((1..2000u32, prop_oneof![
+                any::<u32>().prop_map(sel::Place::Kernel),
+                (0xffff_ffff_c000_0000..0xffff_ffff_ff00_0000u64).prop_map(sel::Place::Address),
+            ]), 0..5),
+        ) {
+            let rip = format!("{name}+{offset:x}");
+            let comm = name.chars().take(15).collect::<String>();
+            let mut lines = vec![
+                Line::Reason(reason.as_bytes()), Line::BuildId(7), Line::Cause(cause.as_bytes()),
+                Line::Rip(rip.as_bytes()), Line::Comm(comm.as_bytes()),
+            ];
+            lines.extend(cpus.iter().map(|(count, place)| Line::Group { count: *count, place: *place }));
+            lines.push(Line::Caller(name.as_bytes()));
+            let lines: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line.text().as_bytes()).into_owned()).collect();
+            let from_list = told(&list(&lines.iter().map(String::as_str).collect::<Vec<_>>()));
+            let mut records = vec![sel::event_record([b's', 0, 0])];
+            for line in &lines {
+                records.extend(sel::records(line.as_bytes(), records.len() as u8 - 1));
+            }
+            let mut from_records = crashes(&records.into_iter().collect());
+            from_records[0].time.clone_from(&from_list[0].time);
+            prop_assert_eq!(from_list, from_records);
+        }
+
+        #[test]
+        fn any_file_is_taken_or_refused(lines in vec(prop_oneof![
+            ".{0,60}",
+            "( {0,3}[0-9a-f]{1,3} )?[|,] (Linux kernel panic: )?.{0,12}",
+            "[0-9a-f]{1,3} \\| 11/22/26 \\| [0-9:]{0,8} UTC \\| OS Critical Stop( #0x[0-9a-f]{2})? \\| Run-time critical stop",
+            " ?(SEL Record ID|Panic string|Event Data|Sensor Number|Timestamp|Description) *: ?.{0,12}",
+            "RID:(\\[[0-9A-F]{2}\\] ?){0,17}",
+            "ID ?[|,] Date [|,] Event", "[0-9]{1,3} ?[|,] (N/A|Nov-23-2026) ?[|,] ?(OEM defined|Run-time Critical Stop).{0,40}",
+        ], 0..40), bytes in vec(any::<u8>(), 0..100)) {
+            if let Ok(log) = Log::parse(lines.join("\n").as_bytes()) {
+                let _ = crashes(&log);
+            }
+            let _ = Log::parse(&bytes);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::{
     Reading,
-    crash::{At, Crash, Panicked},
+    crash::{At, Crash, Named, Panicked},
 };
 use anstyle::{AnsiColor, Style};
 use lastwords_core::sel::{Place, Speaker, Stage};
@@ -204,15 +204,17 @@ struct Shown<'a>(&'a At);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let At { place, name, other_boot } = self.0;
-        match (place, name) {
+        match (self.0.place, &self.0.name) {
             (Place::Dead, _) => f.write_str("never answered the NMI that stops all CPUs"),
             (Place::User, _) => f.write_str("in user space"),
-            (_, Some(name)) => write!(f, "at {name}"),
-            (Place::Kernel(offset), None) => write!(f, "at _stext+{offset:#x}"),
-            (Place::Address(address), None) => {
-                write!(f, "at {address:016x}")?;
-                if *other_boot { f.write_str(" (the saved modules are of another boot)") } else { Ok(()) }
+            (_, Named::As(name)) => write!(f, "at {name}"),
+            (Place::Kernel(offset), _) => write!(f, "at _stext+{offset:#x}"),
+            (Place::Address(address), Named::Not) => write!(f, "at {address:016x}"),
+            (Place::Address(address), Named::Nowhere) => {
+                write!(f, "at {address:016x}, in no module that the symbols know")
+            }
+            (Place::Address(address), Named::OtherBoot) => {
+                write!(f, "at {address:016x}, and the saved modules are of another boot")
             }
         }
     }
@@ -247,5 +249,62 @@ impl fmt::Display for Picture<'_> {
             write!(f, "{style:#}")?;
         }
         if scale > 1 { write!(f, " one block: {scale} CPUs") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::crash::Group;
+
+    fn report(crash: Crash, picture: bool) -> String {
+        let reading = Reading { crashes: vec![crash], ..Reading::default() };
+        Report { reading: &reading, picture }.to_string()
+    }
+
+    fn group(count: u32, place: Place) -> Group {
+        Group { count, at: place.into() }
+    }
+
+    #[test]
+    fn a_terminal_gets_a_picture_of_the_cpus() {
+        let crash = Crash {
+            panicked: Some(Panicked::Cpu(3, Place::Kernel(0x10).into())),
+            groups: vec![group(4, Place::Kernel(0x103f0)), group(2, Place::User), group(1, Place::Dead)],
+            left_out: 2,
+            ..Crash::default()
+        };
+        let shown = anstream::adapter::strip_str(&report(crash.clone(), true)).to_string();
+        assert_eq!(
+            shown,
+            "\
+Crash, time unknown
+  why     not said
+  CPUs    █▓▓▓▓▒▒×··
+█ CPU 3   panicked at _stext+0x10
+▓ 4 CPUs  at _stext+0x103f0
+▒ 2 CPUs  in user space
+× 1 CPU   never answered the NMI that stops all CPUs
+· 2 CPUs  left out: the records did not suffice (--sel-records)
+"
+        );
+        // Elsewhere it would be in the way.
+        let plain = anstream::adapter::strip_str(&report(crash, false)).to_string();
+        assert!(
+            !plain.contains(['█', '▓', '×']) && plain.contains("  4 CPUs  at _stext+0x103f0\n"),
+            "{plain}"
+        );
+    }
+
+    #[test]
+    fn a_picture_of_any_machine_is_one_short_line() {
+        for groups in [vec![4096], vec![u32::MAX; 3], (1..400).rev().collect(), vec![1; 400], vec![59, 1, 1]]
+        {
+            let groups = groups.into_iter().map(|count| group(count, Place::User)).collect();
+            let crash = Crash { groups, ..Crash::default() };
+            let picture = anstream::adapter::strip_str(&Picture(&crash).to_string()).to_string();
+            let blocks = picture.split(' ').next().unwrap().chars().count();
+            assert!((1..=2 * WIDTH as usize).contains(&blocks), "{picture}");
+        }
     }
 }

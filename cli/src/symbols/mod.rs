@@ -42,11 +42,14 @@ impl fmt::Display for Name {
     }
 }
 
-/// One symbol.
+/// One symbol of the kernel's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Symbol {
     address: u64,
+    /// Where the code that it may stand for ends, if no other symbol comes before.
+    end: u64,
     name: String,
+    module: Option<String>,
 }
 
 /// Symbols of a kernel's text and of the modules that it had in one boot.
@@ -63,21 +66,12 @@ pub struct Table {
     image: Vec<Symbol>,
     /// Where the image has text, and where it had some while it booted.
     text: [Range<u64>; 2],
-    /// By address.
-    modules: Vec<Module>,
+    /// As in `image`.
+    modules: Vec<Symbol>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Module {
-    name: String,
-    /// Where it lies, its data included.
-    range: Range<u64>,
-    /// As in [`Table::image`].
-    symbols: Vec<Symbol>,
-}
-
-/// Pages begin at multiples of this.
-const PAGE: u64 = 4096;
+/// Longest piece of code behind a module's last symbol, where nothing else tells where it ends.
+const LAST: u64 = 0x4000;
 
 impl Table {
     /// Reads the text of /proc/kallsyms, of a System.map, or of a saved table: `ADDRESS TYPE NAME [MODULE]` and lines
@@ -88,8 +82,8 @@ impl Table {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut table = Self::default();
         let mut image = Vec::new();
-        let mut modules: BTreeMap<String, Vec<(char, Symbol)>> = BTreeMap::new();
-        let mut ranges = BTreeMap::new();
+        let mut modules = Vec::new();
+        let mut ranges: BTreeMap<String, Range<u64>> = BTreeMap::new();
         for line in text.lines() {
             if let Some(note) = line.strip_prefix("# ") {
                 let mut words = note.split(' ');
@@ -114,11 +108,13 @@ impl Table {
             ) else {
                 continue;
             };
-            let symbol = Symbol { address, name: name.to_owned() };
-            match words.next().and_then(|word| word.strip_prefix('[')?.strip_suffix(']')) {
+            let module = words.next().and_then(|word| word.strip_prefix('[')?.strip_suffix(']'));
+            let module = module.map(str::to_owned);
+            let symbol = Symbol { address, end: u64::MAX, name: name.to_owned(), module };
+            match &symbol.module {
                 // What the kernel has made itself (`__builtin__ftrace`, `bpf`) comes and goes.
                 Some(module) if module == "bpf" || module.starts_with("__builtin__") => {}
-                Some(module) => modules.entry(module.to_owned()).or_default().push((kind, symbol)),
+                Some(_) => modules.push((kind, symbol)),
                 None => image.push((kind, symbol)),
             }
         }
@@ -127,11 +123,7 @@ impl Table {
             vmlinux::sort(&mut image);
         }
         table.set_image(image.into_iter().map(|(_, symbol)| symbol).collect())?;
-        table.modules = modules
-            .into_iter()
-            .filter_map(|(name, symbols)| Module::new(ranges.remove(&name), name, symbols))
-            .collect();
-        table.modules.sort_by_key(|module| module.range.start);
+        table.set_modules(modules, &ranges);
         Ok(table)
     }
 
@@ -147,30 +139,46 @@ impl Table {
         let init = find("_sinittext").zip(find("_einittext")).unwrap_or_default();
         self.text = [stext..find("_etext").unwrap_or(last), init.0..init.1];
         self.stext = stext;
-        let kept = |symbol: &Symbol| {
-            self.text.iter().any(|text| text.contains(&symbol.address) || text.end == symbol.address)
-        };
-        symbols.retain(kept);
+        symbols.retain_mut(|symbol| {
+            let text =
+                self.text.iter().find(|text| text.contains(&symbol.address) || text.end == symbol.address);
+            symbol.end = text.map_or(0, |text| text.end);
+            text.is_some()
+        });
         symbols.sort_by_key(|symbol| symbol.address);
         self.image = symbols;
         Ok(())
+    }
+
+    /// Keeps the modules' text. `ranges`: where they are, as /proc/modules has it; what a module throws away after its
+    /// start lies elsewhere.
+    fn set_modules(&mut self, mut symbols: Vec<(char, Symbol)>, ranges: &BTreeMap<String, Range<u64>>) {
+        symbols.sort_by_key(|(_, symbol)| symbol.address);
+        let (mut here, mut next) = (u64::MAX, u64::MAX);
+        for (_, symbol) in symbols.iter_mut().rev() {
+            if symbol.address < here {
+                (here, next) = (symbol.address, here);
+            }
+            let range = symbol.module.as_ref().and_then(|module| ranges.get(module));
+            let range = range.filter(|range| range.contains(&symbol.address));
+            symbol.end = range.map_or(next.min(here.saturating_add(LAST)), |range| range.end);
+        }
+        let is_text = |kind: char| matches!(kind, 't' | 'T' | 'w' | 'W');
+        self.modules =
+            symbols.into_iter().filter(|(kind, _)| is_text(*kind)).map(|(_, symbol)| symbol).collect();
     }
 
     /// The name for an offset from `_stext`.
     #[must_use]
     pub fn kernel(&self, offset: u64) -> Option<Name> {
         let address = self.stext.checked_add(offset)?;
-        self.text.iter().any(|text| text.contains(&address)).then_some(())?;
-        name(&self.image, address, None)
+        name(&self.image, address)
     }
 
     /// The name for an address in a module of this boot.
     #[must_use]
     pub fn module(&self, address: u64) -> Option<Name> {
-        let after = self.modules.partition_point(|module| module.range.start <= address);
-        let module = self.modules.get(after.checked_sub(1)?)?;
-        module.range.contains(&address).then_some(())?;
-        name(&module.symbols, address, Some(&module.name))
+        name(&self.modules, address)
     }
 
     /// The name for an address in the boot that the table is of: in a module, or in the image where it is known where
@@ -182,27 +190,16 @@ impl Table {
     }
 }
 
-impl Module {
-    /// `None` without text.
-    fn new(range: Option<Range<u64>>, name: String, symbols: Vec<(char, Symbol)>) -> Option<Self> {
-        let last = symbols.iter().map(|(_, symbol)| symbol.address).max()?;
-        let is_text = |kind: char| matches!(kind, 't' | 'T' | 'w' | 'W');
-        let mut symbols: Vec<_> =
-            symbols.into_iter().filter(|(kind, _)| is_text(*kind)).map(|(_, symbol)| symbol).collect();
-        symbols.sort_by_key(|symbol| symbol.address);
-        let first = symbols.first()?.address;
-        let end = last.checked_add(1).and_then(|end| end.checked_next_multiple_of(PAGE)).unwrap_or(u64::MAX);
-        let range = range.unwrap_or(first..end);
-        Some(Self { name, range, symbols })
-    }
-}
-
 /// The nearest symbol at or below the address, the first of those at its own.
-fn name(symbols: &[Symbol], address: u64, module: Option<&str>) -> Option<Name> {
+fn name(symbols: &[Symbol], address: u64) -> Option<Name> {
     let after = symbols.partition_point(|symbol| symbol.address <= address);
     let nearest = symbols.get(after.checked_sub(1)?)?.address;
     let first = symbols.get(symbols.partition_point(|symbol| symbol.address < nearest))?;
-    Some(Name { symbol: first.name.clone(), offset: address - nearest, module: module.map(str::to_owned) })
+    (address < first.end).then(|| Name {
+        symbol: first.name.clone(),
+        offset: address - nearest,
+        module: first.module.clone(),
+    })
 }
 
 /// A number of hex digits.
@@ -247,8 +244,8 @@ ffffffffc0200000 t alias_a\t[first]
 ffffffffc0200000 t alias_b\t[first]
 ffffffffc0203000 d data\t[first]
 ffffffffc0206000 t deaf\t[second]
-ffffffffc0209000 t bpf_prog_1\t[bpf]
-ffffffffc020a000 t ftrace_trampoline\t[__builtin__ftrace]
+ffffffffc020a000 t bpf_prog_1\t[bpf]
+ffffffffc020b000 t ftrace_trampoline\t[__builtin__ftrace]
 ";
 
     fn shown(name: Option<Name>) -> String {
@@ -278,10 +275,11 @@ ffffffffc020a000 t ftrace_trampoline\t[__builtin__ftrace]
             (0xffffffff9a000041, "do_one+0x1"),
             (0xffffffffc0200005, "alias_a+0x5 [first]"),
             (0xffffffffc0202001, "on_init+0x1 [first]"),
-            (0xffffffffc0206fff, "deaf+0xfff [second]"),
-            (0xffffffffc0207000, "-"),
-            (0xffffffffc0209000, "-"),
+            (0xffffffffc0202fff, "on_init+0xfff [first]"),
+            (0xffffffffc0203000, "-"),
+            (0xffffffffc0208fff, "deaf+0x2fff [second]"),
             (0xffffffffc020a000, "-"),
+            (0xffffffffc020b000, "-"),
             (0xffffffffc01fffff, "-"),
             (0x40, "-"),
         ] {

@@ -77,11 +77,9 @@ impl Table {
             let [name, size, _, _, _, start, ..] = words[..] else { continue };
             let start = start.strip_prefix("0x").and_then(super::address);
             let (Some(start), Ok(size)) = (start, size.parse::<u64>()) else { continue };
-            if let Some(module) = self.modules.iter().find(|module| module.name == name) {
-                let _ = writeln!(text, "# module {name} {start:x} {:x}", start.saturating_add(size));
-                let symbols = module.symbols.iter().map(|symbol| (symbol.address, symbol));
-                text.push_str(&lines(symbols, &format!(" [{name}]")));
-            }
+            let _ = writeln!(text, "# module {name} {start:x} {:x}", start.saturating_add(size));
+            let symbols = self.modules.iter().filter(|symbol| symbol.module.as_deref() == Some(name));
+            text.push_str(&lines(symbols.map(|symbol| (symbol.address, symbol)), &format!(" [{name}]")));
         }
         text
     }
@@ -331,10 +329,11 @@ mod tests {
         notes.extend(b"GNU\0");
         notes.extend(build_id);
         let kallsyms = format!(
-            "{kaslr:x} T _stext\n{:x} t do_one\n{:x} T _etext\n{module:x} t deaf\t[spin]\n{:x} t x\t[gone]\n",
+            "{kaslr:x} T _stext\n{:x} t do_one\n{:x} T _etext\n{module:x} t deaf\t[spin]\n{:x} t x\t[gone]\n{:x} t start\t[spin]\n",
             kaslr + 0x10,
             kaslr + 0x100,
-            module + 0x4000
+            module + 0x4000,
+            module + 0x80000
         );
         for (path, bytes) in [
             ("sys/kernel/notes", notes),
@@ -377,6 +376,8 @@ mod tests {
         assert_eq!(name(&symbols, 0xffffffffc0004000, None, None), "-");
         assert_eq!(name(&symbols, 0xffffffffc0002000, None, None), "-");
         assert_eq!(name(&symbols, 0x12, None, None), "-");
+        // What a module that is being loaded runs first, and throws away.
+        assert_eq!(name(&symbols, 0xffffffffc0080007, None, None), "start+0x7 [spin]");
 
         // Later that boot loads its module elsewhere; the machine crashes, boots, arms again.
         boot(root, &BUILD_ID, "aaaa", 1000, 0xffffffff81000000, 0xffffffffc0100000);

@@ -16,7 +16,8 @@ impl Table {
             .filter_map(|symbol| {
                 let name = symbol.name().ok().filter(|name| is_in_the_kernels_table(name))?;
                 let kind = if symbol.is_weak() { 'w' } else { 't' };
-                Some((kind, Symbol { address: symbol.address(), name: name.to_owned() }))
+                let (address, name) = (symbol.address(), name.to_owned());
+                Some((kind, Symbol { address, end: u64::MAX, name, module: None }))
             })
             .collect();
         // As `nm -n` does, from whose output the kernel's table is made.
