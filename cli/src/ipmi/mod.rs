@@ -11,12 +11,10 @@ mod kcs;
 mod lan;
 mod remote;
 
-#[allow(unused_imports, reason = "their users are being written")]
 pub use commands::{DeviceId, Entry, LAST, SelInfo, WatchdogTimer};
 #[cfg(test)]
 pub use fake::Fake;
 pub use lan::Host;
-#[allow(unused_imports, reason = "its users are being written")]
 pub use remote::Remote;
 
 use crate::discovery;
