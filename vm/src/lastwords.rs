@@ -25,6 +25,23 @@ fn build() -> Result<PathBuf> {
     Ok(target.join("debug/lastwords"))
 }
 
+/// The image's ELF file, from which the program's own build has made the flat one.
+///
+/// # Errors
+/// When the program does not build.
+pub fn image_elf() -> Result<PathBuf> {
+    program()?;
+    let builds = std::fs::read_dir(cache::target()?.join("debug/build"))?;
+    let built = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    builds
+        .filter_map(|entry| {
+            Some(entry.ok()?.path().join("out/image/x86_64-unknown-linux-gnu/purgatory/purgatory"))
+        })
+        .filter(|path| path.is_file())
+        .max_by_key(built)
+        .context("the program's build has left no image")
+}
+
 /// `lastwords wrap`: the kernel with the image in front of it, written to `out`.
 ///
 /// # Errors

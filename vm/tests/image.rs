@@ -38,6 +38,32 @@ fn the_image_is_the_same_from_another_folder() -> Result<()> {
     Ok(())
 }
 
+/// SSE faults until the entry code has enabled it, and after the way out has put the CPU back: the assembly has none. The
+/// prebuilt core library has, so that objdump shows what it looks like.
+#[test]
+fn the_way_in_and_the_way_out_use_no_sse() -> Result<()> {
+    let elf = lastwords::image_elf()?;
+    let text = process::text(Command::new("objdump").args(["-d", "--no-show-raw-insn"]).arg(&elf))?;
+    let mut assembly = 0;
+    let mut elsewhere = 0;
+    let mut ours = false;
+    for line in text.lines() {
+        if let Some((_, name)) = line.split_once(" <").filter(|_| line.ends_with(">:")) {
+            ours = name.starts_with("lastwords_");
+        } else if ours && line.contains('\t') {
+            assembly += 1;
+            ensure!(!line.contains("xmm"), "SSE in the assembly: {line}");
+        } else {
+            elsewhere += usize::from(line.contains("xmm"));
+        }
+    }
+    ensure!(
+        assembly > 100 && elsewhere > 0,
+        "{assembly} instructions of assembly, SSE in {elsewhere} others"
+    );
+    Ok(())
+}
+
 fn run(folder: &Path, program: &str, arguments: &str) -> Result<Vec<u8>> {
     process::output(Command::new(program).args(arguments.split_whitespace()).current_dir(folder))
 }

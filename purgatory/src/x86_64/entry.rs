@@ -164,7 +164,7 @@ global_asm!(
 
     ".pushsection .stack, \"aw\", @nobits",
     ".balign 16",
-    ".zero 0x10000",
+    ".zero 0x20000",
     "stack_top:",
     ".popsection",
 

@@ -156,7 +156,7 @@ global_asm!(
     "nmis: .zero 4",
     ".popsection",
 
-    ".pushsection .stack, \"aw\", @nobits",
+    ".pushsection .stack.ist, \"aw\", @nobits",
     ".balign 16",
     ".zero 0x800",
     "lastwords_fault_stack:",

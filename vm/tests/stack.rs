@@ -1,0 +1,59 @@
+//! How deep the image's stack was used when it has said everything: its memory is zero when it is loaded, and is read from
+//! outside when the dump kernel is about to start.
+
+use anyhow::{Context, Result, ensure};
+use lastwords_core::stub;
+use lastwords_vm::gdb::Stub;
+use lastwords_vm::kernels::Release;
+use lastwords_vm::scenario::{Arm, Scenario};
+use lastwords_vm::segments::Segments;
+use serde_json::json;
+
+/// The stack's size (`purgatory/src/x86_64/entry.rs`), and what may be used of it: the rest is for compilers to come.
+const STACK: u64 = 0x2_0000;
+const MOST: u64 = 0x1_0000;
+
+#[test]
+fn the_stack_is_large_enough_twice_over() -> Result<()> {
+    let stub = Stub::new()?;
+    let options = stub.options();
+    let mut segments = Segments::default();
+    let mut used = None;
+    Scenario::new(Release::V6_12)
+        .cpus(8)
+        .arm(Arm::Not)
+        .lastwords_at_hand()
+        .death(
+            "lastwords load --via purgatory --verbose --ipmi-handle-panic --output-cpu-ip --output-log=64K \
+             --ipmi-watchdog start=120 /boot/vmlinuz --initrd=/boot/initrd --append='console=ttyS0 quiet nr_cpus=1' \
+             >/tmp/load 2>&1 || step not armed\ngrep '^segment' /tmp/load >/dev/console\n\
+             step the dump kernel is armed\nsleep 1\npanic_on 0",
+        )
+        .qemu([options[0].as_str(), options[1].as_str()])
+        .watch(|vm, line| {
+            segments.read(&line.text);
+            if line.text.contains("the dump kernel is armed") {
+                let mut gdb = stub.connect()?;
+                gdb.go_to(segments.entry()?)?;
+                let image = segments.get("image")?.start;
+                let size = gdb.read(image + stub::MEMORY_SIZE as u64, 4)?;
+                let end = image + u64::from(u32::from_le_bytes(size.as_slice().try_into()?));
+                let mut unused = 0;
+                'stack: for block in (end - STACK..end).step_by(1024) {
+                    for byte in gdb.read(block, 1024)? {
+                        if byte != 0 {
+                            break 'stack;
+                        }
+                        unused += 1;
+                    }
+                }
+                used = Some(STACK - unused);
+                vm.monitor()?.execute("quit", &json!({}))?;
+            }
+            Ok(())
+        })?;
+    let used = used.context("the machine was not armed")?;
+    println!("{used} of {STACK} bytes of stack were used");
+    ensure!((0x400..MOST).contains(&used), "{used} bytes of stack were used");
+    Ok(())
+}
