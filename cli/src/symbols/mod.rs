@@ -150,18 +150,25 @@ impl Table {
         Ok(())
     }
 
-    /// Keeps the modules' text. `ranges`: where they are, as /proc/modules has it; what a module throws away after its
-    /// start lies elsewhere.
+    /// Keeps the modules' text. `ranges`: the most that they take, as /proc/modules has it; what a module throws away
+    /// after its start lies elsewhere.
     fn set_modules(&mut self, mut symbols: Vec<(char, Symbol)>, ranges: &BTreeMap<String, Range<u64>>) {
         symbols.sort_by_key(|(_, symbol)| symbol.address);
-        let (mut here, mut next) = (u64::MAX, u64::MAX);
+        // The next symbol at a higher address.
+        let (mut here, mut next) = ((u64::MAX, None), (u64::MAX, None));
         for (_, symbol) in symbols.iter_mut().rev() {
-            if symbol.address < here {
-                (here, next) = (symbol.address, here);
+            if symbol.address < here.0 {
+                next = std::mem::replace(&mut here, (symbol.address, symbol.module.clone()));
             }
             let range = symbol.module.as_ref().and_then(|module| ranges.get(module));
             let range = range.filter(|range| range.contains(&symbol.address));
-            symbol.end = range.map_or(next.min(here.saturating_add(LAST)), |range| range.end);
+            let last = symbol.address.saturating_add(LAST);
+            let limit = match range {
+                Some(range) if next.1 == symbol.module && range.contains(&next.0) => next.0,
+                Some(range) => range.end.min(last),
+                None => last,
+            };
+            symbol.end = next.0.min(limit);
         }
         let is_text = |kind: char| matches!(kind, 't' | 'T' | 'w' | 'W');
         self.modules =
