@@ -197,7 +197,7 @@ fn the_bound_of_the_default_plan_is_what_the_documents_say() {
 /// A way in which one part of the machine fails.
 type Fault = (&'static str, fn(&mut Sim));
 
-const BMCS: [Fault; 21] = [
+const BMCS: [Fault; 22] = [
     ("works", |_| {}),
     ("absent", |sim| sim.bmc.absent = true),
     ("status stuck at 0x00", |sim| sim.bmc.stuck_status = Some(0x00)),
@@ -221,6 +221,7 @@ const BMCS: [Fault; 21] = [
     ("answers too short", |sim| sim.bmc.then = Answer::Bytes(vec![0x1c])),
     ("answers too long", |sim| sim.bmc.then = Answer::Bytes(vec![0x1c; 300])),
     ("answers to another command", |sim| sim.bmc.then = Answer::Bytes(vec![0x1c, 0x01, 0])),
+    ("resets itself in the middle of a transaction", |sim| sim.bmc.away_us = 400..2_000_000),
     ("was writing for the dead kernel", |sim| sim.bmc.leave_writing(&[0x28, 0x44])),
 ];
 

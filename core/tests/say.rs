@@ -228,6 +228,20 @@ fn memory_mapped_registers_serve_as_well() {
 }
 
 #[test]
+fn a_bmc_that_comes_back_from_a_reset_of_its_own_gets_the_last_arming() {
+    let mut sim = Sim::default();
+    sim.bmc.away_us = 400..500_000;
+    // The log takes its time on the serial line.
+    let log: Vec<_> = (0..30).map(|line| format!("{line} {}", "x".repeat(200))).collect();
+    let kernel = DeadKernel::idle(4).with_log(&log.iter().map(String::as_str).collect::<Vec<_>>());
+    say(&mut sim, &kernel, "console=ttyS0 lastwords.ipmi_watchdog=start=60 lastwords.output_log=8K");
+    let text = sim.uart.text();
+    assert!(text.contains("watchdog: port 0xca3 reads 0xff"), "{text}");
+    assert!(text.contains("watchdog again: started, 60 s to reset"), "{text}");
+    assert!(sim.bmc.watchdog.is_some_and(|watchdog| watchdog.running));
+}
+
+#[test]
 fn a_full_sel_is_no_reason_to_try_others() {
     let mut sim = Sim::default();
     sim.bmc.refused = vec![(0xf0, 0xc4)];

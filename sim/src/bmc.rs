@@ -4,6 +4,7 @@
 //! refuse, answer nonsense, fall into ERROR_STATE, or be found in the middle of somebody else's transfer.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 const OBF: u8 = 0x01;
 const IBF: u8 = 0x02;
@@ -43,6 +44,8 @@ pub struct Watchdog {
 pub struct Bmc {
     /// Nobody there: both ports read 0xff.
     pub absent: bool,
+    /// It resets itself: between these microseconds nobody is there, and afterwards it is idle.
+    pub away_us: Range<u64>,
     /// The status register reads this, whatever happens.
     pub stuck_status: Option<u8>,
     /// Leaves out the dummy byte at the end of an answer.
@@ -82,6 +85,7 @@ impl Default for Bmc {
     fn default() -> Self {
         Self {
             absent: false,
+            away_us: 0..0,
             stuck_status: None,
             no_dummy: false,
             answer_us: 300,
@@ -127,7 +131,7 @@ impl Bmc {
     }
 
     pub(crate) fn read(&mut self, port: u16, time_us: u64) -> u8 {
-        if self.absent {
+        if self.absent || self.is_away(time_us) {
             return 0xff;
         }
         self.answer_when_due(time_us);
@@ -135,6 +139,17 @@ impl Bmc {
             return self.out.take().unwrap_or(0);
         }
         self.stuck_status.unwrap_or(self.state | if self.out.is_some() { OBF } else { 0 })
+    }
+
+    fn is_away(&mut self, time_us: u64) -> bool {
+        let away = self.away_us.contains(&time_us);
+        if away {
+            self.state = IDLE;
+            self.out = None;
+            self.pending = None;
+            self.reply.clear();
+        }
+        away
     }
 
     fn answer_when_due(&mut self, time_us: u64) {
@@ -147,7 +162,7 @@ impl Bmc {
     }
 
     pub(crate) fn write(&mut self, port: u16, value: u8, time_us: u64) {
-        if self.absent || self.stuck_status.is_some_and(|status| status & IBF != 0) {
+        if self.absent || self.is_away(time_us) || self.stuck_status.is_some_and(|status| status & IBF != 0) {
             return;
         }
         self.answer_when_due(time_us);
