@@ -8,7 +8,7 @@ BMC ?= qemu
 FUZZ_TIME ?= 10
 FUZZ_TARGETS = crash vmcoreinfo why kcs plan sel bzimage
 
-.PHONY: demo bench test packages check unit vm fuzz
+.PHONY: demo bench faults test packages check unit vm fuzz
 
 # A real kernel panics in QEMU, and its last words are told.
 demo:
@@ -47,3 +47,8 @@ vm:
 # Size, speed and time beside the stock tool's.
 bench:
 	$(CARGO) run --quiet -p lastwords-vm --bin bench
+
+# Every fault beside what else there is for it: the table in docs/reliability.md. FAULTS="mute busy" makes these alone,
+# and prints them.
+faults:
+	$(CARGO) run --quiet -p lastwords-vm --bin faults -- $(FAULTS)

@@ -111,8 +111,20 @@ function hung_task
         call mutex_lock
 end hung_task
 
+# A panic, and a panic notifier that writes through a null pointer.
+function double_panic
+        lea panic_notifier_list(%rip), %rdi
+        lea notifier(%rip), %rsi
+        call atomic_notifier_chain_register
+        lea name(%rip), %rdi
+        xor %eax, %eax
+        call panic
+end double_panic
+
         .data
         .p2align 3
+notifier:
+        .quad null_pointer, 0, 0        # struct notifier_block: function, next, priority
 action: .quad action, action    # struct nmiaction: list, handler, longest time, flags, name
         .quad on_nmi
         .quad 0, 0

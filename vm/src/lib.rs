@@ -11,6 +11,7 @@ pub mod cache;
 pub mod cpio;
 pub mod crash_kinds;
 pub mod dmesg;
+pub mod faults;
 pub mod figures;
 pub mod gdb;
 pub mod initramfs;

@@ -11,7 +11,7 @@ use std::process::Command;
 use crate::process;
 
 /// Its functions that crash, or hold a CPU for ever.
-pub const WAYS: [&str; 9] = [
+pub const WAYS: [&str; 10] = [
     "null_pointer",
     "protection_fault",
     "bug",
@@ -21,6 +21,7 @@ pub const WAYS: [&str; 9] = [
     "deaf",
     "hard_lockup",
     "hung_task",
+    "double_panic",
 ];
 
 const SOURCE: &str = include_str!("../guest/crash.s");

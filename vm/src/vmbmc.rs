@@ -53,6 +53,10 @@ pub enum Answer {
     Late(Duration, Vec<u8>),
     /// Never answers.
     Silence,
+    /// Answers, but to a request with this network function and command.
+    ToAnother(u8, u8, Vec<u8>),
+    /// Falls off the line without an answer. A second later QEMU finds it again.
+    HangUp,
 }
 
 /// How a BMC behaves.
@@ -76,9 +80,11 @@ impl VmBmc {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&requests);
         thread::spawn(move || {
-            if let Ok((stream, _)) = listener.accept() {
+            while let Ok((stream, _)) = listener.accept() {
                 // The machine's end closes the stream: an error then is nothing to tell anybody.
-                let _ = serve(stream, &log, &mut manner);
+                if !serve(stream, &log, &mut manner).is_ok_and(|hung_up| hung_up) {
+                    break;
+                }
             }
         });
         Ok(Self { socket, requests })
@@ -97,14 +103,15 @@ impl VmBmc {
     }
 }
 
-fn serve(mut stream: UnixStream, log: &Mutex<Vec<Request>>, manner: &mut Manner) -> std::io::Result<()> {
+/// Serves until the other end closes the stream, or the BMC hangs up: then it returns true.
+fn serve(mut stream: UnixStream, log: &Mutex<Vec<Request>>, manner: &mut Manner) -> std::io::Result<bool> {
     let mut frame = Vec::new();
     let mut escaped = false;
     let mut buffer = [0; 256];
     loop {
         let count = stream.read(&mut buffer)?;
         if count == 0 {
-            return Ok(());
+            return Ok(false);
         }
         for &byte in &buffer[..count] {
             match byte {
@@ -113,16 +120,21 @@ fn serve(mut stream: UnixStream, log: &Mutex<Vec<Request>>, manner: &mut Manner)
                 END_OF_MESSAGE => {
                     if let Some((number, request)) = parse(&frame) {
                         log.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+                        let (netfn, command) = (request.netfn, request.command);
                         let said = match manner(&request) {
-                            Answer::Say(said) => Some(said),
+                            Answer::Say(said) => Some(response(number, netfn, command, &said)),
                             Answer::Late(delay, said) => {
                                 thread::sleep(delay);
-                                Some(said)
+                                Some(response(number, netfn, command, &said))
                             }
                             Answer::Silence => None,
+                            Answer::ToAnother(netfn, command, said) => {
+                                Some(response(number, netfn, command, &said))
+                            }
+                            Answer::HangUp => return Ok(true),
                         };
                         if let Some(said) = said {
-                            stream.write_all(&response(number, &request, &said))?;
+                            stream.write_all(&said)?;
                         }
                     }
                     frame.clear();
@@ -148,8 +160,8 @@ fn parse(frame: &[u8]) -> Option<(u8, Request)> {
     Some((*number, request))
 }
 
-fn response(number: u8, request: &Request, said: &[u8]) -> Vec<u8> {
-    let mut message = vec![number, (request.netfn | 1) << 2, request.command];
+fn response(number: u8, netfn: u8, command: u8, said: &[u8]) -> Vec<u8> {
+    let mut message = vec![number, (netfn | 1) << 2, command];
     message.extend(said);
     message.push(sum(&message).wrapping_neg());
     let mut frame = Vec::new();

@@ -1,0 +1,77 @@
+//! `make faults`: every fault beside what else there is for a dump, as a table in docs/reliability.md.
+//!
+//! With words of faults' names as arguments: these alone, printed only.
+
+use anyhow::{Context, Result, ensure};
+use lastwords_vm::faults::{self, End, Fault, Run, Way};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+const BEGIN: &str = "<!-- made by `make faults` -->\n";
+const END: &str = "<!-- end -->\n";
+
+fn main() -> Result<()> {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let chosen = |fault: &Fault| wanted.is_empty() || wanted.iter().any(|word| fault.name().contains(word));
+    let faults: Vec<Fault> = Fault::ALL.into_iter().filter(chosen).collect();
+    ensure!(!faults.is_empty(), "no fault has such a name");
+    let cells = Mutex::new(vec![[const { String::new() }; Way::ALL.len()]; faults.len()]);
+    faults::run_all(&faults, &Way::ALL, |fault, way, run| {
+        let text = cell(run);
+        eprintln!("{}, {:?}: {text}", faults[fault].name(), Way::ALL[way]);
+        cells.lock().unwrap_or_else(PoisonError::into_inner)[fault][way] = text;
+    })?;
+    let cells = cells.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let table = table(&faults, &cells);
+    print!("{table}");
+    if wanted.is_empty() {
+        put(&table)?;
+    }
+    Ok(())
+}
+
+fn table(faults: &[Fault], cells: &[[String; 4]]) -> String {
+    let mut table = String::from(
+        "| fault | lastwords, purgatory | lastwords, wrap | Linux, `panic_op=string` | `kexec -s` alone |\n\
+         | --- | --- | --- | --- | --- |\n",
+    );
+    for (fault, cells) in faults.iter().zip(cells) {
+        let _ = writeln!(table, "| {} | {} |", fault.name(), cells.join(" | "));
+    }
+    table
+}
+
+/// `7.1 s; event, 9 records, CPUs`
+fn cell(run: &Run) -> String {
+    let end = match run.end {
+        End::Up(after) => format!("{:.1} s", after.as_secs_f64()),
+        End::Reset => "**no dump**, reset".to_owned(),
+        End::Hung => "**no dump**, hung".to_owned(),
+    };
+    let mut saved = Vec::new();
+    match run.taken.events {
+        0 => {}
+        1 => saved.push("event".to_owned()),
+        events => saved.push(format!("{events} events")),
+    }
+    match run.taken.records {
+        0 => {}
+        1 => saved.push("1 record".to_owned()),
+        records => saved.push(format!("{records} records")),
+    }
+    if run.console_has_cpus() {
+        saved.push("CPUs".to_owned());
+    }
+    if saved.is_empty() { format!("{end}; –") } else { format!("{end}; {}", saved.join(", ")) }
+}
+
+/// Puts the table into its place in the document.
+fn put(table: &str) -> Result<()> {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reliability.md"));
+    let text = std::fs::read_to_string(path)?;
+    let (before, rest) = text.split_once(BEGIN).context("the table has no place in docs/reliability.md")?;
+    let (_, after) = rest.split_once(END).context("the table has no end in docs/reliability.md")?;
+    std::fs::write(path, format!("{before}{BEGIN}\n{table}\n{END}{after}"))?;
+    Ok(())
+}
