@@ -40,7 +40,7 @@ pub fn save(root: &Path) -> Result<PathBuf> {
 
     let folder = root.join(FOLDER);
     DirBuilder::new().recursive(true).mode(0o755).create(&folder).with_context(|| shown(&folder))?;
-    let head = format!("# build-id {build_id}\n# release {}\n", release.trim());
+    let head = head(&build_id, &release);
     let kernel = folder.join(format!("{build_id}.gz"));
     // One build id, one table.
     match File::options().append(true).open(&kernel) {
@@ -51,6 +51,11 @@ pub fn save(root: &Path) -> Result<PathBuf> {
     write(&boot, &format!("{head}# booted {booted}\n{}", table.modules_text(&modules)))?;
     prune(&folder);
     Ok(kernel)
+}
+
+/// The notes at the beginning of a saved table.
+fn head(build_id: &str, release: &str) -> String {
+    format!("# build-id {build_id}\n# release {}\n", release.trim())
 }
 
 /// The running kernel's build id in hex, where it shows one.
@@ -172,7 +177,8 @@ pub struct When<'a> {
 }
 
 impl Symbols {
-    /// Those that were saved here for the kernel whose build id begins so.
+    /// Those that were saved here for the kernel whose build id begins so; else, when that kernel runs here again, its
+    /// own without the modules, which are elsewhere in each boot.
     ///
     /// # Errors
     /// When they are there and cannot be read.
@@ -181,7 +187,7 @@ impl Symbols {
         saved.retain(|saved| saved.build_id.starts_with(&format!("{build_id:08x}")));
         let Some(kernel) = saved.iter().filter(|saved| !saved.is_boot).max_by_key(|saved| saved.modified)
         else {
-            return Ok(None);
+            return Ok(Self::running(root, build_id));
         };
         let mut boots = Vec::new();
         for boot in saved.iter().filter(|boot| boot.is_boot && boot.build_id == kernel.build_id) {
@@ -191,6 +197,15 @@ impl Symbols {
             }
         }
         Ok(Some(Self { kernel: open(&kernel.path)?, boots }))
+    }
+
+    fn running(root: &Path, build_id: u32) -> Option<Self> {
+        let id = running_build_id(root).filter(|id| id.starts_with(&format!("{build_id:08x}")))?;
+        let read = |path: &str| fs::read_to_string(root.join(path)).ok();
+        let release = read("proc/sys/kernel/osrelease")?;
+        let table = Table::parse(&read("proc/kallsyms")?).ok()?;
+        let kernel = Table::parse(&(head(&id, &release) + &table.image_text())).ok()?;
+        Some(Self { kernel, boots: Vec::new() })
     }
 
     /// Those of a file: kallsyms, System.map, vmlinux or a saved one, packed with gzip or not. Its modules are taken for
@@ -363,6 +378,12 @@ mod tests {
         let root = root.path();
         assert!(Symbols::find(root, ID).unwrap().is_none());
         boot(root, &BUILD_ID, "aaaa", 1000, 0xffffffff81000000, 0xffffffffc0000000);
+        // Nothing is saved, but the same kernel runs again.
+        let symbols = Symbols::find(root, ID).unwrap().unwrap();
+        assert_eq!(symbols.kernel(0x12).unwrap().to_string(), "do_one+0x2");
+        assert_eq!(name(&symbols, 0xffffffffc0000005, None, None), "-");
+        assert_eq!(name(&symbols, 0xffffffff81000012, None, None), "-");
+        assert!(Symbols::find(root, ID + 1).unwrap().is_none());
         save(root).unwrap();
         let symbols = Symbols::find(root, ID).unwrap().unwrap();
         assert_eq!(symbols.release(), Some("6.1.0-56-amd64"));
