@@ -37,12 +37,12 @@ const NONE_FOUND: u8 = 3;
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Files are taken in these forms, told apart by content: ipmitool sel writeraw (the best: it is complete), ipmitool sel \
-list, elist, -v and -c, FreeIPMI's ipmi-sel with any options, --hex-dump among them, and lines of 16 bytes in hex.
+list, elist, -v and -c, FreeIPMI's ipmi-sel (but --legacy-output), --hex-dump among them, and lines of 16 bytes in hex.
 
 Examples:
   lastwords read
   lastwords read --last --json
-  LASTWORDS_PASSWORD=... lastwords read --host bmc17 --user admin --symbols /srv/kallsyms-6.1.0-56
+  lastwords read --host bmc17 --user admin --password-file /root/bmc17 --symbols /srv/kallsyms-6.1.0-56
   ipmitool sel writeraw /tmp/sel; lastwords read --file /tmp/sel
   ssh server ipmitool sel list | lastwords read --file -
 
@@ -165,7 +165,11 @@ impl Reading {
             let report = Report { reading: self, picture: io::stdout().is_terminal() };
             write!(anstream::stdout(), "{report}")
         };
-        printed.context("standard output")
+        match printed {
+            // Who reads it has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            printed => printed.context("standard output"),
+        }
     }
 }
 
