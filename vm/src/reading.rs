@@ -59,6 +59,17 @@ impl Kallsyms {
 pub fn read_file(outcome: &Outcome, symbols: &Kallsyms) -> Result<Value> {
     let file = tempfile::NamedTempFile::new()?;
     fs::write(&file, outcome.bytes("sel-raw")?)?;
+    let text = read(symbols, |read| read.arg("--json").arg("--file").arg(file.path()))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// The same, as people read it.
+///
+/// # Errors
+/// When it fails.
+pub fn read_file_text(outcome: &Outcome, symbols: &Kallsyms) -> Result<String> {
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(&file, outcome.bytes("sel-raw")?)?;
     read(symbols, |read| read.arg("--file").arg(file.path()))
 }
 
@@ -68,16 +79,19 @@ pub fn read_file(outcome: &Outcome, symbols: &Kallsyms) -> Result<Value> {
 /// As [`read_file`].
 pub fn read_lan(outcome: &Outcome, symbols: &Kallsyms) -> Result<Value> {
     let host = format!("127.0.0.1:{}", outcome.lan_port()?);
-    read(symbols, |read| read.args(["--host", &host, "--user", USER]).env("LASTWORDS_PASSWORD", PASSWORD))
+    let text = read(symbols, |read| {
+        read.args(["--json", "--host", &host, "--user", USER]).env("LASTWORDS_PASSWORD", PASSWORD)
+    })?;
+    Ok(serde_json::from_str(&text)?)
 }
 
-/// `lastwords read --json` on this machine, with the crashed kernel's symbols.
-fn read(symbols: &Kallsyms, from: impl FnOnce(&mut Command) -> &mut Command) -> Result<Value> {
+/// `lastwords read` on this machine, with the crashed kernel's symbols.
+fn read(symbols: &Kallsyms, from: impl FnOnce(&mut Command) -> &mut Command) -> Result<String> {
     let file = tempfile::NamedTempFile::new()?;
     fs::write(&file, &symbols.text)?;
     let mut read = Command::new(lastwords::program()?);
-    read.args(["read", "--json", "--symbols"]).arg(file.path());
-    Ok(serde_json::from_str(&process::text(from(&mut read))?)?)
+    read.args(["read", "--symbols"]).arg(file.path());
+    process::text(from(&mut read))
 }
 
 /// Checks what it told: one crash, its reason, which CPU panicked, and where each one was.

@@ -2,6 +2,7 @@
 
 use crate::kernels::Release;
 use crate::qemu::Line;
+use crate::reading::{self, Kallsyms};
 use crate::scenario::{Arm, Bmc, Call, Outcome, Scenario};
 use crate::words;
 use anyhow::Result;
@@ -35,6 +36,7 @@ pub fn tell(which: Which) -> Result<()> {
         .cpus(CPUS)
         .bmc(bmc)
         .arm(Arm::Wrapped(Call::FileLoad, OPTIONS.to_owned()))
+        .before("section kallsyms kallsyms")
         .death(&format!("spin_on {SPINS}; panic_on {PANICS}"));
     eprintln!("a machine with {CPUS} CPUs and {name} is started, armed, panicked and dumped; half a minute");
     let outcome = scenario.watch(|_, line| {
@@ -59,6 +61,9 @@ pub fn tell(which: Which) -> Result<()> {
         println!("    {:6.2} s  {}", line.at.as_secs_f64(), line.text);
     }
     told_by_bmc(&outcome, which)?;
+    println!("\nWhat lastwords read makes of it, with the kernel's symbols");
+    let told = reading::read_file_text(&outcome, &Kallsyms::get(&outcome)?)?;
+    told.lines().for_each(|line| println!("    {line}"));
     told_by_vmcore(&outcome)?;
     times(&outcome);
     Ok(())
