@@ -1,11 +1,16 @@
 //! `make faults`: every fault beside what else there is for a dump, as a table in docs/reliability.md.
 //!
-//! With words of faults' names as arguments: these alone, printed only.
+//! With words of faults' names as arguments: these alone, printed only. The consoles are in `vm/faults` in cargo's target
+//! folder.
 
 use anyhow::{Context, Result, ensure};
+use lastwords_vm::cache;
 use lastwords_vm::faults::{self, End, Fault, Run, Way};
+use lastwords_vm::qemu::Line;
 use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 const BEGIN: &str = "<!-- made by `make faults` -->\n";
@@ -16,15 +21,29 @@ fn main() -> Result<()> {
     let chosen = |fault: &Fault| wanted.is_empty() || wanted.iter().any(|word| fault.name().contains(word));
     let faults: Vec<Fault> = Fault::ALL.into_iter().filter(chosen).collect();
     ensure!(!faults.is_empty(), "no fault has such a name");
-    let cells = Mutex::new(vec![[const { String::new() }; Way::ALL.len()]; faults.len()]);
+    let cells = Mutex::new(vec![["(as above)"; Way::ALL.len()].map(str::to_owned); faults.len()]);
+    let consoles = cache::target()?.join("vm/faults");
+    fs::create_dir_all(&consoles)?;
+    let failed = AtomicBool::new(false);
     faults::run_all(&faults, &Way::ALL, |fault, way, run| {
-        let text = cell(run);
-        eprintln!("{}, {:?}: {text}", faults[fault].name(), Way::ALL[way]);
+        let (name, way_name) = (faults[fault].name(), Way::ALL[way]);
+        let text = run.and_then(|run| {
+            let file =
+                format!("{}-{way_name:?}.txt", name.replace(|char: char| !char.is_alphanumeric(), "-"));
+            fs::write(consoles.join(file), console(&run))?;
+            Ok(cell(&run))
+        });
+        let text = text.unwrap_or_else(|error| {
+            failed.store(true, Ordering::Relaxed);
+            format!("the bench failed: {error:#}")
+        });
+        eprintln!("{name}, {way_name:?}: {text}");
         cells.lock().unwrap_or_else(PoisonError::into_inner)[fault][way] = text;
-    })?;
+    });
     let cells = cells.into_inner().unwrap_or_else(PoisonError::into_inner);
     let table = table(&faults, &cells);
     print!("{table}");
+    ensure!(!failed.into_inner(), "the bench failed");
     if wanted.is_empty() {
         put(&table)?;
     }
@@ -40,6 +59,12 @@ fn table(faults: &[Fault], cells: &[[String; 4]]) -> String {
         let _ = writeln!(table, "| {} | {} |", fault.name(), cells.join(" | "));
     }
     table
+}
+
+/// The console, with the seconds of each line.
+fn console(run: &Run) -> String {
+    let line = |line: &Line| format!("{:8.3} {}\n", line.at.as_secs_f64(), line.text);
+    format!("{} NMIs\n{}", run.nmis, run.console.iter().map(line).collect::<String>())
 }
 
 /// `7.1 s; event, 9 records, CPUs`
@@ -69,9 +94,9 @@ fn cell(run: &Run) -> String {
 /// Puts the table into its place in the document.
 fn put(table: &str) -> Result<()> {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reliability.md"));
-    let text = std::fs::read_to_string(path)?;
+    let text = fs::read_to_string(path)?;
     let (before, rest) = text.split_once(BEGIN).context("the table has no place in docs/reliability.md")?;
     let (_, after) = rest.split_once(END).context("the table has no end in docs/reliability.md")?;
-    std::fs::write(path, format!("{before}{BEGIN}\n{table}\n{END}{after}"))?;
+    fs::write(path, format!("{before}{BEGIN}\n{table}\n{END}{after}"))?;
     Ok(())
 }

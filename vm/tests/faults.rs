@@ -1,0 +1,85 @@
+//! The faults of `make faults` that tell most: whatever goes wrong, the dump kernel is up, the dump is good, and what can
+//! be said is said. That it is soon enough stands in docs/reliability.md.
+
+use anyhow::{Result, ensure};
+use lastwords_vm::faults::{End, Fault, Run, Way};
+use lastwords_vm::words;
+
+/// Makes it happen, and checks the dump, the words' beginning and end on the console, and the CPUs there.
+fn survives(fault: Fault, way: Way) -> Result<Run> {
+    let run = fault.run(way, "collect_vmcore\ncollect_dump")?;
+    for line in &run.console {
+        println!("{:8.3} {}", line.at.as_secs_f64(), line.text);
+    }
+    ensure!(matches!(run.end, End::Up(_)), "no dump: {:?}", run.end);
+    words::check_dump(run.outcome()?, fault.cpus())?;
+    let said = words::console(run.outcome()?);
+    ensure!(said.first().is_some_and(|line| line.contains("died")), "no headline: {said:#?}");
+    ensure!(said.last().is_some_and(|line| line.starts_with("handing over")), "no last line: {said:#?}");
+    words::check_console(run.outcome()?, 0)?;
+    Ok(run)
+}
+
+fn said(run: &Run, start: &str, text: &str) -> Result<()> {
+    let said = words::console(run.outcome()?);
+    ensure!(said.iter().any(|line| line.starts_with(start) && line.contains(text)), "{said:#?}");
+    Ok(())
+}
+
+#[test]
+fn nmis_while_the_words_are_said() -> Result<()> {
+    let run = survives(Fault::NmisAtRequests, Way::Purgatory)?;
+    ensure!(run.nmis == 5, "{} NMIs", run.nmis);
+    ensure!(run.taken.events == 1 && run.taken.records > 3, "{:?}", run.taken);
+    Ok(())
+}
+
+/// The BMC is in the middle of the dead kernel's command, and its answer to that comes first.
+#[test]
+fn a_panic_amid_ipmi_traffic() -> Result<()> {
+    let run = survives(Fault::Traffic, Way::Wrap)?;
+    ensure!(run.taken.events == 1 && run.taken.records > 3, "{:?}", run.taken);
+    Ok(())
+}
+
+#[test]
+fn a_status_register_that_says_busy_for_ever() -> Result<()> {
+    let run = survives(Fault::Stuck(0x02), Way::Purgatory)?;
+    said(&run, "watchdog: ", "the BMC")
+}
+
+#[test]
+fn a_bmc_that_falls_silent() -> Result<()> {
+    let run = survives(Fault::SilentFromThird, Way::Wrap)?;
+    said(&run, "watchdog: ", "started, 300 s to reset")?;
+    said(&run, "platform event: ", "the BMC")
+}
+
+/// What the SEL does not take as text goes there as events.
+#[test]
+fn a_bmc_that_forbids_records() -> Result<()> {
+    let run = survives(Fault::RefusesRecords(0xd4), Way::Purgatory)?;
+    ensure!(run.taken.events > 1 && run.taken.records == 0, "{:?}", run.taken);
+    Ok(())
+}
+
+#[test]
+fn a_bmc_that_is_lost_in_a_command_and_comes_back() -> Result<()> {
+    survives(Fault::HangsUp, Way::Purgatory)?;
+    Ok(())
+}
+
+#[test]
+fn a_panic_in_an_nmi() -> Result<()> {
+    let run = survives(Fault::PanicInNmi, Way::Wrap)?;
+    ensure!(run.taken.events == 1 && run.taken.records > 3, "{:?}", run.taken);
+    Ok(())
+}
+
+/// Where a panic notifier panics, the dump is safe as long as it comes before the notifiers.
+#[test]
+fn a_panic_in_a_panic_notifier() -> Result<()> {
+    let run = survives(Fault::PanicInPanic, Way::Purgatory)?;
+    ensure!(run.taken.events == 1 && run.taken.records > 3, "{:?}", run.taken);
+    Ok(())
+}
