@@ -250,14 +250,22 @@ impl Fault {
         let scenario = self.scenario(way, &shared, tell).dump(dump);
         let mut console = Vec::new();
         let mut nmis = 0;
+        // A kernel that panics in an NMI has no time left to write it to the console.
+        let mut struck = None;
         let result = scenario.watch(|vm, line| {
             console.push(line.clone());
-            self.act(vm, line, &shared, &request, &mut nmis)
+            self.act(vm, line, &shared, &request, &mut nmis)?;
+            if line.text.starts_with("bench: panic on ") {
+                struck = Some(vm.elapsed());
+            }
+            Ok(())
         });
         let at = |text: &str| console.iter().find(|line| line.text.contains(text)).map(|line| line.at);
         let (end, outcome) = match result {
             Ok(outcome) if outcome.dumped() => {
-                let panic = at("Kernel panic").with_context(|| format!("a dump, but no panic; {outcome}"))?;
+                let panic = at("Kernel panic")
+                    .or(struck)
+                    .with_context(|| format!("a dump, but no panic; {outcome}"))?;
                 let first = at(FIRST_LINE).with_context(|| format!("a silent dump kernel; {outcome}"))?;
                 (End::Up(first.saturating_sub(panic)), Some(outcome))
             }
