@@ -48,7 +48,7 @@ vm:
 bench:
 	$(CARGO) run --quiet -p lastwords-vm --bin bench
 
-# Every fault beside what else there is for it: the table in docs/reliability.md. FAULTS="mute busy" makes these alone,
-# and prints them.
+# Every fault beside what else there is for it: the table in docs/reliability.md. FAULTS="mute busy" makes these rows
+# alone.
 faults:
 	$(CARGO) run --quiet -p lastwords-vm --bin faults -- $(FAULTS)

@@ -296,22 +296,19 @@ impl Fault {
             Way::Linux => ("crash_kexec_post_notifiers", "panic_op=string"),
             _ => ("", ""),
         };
-        let (bmc, options, ports) = match self {
-            Self::NoBmc => (Bmc::None, Vec::new(), "type=kcs ports=0xca2"),
-            Self::Stuck(status) => (Bmc::None, stuck(status), "type=kcs ports=0xca2"),
-            _ => (Bmc::Ours(self.manner(Arc::clone(shared), tell)), Vec::new(), ""),
+        // The driver looks for minutes at a register that is stuck, and takes none of these for a BMC.
+        let (bmc, options, driver) = match self {
+            Self::NoBmc => (Bmc::None, Vec::new(), ""),
+            Self::Stuck(status) => (Bmc::None, stuck(status), ""),
+            _ => (Bmc::Ours(self.manner(Arc::clone(shared), tell)), Vec::new(), "ipmi"),
         };
-        let wait = if ports.is_empty() { "ipmi" } else { "" };
         let mut scenario = Scenario::new(Release::V6_1)
             .cpus(self.cpus() as u32)
             .bmc(bmc)
             .arm(arm)
             .append(FIRST_LINE_PARAMETERS)
             .first_append(&format!("crashkernel=256M {append}"))
-            .before(&format!(
-                "insmod /modules/ipmi_msghandler.ko {panic_op}\ninsmod /modules/ipmi_devintf.ko\n\
-                 insmod /modules/ipmi_si.ko {ports}\n{wait}"
-            ))
+            .before(&format!("insmod /modules/ipmi_msghandler.ko {panic_op}\n{driver}"))
             .death(&format!("step the fault sets in\nsleep 1\n{}", self.death()))
             .limit(Duration::from_secs(150));
         if matches!(self, Self::NmisAtRequests | Self::NmiAfterTheKernel) {

@@ -1,6 +1,6 @@
 //! `make faults`: every fault beside what else there is for a dump, as a table in docs/reliability.md.
 //!
-//! With words of faults' names as arguments: these alone, printed only. The consoles are in `vm/faults` in cargo's target
+//! With words of faults' names as arguments: these rows alone. The consoles are in `vm/faults` in cargo's target
 //! folder.
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 const BEGIN: &str = "<!-- made by `make faults` -->\n";
+const HEAD: &str = "| fault | lastwords, purgatory | lastwords, wrap | Linux, `panic_op=string` | `kexec -s` alone |\n\
+                    | --- | --- | --- | --- | --- |\n";
 const END: &str = "<!-- end -->\n";
 
 fn main() -> Result<()> {
@@ -40,25 +42,12 @@ fn main() -> Result<()> {
         eprintln!("{name}, {way_name:?}: {text}");
         cells.lock().unwrap_or_else(PoisonError::into_inner)[fault][way] = text;
     });
-    let cells = cells.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let table = table(&faults, &cells);
-    print!("{table}");
     ensure!(!failed.into_inner(), "the bench failed");
-    if wanted.is_empty() {
-        put(&table)?;
-    }
-    Ok(())
-}
-
-fn table(faults: &[Fault], cells: &[[String; 4]]) -> String {
-    let mut table = String::from(
-        "| fault | lastwords, purgatory | lastwords, wrap | Linux, `panic_op=string` | `kexec -s` alone |\n\
-         | --- | --- | --- | --- | --- |\n",
-    );
-    for (fault, cells) in faults.iter().zip(cells) {
-        let _ = writeln!(table, "| {} | {} |", fault.name(), cells.join(" | "));
-    }
-    table
+    let cells = cells.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let row = |(fault, cells): (&Fault, [String; 4])| {
+        (*fault, format!("| {} | {} |", fault.name(), cells.join(" | ")))
+    };
+    put(&faults.iter().zip(cells).map(row).collect::<Vec<_>>())
 }
 
 /// The console, with the seconds of each line.
@@ -91,12 +80,20 @@ fn cell(run: &Run) -> String {
     if saved.is_empty() { format!("{end}; –") } else { format!("{end}; {}", saved.join(", ")) }
 }
 
-/// Puts the table into its place in the document.
-fn put(table: &str) -> Result<()> {
+/// Puts the rows into the document's table, in the place of those of the same faults.
+fn put(rows: &[(Fault, String)]) -> Result<()> {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reliability.md"));
     let text = fs::read_to_string(path)?;
     let (before, rest) = text.split_once(BEGIN).context("the table has no place in docs/reliability.md")?;
-    let (_, after) = rest.split_once(END).context("the table has no end in docs/reliability.md")?;
+    let (old, after) = rest.split_once(END).context("the table has no end in docs/reliability.md")?;
+    let mut table = String::from(HEAD);
+    for fault in Fault::ALL {
+        let start = format!("| {} |", fault.name());
+        let new = rows.iter().find(|(of, _)| *of == fault).map(|(_, row)| row.as_str());
+        if let Some(row) = new.or_else(|| old.lines().find(|line| line.starts_with(&start))) {
+            let _ = writeln!(table, "{row}");
+        }
+    }
     fs::write(path, format!("{before}{BEGIN}\n{table}\n{END}{after}"))?;
     Ok(())
 }
