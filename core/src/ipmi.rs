@@ -26,6 +26,8 @@ mod cmd {
 
 /// Completion code: node busy, ask again.
 const NODE_BUSY: u8 = 0xc0;
+/// Completion code: what is behind the interface did not answer it in time, which is no better than no answer.
+const TIMED_OUT: u8 = 0xc3;
 
 /// Longest request: NetFn/LUN, command, one SEL record.
 const REQUEST_LEN: usize = 2 + 16;
@@ -113,9 +115,12 @@ impl Bmc {
             let deadline = timer.within(self.timeout);
             match self.kcs.transfer(machine, timer, request, &mut reply, deadline) {
                 Ok(len) => {
-                    self.timeouts = 0;
+                    let timeouts = core::mem::take(&mut self.timeouts);
                     // Bit 2 of the first byte marks a response; another one's answer may have been waiting.
                     match reply.get(..len) {
+                        Some([to, of, TIMED_OUT, ..]) if (*to, *of) == ((net_fn | 1) << 2, cmd) => {
+                            self.timeouts = timeouts + 1;
+                        }
                         Some([to, of, 0, data @ ..]) if (*to, *of) == ((net_fn | 1) << 2, cmd) => {
                             let mut answer = [0; ANSWER_LEN];
                             for (slot, byte) in answer.iter_mut().zip(data) {

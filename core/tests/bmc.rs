@@ -82,6 +82,23 @@ fn after_two_timeouts_in_a_row_a_bmc_is_left_alone() {
     assert_eq!(sim.accesses, accesses);
 }
 
+/// As the part of a BMC does that answers for another one.
+#[test]
+fn an_answer_that_says_timeout_counts_as_none() {
+    let mut sim = Sim::default();
+    sim.bmc.answer_us = 4_000_000;
+    sim.bmc.answers = [Answer::Code(0xc3)].into();
+    let (result, ms) = add(&mut sim);
+    assert_eq!(result, Ok(()));
+    assert!((8_000..8_100).contains(&ms), "{ms}");
+    sim.bmc.then = Answer::Code(0xc3);
+    let asked = sim.bmc.requests.len();
+    let (result, ms) = add(&mut sim);
+    assert_eq!(result, Err(Error::Silent));
+    assert!((8_000..8_100).contains(&ms), "{ms}");
+    assert_eq!(sim.bmc.requests.len(), asked + 2);
+}
+
 #[test]
 fn any_status_that_never_changes_ends_in_time() {
     for status in 0..=0xff {
