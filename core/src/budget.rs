@@ -41,6 +41,8 @@ pub struct Timer {
     accesses: u64,
     now: Millis,
     end: Millis,
+    /// So much of the end is not for what is done now.
+    held_back: Millis,
     least: u64,
     /// What it may be by the RTC, where nothing finer tells.
     perhaps: Millis,
@@ -60,6 +62,7 @@ impl Timer {
             accesses: 0,
             now: 0,
             end: budget,
+            held_back: 0,
             least: 0,
             perhaps: 0,
             khz,
@@ -123,19 +126,28 @@ impl Timer {
     /// The moment `ms` from the last asking on, but never after the budget's end.
     #[must_use]
     pub fn within(&self, ms: Millis) -> Millis {
-        self.now.saturating_add(ms).min(self.end)
+        self.now.saturating_add(ms).min(self.end())
     }
 
     /// Has this moment come?
     pub fn passed<M: Ports + Clock>(&mut self, machine: &mut M, moment: Millis) -> bool {
         let now = self.now(machine);
-        (now >= moment || self.perhaps >= self.end) && self.turns >= self.least
+        (now >= moment || self.perhaps >= self.end()) && self.turns >= self.least
     }
 
     /// Is the budget spent?
     pub fn spent<M: Ports + Clock>(&mut self, machine: &mut M) -> bool {
-        let end = self.end;
+        let end = self.end();
         self.passed(machine, end)
+    }
+
+    /// Keeps so much of the budget's end for what comes later, until it is said otherwise.
+    pub fn hold_back(&mut self, ms: Millis) {
+        self.held_back = ms;
+    }
+
+    fn end(&self) -> Millis {
+        self.end.saturating_sub(self.held_back)
     }
 
     /// Gives what comes last this much time of its own, whatever the budget and the clocks say.

@@ -116,6 +116,9 @@ enum Outcome {
 /// What all ways of resetting the machine may take together.
 const RESET: Millis = 8000;
 
+/// What the BMC's steps leave of the budget for the console, at most: some hundred lines at 115200 baud.
+const FOR_THE_CONSOLE: Millis = 2000;
+
 /// What the last watchdog arming may take when the budget is spent, together with the last line.
 const LAST: Millis = 800;
 
@@ -165,6 +168,11 @@ impl<'a> Say<'a> {
     /// Runs one step.
     pub fn step<M: Machine>(&mut self, machine: &mut M, step: Step) {
         let began = self.timer.now(machine);
+        // A slow BMC shall not take the console's time, too.
+        let for_bmc = matches!(step, Step::Watchdog | Step::Event | Step::Sel);
+        let console = self.plan.cpu_ip.console || self.plan.output_log > 0;
+        let quarter = Millis::from(self.plan.budget) * 250;
+        self.timer.hold_back(if for_bmc && console { quarter.min(FOR_THE_CONSOLE) } else { 0 });
         let spent = self.timer.spent(machine);
         if spent && !matches!(step, Step::Digest | Step::WatchdogAgain | Step::Farewell) {
             if self.asked(step) {

@@ -242,6 +242,19 @@ fn a_bmc_that_comes_back_from_a_reset_of_its_own_gets_the_last_arming() {
 }
 
 #[test]
+fn a_slow_bmc_leaves_time_for_the_console() {
+    let mut sim = Sim::default();
+    sim.bmc.answer_us = 2_000_000;
+    let line =
+        "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip lastwords.ipmi_watchdog=start=60";
+    say(&mut sim, &with_log(8), line);
+    let text = sim.uart.text();
+    assert!(text.contains("SEL: gave up after 2 records"), "{text}");
+    assert!(text.contains("CPU 0  pid 0") && text.contains("CPU 7* pid 312"), "{text}");
+    assert!(sim.time_us <= 16_000_000, "{}", sim.time_us);
+}
+
+#[test]
 fn a_full_sel_is_no_reason_to_try_others() {
     let mut sim = Sim::default();
     sim.bmc.refused = vec![(0xf0, 0xc4)];
