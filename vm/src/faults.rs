@@ -8,7 +8,7 @@ use crate::kernels::Release;
 use crate::qemu::{Line, Vm};
 use crate::scenario::{Arm, Bmc, Call, Outcome, Scenario};
 use crate::vmbmc::{Answer, Manner, Request, netfn, obedient};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -274,7 +274,10 @@ impl Fault {
                 (End::Reset, Some(outcome))
             }
             Err(error) if format!("{error:#}").contains("the machine was still running") => {
-                at("bench: the dump kernel is armed").context(error)?;
+                // One that panics in an NMI and hangs before it says so is taken for this, too.
+                let panicked =
+                    ["Kernel panic", "lastwords: ", FIRST_LINE].iter().any(|text| at(text).is_some());
+                ensure!(panicked, "the kernel did not panic, or said nothing of it; {error:#}");
                 (End::Hung, None)
             }
             Err(error) => return Err(error),
