@@ -26,6 +26,8 @@ mod cmd {
 
 /// Completion code: node busy, ask again.
 const NODE_BUSY: u8 = 0xc0;
+/// Completion code: the BMC initializes itself.
+const INITIALIZING: u8 = 0xd2;
 /// Completion code: what is behind the interface did not answer it in time, which is no better than no answer.
 const TIMED_OUT: u8 = 0xc3;
 
@@ -101,6 +103,7 @@ impl Bmc {
         }
         let request = request.get(..head.len() + data.len()).ok_or(Error::Garbled)?;
         let (mut garbled, mut busy) = (0, 0);
+        let before = self.timeouts;
         loop {
             if self.absent {
                 return Err(Error::Absent);
@@ -118,24 +121,28 @@ impl Bmc {
                     let timeouts = core::mem::take(&mut self.timeouts);
                     // Bit 2 of the first byte marks a response; another one's answer may have been waiting.
                     match reply.get(..len) {
-                        Some([to, of, TIMED_OUT, ..]) if (*to, *of) == ((net_fn | 1) << 2, cmd) => {
-                            self.timeouts = timeouts + 1;
-                        }
-                        Some([to, of, 0, data @ ..]) if (*to, *of) == ((net_fn | 1) << 2, cmd) => {
-                            let mut answer = [0; ANSWER_LEN];
-                            for (slot, byte) in answer.iter_mut().zip(data) {
-                                *slot = *byte;
+                        Some([to, of, code, data @ ..]) if (*to, *of) == ((net_fn | 1) << 2, cmd) => {
+                            match *code {
+                                0 => {
+                                    let mut answer = [0; ANSWER_LEN];
+                                    for (slot, byte) in answer.iter_mut().zip(data) {
+                                        *slot = *byte;
+                                    }
+                                    return Ok(answer);
+                                }
+                                TIMED_OUT => self.timeouts = timeouts + 1,
+                                NODE_BUSY | INITIALIZING if busy < BUSY_RETRIES => {
+                                    busy += 1;
+                                    pause(machine, timer, BUSY_PAUSE);
+                                }
+                                code => {
+                                    // Busy for so long is no better than silent.
+                                    if busy == BUSY_RETRIES {
+                                        self.timeouts = before + 1;
+                                    }
+                                    return Err(Error::Refused(code));
+                                }
                             }
-                            return Ok(answer);
-                        }
-                        Some([to, of, NODE_BUSY, ..])
-                            if (*to, *of) == ((net_fn | 1) << 2, cmd) && busy < BUSY_RETRIES =>
-                        {
-                            busy += 1;
-                            pause(machine, timer, BUSY_PAUSE);
-                        }
-                        Some([to, of, code, ..]) if (*to, *of) == ((net_fn | 1) << 2, cmd) => {
-                            return Err(Error::Refused(*code));
                         }
                         _ if garbled < RETRIES => garbled += 1,
                         _ => return Err(Error::Garbled),

@@ -82,6 +82,25 @@ fn after_two_timeouts_in_a_row_a_bmc_is_left_alone() {
     assert_eq!(sim.accesses, accesses);
 }
 
+#[test]
+fn a_bmc_that_initializes_itself_is_asked_again_and_one_that_is_busy_for_ever_given_up() {
+    for code in [0xc0, 0xd2] {
+        let mut sim = Sim::default();
+        sim.bmc.answers = [Answer::Code(code), Answer::Code(code)].into();
+        let mut timer = Timer::start(&mut sim, Some(2_400_000), 60_000);
+        let mut bmc = Bmc::new(KcsPorts::DEFAULT, 5_000);
+        assert_eq!(bmc.add_sel_entry(&mut sim, &mut timer, &RECORD), Ok(()));
+
+        sim.bmc.then = Answer::Code(code);
+        let began = sim.time_us;
+        let results = [(); 4].map(|()| bmc.add_sel_entry(&mut sim, &mut timer, &RECORD));
+        let busy = Err(Error::Refused(code));
+        assert_eq!(results, [busy, busy, Err(Error::Silent), Err(Error::Silent)]);
+        let ms = (sim.time_us - began) / 1000;
+        assert!((1_900..2_200).contains(&ms), "{ms}");
+    }
+}
+
 /// As the part of a BMC does that answers for another one.
 #[test]
 fn an_answer_that_says_timeout_counts_as_none() {
