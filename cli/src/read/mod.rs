@@ -42,7 +42,7 @@ list, elist, -v and -c, FreeIPMI's ipmi-sel (but --legacy-output), --hex-dump am
 Examples:
   lastwords read
   lastwords read --last --json
-  lastwords read --host bmc17 --user admin --password-file /root/bmc17 --symbols /srv/kallsyms-6.1.0-56
+  lastwords read --host bmc17 --user admin --password-file /etc/bmc17.password --symbols /srv/kallsyms-6.1.0-56
   ipmitool sel writeraw /tmp/sel; lastwords read --file /tmp/sel
   ssh server ipmitool sel list | lastwords read --file -
 
