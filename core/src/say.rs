@@ -450,16 +450,16 @@ impl<'a> Say<'a> {
         };
         let Some(log) = crash.log(machine) else { return Outcome::NoLog };
         let (mut bytes, mut records) = (0, 0);
-        while records < log.len && bytes < self.plan.output_log as usize {
+        while records < log.len.min(LOG_RECORDS) && bytes < self.plan.output_log as usize {
             let record = crash.record(machine, &log, records);
             bytes += record.map_or(0, |record| STAMP_LEN + record.text().len());
             records += 1;
         }
         for before in (0..records).rev() {
-            let Some(record) = crash.record(machine, &log, before) else { continue };
             if self.timer.spent(machine) {
                 return Outcome::NoTime;
             }
+            let Some(record) = crash.record(machine, &log, before) else { continue };
             let micros = record.ts_nsec / 1000;
             for words in record.text().split(|byte| *byte == b'\n') {
                 let mut text = Text::<{ STAMP_LEN + TEXT_LEN }>::new();
@@ -680,6 +680,9 @@ fn event_text(text: &[u8]) -> (u8, [u8; 3]) {
 
 /// Records that are tried even when the BMC tells of no space for them.
 const FEW: u32 = 4;
+
+/// Most records of the log that are looked at for its end, readable or not: a ring says of itself how long it is.
+const LOG_RECORDS: u64 = 32_768;
 
 /// Bytes of `[    2.818706] `.
 const STAMP_LEN: usize = 32;

@@ -4,7 +4,7 @@
 use lastwords_core::plan::Plan;
 use lastwords_core::say::{Fault, Say, Step, ThisCpu};
 use lastwords_core::sel::{Decoded, Decoder};
-use lastwords_sim::{Answer, DeadCpu, DeadKernel, Sim};
+use lastwords_sim::{Answer, DeadCpu, DeadKernel, LOG, Sim};
 
 type Break = fn(&mut Sim);
 
@@ -239,6 +239,27 @@ fn a_bmc_that_comes_back_from_a_reset_of_its_own_gets_the_last_arming() {
     assert!(text.contains("watchdog: port 0xca3 reads 0xff"), "{text}");
     assert!(text.contains("watchdog again: started, 60 s to reset"), "{text}");
     assert!(sim.bmc.watchdog.is_some_and(|watchdog| watchdog.running));
+}
+
+#[test]
+fn a_ring_that_says_it_is_endless_costs_little() {
+    let mut kernel = DeadKernel::idle(1).with_log(&["first", "second"]);
+    // Descriptors of no length: each can be read, none is consistent.
+    kernel.vmcoreinfo_end = "SIZE(prb_desc)=0\n".to_owned();
+    let mut sim = Sim::default();
+    let elfcorehdr = kernel.put(&mut sim.memory);
+    let mut ring = sim.memory.get(LOG, 0x1000);
+    // 2^24 records, and a tail that is far behind the head.
+    ring[0x10..0x14].copy_from_slice(&24u32.to_le_bytes());
+    ring[0x30..0x38].copy_from_slice(&0u64.to_le_bytes());
+    sim.memory.put(LOG, ring);
+    let plan = Plan::new("", "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_log=1M");
+    let mut say = Say::new(&mut sim, plan, elfcorehdr, ThisCpu::default());
+    for step in Step::ALL {
+        say.step(&mut sim, step);
+    }
+    assert!(sim.memory.reads.len() < 100_000, "{} reads", sim.memory.reads.len());
+    assert!(sim.uart.text().contains("handing over"));
 }
 
 #[test]
