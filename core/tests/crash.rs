@@ -147,6 +147,27 @@ fn what_user_space_wrote_to_the_log_is_not_the_kernels_word() {
 }
 
 #[test]
+fn a_header_that_names_the_same_notes_again_and_again_costs_little() {
+    let mut kernel = DeadKernel::idle(200);
+    kernel.merged = true;
+    let mut sim = Sim::default();
+    let elfcorehdr = kernel.put(&mut sim.memory);
+    let mut header = sim.memory.get(elfcorehdr, 64 + 56 * 4);
+    let notes = header[64..64 + 56].to_vec();
+    let rest = header.split_off(64);
+    for _ in 0..3000 {
+        header.extend(&notes);
+    }
+    header.extend(rest);
+    header[56..58].copy_from_slice(&3004u16.to_le_bytes());
+    sim.memory.put(elfcorehdr, header);
+    let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+    let found = cpus(&mut sim, &crash);
+    assert_eq!(found.len(), 8192);
+    assert!(sim.memory.reads.len() < 200_000, "{} reads", sim.memory.reads.len());
+}
+
+#[test]
 fn an_address_at_the_end_of_all_addresses_is_outside_ram() {
     // Found by fuzzing: physical and virtual address of a range add up to more than 64 bits.
     for prb in ["ffffffffffffffff", "fffffffffffffff8", "7fffffffffffffff"] {

@@ -22,6 +22,9 @@ use notes::Note;
 /// Most CPUs that are looked at; Linux' own limit for x86 is 8192.
 pub const MAX_CPUS: u32 = 8192;
 
+/// Most notes that are looked at in all: a damaged header may name the same ones again and again.
+const NOTES: u32 = 4 * MAX_CPUS;
+
 /// Most records of the log that are looked at for what happened: all CPUs' traces on a big machine are thousands of
 /// lines.
 const LOG_END: u64 = 8192;
@@ -67,14 +70,16 @@ impl Crash {
         let header = CoreHeader::read(memory, elfcorehdr)?;
         let ram = header.ram(memory);
         let mut info = VmCoreInfo::default();
+        let mut seen = 0;
         header.notes(memory, &mut |memory, segment| {
             notes::walk(memory, &ram, segment, &mut |memory, note| {
+                seen += 1;
                 if let Note::VmCoreInfo { addr, len } = note {
                     info = VmCoreInfo::read(memory, &ram, addr, len);
                 }
-                true
+                seen < NOTES
             });
-            true
+            seen < NOTES
         });
         let image_end = info.stext.map_or(0, |stext| header.end_of_load(memory, stext));
         Ok(Self { header, ram, image_end, info })
@@ -83,12 +88,15 @@ impl Crash {
     /// Calls `each` with every CPU in the order of the notes, until it returns false.
     pub fn cpus<M: Memory>(&self, memory: &mut M, each: &mut dyn FnMut(&mut M, Cpu) -> bool) {
         let mut number = 0;
+        let mut notes = 0;
         self.header.notes(memory, &mut |memory, segment| {
             let (mut seen, mut go_on) = (false, true);
             notes::walk(memory, &self.ram, segment, &mut |memory, note| {
                 seen = true;
+                notes += 1;
+                go_on = notes < NOTES;
                 if let Note::PrStatus(regs) = note {
-                    go_on = number < MAX_CPUS && each(memory, Cpu { number, regs: Some(regs) });
+                    go_on &= number < MAX_CPUS && each(memory, Cpu { number, regs: Some(regs) });
                     number += 1;
                 }
                 go_on
