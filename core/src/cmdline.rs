@@ -96,6 +96,24 @@ pub fn number(text: &str) -> Option<u64> {
     })
 }
 
+/// A whole number from 1 to `most`.
+#[must_use]
+pub fn up_to(text: &str, most: u16) -> Option<u16> {
+    number(text).and_then(|value| u16::try_from(value).ok()).filter(|value| (1..=most).contains(value))
+}
+
+/// What has this name in a table of names.
+#[must_use]
+pub fn named<T: Copy>(names: &[(&str, T)], text: &str) -> Option<T> {
+    names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
+}
+
+/// The name that this has in a table of names; empty where it has none.
+#[must_use]
+pub fn name_of<T: Copy + PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
+    names.iter().find(|(_, one)| *one == value).map_or("", |(name, _)| name)
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;

@@ -3,8 +3,8 @@
 //! order; it changes only where docs/sel-format.md or docs/parameters.md changes too.
 
 use lastwords_core::plan::Plan;
-use lastwords_core::say::{Say, Step, ThisCpu};
-use lastwords_sim::{DeadCpu, DeadKernel, Sim};
+use lastwords_core::sequence::{Sequence, Step, ThisCpu};
+use lastwords_sim::{CrashedCpu, CrashedKernel, Sim};
 use std::fmt::Write as _;
 use std::{fs, path::Path};
 
@@ -55,16 +55,17 @@ fn essence(log: &str) -> Vec<&str> {
     kept
 }
 
-fn requests(sim: &mut Sim, kernel: &DeadKernel, line: &str) -> String {
+fn requests(sim: &mut Sim, kernel: &CrashedKernel, line: &str) -> String {
     let elfcorehdr = kernel.put(&mut sim.memory);
     let last = kernel.cpus.len() as u32 - 1;
     let this_cpu = ThisCpu { apic_id: 2 * last, tsc_aux: Some(0x1000 | last) };
-    let mut say = Say::new(sim, Plan::new("", line), elfcorehdr, this_cpu);
+    let mut sequence =
+        Sequence::new(sim, Plan::new("", line), Plan::new("", line).bmc(), elfcorehdr, this_cpu);
     for step in Step::ALL {
-        if step == Step::Digest && line.contains("DAMAGED") {
-            say.corrupt(b"initrd");
+        if step == Step::Checksum && line.contains("DAMAGED") {
+            sequence.corrupt(b"initrd");
         }
-        say.step(sim, step);
+        sequence.step(sim, step);
     }
     let mut text = String::new();
     for request in &sim.bmc.requests {
@@ -93,14 +94,14 @@ fn every_request_is_byte_for_byte_what_it_was() {
     logs.sort();
     let mut all = String::new();
     for (name, log) in &logs {
-        let kernel = DeadKernel::idle(4).with_log(&essence(log));
+        let kernel = CrashedKernel::idle(4).with_log(&essence(log));
         let _ = write!(all, "{name}\n{}\n", requests(&mut Sim::default(), &kernel, ALL));
     }
     let (_, log) = logs.iter().find(|(name, _)| name == "null-pointer-6.1").unwrap();
-    let mut mixed = DeadKernel::idle(12).with_log(&essence(log));
+    let mut mixed = CrashedKernel::idle(12).with_log(&essence(log));
     mixed.cpus[2].answered = false;
     for cpu in &mut mixed.cpus[4..6] {
-        *cpu = DeadCpu { pid: 77, rip: 0x40_1000, cs: 0x33, answered: true };
+        *cpu = CrashedCpu { pid: 77, rip: 0x40_1000, cs: 0x33, answered: true };
     }
     mixed.cpus[6].rip = 0xffff_ffff_c05a_1234;
     mixed.cpus[7].rip = 0xffff_8880_1234_5678;

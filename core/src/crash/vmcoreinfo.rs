@@ -1,4 +1,4 @@
-//! VMCOREINFO: the kernel's words on itself, as text, a `KEY=value` a line
+//! VMCOREINFO: what the kernel tells of itself, as text, a `KEY=value` a line
 //! (Linux `Documentation/admin-guide/kdump/vmcoreinfo.rst`).
 
 use super::elfcorehdr::Ram;

@@ -1,18 +1,22 @@
 //! KCS and the commands, against a BMC at register level that works and that does not.
 
 use lastwords_core::budget::Timer;
-use lastwords_core::ipmi::{Bmc, Error};
-use lastwords_core::plan::{Action, KcsPorts};
-use lastwords_sim::{Answer, Sim, Watchdog};
+use lastwords_core::ipmi::commands::{Action, AddSelEntry, ResetWatchdogTimer, SetWatchdogTimer};
+use lastwords_core::ipmi::interface::KcsPorts;
+use lastwords_core::ipmi::kcs::Kcs;
+use lastwords_core::ipmi::message::CompletionCode;
+use lastwords_core::ipmi::sel_writer::critical_stop;
+use lastwords_core::ipmi::{Bmc, CommandError};
+use lastwords_sim::{Answer, Sim, WatchdogState};
 
 const RECORD: [u8; 16] = *b"\0\0\xf0\x20\x80hello world";
 
 /// Adds `RECORD`; what came of it, and the milliseconds that took.
-fn add(sim: &mut Sim) -> (Result<(), Error>, u64) {
+fn add(sim: &mut Sim) -> (Result<(), CommandError>, u64) {
     let mut timer = Timer::start(sim, Some(2_400_000), 60_000);
-    let mut bmc = Bmc::new(KcsPorts::DEFAULT, 5_000);
+    let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
     let began = sim.time_us;
-    let result = bmc.add_sel_entry(sim, &mut timer, &RECORD);
+    let result = bmc.send(sim, &mut timer, &AddSelEntry(&RECORD)).map(drop);
     (result, (sim.time_us - began) / 1000)
 }
 
@@ -20,13 +24,13 @@ fn add(sim: &mut Sim) -> (Result<(), Error>, u64) {
 fn every_command_reaches_a_bmc_that_works_in_the_specifications_bytes() {
     let mut sim = Sim::default();
     let mut timer = Timer::start(&mut sim, None, 60_000);
-    let mut bmc = Bmc::new(KcsPorts::DEFAULT, 5_000);
-    bmc.set_watchdog_timer(&mut sim, &mut timer, 60, Action::PowerCycle).unwrap();
-    assert_eq!(sim.bmc.watchdog, Some(Watchdog { set: [4, 3, 0, 0x10, 0x58, 0x02], running: false }));
-    bmc.reset_watchdog_timer(&mut sim, &mut timer).unwrap();
+    let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+    bmc.send(&mut sim, &mut timer, &SetWatchdogTimer { seconds: 60, action: Action::PowerCycle }).unwrap();
+    assert_eq!(sim.bmc.watchdog, Some(WatchdogState { set: [4, 3, 0, 0x10, 0x58, 0x02], running: false }));
+    bmc.send(&mut sim, &mut timer, &ResetWatchdogTimer).unwrap();
     assert!(sim.bmc.watchdog.as_ref().unwrap().running);
-    bmc.platform_event(&mut sim, &mut timer, b'O', [0xa1, b'o', b'p']).unwrap();
-    bmc.add_sel_entry(&mut sim, &mut timer, &RECORD).unwrap();
+    bmc.send(&mut sim, &mut timer, &critical_stop(b"Oops")).unwrap();
+    bmc.send(&mut sim, &mut timer, &AddSelEntry(&RECORD)).map(drop).unwrap();
     assert_eq!(sim.bmc.sel, [RECORD]);
     assert_eq!(sim.bmc.requests[..2], [vec![0x18, 0x24, 4, 3, 0, 0x10, 0x58, 0x02], vec![0x18, 0x22]]);
     assert_eq!(sim.bmc.requests[2], [0x10, 0x02, 0x41, 0x04, 0x20, b'O', 0x6f, 0xa1, b'o', b'p']);
@@ -46,7 +50,7 @@ fn nobody_there_is_given_up_at_once() {
     let mut sim = Sim::default();
     sim.bmc.absent = true;
     let (result, ms) = add(&mut sim);
-    assert_eq!((result, ms), (Err(Error::Absent), 0));
+    assert_eq!((result, ms), (Err(CommandError::Absent), 0));
 }
 
 #[test]
@@ -73,12 +77,12 @@ fn after_two_timeouts_in_a_row_a_bmc_is_left_alone() {
     let mut sim = Sim::default();
     sim.bmc.then = Answer::Nothing;
     let mut timer = Timer::start(&mut sim, Some(2_400_000), 60_000);
-    let mut bmc = Bmc::new(KcsPorts::DEFAULT, 5_000);
-    assert_eq!(bmc.add_sel_entry(&mut sim, &mut timer, &RECORD), Err(Error::Silent));
+    let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+    assert_eq!(bmc.send(&mut sim, &mut timer, &AddSelEntry(&RECORD)).map(drop), Err(CommandError::Silent));
     assert!((10_000_000..10_100_000).contains(&sim.time_us), "{}", sim.time_us);
     assert_eq!(sim.bmc.requests.len(), 2);
     let accesses = sim.accesses;
-    assert_eq!(bmc.reset_watchdog_timer(&mut sim, &mut timer), Err(Error::Silent));
+    assert_eq!(bmc.send(&mut sim, &mut timer, &ResetWatchdogTimer), Err(CommandError::Silent));
     assert_eq!(sim.accesses, accesses);
 }
 
@@ -88,14 +92,14 @@ fn a_bmc_that_initializes_itself_is_asked_again_and_one_that_is_busy_for_ever_gi
         let mut sim = Sim::default();
         sim.bmc.answers = [Answer::Code(code), Answer::Code(code)].into();
         let mut timer = Timer::start(&mut sim, Some(2_400_000), 60_000);
-        let mut bmc = Bmc::new(KcsPorts::DEFAULT, 5_000);
-        assert_eq!(bmc.add_sel_entry(&mut sim, &mut timer, &RECORD), Ok(()));
+        let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+        assert_eq!(bmc.send(&mut sim, &mut timer, &AddSelEntry(&RECORD)).map(drop), Ok(()));
 
         sim.bmc.then = Answer::Code(code);
         let began = sim.time_us;
-        let results = [(); 4].map(|()| bmc.add_sel_entry(&mut sim, &mut timer, &RECORD));
-        let busy = Err(Error::Refused(code));
-        assert_eq!(results, [busy, busy, Err(Error::Silent), Err(Error::Silent)]);
+        let results = [(); 4].map(|()| bmc.send(&mut sim, &mut timer, &AddSelEntry(&RECORD)).map(drop));
+        let busy = Err(CommandError::Refused(CompletionCode(code)));
+        assert_eq!(results, [busy, busy, Err(CommandError::Silent), Err(CommandError::Silent)]);
         let ms = (sim.time_us - began) / 1000;
         assert!((1_900..2_200).contains(&ms), "{ms}");
     }
@@ -113,7 +117,7 @@ fn an_answer_that_says_timeout_counts_as_none() {
     sim.bmc.then = Answer::Code(0xc3);
     let asked = sim.bmc.requests.len();
     let (result, ms) = add(&mut sim);
-    assert_eq!(result, Err(Error::Silent));
+    assert_eq!(result, Err(CommandError::Silent));
     assert!((8_000..8_100).contains(&ms), "{ms}");
     assert_eq!(sim.bmc.requests.len(), asked + 2);
 }
@@ -133,10 +137,10 @@ fn any_status_that_never_changes_ends_in_time() {
 #[test]
 fn what_the_dead_kernel_left_half_done_is_cleared_away() {
     for leave in [
-        |bmc: &mut lastwords_sim::Bmc| bmc.leave_reading(&[0x1c, 0x01, 0, 0x20, 0x01]),
-        |bmc: &mut lastwords_sim::Bmc| bmc.leave_writing(&[0x18]),
-        |bmc: &mut lastwords_sim::Bmc| bmc.leave_answering(50, &[0x1c, 0x01, 0, 0x20]),
-        |bmc: &mut lastwords_sim::Bmc| bmc.leave_answering(2_000_000, &[0x1c, 0x01, 0, 0x20]),
+        |bmc: &mut lastwords_sim::KcsBmc| bmc.leave_reading(&[0x1c, 0x01, 0, 0x20, 0x01]),
+        |bmc: &mut lastwords_sim::KcsBmc| bmc.leave_writing(&[0x18]),
+        |bmc: &mut lastwords_sim::KcsBmc| bmc.leave_answering(50, &[0x1c, 0x01, 0, 0x20]),
+        |bmc: &mut lastwords_sim::KcsBmc| bmc.leave_answering(2_000_000, &[0x1c, 0x01, 0, 0x20]),
     ] {
         let mut sim = Sim::default();
         leave(&mut sim.bmc);
@@ -161,7 +165,7 @@ fn answers_that_are_none_are_asked_for_again() {
         assert_eq!(add(&mut sim).0, Ok(()), "{nonsense:?}");
         sim.bmc.then = nonsense.clone();
         let (result, ms) = add(&mut sim);
-        assert_eq!(result, Err(Error::Garbled), "{nonsense:?}");
+        assert_eq!(result, Err(CommandError::Garbled), "{nonsense:?}");
         assert!(ms < 100, "{nonsense:?}: {ms} ms");
     }
 }
@@ -175,7 +179,7 @@ fn a_busy_bmc_is_asked_again_for_a_while() {
     assert!((300..400).contains(&ms), "{ms}");
     sim.bmc.then = Answer::Code(0xc0);
     let (result, ms) = add(&mut sim);
-    assert_eq!(result, Err(Error::Refused(0xc0)));
+    assert_eq!(result, Err(CommandError::Refused(CompletionCode::NODE_BUSY)));
     assert!(ms < 1_100, "{ms}");
 }
 
@@ -184,7 +188,7 @@ fn a_refusal_is_final() {
     for code in [0x80, 0xc1, 0xc4, 0xcc, 0xd4] {
         let mut sim = Sim::default();
         sim.bmc.then = Answer::Code(code);
-        assert_eq!(add(&mut sim).0, Err(Error::Refused(code)));
+        assert_eq!(add(&mut sim).0, Err(CommandError::Refused(CompletionCode(code))));
         assert_eq!(sim.bmc.requests.len(), 1);
     }
 }
@@ -193,7 +197,7 @@ fn a_refusal_is_final() {
 fn nothing_is_sent_when_the_budget_is_spent() {
     let mut sim = Sim::default();
     let mut timer = Timer::start(&mut sim, Some(2_400_000), 0);
-    let mut bmc = Bmc::new(KcsPorts::DEFAULT, 5_000);
-    assert_eq!(bmc.add_sel_entry(&mut sim, &mut timer, &RECORD), Err(Error::NoTime));
+    let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+    assert_eq!(bmc.send(&mut sim, &mut timer, &AddSelEntry(&RECORD)).map(drop), Err(CommandError::NoTime));
     assert!(sim.bmc.requests.is_empty());
 }

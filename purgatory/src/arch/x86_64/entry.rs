@@ -14,22 +14,22 @@
 
 use core::arch::global_asm;
 use core::mem::offset_of;
-use lastwords_core::stub::{self, Handoff, Header};
+use lastwords_core::abi::{self, Handoff, Header};
 
 /// The first bytes of the image. The build fills in the sizes, the tool the rest.
 #[unsafe(link_section = ".header")]
 #[used]
 static HEADER: Header = Header {
-    magic: stub::MAGIC,
-    version: stub::VERSION,
+    magic: abi::MAGIC,
+    version: abi::VERSION,
     entry: 0,
     purgatory_entry: 0,
     file_size: 0,
     memory_size: 0,
     kernel_entry_back: 0,
-    displaced: [0; stub::DISPLACED_LEN],
+    displaced: [0; abi::DISPLACED_LEN],
     reserved: [0; 3],
-    parameters: [0; stub::PARAMETERS_LEN],
+    parameters: [0; abi::PARAMETERS_LEN],
     own_sum: 0,
     handoff: Handoff::EMPTY,
 };
@@ -38,9 +38,6 @@ static HEADER: Header = Header {
 const CR0_EM_TS: u32 = 1 << 2 | 1 << 3;
 const CR0_MP: u32 = 1 << 1;
 const CR4_SSE: u32 = 1 << 9 | 1 << 10;
-
-/// Length of an Elf64_Rela. All of ours are R_X86_64_RELATIVE: `*(base + r_offset) = base + r_addend`.
-const RELA_LEN: u32 = 24;
 
 global_asm!(
     ".pushsection .text.entry, \"ax\"",
@@ -80,7 +77,7 @@ global_asm!(
     "    mov al, [rbx + {displaced} + 4]",
     "    mov [rdi + 4], al",
 
-    // A damaged speaker is silent. `stub::sum` over all that is in the file from the handoff on.
+    // A corrupt image reports nothing. `abi::sum` over all that is in the file from the handoff on.
     "3:  lea rdi, [rbx + {handoff}]",
     "    mov ecx, [rbx + {file_size}]",
     "    add rcx, rbx",
@@ -95,15 +92,14 @@ global_asm!(
     "5:  cmp rax, [rbx + {own_sum}]",
     "    jne lastwords_resume",
 
-    "    lea rcx, [rip + __rela_start]",
-    "    lea rdx, [rip + __rela_end]",
-    "6:  cmp rcx, rdx",
-    "    jae 7f",
-    "    mov rax, [rcx + 16]",
-    "    add rax, rbx",
-    "    mov rdi, [rcx]",
-    "    mov [rbx + rdi], rax",
-    "    add rcx, {rela_len}",
+    // Every relocation adds the address that the image lies at. The build has put their offsets, two bytes each and a
+    // zero behind the last one, in the place of the linker's table.
+    "    lea rcx, [rip + __relocations]",
+    "6:  movzx eax, word ptr [rcx]",
+    "    test eax, eax",
+    "    jz 7f",
+    "    add [rbx + rax], rbx",
+    "    add rcx, 2",
     "    jmp 6b",
 
     "7:  lea rdi, [rip + __bss_start]",
@@ -168,16 +164,15 @@ global_asm!(
     "stack_top:",
     ".popsection",
 
-    kernel_entry_back = const stub::KERNEL_ENTRY_BACK,
-    displaced = const stub::DISPLACED,
-    boot_params = const stub::HANDOFF + offset_of!(Handoff, boot_params),
-    kernel_entry = const stub::HANDOFF + offset_of!(Handoff, kernel_entry),
-    handoff = const stub::HANDOFF,
-    file_size = const stub::FILE_SIZE,
-    own_sum = const stub::OWN_SUM,
-    sum_start = const stub::SUM_START,
-    sum_factor = const stub::SUM_FACTOR,
-    rela_len = const RELA_LEN,
+    kernel_entry_back = const abi::KERNEL_ENTRY_BACK,
+    displaced = const abi::DISPLACED,
+    boot_params = const abi::HANDOFF + offset_of!(Handoff, boot_params),
+    kernel_entry = const abi::HANDOFF + offset_of!(Handoff, kernel_entry),
+    handoff = const abi::HANDOFF,
+    file_size = const abi::FILE_SIZE,
+    own_sum = const abi::OWN_SUM,
+    sum_start = const abi::SUM_START,
+    sum_factor = const abi::SUM_FACTOR,
     cr0_clear = const (!CR0_EM_TS).cast_signed(),
     cr0_set = const CR0_MP,
     cr4_set = const CR4_SSE,

@@ -1,18 +1,21 @@
-//! Reads the words out of a System Event Log: finds the records among foreign ones, puts lines together again, and
-//! says what is missing.
+//! Reads reports out of a System Event Log: finds the records among foreign ones, puts lines together again, and
+//! tells what is missing.
 //!
 //! A crash's records are collected until something shows that the crash is over, because not every log is read in the
 //! order in which it was written; only then are its lines handed on.
 
-use super::{
-    CRITICAL_STOP, CRITICAL_STOP_TEXT, ETX, EVENT_LEN, GENERATOR, LINUX, Line, MARK, OS_STOP, RECORD_TYPE,
-    SENSOR_SPECIFIC, STARTS_LINE, STX, SYSTEM_EVENT, Stage, TEXT_LEN,
+use super::encode::{
+    CALLER, COMM, CORRUPT, ETX, ID, LINUX, MARK, NOT_RESPONDING, PANICKED_UNKNOWN, RECORD_TYPE, RIP,
+    STARTS_LINE, STX, TEXT_LEN, UPPER, USER, text,
 };
-use crate::text::Text;
+use crate::ipmi::commands::{GENERATOR, SENSOR_SPECIFIC, SYSTEM_EVENT};
+use crate::ipmi::sel_writer::{CRITICAL_STOP, CRITICAL_STOP_TEXT, EVENT_LEN, OS_STOP};
+use crate::report::{CpuLocation, Line, Location, Stage};
+use crate::text::{Text, hex};
 
 /// Who wrote a crash's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaker {
+pub enum Source {
     /// We did.
     Lastwords,
     /// Linux's own IPMI driver (`ipmi_msghandler.panic_op=string`): one text, the reason.
@@ -22,17 +25,17 @@ pub enum Speaker {
 /// What the decoder finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoded<'a> {
-    /// A platform event of a panic, with its three characters (0 or 0xff where it has none). It comes before the words
+    /// A platform event of a panic, with its three characters (0 or 0xff where it has none). It comes before the lines
     /// of its crash, and from [`Decoder::push`] of its own record, whose time stamp is the crash's.
     Event([u8; EVENT_LEN]),
-    /// A crash's words begin.
-    Crash(Speaker),
+    /// A crash's report begins.
+    Crash(Source),
     /// A line whose records are all here.
     Line(Line<'a>),
     /// The beginning of a line whose end is lost.
-    Cut(&'a [u8]),
+    Truncated(&'a [u8]),
     /// The end of a line whose beginning is lost.
-    Tail(&'a [u8]),
+    Headless(&'a [u8]),
     /// So many records are lost here.
     Missing(u8),
     /// How far the dump came.
@@ -186,11 +189,11 @@ impl Decoder {
     /// Hands on the crash that is held, and what the dump kernel said of it.
     fn flush(&mut self, found: &mut impl FnMut(Decoded)) {
         if let Some((text, whole)) = self.streamed.take() {
-            found(Decoded::Crash(Speaker::Lastwords));
+            found(Decoded::Crash(Source::Lastwords));
             let mut lines = text.as_bytes().split(|byte| *byte == b'\n').enumerate().peekable();
             while let Some((index, line)) = lines.next() {
                 let cut = !whole && lines.peek().is_none();
-                found(if cut { Decoded::Cut(line) } else { Decoded::Line(Line::parse(line, index == 0)) });
+                found(if cut { Decoded::Truncated(line) } else { Decoded::Line(parse(line, index == 0)) });
             }
         }
         if self.highest.take().is_some() {
@@ -201,6 +204,61 @@ impl Decoder {
             found(Decoded::Mark(stage));
         }
         self.last = None;
+    }
+}
+
+/// The line that has this text. Text that is nothing else is the reason where it comes `first`, and a cause anywhere
+/// else.
+#[must_use]
+pub fn parse(bytes: &[u8], first: bool) -> Line<'_> {
+    let other = if first { Line::Reason(bytes) } else { Line::Cause(bytes) };
+    // What would be written otherwise is not one of ours, or it is cut.
+    parse_marked(bytes).filter(|line| text(*line).as_bytes() == bytes).unwrap_or(other)
+}
+
+fn parse_marked(text: &[u8]) -> Option<Line<'_>> {
+    let number = |text| u32::try_from(hex(text)?).ok();
+    let behind = |prefix: &str| text.strip_prefix(prefix.as_bytes());
+    if let Some(id) = behind(ID) {
+        return if id.len() == 8 { Some(Line::BuildId(number(id)?)) } else { None };
+    }
+    if let Some(words) = behind(RIP) {
+        return Some(Line::Rip(words));
+    }
+    if let Some(words) = behind(COMM) {
+        return Some(Line::Comm(words));
+    }
+    if let Some(words) = behind(CALLER) {
+        return Some(Line::Caller(words));
+    }
+    if let Some(words) = behind(CORRUPT) {
+        return Some(Line::Corrupt(words));
+    }
+    if text == PANICKED_UNKNOWN.as_bytes() {
+        return Some(Line::PanickedUnknown);
+    }
+    if let Some(count) = behind("+") {
+        return Some(Line::Omitted(number(count)?));
+    }
+    let at = text.iter().position(|byte| matches!(byte, b'=' | b'*'))?;
+    let (left, right) = text.split_at_checked(at)?;
+    let (sign, location) = right.split_first()?;
+    let (left, location) = (number(left)?, parse_location(core::str::from_utf8(location).ok()?)?);
+    Some(match sign {
+        b'=' => Line::Panicked(CpuLocation { cpu: left, location }),
+        _ => Line::Group { count: left, location },
+    })
+}
+
+fn parse_location(text: &str) -> Option<Location> {
+    match text {
+        NOT_RESPONDING => Some(Location::NotResponding),
+        USER => Some(Location::User),
+        _ => match text.strip_prefix('@') {
+            Some(address) if address.len() == 8 => Some(Location::Address(UPPER + hex(address.as_bytes())?)),
+            Some(address) => Some(Location::Address(hex(address.as_bytes())?)),
+            None => Some(Location::Kernel(u32::try_from(hex(text.as_bytes())?).ok()?)),
+        },
     }
 }
 
@@ -224,7 +282,7 @@ struct Assembly {
 fn records(slots: &[Option<(bool, [u8; TEXT_LEN])>; NUMBERS], found: &mut impl FnMut(Decoded)) {
     // Linux starts no lines, its text is one.
     let linux = !slots.iter().flatten().any(|(starts, _)| *starts);
-    found(Decoded::Crash(if linux { Speaker::Linux } else { Speaker::Lastwords }));
+    found(Decoded::Crash(if linux { Source::Linux } else { Source::Lastwords }));
     let mut held: Option<Assembly> = None;
     let mut next = 0;
     for (number, slot) in slots.iter().enumerate() {
@@ -257,9 +315,9 @@ fn finish_line(line: Option<Assembly>, whole: bool, linux: bool, found: &mut imp
         return;
     }
     found(match (line.tail, whole || line.ended) {
-        (true, _) => Decoded::Tail(text),
-        (false, false) => Decoded::Cut(text),
+        (true, _) => Decoded::Headless(text),
+        (false, false) => Decoded::Truncated(text),
         (false, true) if linux => Decoded::Line(Line::Reason(text)),
-        (false, true) => Decoded::Line(Line::parse(text, line.start == 0)),
+        (false, true) => Decoded::Line(parse(text, line.start == 0)),
     });
 }

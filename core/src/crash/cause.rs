@@ -1,4 +1,4 @@
-//! Why the kernel died: the few lines of its log that matter, made short.
+//! Why the kernel panicked: the few lines of its log that matter, made short.
 //!
 //! A pure function over the log's records, oldest first. What the kernel reports first is the cause, all that follows
 //! is its consequence; so the first report within half a minute before the panic counts, with the RIP, process and call
@@ -6,6 +6,8 @@
 //! the report itself is the reason.
 
 use super::printk::Record;
+use crate::arch;
+use crate::report::Cause;
 use crate::text::Text;
 
 /// What stands before the reason (Linux `kernel/panic.c`).
@@ -13,8 +15,6 @@ const PANIC: &[u8] = b"Kernel panic - not syncing: ";
 /// A report that is older than this is none of the panic's, in nanoseconds. What lies between goes over a slow serial
 /// line.
 pub const BELONGS: u64 = 30_000_000_000;
-/// The selector of the kernel's code, in `RIP: 0010:symbol+0x12/0x34`.
-const RIP: &[u8] = b"RIP: 0010:";
 /// Functions that only take the panic further, by how their names begin.
 const MACHINERY: &[u8] = b"dump_ __dump_ panic vpanic nmi_panic show_ sched_show";
 
@@ -39,22 +39,11 @@ invoked oom-killer=.oom-killer\n\
 WARNING: CPU: =!WARNING on CPU \n\
 : 0000 [#1]=^";
 
-/// Callers that are kept.
-pub const CALLERS: usize = 4;
-
-/// Why a kernel died. All texts are empty where nothing is known.
+/// Reads a log for its cause, line by line, the oldest first.
 #[derive(Clone, Copy, Default)]
-pub struct Why {
-    /// The text of the panic, or the kernel's report where there was no panic.
-    pub reason: Text<88>,
-    /// What the kernel reported before.
-    pub cause: Text<44>,
-    /// Where that was: symbol and offset.
-    pub rip: Text<40>,
-    /// The process that ran.
-    pub comm: Text<15>,
-    /// The call trace's first functions.
-    pub callers: [Text<20>; CALLERS],
+pub struct CauseReader {
+    /// What is known so far.
+    pub cause: Cause,
     /// When the cause was reported.
     since: Option<u64>,
     prelude: bool,
@@ -62,24 +51,24 @@ pub struct Why {
     in_trace: bool,
 }
 
-impl Why {
+impl CauseReader {
     /// Takes the next record of the log.
-    pub fn line(&mut self, record: &Record) {
+    pub fn record(&mut self, record: &Record) {
         if record.facility == 0 {
             for line in record.text().split(|byte| *byte == b'\n') {
-                self.words(record.ts_nsec, line);
+                self.line(record.ts_nsec, line);
             }
         }
     }
 
     /// Takes one line of the kernel's own, written at `ts_nsec` nanoseconds.
-    pub fn words(&mut self, ts_nsec: u64, line: &[u8]) {
+    pub fn line(&mut self, ts_nsec: u64, line: &[u8]) {
         if let Some(reason) = line.strip_prefix(PANIC) {
             if self.is_old(ts_nsec) || self.panicked {
                 *self = Self::default();
             }
-            self.reason = Text::new();
-            self.reason.bytes(reason);
+            self.cause.reason = Text::new();
+            self.cause.reason.bytes(reason);
             self.panicked = true;
             self.in_trace = false;
         } else if !self.panicked && self.report(ts_nsec, line) {
@@ -111,24 +100,24 @@ impl Why {
             return true;
         }
         *self = Self { since: Some(ts_nsec), prelude, ..Self::default() };
-        self.cause.bytes(short);
+        self.cause.report.bytes(short);
         let is_hex = rest.len() >= 8 && rest.iter().take(8).all(u8::is_ascii_hexdigit);
         let zeros = rest.iter().take(if is_hex { 15 } else { 0 }).take_while(|byte| **byte == b'0').count();
         let rest = rest.get(zeros..).unwrap_or(&[]);
         // More than fits into a few records.
         let ends = [&b": 0000"[..], b" for more than", b" on CPUs", b"!"];
         let end = ends.into_iter().filter_map(|end| find(rest, end)).min();
-        self.cause.bytes(rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest));
+        self.cause.report.bytes(rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest));
         // Where the kernel crashes on it at once there is no panic.
-        self.reason.bytes(self.cause.as_bytes());
+        self.cause.reason.bytes(self.cause.report.as_bytes());
         true
     }
 
     /// Takes RIP, process and call trace, the first of each.
     fn details(&mut self, line: &[u8]) {
-        if let Some(rip) = line.strip_prefix(RIP) {
-            if self.rip.as_bytes().is_empty() {
-                symbol(&mut self.rip, rip);
+        if let Some(rip) = line.strip_prefix(arch::LOG_PC) {
+            if self.cause.rip.as_bytes().is_empty() {
+                symbol(&mut self.cause.rip, rip);
             }
         } else if let Some(at) = find(line, b" Comm: ") {
             let comm = line.get(at + 7..).unwrap_or(&[]);
@@ -137,11 +126,11 @@ impl Why {
                 .iter()
                 .filter_map(|end| find(comm, end))
                 .min();
-            if self.comm.as_bytes().is_empty() {
-                self.comm.bytes(comm.get(..end.unwrap_or(comm.len())).unwrap_or(comm));
+            if self.cause.comm.as_bytes().is_empty() {
+                self.cause.comm.bytes(comm.get(..end.unwrap_or(comm.len())).unwrap_or(comm));
             }
-        } else if line.starts_with(b"Call Trace:") {
-            self.in_trace = self.callers.first().is_some_and(|first| first.as_bytes().is_empty());
+        } else if line.starts_with(arch::LOG_TRACE) {
+            self.in_trace = self.cause.callers.first().is_some_and(|first| first.as_bytes().is_empty());
         } else if self.in_trace {
             match line.strip_prefix(b" ") {
                 Some(entry) => self.caller(entry),
@@ -160,7 +149,7 @@ impl Why {
         if name.contains(&b' ') || machinery {
             return;
         }
-        if let Some(slot) = self.callers.iter_mut().find(|slot| slot.as_bytes().is_empty()) {
+        if let Some(slot) = self.cause.callers.iter_mut().find(|slot| slot.as_bytes().is_empty()) {
             slot.bytes(name);
         }
     }

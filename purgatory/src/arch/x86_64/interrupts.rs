@@ -1,4 +1,4 @@
-//! Exceptions and NMIs while the words are said.
+//! Exceptions and NMIs during the report.
 //!
 //! The crashed kernel leaves no IDT: an NMI that comes now would be a triple fault, and the dump lost. Here an NMI is
 //! counted and returned from, and any other exception ends the step that it happened in: [`guard`] returns, and
@@ -8,7 +8,7 @@
 use core::arch::{asm, global_asm};
 use core::ffi::c_void;
 use core::ptr::{addr_of, addr_of_mut};
-use lastwords_core::say::Fault;
+use lastwords_core::sequence::Fault;
 
 /// Selectors: the boot protocol's own, so that they stay valid for the kernel.
 const CODE: u16 = 0x10;
@@ -34,7 +34,7 @@ const MACHINE_CHECK: usize = 18;
 const HANDLER_LEN: usize = 16;
 /// The exceptions. No interrupt comes: IF is clear.
 const VECTORS: usize = 32;
-/// So many exceptions, and it is the machine that is broken: no more words.
+/// So many exceptions, and it is the machine that is broken: nothing more is reported.
 const TOO_MANY: u32 = 8;
 
 /// Task state segment (Intel SDM volume 3, 8.7): the stacks are all that is used of it.

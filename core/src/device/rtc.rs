@@ -2,12 +2,12 @@
 //!
 //! It counts whole seconds, in BCD or binary, in 12 or 24 hours, and must not be read while it updates itself.
 
-use crate::hw::Ports;
+use crate::hw::{Register, Registers, Second};
 
 /// Index port. Bit 7 would mask NMIs; it is written as 0, as the kernel leaves it.
-pub const INDEX: u16 = 0x70;
+pub const INDEX: Register = Register::Port(0x70);
 /// Data port.
-pub const DATA: u16 = 0x71;
+pub const DATA: Register = Register::Port(0x71);
 
 const SECONDS: u8 = 0x00;
 const MINUTES: u8 = 0x02;
@@ -24,13 +24,10 @@ const HOURS_24: u8 = 0x02;
 /// Hours register in 12-hour mode: after noon.
 const PM: u8 = 0x80;
 
-/// Seconds in a day.
-pub const DAY: u32 = 86_400;
-
 /// What the clock shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// Seconds since midnight, below [`DAY`].
+    /// Seconds since midnight, below [`DAY`](crate::hw::DAY).
     Time(u32),
     /// An update is in progress or came in between: ask again.
     Updating,
@@ -38,9 +35,41 @@ pub enum Reading {
     Absent,
 }
 
-fn register<P: Ports>(ports: &mut P, index: u8) -> u8 {
-    ports.outb(INDEX, index);
-    ports.inb(DATA)
+fn register<R: Registers>(registers: &mut R, index: u8) -> u8 {
+    registers.put(INDEX, index);
+    registers.get(DATA)
+}
+
+/// The clock, with what it showed last.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CmosRtc {
+    /// The seconds register, raw, and the second of the day.
+    last: Option<(u8, u32)>,
+}
+
+/// Register accesses of one look at register A and the seconds, and of a whole reading behind it.
+const LOOK: u64 = 4;
+const READ: u64 = 14;
+
+impl CmosRtc {
+    /// Looks at the clock. What it showed last is taken as long as the seconds register has not moved: that costs
+    /// little.
+    pub fn second<R: Registers>(&mut self, registers: &mut R) -> Second {
+        match (raw_seconds(registers), self.last) {
+            (Err(_), _) => Second { shows: None, accesses: LOOK / 2 },
+            (Ok(raw), Some((last, second))) if raw == last => Second { shows: Some(second), accesses: LOOK },
+            (Ok(raw), _) => {
+                let shows = match read(registers) {
+                    Reading::Time(second) => Some(second),
+                    Reading::Updating | Reading::Absent => None,
+                };
+                if let Some(second) = shows {
+                    self.last = Some((raw, second));
+                }
+                Second { shows, accesses: LOOK + READ }
+            }
+        }
+    }
 }
 
 /// The seconds register as it stands, or what keeps it from being read: a cheap look that tells whether a full
@@ -48,24 +77,24 @@ fn register<P: Ports>(ports: &mut P, index: u8) -> u8 {
 ///
 /// # Errors
 /// [`Reading::Absent`] or [`Reading::Updating`], never a time.
-pub fn raw_seconds<P: Ports>(ports: &mut P) -> Result<u8, Reading> {
-    match register(ports, REGISTER_A) {
+pub fn raw_seconds<R: Registers>(registers: &mut R) -> Result<u8, Reading> {
+    match register(registers, REGISTER_A) {
         0xff => Err(Reading::Absent),
         a if a & UIP != 0 => Err(Reading::Updating),
-        _ => Ok(register(ports, SECONDS)),
+        _ => Ok(register(registers, SECONDS)),
     }
 }
 
 /// Reads the time of day once, without waiting.
-pub fn read<P: Ports>(ports: &mut P) -> Reading {
-    let seconds = match raw_seconds(ports) {
+pub fn read<R: Registers>(registers: &mut R) -> Reading {
+    let seconds = match raw_seconds(registers) {
         Ok(seconds) => seconds,
         Err(reading) => return reading,
     };
-    let minutes = register(ports, MINUTES);
-    let hours = register(ports, HOURS);
-    let mode = register(ports, REGISTER_B);
-    if raw_seconds(ports) != Ok(seconds) {
+    let minutes = register(registers, MINUTES);
+    let hours = register(registers, HOURS);
+    let mode = register(registers, REGISTER_B);
+    if raw_seconds(registers) != Ok(seconds) {
         return Reading::Updating;
     }
     time_of_day(seconds, minutes, hours, mode).map_or(Reading::Absent, Reading::Time)

@@ -3,9 +3,10 @@
 //! A transfer is driven byte by byte by the BMC's state bits; whatever does not fit is answered by the error exit of
 //! figure 9-8 and reported, and the caller decides whether to try again. Every wait ends at a deadline.
 
+use super::interface::KcsPorts;
+use super::{TransferError, Transport};
 use crate::budget::{Millis, Timer};
-use crate::hw::{Clock, Ports};
-use crate::plan::KcsPorts;
+use crate::hw::{Clock, Registers};
 
 /// Status register (table 9-1): output buffer full, a byte waits for us.
 pub const OBF: u8 = 0x01;
@@ -40,19 +41,6 @@ const SHORT: Millis = 500;
 /// Bytes that are taken out of the output buffer before a BMC that always has one more counts as broken.
 const DRAIN: usize = 512;
 
-/// Why a transfer failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// The status register reads 0xff: no BMC answers at these ports.
-    Absent,
-    /// The BMC did not go on in time.
-    Timeout,
-    /// The BMC went into a state that the protocol does not have here.
-    State(u8),
-    /// The reply is longer than any that was asked for.
-    TooLong,
-}
-
 /// One KCS interface.
 pub struct Kcs {
     ports: KcsPorts,
@@ -64,25 +52,24 @@ impl Kcs {
     pub fn new(ports: KcsPorts) -> Self {
         Self { ports }
     }
+}
 
-    /// Sends `request` and takes the answer into `reply`, both from NetFn/LUN on; returns the answer's length.
-    ///
-    /// # Errors
-    /// When the BMC is absent, too slow or out of step. The error exit has then been tried.
-    pub fn transfer<M: Ports + Clock>(
-        &self,
+impl<M: Registers + Clock> Transport<M> for Kcs {
+    /// A transfer that fails, but for one that met nobody, has tried the error exit.
+    fn transfer(
+        &mut self,
         machine: &mut M,
         timer: &mut Timer,
         request: &[u8],
         reply: &mut [u8],
         deadline: Millis,
-    ) -> Result<usize, Error> {
+    ) -> Result<usize, TransferError> {
         let mut wire = Wire { ports: self.ports, machine, timer, deadline };
         if wire.status() == NOBODY {
-            return Err(Error::Absent);
+            return Err(TransferError::Absent);
         }
         let result = wire.settle().and_then(|()| wire.write(request)).and_then(|()| wire.read(reply));
-        if result.is_err_and(|error| error != Error::Absent) {
+        if result.is_err_and(|error| error != TransferError::Absent) {
             wire.deadline = wire.timer.within(SHORT);
             // Whether the error exit worked shows in the next transfer, which begins by looking at the state.
             let _ = wire.error_exit();
@@ -99,7 +86,7 @@ struct Wire<'a, M> {
     deadline: Millis,
 }
 
-impl<M: Ports + Clock> Wire<'_, M> {
+impl<M: Registers + Clock> Wire<'_, M> {
     fn status(&mut self) -> u8 {
         self.machine.get(self.ports.status)
     }
@@ -109,41 +96,41 @@ impl<M: Ports + Clock> Wire<'_, M> {
     }
 
     /// Waits until `mask` reads `value` in the status register; returns the whole register.
-    fn wait(&mut self, mask: u8, value: u8) -> Result<u8, Error> {
+    fn wait(&mut self, mask: u8, value: u8) -> Result<u8, TransferError> {
         loop {
             let status = self.status();
             if status == NOBODY {
-                return Err(Error::Absent);
+                return Err(TransferError::Absent);
             }
             if status & mask == value {
                 return Ok(status);
             }
             if self.timer.passed(self.machine, self.deadline) {
-                return Err(Error::Timeout);
+                return Err(TransferError::Timeout);
             }
         }
     }
 
     /// Empties the output buffer.
-    fn clear_obf(&mut self) -> Result<(), Error> {
+    fn clear_obf(&mut self) -> Result<(), TransferError> {
         for _ in 0..DRAIN {
             if self.status() & OBF == 0 {
                 return Ok(());
             }
             self.machine.get(self.ports.data);
         }
-        Err(Error::State(self.status()))
+        Err(TransferError::State(self.status()))
     }
 
     /// Waits for IBF = 0 and demands a state.
-    fn taken(&mut self, state: u8) -> Result<(), Error> {
+    fn taken(&mut self, state: u8) -> Result<(), TransferError> {
         let status = self.wait(IBF, 0)?;
-        if status & STATE == state { Ok(()) } else { Err(Error::State(status)) }
+        if status & STATE == state { Ok(()) } else { Err(TransferError::State(status)) }
     }
 
     /// Brings the interface to IDLE_STATE: the dead kernel may have been in the middle of a transfer, ours before
     /// may have failed.
-    fn settle(&mut self) -> Result<(), Error> {
+    fn settle(&mut self) -> Result<(), TransferError> {
         if self.status() & (STATE | IBF) == IDLE_STATE {
             return self.clear_obf();
         }
@@ -152,13 +139,13 @@ impl<M: Ports + Clock> Wire<'_, M> {
         self.deadline = deadline;
         match result {
             // An interface that says it is idle is good enough, whatever the error exit met.
-            Err(error) if error == Error::Absent || self.status() & STATE != IDLE_STATE => Err(error),
+            Err(error) if error == TransferError::Absent || self.status() & STATE != IDLE_STATE => Err(error),
             _ => self.clear_obf(),
         }
     }
 
     /// Figure 9-6: the request.
-    fn write(&mut self, request: &[u8]) -> Result<(), Error> {
+    fn write(&mut self, request: &[u8]) -> Result<(), TransferError> {
         let Some((last, first)) = request.split_last() else { return Ok(()) };
         self.wait(IBF, 0)?;
         self.clear_obf()?;
@@ -178,14 +165,14 @@ impl<M: Ports + Clock> Wire<'_, M> {
     }
 
     /// Figure 9-7: the answer.
-    fn read(&mut self, reply: &mut [u8]) -> Result<usize, Error> {
+    fn read(&mut self, reply: &mut [u8]) -> Result<usize, TransferError> {
         let mut len = 0;
         loop {
             let mut status = self.wait(IBF, 0)?;
             // While the BMC works on the request it stays in WRITE_STATE (table 9-2 lets it change any time later).
             while status & STATE == WRITE_STATE {
                 if len > 0 {
-                    return Err(Error::State(status));
+                    return Err(TransferError::State(status));
                 }
                 status = self.wait_to_leave(WRITE_STATE)?;
             }
@@ -196,7 +183,7 @@ impl<M: Ports + Clock> Wire<'_, M> {
                         continue;
                     }
                     let byte = self.machine.get(self.ports.data);
-                    *reply.get_mut(len).ok_or(Error::TooLong)? = byte;
+                    *reply.get_mut(len).ok_or(TransferError::TooLong)? = byte;
                     len += 1;
                     self.machine.put(self.ports.data, READ);
                 }
@@ -205,29 +192,29 @@ impl<M: Ports + Clock> Wire<'_, M> {
                     self.clear_obf()?;
                     return Ok(len);
                 }
-                _ => return Err(Error::State(status)),
+                _ => return Err(TransferError::State(status)),
             }
         }
     }
 
     /// Waits until the state is another one and the BMC has taken our byte.
-    fn wait_to_leave(&mut self, state: u8) -> Result<u8, Error> {
+    fn wait_to_leave(&mut self, state: u8) -> Result<u8, TransferError> {
         loop {
             let status = self.status();
             if status == NOBODY {
-                return Err(Error::Absent);
+                return Err(TransferError::Absent);
             }
             if status & IBF == 0 && status & STATE != state {
                 return Ok(status);
             }
             if self.timer.passed(self.machine, self.deadline) {
-                return Err(Error::Timeout);
+                return Err(TransferError::Timeout);
             }
         }
     }
 
     /// Figure 9-8: GET_STATUS / ABORT, the error status, back to IDLE_STATE.
-    fn error_exit(&mut self) -> Result<(), Error> {
+    fn error_exit(&mut self) -> Result<(), TransferError> {
         self.wait(IBF, 0)?;
         self.command(GET_STATUS_ABORT);
         self.wait(IBF, 0)?;

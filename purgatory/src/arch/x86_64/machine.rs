@@ -1,44 +1,54 @@
-//! The machine behind core's traits: ports, physical memory, the time stamp counter, and which CPU this is.
+//! The machine behind core's traits: registers, physical memory, the time stamp counter, and which CPU this is.
 
 use super::paging;
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid, __cpuid_count, __rdtscp, _rdtsc};
+use lastwords_core::arch;
 use lastwords_core::budget::PLAUSIBLE_KHZ;
-use lastwords_core::hw::{Clock, Memory, Ports};
-use lastwords_core::say::ThisCpu;
+use lastwords_core::device::rtc::CmosRtc;
+use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second};
+use lastwords_core::sequence::ThisCpu;
 
 /// The real machine. Whoever runs has it alone: the other CPUs are halted.
-pub struct X86;
+#[derive(Default)]
+pub struct X86 {
+    cmos: CmosRtc,
+}
 
-impl Ports for X86 {
-    fn inb(&mut self, port: u16) -> u8 {
-        let value;
-        // SAFETY: reading a port touches no memory; the plan says which ports are ours.
-        unsafe {
-            asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags));
-        };
-        value
+impl Registers for X86 {
+    fn get(&mut self, register: Register) -> u8 {
+        match register {
+            Register::Port(port) => {
+                let value;
+                // SAFETY: reading a port touches no memory; the plan says which ports are ours.
+                unsafe {
+                    asm!("in al, dx", in("dx") port, out("al") value, options(nomem, nostack, preserves_flags));
+                };
+                value
+            }
+            Register::Memory(addr) => match paging::map(addr) {
+                // SAFETY: the page was just mapped, and no Rust value lies in it: the plan names a device's register
+                // there. Where none is, the bus reads as 0xff or the CPU faults, which ends the step.
+                Some(register) => unsafe { register.read_volatile() },
+                None => 0xff,
+            },
+        }
     }
 
-    fn outb(&mut self, port: u16, value: u8) {
-        // SAFETY: as above; none of the devices that are written to (KCS, RTC index, UART) reaches into memory.
-        unsafe {
-            asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags));
-        };
-    }
-
-    fn readb(&mut self, addr: u64) -> u8 {
-        let Some(register) = paging::map(addr) else { return 0xff };
-        // SAFETY: the page was just mapped, and no Rust value lies in it: the plan names a device's register there. Where
-        // none is, the bus reads as 0xff or the CPU faults, which ends the step.
-        unsafe { register.read_volatile() }
-    }
-
-    fn writeb(&mut self, addr: u64, value: u8) {
-        if let Some(register) = paging::map(addr) {
-            // SAFETY: as above. What the plan names as a register and is RAM would be overwritten: the tool takes addresses
-            // from the machine's tables, or from who arms it.
-            unsafe { register.write_volatile(value) };
+    fn put(&mut self, register: Register, value: u8) {
+        match register {
+            // SAFETY: as above; none of the devices that are written to (KCS, RTC index, UART, reset control) reaches
+            // into memory.
+            Register::Port(port) => unsafe {
+                asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags));
+            },
+            Register::Memory(addr) => {
+                if let Some(register) = paging::map(addr) {
+                    // SAFETY: as above. What the plan names as a register and is RAM would be overwritten: the tool
+                    // takes addresses from the machine's tables, or from who loads it.
+                    unsafe { register.write_volatile(value) };
+                }
+            }
         }
     }
 }
@@ -65,9 +75,26 @@ impl Memory for X86 {
 }
 
 impl Clock for X86 {
-    fn tsc(&mut self) -> u64 {
+    fn ticks(&mut self) -> u64 {
         // SAFETY: every x86_64 CPU has it, and CR4.TSD does not bind ring 0.
         unsafe { _rdtsc() }
+    }
+
+    fn second(&mut self) -> Second {
+        let mut cmos = self.cmos;
+        let second = cmos.second(self);
+        self.cmos = cmos;
+        second
+    }
+
+    fn relax(&mut self) {
+        core::hint::spin_loop();
+    }
+}
+
+impl Reset for X86 {
+    fn reset(&mut self, way: usize) -> bool {
+        arch::reset(self, way)
     }
 }
 
@@ -76,23 +103,6 @@ pub fn memory(addr: u64, len: u64) -> &'static [u8] {
     // SAFETY: the loader's segments lie in reserved memory, which the identity map covers and nobody but this image
     // writes to; where it is not mapped after all, the page fault ends the step that reads it.
     unsafe { core::slice::from_raw_parts(addr as *const u8, len as usize) }
-}
-
-/// Resets the CPU by a triple fault: an exception with no table to go by. What is left when nothing else resets.
-pub fn triple_fault() -> ! {
-    let nothing = [0u8; 10];
-    loop {
-        // SAFETY: nothing runs after this.
-        unsafe { asm!("lidt [{}]", "ud2", in(reg) nothing.as_ptr()) };
-    }
-}
-
-/// Stands still for ever.
-pub fn halt() -> ! {
-    loop {
-        // SAFETY: interrupts are off; an NMI is counted and returned from.
-        unsafe { asm!("hlt", options(nomem, nostack)) };
-    }
 }
 
 /// CPUID leaf 0x80000001, EDX: RDTSCP and IA32_TSC_AUX.
