@@ -6,7 +6,6 @@
 //! loaded into the place of `kexec -e`, where the kernel checks them without touching what is armed.
 
 use crate::{
-    bzimage::{self, BzImage},
     cmdline::Cmdline,
     discovery,
     image::IMAGE,
@@ -26,6 +25,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use lastwords_boot::{self as boot, BzImage};
 use lastwords_core::plan::{KcsPorts, PREFIX};
 use std::{
     borrow::Cow,
@@ -116,7 +116,7 @@ impl Load {
         file.read_to_end(&mut kernel).with_context(name)?;
         let bz_image = BzImage::parse(&kernel).with_context(name)?;
         let initrd = self.initrd.as_deref().map(open_initrd).transpose()?;
-        let embedded = bzimage::embedded_parameters(&kernel).with_context(name)?;
+        let embedded = boot::embedded_parameters(&kernel).with_context(name)?;
         let cmdline = || self.cmdline(root, &embedded, bz_image.cmdline_size);
 
         let (via, why) = self.choose(root, &kdump)?;
@@ -126,7 +126,7 @@ impl Load {
         match via {
             Via::Purgatory => {
                 let kernel = if bz_image.is_wrapped() {
-                    bzimage::unwrap(&kernel).with_context(name)?.into()
+                    boot::unwrap(&kernel).with_context(name)?.into()
                 } else {
                     Cow::from(&kernel)
                 };
@@ -166,7 +166,7 @@ impl Load {
                     // The file itself: its signature may lie in its extended attributes (IMA).
                     file
                 } else {
-                    let wrapped = bzimage::wrap(&kernel, IMAGE, "").with_context(name)?;
+                    let wrapped = boot::wrap(&kernel, IMAGE, "").with_context(name)?;
                     sys::memory_file(c"lastwords", &wrapped).context("no memory for the wrapped kernel")?
                 };
                 let initrd = initrd.map(|initrd| initrd.file);

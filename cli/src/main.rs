@@ -3,7 +3,6 @@
 //! One module a subcommand. What can be wrong with a file, a table or an option is found out in modules without
 //! system calls, which the tests can reach; system calls are all in `sys`.
 
-mod bzimage;
 mod cmdline;
 mod discovery;
 mod help;
@@ -21,9 +20,6 @@ mod refusal;
 mod rehearse;
 mod status;
 mod symbols;
-#[cfg(test)]
-#[path = "../tests/synthetic/mod.rs"]
-mod synthetic;
 mod sys;
 mod unload;
 mod via;

@@ -1,8 +1,9 @@
 //! `lastwords wrap`: writes a dump kernel that any stock kexec loads.
 
-use crate::{bzimage, image::IMAGE, options::PlanOptions};
+use crate::{image::IMAGE, options::PlanOptions};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use lastwords_boot as boot;
 use std::{
     fs,
     io::Write,
@@ -43,7 +44,7 @@ impl Wrap {
         let output = self.output().with_context(|| self.output.display().to_string())?;
         write_whole(&output, &wrapped, &self.kernel).with_context(|| self.output.display().to_string())?;
 
-        let signed = bzimage::BzImage::parse(&kernel)?.is_signed();
+        let signed = boot::BzImage::parse(&kernel)?.is_signed();
         println!(
             "{}: {} bytes, were {}{}",
             self.output.display(),
@@ -58,12 +59,12 @@ impl Wrap {
         Ok(())
     }
 
-    fn wrapped(&self, kernel: &[u8]) -> Result<Vec<u8>, bzimage::BzImageError> {
+    fn wrapped(&self, kernel: &[u8]) -> Result<Vec<u8>, boot::Error> {
         let parameters = self.plan.parameters();
         if self.force {
-            return bzimage::wrap(&bzimage::unwrap(kernel)?, IMAGE, &parameters);
+            return boot::wrap(&boot::unwrap(kernel)?, IMAGE, &parameters);
         }
-        bzimage::wrap(kernel, IMAGE, &parameters)
+        boot::wrap(kernel, IMAGE, &parameters)
     }
 
     /// The file to write: what a symbolic link points to, since renaming onto the link would replace the link.

@@ -271,7 +271,7 @@ fn add_setup_data(bytes: &mut Vec<u8>, addr: u64, kind: u32, data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic::Kernel;
+    use lastwords_boot::synthetic::Kernel;
     use proptest::prelude::*;
 
     const ADDR: u64 = 0x1_2345_6000;

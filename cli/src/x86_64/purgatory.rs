@@ -9,10 +9,8 @@ use super::{
     placement::{PlacementError, Request, place},
     put,
 };
-use crate::{
-    bzimage::BzImage,
-    cmdline::{Cmdline, CmdlineError},
-};
+use crate::cmdline::{Cmdline, CmdlineError};
+use lastwords_boot::BzImage;
 use lastwords_core::stub::{self, ENTRY_64, Handoff, PARAMETERS_LEN, Segment as Digest};
 use sha2::{Digest as _, Sha256};
 use std::{borrow::Cow, ops::Range};
@@ -243,7 +241,8 @@ mod tests {
         super::core_header::{Mapping, ProgramHeader},
         *,
     };
-    use crate::{bzimage, ranges::IoMem, synthetic::Kernel};
+    use crate::ranges::IoMem;
+    use lastwords_boot::{self as boot, synthetic::Kernel};
     use proptest::prelude::*;
 
     const RESERVED: Range<u64> = 0x1_8000_0000..0x1_9000_0000;
@@ -400,8 +399,8 @@ mod tests {
         put(&mut flat, stub::VERSION_AT, &stub::VERSION.to_le_bytes());
         put(&mut flat, stub::ENTRY, &0x1800u32.to_le_bytes());
         put(&mut flat, stub::FILE_SIZE, &0x2000u32.to_le_bytes());
-        let wrapped = bzimage::wrap(&file, &flat, "").unwrap();
-        let unwrapped = bzimage::unwrap(&wrapped).unwrap();
+        let wrapped = boot::wrap(&file, &flat, "").unwrap();
+        let unwrapped = boot::unwrap(&wrapped).unwrap();
         let first = first_kernel(RESERVED);
         let kernel_of =
             |file: &[u8]| segment(&built(file, None, "", &first).unwrap(), "kernel").data.to_vec();

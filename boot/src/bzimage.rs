@@ -12,7 +12,6 @@
 //! image - 8      what unwrapping needs: the kernel's own length and syssize
 //! image          the flat image, on a page boundary; it starts with the header of `lastwords_core::stub`
 //! ```
-#![forbid(unsafe_code)]
 
 use lastwords_core::stub::{self, DISPLACED_LEN, ENTRY_64, MAGIC, PARAMETERS_LEN};
 use std::ops::Range;

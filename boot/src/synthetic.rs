@@ -3,10 +3,15 @@
 /// What is to be different in the kernel. [`Kernel::default`] is a 64-bit kernel with a PE header, unsigned.
 #[derive(Clone, Debug)]
 pub struct Kernel {
+    /// Boot protocol version; it and the next four are fields of setup_header.
     pub version: u16,
+    /// `xloadflags`.
     pub xloadflags: u16,
+    /// `init_size`.
     pub init_size: u32,
+    /// `cmdline_size`.
     pub cmdline_size: u32,
+    /// `setup_sects`.
     pub setup_sects: u8,
     /// CONFIG_EFI_STUB.
     pub pe: bool,
