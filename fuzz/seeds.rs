@@ -9,8 +9,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-mod image;
-
 fn main() -> io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let put = |target: &str, name: &str, bytes: &[u8]| {
@@ -90,7 +88,8 @@ fn main() -> io::Result<()> {
     put("sel", "events", &events.collect::<Vec<_>>().concat())?;
 
     put("bzimage", "synthetic", &synthetic::Kernel::default().build())?;
-    let wrapped = wrap(&synthetic::Kernel::default().build(), &image::image(), "lastwords.budget=1");
+    let wrapped =
+        wrap(&synthetic::Kernel::default().build(), &synthetic::image(4096, 8192), "lastwords.budget=1");
     put("bzimage", "wrapped", &wrapped.map_err(io::Error::other)?)?;
     put("bzimage", "signed", &synthetic::Kernel { certificates: 64, ..Default::default() }.build())
 }

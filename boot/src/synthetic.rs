@@ -1,4 +1,8 @@
-//! A kernel for tests: the headers of a bzImage as Linux' own build makes them, around code that is only filling.
+//! A kernel for tests: the headers of a bzImage as Linux' own build makes them, around code that is only filling. And an
+//! image that is only a header, which is all that wrapping looks at.
+
+use crate::bytes::put;
+use lastwords_core::stub;
 
 /// What is to be different in the kernel. [`Kernel::default`] is a 64-bit kernel with a PE header, unsigned.
 #[derive(Clone, Debug)]
@@ -43,12 +47,14 @@ impl Default for Kernel {
 
 impl Kernel {
     /// Length of the setup part in bytes.
+    #[must_use]
     pub fn setup_len(&self) -> usize {
         let sectors = if self.setup_sects == 0 { 4 } else { usize::from(self.setup_sects) };
         (sectors + 1) * 512
     }
 
     /// The file.
+    #[must_use]
     pub fn build(&self) -> Vec<u8> {
         let setup_len = self.setup_len();
         let mut protected_mode = vec![0x90; self.padding];
@@ -111,4 +117,16 @@ impl Kernel {
         }
         header
     }
+}
+
+/// A flat image of this many bytes that needs this much memory.
+#[must_use]
+pub fn image(len: usize, memory_size: u32) -> Vec<u8> {
+    let mut image = vec![0xcc; len];
+    put(&mut image, 0, &stub::MAGIC);
+    put(&mut image, stub::VERSION_AT, &stub::VERSION.to_le_bytes());
+    put(&mut image, stub::ENTRY, &600u32.to_le_bytes());
+    put(&mut image, stub::FILE_SIZE, &(len as u32).to_le_bytes());
+    put(&mut image, stub::MEMORY_SIZE, &memory_size.to_le_bytes());
+    image
 }
