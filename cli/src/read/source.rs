@@ -1,7 +1,7 @@
 //! Where a System Event Log is read from: this machine's BMC, one on the LAN, a file, standard input.
 
 use super::{Log, boot_id};
-use crate::ipmi::{Bmc, Remote};
+use crate::bmc::{Bmc, Remote};
 use anyhow::{Context, Result};
 use clap::Args;
 use lastwords_core::plan::KcsPorts;

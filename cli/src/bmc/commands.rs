@@ -324,7 +324,7 @@ fn garbled(net_fn: u8, cmd: u8) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ipmi::{NODE_BUSY, Request, Transport};
+    use crate::bmc::{NODE_BUSY, Request, Transport};
     use proptest::prelude::*;
     use std::time::Instant;
 

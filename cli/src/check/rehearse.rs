@@ -4,8 +4,8 @@
 //! dead kernel in its memory, whose BMC is only a front: each request that is whole goes to the real one.
 
 use crate::{
-    ipmi::{Bmc, Entry, Error, LAST, Request, named_ports},
-    options::PlanOptions,
+    arm::options::PlanOptions,
+    bmc::{Bmc, Entry, Error, LAST, Request, named_ports},
     read::Reading,
     symbols::store,
 };
@@ -269,7 +269,7 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ipmi::Fake;
+    use crate::bmc::Fake;
     use lastwords_core::sel::{Decoded, Decoder, Line};
 
     fn played(fake: Fake, parameters: &str, event: bool) -> (Played, Fake) {

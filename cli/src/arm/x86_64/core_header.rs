@@ -5,7 +5,7 @@
 //! `kernel/crash_core.c`), since on CPU and memory hotplug the kernel writes it anew in place.
 
 use super::{PAGE, put};
-use crate::ranges::{IoMem, without};
+use crate::arm::ranges::{IoMem, without};
 use std::ops::Range;
 use thiserror::Error;
 

@@ -1,9 +1,9 @@
 //! What probing has found, for people and as JSON (`docs/probe.md` has the schema).
 
 use super::write_test::WriteTest;
-use crate::{
+use crate::bmc::{
+    DeviceId, SelInfo, WatchdogTimer,
     discovery::{self, Interface, Kind, Source, Space},
-    ipmi::{DeviceId, SelInfo, WatchdogTimer},
 };
 use lastwords_core::plan::{KcsPorts, Plan};
 use serde::Serialize;

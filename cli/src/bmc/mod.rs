@@ -5,6 +5,7 @@
 
 mod commands;
 mod device;
+pub mod discovery;
 #[cfg(test)]
 mod fake;
 mod kcs;
@@ -17,7 +18,6 @@ pub use fake::Fake;
 pub use lan::Host;
 pub use remote::Remote;
 
-use crate::discovery;
 use lastwords_core::{cmdline, plan::KcsPorts};
 use std::{
     fmt, io,

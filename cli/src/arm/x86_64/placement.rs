@@ -3,7 +3,7 @@
 //! From the top down, as kexec-tools does it: below the segments the dump kernel then has its free memory in one
 //! piece, and the running kernel finds there, counting from the bottom, the pages for the jump's page tables.
 
-use crate::ranges::without;
+use crate::arm::ranges::without;
 use std::ops::Range;
 use thiserror::Error;
 

@@ -1,10 +1,10 @@
 //! `lastwords status`: is a dump kernel armed, and could one be?
 
-use crate::{
-    discovery,
+use super::{
     machine::Kdump,
     via::{self, Obstacle},
 };
+use crate::bmc::discovery;
 use anyhow::{Context, Result};
 use std::{
     fmt,
@@ -86,7 +86,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discovery::{Interface, Kind, Source, Space};
+    use crate::bmc::discovery::{Interface, Kind, Source, Space};
 
     #[test]
     fn a_machine_that_is_armed() {

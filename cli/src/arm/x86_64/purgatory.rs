@@ -9,7 +9,7 @@ use super::{
     placement::{PlacementError, Request, place},
     put,
 };
-use crate::cmdline::{Cmdline, CmdlineError};
+use crate::arm::cmdline::{Cmdline, CmdlineError};
 use lastwords_boot::BzImage;
 use lastwords_core::stub::{self, ENTRY_64, Handoff, PARAMETERS_LEN, Segment as Digest};
 use sha2::{Digest as _, Sha256};
@@ -241,7 +241,7 @@ mod tests {
         super::core_header::{Mapping, ProgramHeader},
         *,
     };
-    use crate::ranges::IoMem;
+    use crate::arm::ranges::IoMem;
     use lastwords_boot::{self as boot, synthetic::Kernel};
     use proptest::prelude::*;
 

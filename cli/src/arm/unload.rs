@@ -1,10 +1,7 @@
 //! `lastwords unload`: disarms the dump kernel.
 
-use crate::{
-    machine::Kdump,
-    refusal::Refusal,
-    sys::{self, Place},
-};
+use super::{machine::Kdump, refusal::Refusal};
+use crate::sys::{self, Place};
 use anyhow::{Context, Result};
 use std::path::Path;
 

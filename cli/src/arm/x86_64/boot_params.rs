@@ -4,7 +4,7 @@
 //! One segment holds it all: boot_params, the command line, the list of setup_data and the EFI memory map.
 
 use super::{PAGE, core_header::LOW_1M, put};
-use crate::ranges::{IoMem, without};
+use crate::arm::ranges::{IoMem, without};
 use std::ops::Range;
 
 /// Offsets in boot_params; those from 0x1f1 on are setup_header's (`zero-page.rst`, `asm/bootparam.h`).

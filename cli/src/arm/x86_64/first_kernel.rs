@@ -5,7 +5,7 @@ use super::{
     boot_params::{self, Efi},
     core_header::{self, Mapping},
 };
-use crate::ranges::IoMem;
+use crate::arm::ranges::IoMem;
 use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File},

@@ -4,7 +4,7 @@
 //! Never worse than plain kdump: when a dump kernel cannot be loaded with last words, the real kexec loads it without,
 //! and a warning says why there will be none.
 
-use crate::via::Via;
+use super::via::Via;
 use anyhow::{Context, Error, Result};
 use clap::Args;
 use lastwords_core::cmdline;

@@ -3,7 +3,7 @@
 //!
 //! It runs where not much else does, and nobody is there to interrupt it: whatever the BMC does, it ends in time.
 
-use crate::ipmi::{Bmc, Error, named_ports};
+use crate::bmc::{Bmc, Error, named_ports};
 use anyhow::{Result, anyhow, bail};
 use clap::{ArgGroup, Args};
 use lastwords_core::{
@@ -193,7 +193,7 @@ fn stream(stage: Stage) -> impl Iterator<Item = [u8; EVENT_LEN]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ipmi::Fake;
+    use crate::bmc::Fake;
     use lastwords_core::sel::{Decoded, Decoder};
 
     /// What a decoder makes of the SEL after all three marks, and how many requests it took.

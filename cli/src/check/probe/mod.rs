@@ -3,10 +3,7 @@
 mod report;
 mod write_test;
 
-use crate::{
-    discovery,
-    ipmi::{self, Bmc},
-};
+use crate::bmc::{self, Bmc, discovery};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lastwords_core::plan::KcsPorts;
@@ -60,7 +57,7 @@ impl Probe {
         let sel = known(bmc.sel_info())?;
         let watchdog = known(bmc.watchdog_timer())?;
         let write_test = if self.write_test {
-            if sel.and_then(ipmi::SelInfo::free_records).is_some_and(|free| free < WriteTest::RECORDS) {
+            if sel.and_then(bmc::SelInfo::free_records).is_some_and(|free| free < WriteTest::RECORDS) {
                 bail!(
                     "the SEL is full, a test could push out what is in it: save it, then clear it (ipmitool sel clear)"
                 );
@@ -88,7 +85,7 @@ impl Probe {
 }
 
 /// A BMC may refuse one question and answer the next.
-fn known<T>(answer: Result<T, ipmi::Error>) -> Result<Option<T>, ipmi::Error> {
+fn known<T>(answer: Result<T, bmc::Error>) -> Result<Option<T>, bmc::Error> {
     match answer {
         Err(error) if error.code().is_some() => Ok(None),
         answer => answer.map(Some),

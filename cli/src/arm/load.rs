@@ -5,16 +5,13 @@
 //! image, so all that can be checked is checked first, and where something is armed already the same files are first
 //! loaded into the place of `kexec -e`, where the kernel checks them without touching what is armed.
 
-use crate::{
+use super::{
     cmdline::Cmdline,
-    discovery,
     image::IMAGE,
     kexec::KexecOptions,
     machine::{Cpus, Kdump},
     options::PlanOptions,
     refusal::{Refusal, Situation},
-    symbols::store,
-    sys::{self, KexecSegment, Place},
     unload,
     via::{self, Via},
     x86_64::{
@@ -22,6 +19,11 @@ use crate::{
         first_kernel::FirstKernel,
         purgatory::{self, Parts, Purgatory},
     },
+};
+use crate::{
+    bmc::discovery,
+    symbols::store,
+    sys::{self, KexecSegment, Place},
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;

@@ -1,6 +1,6 @@
 //! `lastwords wrap`: writes a dump kernel that any stock kexec loads.
 
-use crate::{image::IMAGE, options::PlanOptions};
+use super::{image::IMAGE, options::PlanOptions};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lastwords_boot as boot;

@@ -4,7 +4,7 @@
 //! The records are made to alarm nobody: the OEM record says "only a test", and the events say "OS Boot: boot
 //! completed", which is no trouble in anybody's table. Only a record with exactly our bytes is ever deleted.
 
-use crate::ipmi::{self, Bmc, Code, LAST};
+use crate::bmc::{self, Bmc, Code, LAST};
 use lastwords_core::plan::SelType;
 use serde::Serialize;
 use std::fmt;
@@ -120,7 +120,7 @@ fn boot_completed(letter: u8) -> [u8; 16] {
 fn verdict(
     bmc: &mut Bmc,
     record: &[u8; 16],
-    add: impl FnOnce(&mut Bmc) -> Result<u16, ipmi::Error>,
+    add: impl FnOnce(&mut Bmc) -> Result<u16, bmc::Error>,
 ) -> Verdict {
     let id = match add(bmc) {
         Ok(id) => id,
@@ -137,14 +137,14 @@ fn verdict(
     }
 }
 
-fn failed(error: &ipmi::Error) -> Verdict {
+fn failed(error: &bmc::Error) -> Verdict {
     match error.code() {
         Some(code) => Verdict::Refused { code },
         None => Verdict::Failed { error: error.to_string() },
     }
 }
 
-fn delete(bmc: &mut Bmc, id: u16) -> Result<(), ipmi::Error> {
+fn delete(bmc: &mut Bmc, id: u16) -> Result<(), bmc::Error> {
     let mut tries = 0;
     loop {
         let reservation = bmc.reserve_sel()?;
@@ -159,7 +159,7 @@ fn delete(bmc: &mut Bmc, id: u16) -> Result<(), ipmi::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ipmi::Fake;
+    use crate::bmc::Fake;
     use lastwords_core::sel::Decoder;
 
     const KEPT: Verdict = Verdict::Kept { left: None };
