@@ -1,40 +1,35 @@
 //! `lastwords load`: arms the dump kernel, the image as its purgatory (kexec_load(2)) or wrapped into it in memory
 //! (kexec_file_load(2)).
 //!
-//! "Never worse than plain kdump" holds for arming, too. The kernel frees what was armed before it looks at the new
-//! image, so all that can be checked is checked first, and where something is armed already the same files are first
-//! loaded into the place of `kexec -e`, where the kernel checks them without touching what is armed.
+//! All that can be checked is checked here, before `loading` gives it to the kernel.
 
 use super::{
     cmdline::Cmdline,
+    cpus::Cpus,
     image::IMAGE,
+    initrd::Initrd,
+    kdump::Kdump,
     kexec::KexecOptions,
-    machine::{Cpus, Kdump},
+    loading::{Loading, Verbose},
     options::PlanOptions,
     refusal::{Refusal, Situation},
     unload,
     via::{self, Via},
     x86_64::{
-        boot_params::E820Entry,
         first_kernel::FirstKernel,
-        purgatory::{self, Parts, Purgatory},
+        purgatory::{self, Parts},
     },
 };
-use crate::{
-    bmc::discovery,
-    symbols::store,
-    sys::{self, KexecSegment, Place},
-};
-use anyhow::{Context, Result, bail, ensure};
+use crate::{bmc::discovery, symbols::store, sys};
+use anyhow::{Context, Result};
 use clap::Args;
 use lastwords_boot::{self as boot, BzImage};
 use lastwords_core::plan::{KcsPorts, PREFIX};
 use std::{
     borrow::Cow,
     ffi::CString,
-    fmt,
     fs::{self, File},
-    io::{self, Read},
+    io::Read,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -89,12 +84,6 @@ pub struct Load {
     plan: PlanOptions,
 }
 
-/// What is going to be loaded.
-enum Loading<'a> {
-    Purgatory { purgatory: Purgatory<'a>, hotplug: bool },
-    Wrap { kernel: File, initrd: Option<File>, cmdline: CString, situation: Situation<'a> },
-}
-
 impl Load {
     /// Does it.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
@@ -117,7 +106,7 @@ impl Load {
         let mut kernel = Vec::new();
         file.read_to_end(&mut kernel).with_context(name)?;
         let bz_image = BzImage::parse(&kernel).with_context(name)?;
-        let initrd = self.initrd.as_deref().map(open_initrd).transpose()?;
+        let initrd = self.initrd.as_deref().map(Initrd::open).transpose()?;
         let embedded = boot::embedded_parameters(&kernel).with_context(name)?;
         let cmdline = || self.cmdline(root, &embedded, bz_image.cmdline_size);
 
@@ -150,7 +139,7 @@ impl Load {
                 if self.verbose {
                     print!("{}", Verbose(&purgatory));
                 }
-                arm(root, &kdump, &Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() })?;
+                Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() }.arm(root, &kdump)?;
             }
             Via::Wrap => {
                 let situation = Situation {
@@ -172,11 +161,8 @@ impl Load {
                     sys::memory_file(c"lastwords", &wrapped).context("no memory for the wrapped kernel")?
                 };
                 let initrd = initrd.map(|initrd| initrd.file);
-                arm(
-                    root,
-                    &kdump,
-                    &Loading::Wrap { kernel, initrd, cmdline: CString::new(cmdline)?, situation },
-                )?;
+                Loading::Wrap { kernel, initrd, cmdline: CString::new(cmdline)?, situation }
+                    .arm(root, &kdump)?;
             }
         }
         println!("armed: {} in {} MiB of reserved memory", name(), kdump.crash_size >> 20);
@@ -248,108 +234,6 @@ impl Load {
         }
         Ok(cmdline)
     }
-}
-
-impl Loading<'_> {
-    fn load(&self, place: Place) -> io::Result<()> {
-        match self {
-            Self::Purgatory { purgatory, hotplug } => {
-                let segments: Vec<_> = purgatory
-                    .segments
-                    .iter()
-                    .map(|segment| KexecSegment {
-                        data: &segment.data,
-                        addr: segment.addr,
-                        memory_size: segment.memory_size,
-                    })
-                    .collect();
-                sys::kexec_load(place, purgatory.entry, &segments, *hotplug)
-            }
-            Self::Wrap { kernel, initrd, cmdline, .. } => {
-                sys::kexec_file_load(place, kernel, initrd.as_ref(), cmdline)
-            }
-        }
-    }
-
-    /// Loads into the place of `kexec -e` and takes it out again.
-    fn rehearse(&self) -> io::Result<()> {
-        self.load(Place::Reboot)?;
-        match self {
-            Self::Purgatory { .. } => sys::kexec_unload(Place::Reboot),
-            Self::Wrap { .. } => sys::kexec_file_unload(Place::Reboot),
-        }
-    }
-
-    fn refusal(&self, kdump: &Kdump, error: &io::Error) -> Refusal {
-        match self {
-            Self::Purgatory { .. } => Refusal::to_load_as_purgatory(error, kdump),
-            Self::Wrap { situation, .. } => situation.refusal(error),
-        }
-    }
-}
-
-/// Loads it, with a rehearsal where that helps.
-fn arm(root: &Path, kdump: &Kdump, loading: &Loading<'_>) -> Result<()> {
-    if kdump.can_rehearse() {
-        loading
-            .rehearse()
-            .map_err(|error| loading.refusal(kdump, &error).in_rehearsal())
-            .context("not loaded, what was armed before is still armed")?;
-    }
-    loading.load(Place::Crash).map_err(|error| loading.refusal(kdump, &error)).with_context(|| {
-        match (kdump.crash_loaded, Kdump::read(root).crash_loaded) {
-            (Some(true), Some(false)) => "not loaded, and what was armed before is lost: arm it again",
-            (Some(true), _) => "not loaded, what was armed before is still armed",
-            _ => "not loaded",
-        }
-    })
-}
-
-/// What `--verbose` says of what is loaded.
-struct Verbose<'a>(&'a Purgatory<'a>);
-
-impl fmt::Display for Verbose<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Purgatory { segments, entry, cmdline, e820 } = self.0;
-        for segment in segments {
-            let (name, last) = (segment.name, segment.addr + segment.memory_size - 1);
-            writeln!(f, "segment: {:#x}-{last:#x} {name}, {} bytes", segment.addr, segment.data.len())?;
-        }
-        writeln!(f, "entry: {entry:#x}")?;
-        for E820Entry { range, kind } in e820 {
-            writeln!(f, "E820: {:#x}-{:#x} {kind:?}", range.start, range.end - 1)?;
-        }
-        writeln!(f, "command line: {cmdline}")
-    }
-}
-
-/// The initial RAM disk.
-struct Initrd<'a> {
-    path: &'a Path,
-    file: File,
-    len: u64,
-}
-
-impl Initrd<'_> {
-    fn read(mut self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(self.len as usize);
-        self.file.read_to_end(&mut bytes).with_context(|| self.path.display().to_string())?;
-        Ok(bytes)
-    }
-}
-
-/// Opens the initial RAM disk.
-fn open_initrd(path: &Path) -> Result<Initrd<'_>> {
-    let open = || -> Result<_> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        ensure!(metadata.is_file(), "not a regular file");
-        if metadata.len() == 0 {
-            bail!("it is empty");
-        }
-        Ok(Initrd { path, file, len: metadata.len() })
-    };
-    open().with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]

@@ -4,10 +4,13 @@
 //! What an architecture decides is in `x86_64`, what may stand in the way in `via` and `refusal`.
 
 pub mod cmdline;
+pub mod cpus;
 pub mod image;
+pub mod initrd;
+pub mod kdump;
 pub mod kexec;
 pub mod load;
-pub mod machine;
+pub mod loading;
 pub mod options;
 pub mod ranges;
 pub mod refusal;

@@ -1,5 +1,4 @@
 //! Sets of addresses as sorted, disjoint ranges, and /proc/iomem, which is where they come from. Pure.
-#![forbid(unsafe_code)]
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! Why a dump kernel cannot be armed, and what to do about it: pure, from the kernel's error number and what /proc and
 //! /sys tell, since the numbers alone mean too many things.
 
-use super::{machine::Kdump, via::Obstacle};
+use super::{kdump::Kdump, via::Obstacle};
 use std::io;
 use thiserror::Error;
 

@@ -1,7 +1,7 @@
 //! `lastwords status`: is a dump kernel armed, and could one be?
 
 use super::{
-    machine::Kdump,
+    kdump::Kdump,
     via::{self, Obstacle},
 };
 use crate::bmc::discovery;

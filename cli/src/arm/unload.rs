@@ -1,6 +1,6 @@
 //! `lastwords unload`: disarms the dump kernel.
 
-use super::{machine::Kdump, refusal::Refusal};
+use super::{kdump::Kdump, refusal::Refusal};
 use crate::sys::{self, Place};
 use anyhow::{Context, Result};
 use std::path::Path;

@@ -4,7 +4,7 @@
 //! The purgatory is preferred, because it speaks before the dump kernel's digest is checked. But a kernel that demands
 //! signatures cannot check them with kexec_load(2), and forbids it.
 
-use super::{image::IMAGE, machine::Kdump, x86_64::purgatory};
+use super::{image::IMAGE, kdump::Kdump, x86_64::purgatory};
 use crate::sys;
 use clap::ValueEnum;
 use std::{io, path::Path};
