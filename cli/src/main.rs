@@ -1,8 +1,10 @@
 //! `lastwords`: arms a Linux dump kernel with last words for the BMC and the console.
 //!
-//! One file a subcommand, in the room of what it is about: arming a dump kernel (`arm`), trying it out (`check`), reading
-//! what was said (`read`); `bmc` has the ways to a BMC, `symbols` the names of places in a kernel. What can be wrong with a file, a table or an option is found out in modules without
-//! system calls, which the tests can reach; system calls are all in `sys`.
+//! One file a subcommand, in the room of what it is about: arming a dump kernel (`arm`), trying it out (`check`),
+//! reading what was said (`read`); `bmc` has the ways to a BMC, `symbols` the names of places in a kernel. What can be
+//! wrong with a file, a table or an option is found out in modules without system calls, which the tests can reach;
+//! system calls are all in `sys`.
+#![deny(unsafe_code)]
 
 mod arm;
 mod bmc;
@@ -10,6 +12,7 @@ mod check;
 mod help;
 mod read;
 mod symbols;
+#[allow(unsafe_code, reason = "system calls, each with its reason; all are in there")]
 mod sys;
 
 use anyhow::Result;
