@@ -7,7 +7,7 @@ use crate::{
     arm::options::PlanOptions,
     bmc::{Bmc, Entry, Error, LAST, Request, named_ports},
     read::Reading,
-    symbols::store,
+    symbols::build_id::running_build_id,
 };
 use anyhow::{Context, Result};
 use clap::Args;
@@ -157,7 +157,7 @@ fn dead_kernel(root: &Path, cpus: usize) -> DeadKernel {
         }
     }
     let release = fs::read_to_string(root.join("proc/sys/kernel/osrelease")).unwrap_or_default();
-    let build_id = store::running_build_id(root);
+    let build_id = running_build_id(root);
     for (name, value) in [("OSRELEASE", Some(release.trim())), ("BUILD-ID", build_id.as_deref())] {
         // What comes last counts.
         if let Some(value) = value.filter(|value| !value.is_empty()) {
