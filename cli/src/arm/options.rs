@@ -1,6 +1,7 @@
 //! The options that make the plan, the same for `load` and `wrap`. Each is one parameter of `lastwords_core::plan`,
 //! read by core's own parser, so that what the tool accepts the image understands.
 
+use crate::bmc::Local;
 use clap::{ArgGroup, Args};
 use lastwords_core::hw::Register;
 use lastwords_core::plan::{Console, PREFIX, Plan, Serial};
@@ -8,10 +9,11 @@ use lastwords_core::plan::{Console, PREFIX, Plan, Serial};
 /// What is to be said when the kernel panics. With none of these the BMC gets no request at all.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "What to say", group = ArgGroup::new("uart").multiple(true))]
+#[command(mut_arg("ipmi_kcs_ports", |option| option.help("\
+I/O ports of the BMC's KCS interface, or mmio:ADDR[,SPACING] [default: what the machine's tables say, else 0xca2,0xca3]")))]
 pub struct PlanOptions {
-    /// I/O ports of the BMC's KCS interface, or mmio:ADDR[,SPACING] [default: what the machine's tables say, else 0xca2,0xca3]
-    #[arg(long, value_name = "DATA[,STATUS]", value_parser = parameter("ipmi_kcs_ports"))]
-    ipmi_kcs_ports: Option<String>,
+    #[command(flatten)]
+    local: Local,
 
     /// Send the BMC a platform event (run-time critical stop) and write the reason of the panic to the SEL
     #[arg(long)]
@@ -81,9 +83,10 @@ pub struct PlanOptions {
 impl PlanOptions {
     /// The parameters of the options that were given, with blanks between.
     pub fn parameters(&self) -> String {
+        let kcs_ports = self.local.ipmi_kcs_ports.map(|ports| ports.to_string());
         let console = self.console().map(|console| console.to_string());
         [
-            ("ipmi_kcs_ports", self.ipmi_kcs_ports.as_deref()),
+            ("ipmi_kcs_ports", kcs_ports.as_deref()),
             ("ipmi_handle_panic", self.ipmi_handle_panic.then_some("")),
             ("ipmi_watchdog", self.ipmi_watchdog.as_deref()),
             ("output_cpu_ip", self.output_cpu_ip.as_deref()),

@@ -10,12 +10,14 @@ pub mod discovery;
 mod fake;
 mod kcs;
 mod lan;
+mod local;
 mod remote;
 
 pub use commands::{DeviceId, Entry, LAST, SelInfo, WatchdogTimer};
 #[cfg(test)]
 pub use fake::Fake;
 pub use lan::Host;
+pub use local::Local;
 pub use remote::Remote;
 
 use lastwords_core::{cmdline, plan::KcsPorts};

@@ -3,11 +3,11 @@
 //!
 //! It runs where not much else does, and nobody is there to interrupt it: whatever the BMC does, it ends in time.
 
-use crate::bmc::{Bmc, Error, named_ports};
+use crate::bmc::{Bmc, Error, Local, named_ports};
 use anyhow::{Result, anyhow, bail};
 use clap::{ArgGroup, Args};
 use lastwords_core::{
-    plan::{Action, KcsPorts, Plan, SelType, Watchdog},
+    plan::{Action, Plan, SelType, Watchdog},
     sel::{self, EVENT_LEN, Stage},
     text::Text,
 };
@@ -24,6 +24,9 @@ use std::{
 /// For the dump kernel's scripts. The BMC is asked through /dev/ipmi0 when it is there, else through its I/O ports.
 #[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("what").args(["stage", "ipmi_watchdog"]).required(true).multiple(true))]
+#[command(mut_arg("ipmi_kcs_ports", |option| option.help("\
+I/O ports of the BMC's KCS interface [default: lastwords.ipmi_kcs_ports on the kernel's command line, else what the \
+machine's tables say, else 0xca2,0xca3]")))]
 #[command(after_long_help = "\
 Examples:
   lastwords mark started --ipmi-watchdog start=1800
@@ -42,10 +45,8 @@ pub struct Mark {
     #[arg(long, value_name = "start=SECONDS|feed|stop", value_parser = Timer::parse)]
     ipmi_watchdog: Option<Timer>,
 
-    /// I/O ports of the BMC's KCS interface [default: lastwords.ipmi_kcs_ports on the kernel's command line, else what
-    /// the machine's tables say, else 0xca2,0xca3]
-    #[arg(long, value_name = "DATA[,STATUS]", value_parser = KcsPorts::parse)]
-    ipmi_kcs_ports: Option<KcsPorts>,
+    #[command(flatten)]
+    local: Local,
 
     /// Give up after this time
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -96,7 +97,7 @@ impl Mark {
     fn work(&self, root: &Path, deadline: Instant) -> Result<()> {
         // What the first kernel planned holds here too. A line that cannot be read says nothing.
         let line = fs::read_to_string(root.join("proc/cmdline")).unwrap_or_default();
-        let ports = self.ipmi_kcs_ports.or_else(|| named_ports(&line));
+        let ports = self.local.ipmi_kcs_ports.or_else(|| named_ports(&line));
         let mut bmc = Bmc::local(root, ports)?.until(deadline);
         // The watchdog first: there may be no time for more.
         let timer = self.ipmi_watchdog.map_or(Ok(()), |timer| set(&mut bmc, timer));
@@ -279,7 +280,8 @@ mod tests {
     #[test]
     fn without_a_bmc_it_says_what_to_do() {
         let root = tempfile::tempdir().unwrap();
-        let mark = Mark { stage: Some(Stage::Saved), ipmi_watchdog: None, ipmi_kcs_ports: None, timeout: 10 };
+        let mark =
+            Mark { stage: Some(Stage::Saved), ipmi_watchdog: None, local: Local::default(), timeout: 10 };
         let none = mark.run(root.path()).unwrap_err().to_string();
         assert!(none.contains("modprobe ipmi_si"), "{none}");
 

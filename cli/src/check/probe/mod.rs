@@ -3,10 +3,9 @@
 mod report;
 mod write_test;
 
-use crate::bmc::{self, Bmc, discovery};
+use crate::bmc::{self, Bmc, Local, discovery};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use lastwords_core::plan::KcsPorts;
 use report::Report;
 use std::{
     io::{self, Write},
@@ -25,9 +24,8 @@ Example:
 
 Exit status: 0 done, 1 no BMC answers, 2 wrong usage.")]
 pub struct Probe {
-    /// I/O ports of the BMC's KCS interface [default: what the machine's tables say, else 0xca2,0xca3]
-    #[arg(long, value_name = "DATA[,STATUS]", value_parser = KcsPorts::parse)]
-    ipmi_kcs_ports: Option<KcsPorts>,
+    #[command(flatten)]
+    local: Local,
 
     /// Add a record of each kind to the SEL, read it back and delete it: what does this BMC keep?
     ///
@@ -51,7 +49,7 @@ impl Probe {
     pub fn run(&self, root: &Path) -> Result<()> {
         let interfaces = discovery::interfaces(root);
         let found = discovery::best(&interfaces).and_then(discovery::Interface::ports);
-        let ports = self.ipmi_kcs_ports.or(found);
+        let ports = self.local.ipmi_kcs_ports.or(found);
         let mut bmc = Bmc::local(root, ports)?;
         let device = bmc.device_id()?;
         let sel = known(bmc.sel_info())?;
