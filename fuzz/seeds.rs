@@ -1,21 +1,13 @@
 //! Writes the corpora that do not come from a fuzzing run: real crashes, logs and command lines, and what the project
 //! itself makes. `cargo run --bin seeds`, in this folder.
 
+use lastwords_boot::{synthetic, wrap};
 use lastwords_core::sel::{Line, Place, Stage, event_record, mark, records, stream};
 use lastwords_core::text::Text;
 use lastwords_sim::{DeadKernel, Sim};
 use std::fs;
 use std::io;
 use std::path::Path;
-
-#[allow(dead_code)]
-#[path = "../cli/tests/synthetic/mod.rs"]
-mod synthetic;
-
-#[allow(dead_code)]
-#[path = "../cli/src/bzimage.rs"]
-mod bzimage;
-mod image;
 
 fn main() -> io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -96,7 +88,8 @@ fn main() -> io::Result<()> {
     put("sel", "events", &events.collect::<Vec<_>>().concat())?;
 
     put("bzimage", "synthetic", &synthetic::Kernel::default().build())?;
-    let wrapped = bzimage::wrap(&synthetic::Kernel::default().build(), &image::image(), "lastwords.budget=1");
+    let wrapped =
+        wrap(&synthetic::Kernel::default().build(), &synthetic::image(4096, 8192), "lastwords.budget=1");
     put("bzimage", "wrapped", &wrapped.map_err(io::Error::other)?)?;
     put("bzimage", "signed", &synthetic::Kernel { certificates: 64, ..Default::default() }.build())
 }

@@ -1,36 +1,23 @@
 //! `lastwords`: arms a Linux dump kernel with last words for the BMC and the console.
 //!
-//! One module a subcommand. What can be wrong with a file, a table or an option is found out in modules without
-//! system calls, which the tests can reach; system calls are all in `sys`.
+//! One file a subcommand, in the room of what it is about: arming a dump kernel (`arm`), trying it out (`check`),
+//! reading what was said (`read`); `bmc` has the ways to a BMC, `symbols` the names of places in a kernel. What can be
+//! wrong with a file, a table or an option is found out in modules without system calls, which the tests can reach;
+//! system calls are all in `sys`.
+#![deny(unsafe_code)]
 
-mod bzimage;
-mod cmdline;
-mod discovery;
+mod arm;
+mod bmc;
+mod check;
 mod help;
-mod image;
-mod ipmi;
-mod kexec;
-mod load;
-mod machine;
-mod mark;
-mod options;
-mod probe;
-mod ranges;
 mod read;
-mod refusal;
-mod rehearse;
-mod status;
 mod symbols;
-#[cfg(test)]
-#[path = "../tests/synthetic/mod.rs"]
-mod synthetic;
+#[allow(unsafe_code, reason = "system calls, each with its reason; all are in there")]
 mod sys;
-mod unload;
-mod via;
-mod wrap;
-mod x86_64;
 
 use anyhow::Result;
+use arm::{image, kexec, load, status, unload, wrap};
+use check::{mark, probe, rehearse};
 use clap::{Parser, Subcommand};
 use std::{path::Path, process::ExitCode};
 

@@ -1,10 +1,7 @@
 //! What the SEL tells of each crash, as one value: what is said, what is cut, what is missing. Nothing is guessed.
 
 use super::log::{Entry, Log};
-use crate::symbols::{
-    Name,
-    store::{Symbols, When},
-};
+use crate::symbols::{Name, Symbols, When};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use lastwords_core::sel::{Decoded, Decoder, Line, Place, Speaker, Stage};
 use std::fmt;

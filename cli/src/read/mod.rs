@@ -11,7 +11,7 @@ mod source;
 
 pub use log::Log;
 
-use crate::symbols::store::Symbols;
+use crate::symbols::Symbols;
 use anyhow::{Context, Result};
 use clap::Args;
 use crash::Crash;

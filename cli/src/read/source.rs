@@ -1,10 +1,9 @@
 //! Where a System Event Log is read from: this machine's BMC, one on the LAN, a file, standard input.
 
 use super::{Log, boot_id};
-use crate::ipmi::{Bmc, Remote};
+use crate::bmc::{Bmc, Local, Remote};
 use anyhow::{Context, Result};
 use clap::Args;
-use lastwords_core::plan::KcsPorts;
 use std::{
     fs,
     io::{self, Read},
@@ -14,15 +13,16 @@ use std::{
 
 /// The options that say from where. Without any it is this machine's BMC.
 #[derive(Args, Debug)]
+#[command(mut_arg("ipmi_kcs_ports", |option| option.conflicts_with("host").help("\
+Reach this machine's BMC at these I/O ports, where /dev/ipmi0 is not there and the machine's tables are wrong")))]
 pub struct Sources {
     #[command(flatten)]
     remote: Remote,
     /// Read a file, or standard input when it is `-`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "ipmi_kcs_ports"])]
     file: Option<PathBuf>,
-    /// Reach this machine's BMC at these I/O ports, where /dev/ipmi0 is not there and the machine's tables are wrong
-    #[arg(long, value_name = "DATA[,STATUS]", value_parser = KcsPorts::parse, conflicts_with = "host")]
-    ipmi_kcs_ports: Option<KcsPorts>,
+    #[command(flatten)]
+    local: Local,
 }
 
 /// A log, and what is known of where it is from.
@@ -50,7 +50,7 @@ impl Sources {
         let running = if remote.is_some() { None } else { boot_id(root) };
         let mut bmc = match remote {
             Some(bmc) => bmc,
-            None => Bmc::local(root, self.ipmi_kcs_ports)?,
+            None => Bmc::local(root, self.local.ipmi_kcs_ports)?,
         };
         let records = bmc.sel_entries()?;
         Ok(Source {
