@@ -6,7 +6,7 @@ BMC ?= qemu
 
 # Seconds for each fuzz target.
 FUZZ_TIME ?= 10
-FUZZ_TARGETS = crash vmcoreinfo why kcs plan sel bzimage
+FUZZ_TARGETS = crash vmcoreinfo cause kcs plan sel bzimage
 
 .PHONY: demo bench faults test packages check unit vm fuzz
 

@@ -7,7 +7,7 @@ use crate::{
     hook::Hook,
     pe::Pe,
 };
-use lastwords_core::stub::{DISPLACED_LEN, ENTRY_64};
+use lastwords_core::abi::{DISPLACED_LEN, ENTRY_64};
 
 /// Offsets of the fields of setup_header in the file (boot.rst, "The Real-Mode Kernel Header").
 pub(crate) mod setup_header {

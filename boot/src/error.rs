@@ -1,7 +1,7 @@
 //! What keeps a kernel from being read, wrapped or unwrapped, and what the user can do about it.
 
 use crate::hook::{TRAMPOLINE_LEN, TRAMPOLINE_MARGIN};
-use lastwords_core::stub::PARAMETERS_LEN;
+use lastwords_core::abi::PARAMETERS_LEN;
 
 /// Why a file was not wrapped or unwrapped.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]

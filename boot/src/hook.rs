@@ -7,7 +7,7 @@
 //! 0x200          64-bit entry: jmp trampoline
 //! ...            rest of the kernel
 //! image - 8      what unwrapping needs: the kernel's own length and syssize
-//! image          the flat image, on a page boundary; it starts with the header of `lastwords_core::stub`
+//! image          the flat image, on a page boundary; it starts with the header of `lastwords_core::abi`
 //! ```
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     bzimage::{PAGE, PARAGRAPH, setup_header},
     error::{Error, Result},
 };
-use lastwords_core::stub::{self, DISPLACED_LEN, ENTRY_64, MAGIC, PARAMETERS_LEN};
+use lastwords_core::abi::{self, DISPLACED_LEN, ENTRY_64, MAGIC, PARAMETERS_LEN};
 
 /// Distance between kernel and image. Behind the file, in memory, the decompressor has its .bss, and in a 32-bit boot
 /// startup_32 has its stack there before it gets to the 64-bit entry. With no gap it pushes into the image, as seen with
@@ -89,7 +89,7 @@ pub fn wrap(kernel: &[u8], image: &[u8], parameters: &str) -> Result<Vec<u8>> {
 
     let entry_64 = ENTRY_64 as usize;
     let displaced = field(own, entry_64).ok_or(Error::NotBzImage)?;
-    let entry = image_at + u32_at(image, stub::ENTRY).ok_or(Error::Image("no header"))? as usize;
+    let entry = image_at + u32_at(image, abi::ENTRY).ok_or(Error::Image("no header"))? as usize;
 
     let mut protected_mode = own.to_vec();
     put(&mut protected_mode, entry_64, &jump(entry_64, trampoline_at));
@@ -100,13 +100,13 @@ pub fn wrap(kernel: &[u8], image: &[u8], parameters: &str) -> Result<Vec<u8>> {
     protected_mode.extend(image);
     put(
         &mut protected_mode,
-        image_at + stub::KERNEL_ENTRY_BACK,
+        image_at + abi::KERNEL_ENTRY_BACK,
         &((image_at - entry_64) as u32).to_le_bytes(),
     );
-    put(&mut protected_mode, image_at + stub::DISPLACED, &displaced);
+    put(&mut protected_mode, image_at + abi::DISPLACED, &displaced);
     let mut field = [0; PARAMETERS_LEN];
     field[..parameters.len()].copy_from_slice(parameters.as_bytes());
-    put(&mut protected_mode, image_at + stub::PARAMETERS, &field);
+    put(&mut protected_mode, image_at + abi::PARAMETERS, &field);
     protected_mode.resize(protected_mode.len().next_multiple_of(PARAGRAPH), 0);
 
     let syssize = (protected_mode.len() / PARAGRAPH) as u32;
@@ -139,7 +139,7 @@ pub fn embedded_parameters(kernel: &[u8]) -> Result<String> {
     let bz_image = BzImage::parse(kernel)?;
     let Some(hook) = &bz_image.hook else { return Ok(String::new()) };
     let field: [u8; PARAMETERS_LEN] =
-        field(bz_image.protected_mode(kernel), hook.image + stub::PARAMETERS).ok_or(Error::Damaged)?;
+        field(bz_image.protected_mode(kernel), hook.image + abi::PARAMETERS).ok_or(Error::Damaged)?;
     let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
     Ok(String::from_utf8_lossy(text).into_owned())
 }
@@ -172,15 +172,15 @@ impl Hook {
 
 /// Checks the flat image's own header and gives its memory_size.
 fn check_image(image: &[u8]) -> Result<usize> {
-    if field(image, 0) != Some(MAGIC) || u32_at(image, stub::VERSION_AT) != Some(stub::VERSION) {
+    if field(image, 0) != Some(MAGIC) || u32_at(image, abi::VERSION_AT) != Some(abi::VERSION) {
         return Err(Error::Image("no header of this version"));
     }
-    if image.len() < size_of::<stub::Header>() {
+    if image.len() < size_of::<abi::Header>() {
         return Err(Error::Image("shorter than its header"));
     }
     let number = |at| u32_at(image, at).unwrap_or(0) as usize;
     let (entry, file_size, memory_size) =
-        (number(stub::ENTRY), number(stub::FILE_SIZE), number(stub::MEMORY_SIZE));
+        (number(abi::ENTRY), number(abi::FILE_SIZE), number(abi::MEMORY_SIZE));
     if entry >= image.len() || file_size != image.len() || memory_size < file_size {
         return Err(Error::Image("entry, file_size or memory_size does not fit"));
     }
@@ -283,9 +283,9 @@ mod tests {
             trampoline(trampoline_at, image_at, image_at + 600, field(before, 0x200).unwrap())
         );
         assert_eq!(after[image_at..image_at + 8], MAGIC);
-        assert_eq!(u32_at(after, image_at + stub::KERNEL_ENTRY_BACK), Some(image_at as u32 - 0x200));
-        assert_eq!(after[image_at + stub::DISPLACED..][..DISPLACED_LEN], before[0x200..0x205]);
-        assert!(after[image_at + stub::PARAMETERS..].starts_with(b"lastwords.ipmi_handle_panic\0"));
+        assert_eq!(u32_at(after, image_at + abi::KERNEL_ENTRY_BACK), Some(image_at as u32 - 0x200));
+        assert_eq!(after[image_at + abi::DISPLACED..][..DISPLACED_LEN], before[0x200..0x205]);
+        assert!(after[image_at + abi::PARAMETERS..].starts_with(b"lastwords.ipmi_handle_panic\0"));
         assert_eq!(embedded_parameters(&wrapped).unwrap(), "lastwords.ipmi_handle_panic");
         assert_eq!(embedded_parameters(&kernel).unwrap(), "");
 
@@ -406,7 +406,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn unwrapping_restores_the_kernel(kernel in kernels(), len in size_of::<stub::Header>()..9000, parameters in "[ -~]{0,511}") {
+        fn unwrapping_restores_the_kernel(kernel in kernels(), len in size_of::<abi::Header>()..9000, parameters in "[ -~]{0,511}") {
             let signed = kernel.build();
             let image = image(len, 0x8000);
             let wrapped = wrap(&signed, &image, &parameters).unwrap();

@@ -2,7 +2,7 @@
 //! image that is only a header, which is all that wrapping looks at.
 
 use crate::bytes::put;
-use lastwords_core::stub;
+use lastwords_core::abi;
 
 /// What is to be different in the kernel. [`Kernel::default`] is a 64-bit kernel with a PE header, unsigned.
 #[derive(Clone, Debug)]
@@ -123,10 +123,10 @@ impl Kernel {
 #[must_use]
 pub fn image(len: usize, memory_size: u32) -> Vec<u8> {
     let mut image = vec![0xcc; len];
-    put(&mut image, 0, &stub::MAGIC);
-    put(&mut image, stub::VERSION_AT, &stub::VERSION.to_le_bytes());
-    put(&mut image, stub::ENTRY, &600u32.to_le_bytes());
-    put(&mut image, stub::FILE_SIZE, &(len as u32).to_le_bytes());
-    put(&mut image, stub::MEMORY_SIZE, &memory_size.to_le_bytes());
+    put(&mut image, 0, &abi::MAGIC);
+    put(&mut image, abi::VERSION_AT, &abi::VERSION.to_le_bytes());
+    put(&mut image, abi::ENTRY, &600u32.to_le_bytes());
+    put(&mut image, abi::FILE_SIZE, &(len as u32).to_le_bytes());
+    put(&mut image, abi::MEMORY_SIZE, &memory_size.to_le_bytes());
     image
 }

@@ -17,7 +17,7 @@ mod sys;
 
 use anyhow::Result;
 use arm::{image, kexec, load, status, unload, wrap};
-use check::{mark, probe, rehearse};
+use check::{mark, probe, test};
 use clap::{Parser, Subcommand};
 use std::{path::Path, process::ExitCode};
 
@@ -48,7 +48,8 @@ enum Command {
     Read(read::Read),
     Probe(probe::Probe),
     Mark(mark::Mark),
-    Rehearse(rehearse::Rehearse),
+    #[command(visible_alias = "rehearse")]
+    Test(test::Test),
     Completions(help::Completions),
     Man(help::Man),
 }
@@ -56,10 +57,28 @@ enum Command {
 fn main() -> ExitCode {
     match kexec::arguments() {
         Some(arguments) => kexec::run(&arguments, |arguments| run(&Lastwords::try_parse_from(arguments)?)),
-        None => run(&Lastwords::parse()).unwrap_or_else(|error| {
-            eprintln!("lastwords: {error:#}");
-            ExitCode::FAILURE
-        }),
+        None => match Lastwords::try_parse() {
+            Ok(lastwords) => run(&lastwords).unwrap_or_else(|error| {
+                eprintln!("lastwords: error: {error:#}");
+                hint();
+                ExitCode::FAILURE
+            }),
+            Err(error) => {
+                // As much as clap itself would do; a help text is no error.
+                let _ = error.print();
+                if error.use_stderr() {
+                    hint();
+                }
+                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+            }
+        },
+    }
+}
+
+/// What may be wrong with the arguments although each of them can be read.
+fn hint() {
+    if let Some(hint) = arm::options::missing_equals(std::env::args_os()) {
+        eprintln!("hint: {hint}");
     }
 }
 
@@ -73,7 +92,7 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
         Command::Read(read) => return read.run(root),
         Command::Probe(probe) => probe.run(root)?,
         Command::Mark(mark) => mark.run(root)?,
-        Command::Rehearse(rehearse) => return rehearse.run(root),
+        Command::Test(test) => return test.run(root),
         Command::Completions(completions) => completions.run::<Lastwords>()?,
         Command::Man(man) => man.run::<Lastwords>()?,
     }

@@ -12,6 +12,8 @@ pub struct Buffer<B: ?Sized> {
     bytes: B,
 }
 
+// Derived, it would ask that the unsized `Buffer<[u8]>` be cloned, too.
+#[expect(clippy::expl_impl_clone_on_copy)]
 impl<const N: usize> Clone for Text<N> {
     fn clone(&self) -> Self {
         *self

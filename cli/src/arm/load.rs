@@ -24,7 +24,7 @@ use crate::{bmc::discovery, symbols::store, sys};
 use anyhow::{Context, Result};
 use clap::Args;
 use lastwords_boot::{self as boot, BzImage};
-use lastwords_core::plan::{KcsPorts, PREFIX};
+use lastwords_core::{ipmi::interface::KcsPorts, plan::PREFIX};
 use std::{
     borrow::Cow,
     ffi::CString,
@@ -199,9 +199,12 @@ impl Load {
         cmdline.append(&self.plan.parameters());
 
         let plan = cmdline.plan(embedded)?;
-        let (says_something, talks_to_bmc) = (plan.says_something(), plan.talks_to_bmc());
-        if !says_something {
-            eprintln!("lastwords: note: no option says what to say, so nothing will be said");
+        let (reports_something, talks_to_bmc) = (plan.reports_something(), plan.talks_to_bmc());
+        if !reports_something {
+            eprintln!(
+                "lastwords: warning: the next panic will be dumped but not reported: no reporting option was given\n\
+                 hint: --ipmi-handle-panic --output-cpu-ip report the cause and all CPUs"
+            );
             return Ok(cmdline);
         }
         let add = |cmdline: &mut Cmdline, name, value: &str| {
@@ -222,7 +225,7 @@ impl Load {
             } else if let Some(interface) = best {
                 eprintln!("lastwords: warning: the BMC may not be reached: {interface}");
             } else if self.verbose {
-                println!("BMC: the machine's tables say nothing, 0xca2,0xca3 will be tried");
+                println!("BMC: neither SMBIOS nor ACPI names one, 0xca2,0xca3 will be tried");
             }
         }
         let cpus = Cpus::read(root);

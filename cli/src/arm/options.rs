@@ -1,112 +1,52 @@
-//! The options that make the plan, the same for `load` and `wrap`. Each is one parameter of `lastwords_core::plan`,
-//! read by core's own parser, so that what the tool accepts the image understands.
+//! The options that make the plan, the same for `load`, `wrap` and `test`. They come from core's table of parameters, each
+//! read by the table's own parser, so that what the tool accepts the image understands; the console's alone has several
+//! options, as kexec has them.
 
 use crate::bmc::Local;
-use clap::{ArgGroup, Args};
+use clap::{
+    Arg, ArgAction, ArgGroup, ArgMatches, Args, Command, FromArgMatches,
+    builder::{PossibleValue, TypedValueParser},
+    error::ErrorKind,
+};
+use lastwords_core::device::uart::Serial;
 use lastwords_core::hw::Register;
-use lastwords_core::plan::{Console, PREFIX, Plan, Serial};
+use lastwords_core::plan::{Console, PARAMETERS, PREFIX, Parameter, Plan};
+use std::ffi::{OsStr, OsString};
 
-/// What is to be said when the kernel panics. With none of these the BMC gets no request at all.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "What to say", group = ArgGroup::new("uart").multiple(true))]
-#[command(mut_arg("ipmi_kcs_ports", |option| option.help("\
-I/O ports of the BMC's KCS interface, or mmio:ADDR[,SPACING] [default: what the machine's tables say, else 0xca2,0xca3]")))]
+/// What is to be reported when the kernel panics. With none of these the BMC gets no request at all.
+#[derive(Clone, Debug, Default)]
 pub struct PlanOptions {
-    #[command(flatten)]
     local: Local,
+    /// Names and values of the parameters whose options were given, in the table's order.
+    given: Vec<(&'static str, String)>,
+    console: ConsoleOptions,
+}
 
-    /// Send the BMC a platform event (run-time critical stop) and write the reason of the panic to the SEL
-    #[arg(long)]
-    ipmi_handle_panic: bool,
+/// The heading of these options in help texts.
+const HEADING: &str = "Reporting options";
 
-    /// Start the BMC's watchdog for the dump kernel, or stop it [default: leave it alone]
-    ///
-    /// `start=SECONDS[,ACTION]` or `stop`; ACTION is reset (default), power-cycle, power-off or none.
-    #[arg(long, value_name = "start=SECONDS|stop", value_parser = parameter("ipmi_watchdog"))]
-    ipmi_watchdog: Option<String>,
-
-    /// Write the instruction pointers of all CPUs to the SEL, the console, or both
-    #[arg(
-        long, value_name = "sel,console", num_args = 0..=1, require_equals = true,
-        default_missing_value = "sel,console", value_parser = parameter("output_cpu_ip")
-    )]
-    output_cpu_ip: Option<String>,
-
-    /// Longest wait for one BMC command [default: 5]
-    #[arg(long, value_name = "SECONDS", value_parser = parameter("ipmi_timeout"))]
-    ipmi_timeout: Option<String>,
-
-    /// Longest time for everything that is said [default: 15]
-    #[arg(long, value_name = "SECONDS", value_parser = parameter("budget"))]
-    budget: Option<String>,
-
-    /// At most N records in the SEL [default: 32]
-    #[arg(long, value_name = "N", value_parser = parameter("sel_records"))]
-    sel_records: Option<String>,
-
-    /// How to begin writing to the SEL: oem (records of type 0xF0), system (type 02) or event (platform events) [default: oem]
-    ///
-    /// Where the BMC refuses one, the next is tried. `lastwords probe --write-test` says which ones it keeps.
-    #[arg(long, value_name = "TYPE", value_parser = parameter("sel_type"))]
-    sel_type: Option<String>,
-
-    /// Write the end of the dead kernel's log to the console: so many bytes, 4096 when no number is given
-    #[arg(
-        long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "4096",
-        value_parser = parameter("output_log")
-    )]
-    output_log: Option<String>,
-
-    /// What to do with a dump kernel that is no longer what was loaded: reset, halt, or boot it all the same [default: reset]
-    ///
-    /// Only where the image is the purgatory (see `load --via`): else the kernel's own purgatory has checked before.
-    #[arg(long, value_name = "ACTION", value_parser = parameter("on_corrupt"))]
-    on_corrupt: Option<String>,
-
-    /// Console words go to this UART: ttyS0 to ttyS3, its I/O port, mmio:ADDR or mmio32:ADDR [default: the dump kernel's console=ttySn]
+/// Where console lines go.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = HEADING, group = ArgGroup::new("uart").multiple(true))]
+struct ConsoleOptions {
+    /// Print console lines to this UART: ttyS0 to ttyS3, its I/O port, mmio:ADDR or mmio32:ADDR [default: the dump kernel's console=ttySn]
     #[arg(long, value_name = "PORT", value_parser = serial, group = "uart")]
     serial: Option<Serial>,
 
-    /// Set this line speed: 115200/n [default: as it is]
+    /// Set this line speed, 115200/n [default: left as it is]
     #[arg(long, value_name = "BAUD", value_parser = baud, requires = "uart")]
     serial_baud: Option<u32>,
 
-    /// Console words go to a UART: that of --serial, else ttyS0
+    /// Print console lines to a UART: that of --serial, else ttyS0
     #[arg(long, group = "uart")]
     console_serial: bool,
 
-    /// Console words go to the VGA text screen
+    /// Print console lines to the VGA text screen
     #[arg(long)]
     console_vga: bool,
 }
 
-impl PlanOptions {
-    /// The parameters of the options that were given, with blanks between.
-    pub fn parameters(&self) -> String {
-        let kcs_ports = self.local.ipmi_kcs_ports.map(|ports| ports.to_string());
-        let console = self.console().map(|console| console.to_string());
-        [
-            ("ipmi_kcs_ports", kcs_ports.as_deref()),
-            ("ipmi_handle_panic", self.ipmi_handle_panic.then_some("")),
-            ("ipmi_watchdog", self.ipmi_watchdog.as_deref()),
-            ("output_cpu_ip", self.output_cpu_ip.as_deref()),
-            ("ipmi_timeout", self.ipmi_timeout.as_deref()),
-            ("budget", self.budget.as_deref()),
-            ("sel_records", self.sel_records.as_deref()),
-            ("sel_type", self.sel_type.as_deref()),
-            ("output_log", self.output_log.as_deref()),
-            ("on_corrupt", self.on_corrupt.as_deref()),
-            ("console", console.as_deref()),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| match value? {
-            "" => Some(format!("{PREFIX}{name}")),
-            value => Some(format!("{PREFIX}{name}={value}")),
-        })
-        .collect::<Vec<_>>()
-        .join(" ")
-    }
-
+impl ConsoleOptions {
     fn console(&self) -> Option<Console> {
         /// The UART of kexec-tools' `--console-serial`.
         const TTY_S0: Serial = Serial { base: Register::Port(0x3f8), spacing: 1, baud: None };
@@ -116,15 +56,137 @@ impl PlanOptions {
     }
 }
 
-/// A parser for the value of one parameter: the plan's own.
-fn parameter(name: &'static str) -> impl Fn(&str) -> Result<String, &'static str> + Clone + Send + Sync {
-    move |value| {
-        // A blank would end the parameter and start the next one.
-        if value.contains(|letter: char| letter.is_ascii_whitespace() || letter == '"') {
-            return Err("takes no blanks or quotation marks");
-        }
-        Plan::default().set(name, Some(value)).map(|()| value.to_owned())
+impl PlanOptions {
+    /// The parameters of the options that were given, with blanks between.
+    pub fn parameters(&self) -> String {
+        let kcs_ports = self.local.ipmi_kcs_ports.map(|ports| ("ipmi_kcs_ports", ports.to_string()));
+        let console = self.console.console().map(|console| ("console", console.to_string()));
+        kcs_ports
+            .into_iter()
+            .chain(self.given.iter().cloned())
+            .chain(console)
+            .map(
+                |(name, value)| {
+                    if value.is_empty() {
+                        format!("{PREFIX}{name}")
+                    } else {
+                        format!("{PREFIX}{name}={value}")
+                    }
+                },
+            )
+            .collect::<Vec<_>>()
+            .join(" ")
     }
+}
+
+/// The parameters with an option of their own that is declared here, and its name.
+fn options() -> impl Iterator<Item = (&'static str, &'static Parameter)> {
+    // The BMC's registers are `Local`'s.
+    let declared_here = |(option, _): &(&str, _)| *option != "ipmi-kcs-ports";
+    PARAMETERS.iter().filter_map(|parameter| Some((parameter.option?, parameter))).filter(declared_here)
+}
+
+fn option(name: &'static str, parameter: &'static Parameter) -> Arg {
+    let help = format!("{} [default: {}]", parameter.help.lines().next().unwrap_or(""), parameter.default);
+    let more = parameter.help.split_once('\n').map(|(_, more)| format!("{help}\n\n{}", more.trim()));
+    let arg = Arg::new(parameter.name).long(name).help(help).help_heading(HEADING);
+    let arg = match more {
+        Some(more) => arg.long_help(more),
+        None => arg,
+    };
+    match (parameter.value, parameter.alone) {
+        ("", _) => arg.action(ArgAction::SetTrue),
+        (value, None) => arg.value_name(value).value_parser(ValueParser(parameter)),
+        (value, Some(alone)) => arg
+            .value_name(value)
+            .value_parser(ValueParser(parameter))
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value(alone),
+    }
+}
+
+impl Args for PlanOptions {
+    fn augment_args(command: Command) -> Command {
+        let command = Local::augment_args(command.next_help_heading(HEADING));
+        let command =
+            options().fold(command, |command, (name, parameter)| command.arg(option(name, parameter)));
+        ConsoleOptions::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for PlanOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = options().filter_map(|(_, parameter)| {
+            if parameter.value.is_empty() {
+                matches.get_flag(parameter.name).then(|| (parameter.name, String::new()))
+            } else {
+                Some((parameter.name, matches.get_one::<String>(parameter.name)?.clone()))
+            }
+        });
+        Ok(Self {
+            local: Local::from_arg_matches(matches)?,
+            given: given.collect(),
+            console: ConsoleOptions::from_arg_matches(matches)?,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Reads the value of one parameter as the plan does, and names the values that there are.
+#[derive(Clone, Copy)]
+struct ValueParser(&'static Parameter);
+
+impl TypedValueParser for ValueParser {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        let text = value.to_string_lossy();
+        // A blank would end the parameter and start the next one.
+        let blank = text.contains(|letter: char| letter.is_ascii_whitespace() || letter == '"');
+        let result = if blank {
+            Err("takes no blanks or quotation marks")
+        } else {
+            Plan::default().set(self.0.name, Some(&text))
+        };
+        result.map(|()| text.clone().into_owned()).map_err(|why| {
+            let name = arg.map_or_else(|| self.0.name.to_owned(), ToString::to_string);
+            let text = format!("invalid value '{text}' for '{name}': {why}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, text).with_cmd(command)
+        })
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let values = self.0.values;
+        (!values.is_empty())
+            .then(|| Box::new(values.iter().map(PossibleValue::new)) as Box<dyn Iterator<Item = _>>)
+    }
+}
+
+/// An option whose value may be left out takes it behind a `=`. What to write where somebody has put a blank there.
+pub fn missing_equals(arguments: impl IntoIterator<Item = OsString>) -> Option<String> {
+    let mut arguments = arguments.into_iter();
+    let mut before = arguments.next()?;
+    for argument in arguments {
+        let mut optional =
+            options().filter(|(_, parameter)| parameter.alone.is_some() && !parameter.value.is_empty());
+        if let Some((name, parameter)) = optional.find(|(name, _)| before == *format!("--{name}"))
+            && let Some(value) = argument.to_str()
+            && Plan::default().set(parameter.name, Some(value)).is_ok()
+        {
+            return Some(format!("--{name} takes its value behind a '=': --{name}={value}"));
+        }
+        before = argument;
+    }
+    None
 }
 
 fn serial(value: &str) -> Result<Serial, &'static str> {
@@ -132,7 +194,7 @@ fn serial(value: &str) -> Result<Serial, &'static str> {
 }
 
 fn baud(value: &str) -> Result<u32, &'static str> {
-    Serial::baud(value).ok_or("takes a line speed that is 115200/n")
+    Serial::parse_baud(value).ok_or("takes a line speed that is 115200/n")
 }
 
 #[cfg(test)]
@@ -199,6 +261,17 @@ mod tests {
             ("--serial-baud 9600", ErrorKind::MissingRequiredArgument),
         ] {
             assert_eq!(parse(options).expect_err(options).kind(), kind, "{options}");
+        }
+        for (arguments, hint) in [
+            ("load --output-cpu-ip sel KERNEL", Some("--output-cpu-ip=sel")),
+            ("load --output-log 64K", Some("--output-log=64K")),
+            ("load --output-log=64K KERNEL", None),
+            ("load --output-cpu-ip KERNEL", None),
+            ("load --sel-type oem", None),
+        ] {
+            let found = missing_equals(arguments.split(' ').map(OsString::from));
+            assert_eq!(found.is_some(), hint.is_some(), "{arguments}");
+            assert!(found.unwrap_or_default().ends_with(hint.unwrap_or_default()));
         }
         let blank = Only::try_parse_from(["test", "--output-cpu-ip=sel lastwords.budget=1"]);
         assert!(blank.is_err());

@@ -1,10 +1,11 @@
 //! A BMC for tests: a SEL and a watchdog in memory, and the ways in which real ones behave.
 
-use super::{Bmc, Error, Request, Transport};
-use std::{
-    sync::{Arc, Mutex},
-    time::Instant,
+use super::{Connection, System};
+use lastwords_core::{
+    budget::{Millis, Timer},
+    ipmi::{TransferError, Transport, message::Request},
 };
+use std::sync::{Arc, Mutex};
 
 /// What it does, and what it was asked.
 #[derive(Clone, Debug, Default)]
@@ -31,9 +32,9 @@ pub struct Fake {
 
 impl Fake {
     /// A connection to it, and a look at it.
-    pub fn start(self) -> (Bmc, Arc<Mutex<Self>>) {
+    pub fn start(self) -> (Connection, Arc<Mutex<Self>>) {
         let shared = Arc::new(Mutex::new(self));
-        (Bmc::new(Line(Arc::clone(&shared)), "the test"), shared)
+        (Connection::new(Line(Arc::clone(&shared)), "the test"), shared)
     }
 
     fn add(&mut self, mut record: [u8; 16]) -> u16 {
@@ -60,9 +61,9 @@ impl Fake {
     fn answer(&mut self, request: Request<'_>) -> Vec<u8> {
         let data = request.data;
         if request.cmd != 0x43 {
-            self.asked.push((request.net_fn, request.cmd, data.to_vec()));
+            self.asked.push((request.net_fn.0, request.cmd, data.to_vec()));
         }
-        match (request.net_fn, request.cmd) {
+        match (request.net_fn.0, request.cmd) {
             (0x04, 0x02) if self.event_code == 0 => {
                 let mut record = [0; 16];
                 record[2] = 2;
@@ -116,8 +117,17 @@ impl Fake {
 
 struct Line(Arc<Mutex<Fake>>);
 
-impl Transport for Line {
-    fn transfer(&mut self, request: Request<'_>, _: Instant) -> Result<Vec<u8>, Error> {
-        Ok(self.0.lock().unwrap().answer(request))
+impl Transport<System> for Line {
+    fn transfer(
+        &mut self,
+        _: &mut System,
+        _: &mut Timer,
+        request: &[u8],
+        reply: &mut [u8],
+        _: Millis,
+    ) -> Result<usize, TransferError> {
+        let request = Request::decode(request).unwrap();
+        let answer = self.0.lock().unwrap().answer(request);
+        request.put_answer(&answer, reply).ok_or(TransferError::TooLong)
     }
 }

@@ -2,12 +2,17 @@
 //! for another purpose gives it another help text.
 
 use clap::Args;
-use lastwords_core::plan::KcsPorts;
+use lastwords_core::{ipmi::interface::KcsPorts, plan::parameter};
 
 /// This machine's own BMC.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Local {
-    /// I/O ports of the BMC's KCS interface [default: what the machine's tables say, else 0xca2,0xca3]
-    #[arg(long, value_name = "DATA[,STATUS]", value_parser = KcsPorts::parse)]
+    #[arg(long, value_name = "DATA[,STATUS]", value_parser = KcsPorts::parse, help = help())]
     pub ipmi_kcs_ports: Option<KcsPorts>,
+}
+
+/// The parameter's own help, with its default.
+fn help() -> String {
+    let parameter = parameter("ipmi_kcs_ports").expect("the table has it");
+    format!("{} [default: {}]", parameter.help, parameter.default)
 }

@@ -1,6 +1,6 @@
 //! The options that name a BMC on the LAN. The password never stands on the command line, where everybody can see it.
 
-use super::{Bmc, Host};
+use super::{Connection, Host};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::{env, fs, os::unix::ffi::OsStringExt, path::PathBuf};
@@ -31,9 +31,9 @@ impl Remote {
     ///
     /// # Errors
     /// When there is no password, or the BMC does not let us in.
-    pub fn connect(&self) -> Result<Option<Bmc>> {
+    pub fn connect(&self) -> Result<Option<Connection>> {
         let (Some(host), Some(user)) = (&self.host, &self.user) else { return Ok(None) };
-        Ok(Some(Bmc::lan(host, user, &self.password()?)?))
+        Ok(Some(Connection::lan(host, user, &self.password()?)?))
     }
 
     fn password(&self) -> Result<Vec<u8>> {

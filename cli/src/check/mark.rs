@@ -3,13 +3,18 @@
 //!
 //! It runs where not much else does, and nobody is there to interrupt it: whatever the BMC does, it ends in time.
 
-use crate::bmc::{Bmc, Error, Local, named_ports};
+use crate::bmc::{Connection, Error, Local, named_ports};
 use anyhow::{Result, anyhow, bail};
 use clap::{ArgGroup, Args};
 use lastwords_core::{
-    plan::{Action, Plan, SelType, Watchdog},
-    sel::{self, EVENT_LEN, Stage},
-    text::Text,
+    ipmi::{
+        commands::{ResetWatchdogTimer, SetWatchdogTimer},
+        message::CompletionCode,
+        sel_writer::SelType,
+        watchdog::Watchdog,
+    },
+    plan::Plan,
+    report::Stage,
 };
 use std::{
     fs,
@@ -42,8 +47,8 @@ pub struct Mark {
     /// Start the BMC's watchdog (also when it runs: with the new time), start its countdown over, or stop it
     ///
     /// `start=SECONDS[,ACTION]`, `feed` or `stop`; ACTION is reset (default), power-cycle, power-off or none.
-    #[arg(long, value_name = "start=SECONDS|feed|stop", value_parser = Timer::parse)]
-    ipmi_watchdog: Option<Timer>,
+    #[arg(long, value_name = "start=SECONDS|feed|stop", value_parser = WatchdogRequest::parse)]
+    ipmi_watchdog: Option<WatchdogRequest>,
 
     #[command(flatten)]
     local: Local,
@@ -64,19 +69,19 @@ fn stage(name: &str) -> Result<Stage, &'static str> {
 
 /// What to do with the watchdog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Timer {
-    Start { seconds: u16, action: Action },
+enum WatchdogRequest {
+    Start(SetWatchdogTimer),
     Feed,
     Stop,
 }
 
-impl Timer {
+impl WatchdogRequest {
     fn parse(text: &str) -> Result<Self, &'static str> {
         if text == "feed" {
             return Ok(Self::Feed);
         }
         match Watchdog::parse(text) {
-            Ok(Watchdog::Start { seconds, action }) => Ok(Self::Start { seconds, action }),
+            Ok(Watchdog::Start { seconds, action }) => Ok(Self::Start(SetWatchdogTimer { seconds, action })),
             Ok(Watchdog::Stop) => Ok(Self::Stop),
             _ => Err(
                 "takes start=SECONDS[,ACTION] (1 to 6553; reset, power-cycle, power-off or none), feed or stop",
@@ -98,13 +103,14 @@ impl Mark {
         // What the first kernel planned holds here too. A line that cannot be read says nothing.
         let line = fs::read_to_string(root.join("proc/cmdline")).unwrap_or_default();
         let ports = self.local.ipmi_kcs_ports.or_else(|| named_ports(&line));
-        let mut bmc = Bmc::local(root, ports)?.until(deadline);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut bmc = Connection::local(root, ports)?.within(left);
         // The watchdog first: there may be no time for more.
-        let timer = self.ipmi_watchdog.map_or(Ok(()), |timer| set(&mut bmc, timer));
+        let watchdog = self.ipmi_watchdog.map_or(Ok(()), |request| set(&mut bmc, request));
         let mark = self.stage.map_or(Ok(()), |stage| add(&mut bmc, stage, Plan::new("", &line).sel_type));
-        match (timer, mark) {
-            (Err(timer), Err(mark)) => Err(anyhow!("watchdog: {timer}; mark: {mark}")),
-            (timer, mark) => timer.and(mark).map_err(Into::into),
+        match (watchdog, mark) {
+            (Err(watchdog), Err(mark)) => Err(anyhow!("watchdog: {watchdog}; SEL: {mark}")),
+            (watchdog, mark) => watchdog.and(mark).map_err(Into::into),
         }
     }
 }
@@ -125,77 +131,42 @@ fn in_time(time: Duration, work: impl FnOnce() -> Result<()> + Send + 'static) -
     }
 }
 
-fn set(bmc: &mut Bmc, timer: Timer) -> Result<(), Error> {
-    /// Reset Watchdog Timer: it was never set.
-    const UNINITIALIZED: u8 = 0x80;
-    match timer {
-        Timer::Start { seconds, action } => {
-            bmc.set_watchdog_timer(seconds, action)?;
-            bmc.reset_watchdog_timer()?;
-            println!("watchdog: started, {seconds} s to {}", action.name());
+fn set(bmc: &mut Connection, request: WatchdogRequest) -> Result<(), Error> {
+    match request {
+        WatchdogRequest::Start(timer) => {
+            bmc.start_watchdog(timer)?;
+            println!("watchdog: started, {} s to {}", timer.seconds, timer.action.name());
         }
-        Timer::Feed => {
-            bmc.reset_watchdog_timer().map_err(|error| match error.code() {
-                Some(UNINITIALIZED) => Error::NoWatchdog,
+        WatchdogRequest::Feed => {
+            bmc.send(&ResetWatchdogTimer).map_err(|error| match error.code() {
+                Some(CompletionCode::WATCHDOG_UNINITIALIZED) => Error::NoWatchdog,
                 _ => error,
             })?;
-            println!("watchdog: fed");
+            println!("watchdog: countdown restarted");
         }
-        // Setting it stops it; the time is for whoever feeds it next.
-        Timer::Stop => {
-            bmc.set_watchdog_timer(600, Action::None)?;
+        WatchdogRequest::Stop => {
+            bmc.send(&SetWatchdogTimer::STOP)?;
             println!("watchdog: stopped");
         }
     }
     Ok(())
 }
 
-/// Completion code: the SEL is full, for whatever is added.
-const OUT_OF_SPACE: u8 = 0xc4;
-
-/// Adds a mark to the SEL, on the first rung from `rung` on that the BMC does not refuse.
-fn add(bmc: &mut Bmc, stage: Stage, rung: SelType) -> Result<(), Error> {
-    let (result, next) = match rung {
-        SelType::Oem => (bmc.add_sel_entry(&sel::mark(stage)).map(drop), Some(SelType::System)),
-        SelType::System => {
-            let add = |text| bmc.add_sel_entry(&sel::event_record(text)).map(drop);
-            (stream(stage).try_for_each(add), Some(SelType::Event))
-        }
-        SelType::Event => {
-            let send = |[number, two, three]: [u8; EVENT_LEN]| {
-                bmc.platform_event(sel::event_message(number, [sel::CRITICAL_STOP_TEXT, two, three]))
-            };
-            (stream(stage).try_for_each(send), None)
-        }
-    };
-    match (result, next) {
-        (Err(error), Some(next)) if error.code().is_some_and(|code| code != OUT_OF_SPACE) => {
-            add(bmc, stage, next)
-        }
-        (Ok(()), _) => {
-            println!("SEL: {}", stage.text());
-            Ok(())
-        }
-        (Err(error), _) => Err(error),
-    }
-}
-
-/// The mark's characters for system events, padded with NUL.
-fn stream(stage: Stage) -> impl Iterator<Item = [u8; EVENT_LEN]> {
-    let text: Text<16> = sel::stream([stage.text().as_bytes()]);
-    (0..).step_by(EVENT_LEN).map_while(move |at| {
-        let mut event = [0; EVENT_LEN];
-        let rest = text.as_bytes().get(at..).filter(|rest| !rest.is_empty())?;
-        event.iter_mut().zip(rest).for_each(|(slot, byte)| *slot = *byte);
-        Some(event)
-    })
+/// Adds a stage to the SEL, beginning with this type of record.
+fn add(bmc: &mut Connection, stage: Stage, sel_type: SelType) -> Result<(), Error> {
+    bmc.add_stage(stage, sel_type)?;
+    println!("SEL: {}", stage.text());
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bmc::Fake;
-    use lastwords_core::sel::{Decoded, Decoder};
+    use lastwords_core::{
+        ipmi::commands::Action,
+        store::sel::{Decoded, Decoder},
+    };
 
     /// What a decoder makes of the SEL after all three marks, and how many requests it took.
     fn marked(fake: Fake, rung: SelType) -> (Vec<Stage>, usize) {
@@ -235,30 +206,37 @@ mod tests {
     #[test]
     fn a_full_sel_is_not_asked_twice() {
         let (mut bmc, fake) = Fake { refuses: vec![(0xf0, 0xc4)], ..Fake::default() }.start();
-        assert_eq!(add(&mut bmc, Stage::Saved, SelType::Oem).unwrap_err().code(), Some(0xc4));
+        assert_eq!(
+            add(&mut bmc, Stage::Saved, SelType::Oem).unwrap_err().code(),
+            Some(CompletionCode::OUT_OF_SPACE)
+        );
         assert_eq!(fake.lock().unwrap().asked.len(), 1);
     }
 
     #[test]
     fn the_watchdog() {
         for (text, timer) in [
-            ("feed", Timer::Feed),
-            ("stop", Timer::Stop),
-            ("start=1800", Timer::Start { seconds: 1800, action: Action::Reset }),
-            ("start=6553,none", Timer::Start { seconds: 6553, action: Action::None }),
+            ("feed", WatchdogRequest::Feed),
+            ("stop", WatchdogRequest::Stop),
+            ("start=1800", WatchdogRequest::Start(SetWatchdogTimer { seconds: 1800, action: Action::Reset })),
+            (
+                "start=6553,none",
+                WatchdogRequest::Start(SetWatchdogTimer { seconds: 6553, action: Action::None }),
+            ),
         ] {
-            assert_eq!(Timer::parse(text), Ok(timer));
+            assert_eq!(WatchdogRequest::parse(text), Ok(timer));
         }
         for bad in ["", "start", "start=0", "start=6554", "start=60,explode", "Feed"] {
-            assert!(Timer::parse(bad).is_err(), "{bad}");
+            assert!(WatchdogRequest::parse(bad).is_err(), "{bad}");
         }
 
         let (mut bmc, fake) = Fake::default().start();
-        let never = set(&mut bmc, Timer::Feed).unwrap_err().to_string();
+        let never = set(&mut bmc, WatchdogRequest::Feed).unwrap_err().to_string();
         assert!(never.contains("start="), "{never}");
-        set(&mut bmc, Timer::Start { seconds: 1800, action: Action::PowerCycle }).unwrap();
-        set(&mut bmc, Timer::Feed).unwrap();
-        set(&mut bmc, Timer::Stop).unwrap();
+        set(&mut bmc, WatchdogRequest::Start(SetWatchdogTimer { seconds: 1800, action: Action::PowerCycle }))
+            .unwrap();
+        set(&mut bmc, WatchdogRequest::Feed).unwrap();
+        set(&mut bmc, WatchdogRequest::Stop).unwrap();
         let asked = fake.lock().unwrap().asked.clone();
         let start = vec![4, 3, 0, 0x10, 0x50, 0x46];
         let stop = vec![4, 0, 0, 0x10, 0x70, 0x17];

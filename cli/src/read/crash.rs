@@ -3,7 +3,10 @@
 use super::log::{Entry, Log};
 use crate::symbols::{Name, Symbols, When};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use lastwords_core::sel::{Decoded, Decoder, Line, Place, Speaker, Stage};
+use lastwords_core::{
+    report::{CpuLocation, Line, Location, Stage},
+    store::sel::{self, Decoded, Decoder, Source},
+};
 use std::fmt;
 
 /// A crash, or the rehearsal of one.
@@ -12,7 +15,7 @@ pub struct Crash {
     /// When the BMC logged the platform event, by its own clock.
     pub time: Option<Time>,
     /// Who wrote the words; `None` when there is a platform event only, or a mark.
-    pub speaker: Option<Speaker>,
+    pub speaker: Option<Source>,
     /// The text of the panic.
     pub reason: Option<Words>,
     /// The first four bytes of the kernel's build id.
@@ -140,7 +143,7 @@ pub struct Group {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At {
     /// The place as it was said.
-    pub place: Place,
+    pub place: Location,
     /// What the symbols say of it.
     pub name: Named,
 }
@@ -176,8 +179,8 @@ impl From<Option<Name>> for Named {
     }
 }
 
-impl From<Place> for At {
-    fn from(place: Place) -> Self {
+impl From<Location> for At {
+    fn from(place: Location) -> Self {
         Self { place, name: Named::Not }
     }
 }
@@ -221,7 +224,7 @@ impl Crash {
             _ => None,
         };
         let mut places = panicked.into_iter().chain(self.groups.iter().map(|group| &group.at));
-        places.any(|at| matches!(at.place, Place::Kernel(_)))
+        places.any(|at| matches!(at.place, Location::Kernel(_)))
     }
 
     /// Gives the places their names. `ahead` is how many seconds the BMC's clock is before this machine's.
@@ -235,11 +238,11 @@ impl Crash {
         self.release = symbols.release().map(str::to_owned);
         for at in self.places() {
             match at.place {
-                Place::Kernel(offset) => at.name = symbols.kernel(offset).into(),
-                Place::Address(address) => {
+                Location::Kernel(offset) => at.name = symbols.kernel(offset).into(),
+                Location::Address(address) => {
                     at.name = symbols.address(address, when).map_or(Named::OtherBoot, Named::from);
                 }
-                Place::Dead | Place::User => {}
+                Location::NotResponding | Location::User => {}
             }
         }
     }
@@ -286,11 +289,11 @@ impl Crashes {
                 self.last().dump.push(stage);
             }
             Decoded::Line(line) => self.last().line(line),
-            Decoded::Cut(bytes) => {
+            Decoded::Truncated(bytes) => {
                 let first = self.at_start;
                 self.last().cut(bytes, first);
             }
-            Decoded::Tail(bytes) => self.last().fragments.push(Words::headless(bytes)),
+            Decoded::Headless(bytes) => self.last().fragments.push(Words::headless(bytes)),
             Decoded::Missing(records) => {
                 let crash = self.last();
                 crash.missing = crash.missing.saturating_add(u32::from(records));
@@ -330,24 +333,26 @@ impl Crash {
         match line {
             Line::Reason(text) => self.reason = Some(Words::new(text)),
             Line::BuildId(id) => self.build_id = Some(id),
-            Line::Panicked { cpu, place } => self.panicked = Some(Panicked::Cpu(cpu, place.into())),
+            Line::Panicked(CpuLocation { cpu, location }) => {
+                self.panicked = Some(Panicked::Cpu(cpu, location.into()));
+            }
             Line::PanickedUnknown => self.panicked = Some(Panicked::Unknown),
             // Of several the first; what else is said is kept as it is.
             Line::Cause(text) if self.cause.is_some() => self.fragments.push(Words::new(text)),
             Line::Cause(text) => self.cause = Some(Words::new(text)),
             Line::Rip(text) => self.rip = Some(Words::new(text).with_0x()),
             Line::Comm(text) => self.comm = Some(Words::new(text)),
-            Line::Group { count, place } => self.groups.push(Group { count, at: place.into() }),
-            Line::LeftOut(count) => self.left_out = self.left_out.saturating_add(count),
+            Line::Group { count, location } => self.groups.push(Group { count, at: location.into() }),
+            Line::Omitted(count) => self.left_out = self.left_out.saturating_add(count),
             Line::Caller(text) => self.callers.push(Words::new(text)),
-            Line::Bad(text) => self.damaged.push(Words::new(text)),
+            Line::Corrupt(text) => self.damaged.push(Words::new(text)),
         }
     }
 
     /// A line whose end is lost. What it was about shows in its beginning, if that is long enough; what it says of
     /// numbers does not hold.
     fn cut(&mut self, bytes: &[u8], first: bool) {
-        match Line::parse(bytes, first) {
+        match sel::parse(bytes, first) {
             Line::Reason(text) => self.reason = Some(Words::cut(text)),
             // It is never longer.
             Line::BuildId(id) => self.build_id = Some(id),
@@ -375,7 +380,7 @@ fn time(entry: &Entry) -> Option<Time> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lastwords_core::sel;
+    use lastwords_core::store::sel;
     use proptest::{collection::vec, prelude::*, sample::Index};
 
     /// A crash as it was said, with the numbers of its records that are in the SEL.
@@ -392,23 +397,23 @@ mod tests {
         marks: Vec<Stage>,
     }
 
-    fn place() -> impl Strategy<Value = Place> {
+    fn place() -> impl Strategy<Value = Location> {
         prop_oneof![
-            Just(Place::Dead),
-            Just(Place::User),
-            any::<u32>().prop_map(Place::Kernel),
-            any::<u64>().prop_map(Place::Address),
+            Just(Location::NotResponding),
+            Just(Location::User),
+            any::<u32>().prop_map(Location::Kernel),
+            any::<u64>().prop_map(Location::Address),
         ]
     }
 
     /// A text that is none of the other lines.
     fn text() -> impl Strategy<Value = String> {
         "[!-~]([ -~]{0,60}[!-~])?"
-            .prop_filter("another line", |text| matches!(Line::parse(text.as_bytes(), true), Line::Reason(_)))
+            .prop_filter("another line", |text| matches!(sel::parse(text.as_bytes(), true), Line::Reason(_)))
     }
 
     fn lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
-        let bytes = |line: Line<'_>| line.text().as_bytes().to_vec();
+        let bytes = |line: Line<'_>| sel::text(line).as_bytes().to_vec();
         let group = (1..=u32::MAX, place());
         let cpus = (any::<u32>(), any::<u32>(), place(), vec(group, 0..8), 0..3u32);
         (text(), text(), "[a-z_]{1,20}", vec("[a-z_]{1,20}", 0..3), cpus, any::<[bool; 6]>()).prop_map(
@@ -416,7 +421,7 @@ mod tests {
                 let lines = [
                     Line::Reason(reason.as_bytes()),
                     Line::BuildId(id),
-                    Line::Panicked { cpu, place },
+                    Line::Panicked(CpuLocation { cpu, location: place }),
                     Line::Cause(cause.as_bytes()),
                     Line::Rip(word.as_bytes()),
                     Line::Comm(word.as_bytes()),
@@ -424,8 +429,9 @@ mod tests {
                 let lines = lines.into_iter().zip(has).filter(|(_, has)| *has).map(|(line, _)| line);
                 // What comes first is the reason, whatever it was meant to be.
                 let lines = lines.skip_while(|line| matches!(line, Line::Cause(_)));
-                let groups = groups.iter().map(|(count, place)| Line::Group { count: *count, place: *place });
-                let left_out = (left_out > 0).then_some(Line::LeftOut(left_out));
+                let groups =
+                    groups.iter().map(|(count, place)| Line::Group { count: *count, location: *place });
+                let left_out = (left_out > 0).then_some(Line::Omitted(left_out));
                 let callers = callers.iter().map(|name| Line::Caller(name.as_bytes()));
                 let lines: Vec<_> = lines.chain(groups).chain(left_out).chain(callers).map(bytes).collect();
                 if lines.is_empty() { vec![bytes(Line::BuildId(id))] } else { lines }
@@ -510,18 +516,20 @@ mod tests {
         texts("Comm ", crash.comm.as_ref());
         crash.callers.iter().for_each(|caller| texts("< ", Some(caller)));
         crash.damaged.iter().for_each(|part| texts("bad ", Some(part)));
-        let mut line = |line: Line<'_>| whole.push(line.text().as_bytes().to_vec());
+        let mut line = |line: Line<'_>| whole.push(sel::text(line).as_bytes().to_vec());
         crash.build_id.into_iter().for_each(|id| line(Line::BuildId(id)));
         match &crash.panicked {
-            Some(Panicked::Cpu(cpu, at)) => line(Line::Panicked { cpu: *cpu, place: at.place }),
+            Some(Panicked::Cpu(cpu, at)) => {
+                line(Line::Panicked(CpuLocation { cpu: *cpu, location: at.place }));
+            }
             Some(Panicked::Unknown) => line(Line::PanickedUnknown),
             None => {}
         }
         for Group { count, at } in &crash.groups {
-            line(Line::Group { count: *count, place: at.place });
+            line(Line::Group { count: *count, location: at.place });
         }
         if crash.left_out > 0 {
-            line(Line::LeftOut(crash.left_out));
+            line(Line::Omitted(crash.left_out));
         }
         (whole, parts)
     }
@@ -551,9 +559,9 @@ mod tests {
                 parts.retain(|part| !(part.cut && part.text.starts_with("ab")));
                 let mut lines = said.lines.clone();
                 if let Some(left) = &said.broken_off {
-                    let line = match Line::parse(left, lines.len() == 1) {
+                    let line = match sel::parse(left, lines.len() == 1) {
                         Line::Reason(text) | Line::Cause(text) => text.trim_ascii_end().to_vec(),
-                        line => line.text().as_bytes().trim_ascii_end().to_vec(),
+                        line => sel::text(line).as_bytes().trim_ascii_end().to_vec(),
                     };
                     lines.push(line);
                 }
@@ -561,7 +569,7 @@ mod tests {
                     whole.sort();
                     lines.sort();
                     prop_assert_eq!(&whole, &lines);
-                    prop_assert_eq!(crash.speaker == Some(Speaker::Linux), said.linux);
+                    prop_assert_eq!(crash.speaker == Some(Source::Linux), said.linux);
                     continue;
                 }
                 // Each line that is told was said, and each part is one of a line that was said.

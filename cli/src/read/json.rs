@@ -4,7 +4,10 @@ use super::{
     Reading,
     crash::{At, Crash, Named, Panicked, Time, Words},
 };
-use lastwords_core::sel::{Place, Speaker, Stage};
+use lastwords_core::{
+    report::{Location, Stage},
+    store::sel::Source,
+};
 use serde::Serialize;
 
 /// The schema's version. It changes when something that was there changes its meaning or goes.
@@ -87,8 +90,8 @@ impl From<&Crash> for CrashJson {
             rehearsal: crash.is_rehearsal(),
             time: crash.time.as_ref().map(TimeJson::from),
             speaker: crash.speaker.map(|speaker| match speaker {
-                Speaker::Lastwords => "lastwords",
-                Speaker::Linux => "linux",
+                Source::Lastwords => "lastwords",
+                Source::Linux => "linux",
             }),
             reason: text(&crash.reason),
             reason_whole: crash.reason.as_ref().is_some_and(|reason| !reason.cut),
@@ -138,14 +141,14 @@ impl From<&At> for PlaceJson {
     fn from(at: &At) -> Self {
         let symbol = at.name.name().map(str::to_owned);
         match at.place {
-            Place::Kernel(offset) => Self::Kernel { offset: format!("{offset:#x}"), symbol },
-            Place::Address(address) => Self::Address {
+            Location::Kernel(offset) => Self::Kernel { offset: format!("{offset:#x}"), symbol },
+            Location::Address(address) => Self::Address {
                 address: format!("{address:#x}"),
                 symbol,
                 other_boot: at.name == Named::OtherBoot,
             },
-            Place::User => Self::User,
-            Place::Dead => Self::Dead,
+            Location::User => Self::User,
+            Location::NotResponding => Self::Dead,
         }
     }
 }

@@ -5,7 +5,10 @@ use super::{
     crash::{At, Crash, Named, Panicked},
 };
 use anstyle::{AnsiColor, Style};
-use lastwords_core::sel::{Place, Speaker, Stage};
+use lastwords_core::{
+    report::{Location, Stage},
+    store::sel::Source,
+};
 use std::fmt::{self, Write};
 
 const TITLE: Style = Style::new().bold();
@@ -155,7 +158,7 @@ fn rows(crash: &Crash, picture: bool) -> Vec<Row> {
         None => {}
     }
     for (group, sign) in crash.groups.iter().zip(signs(crash)) {
-        let style = if group.at.place == Place::Dead { WARNING } else { Style::new() };
+        let style = if group.at.place == Location::NotResponding { WARNING } else { Style::new() };
         rows.push(Row { sign: Some(sign), style, ..Row::new(&cpus(group.count), Shown(&group.at)) });
     }
     if crash.left_out > 0 {
@@ -175,7 +178,7 @@ fn rows(crash: &Crash, picture: bool) -> Vec<Row> {
     for words in &crash.fragments {
         rows.push(Row::new(if words.cut || words.headless { "part" } else { "also" }, words));
     }
-    if crash.speaker == Some(Speaker::Linux) {
+    if crash.speaker == Some(Source::Linux) {
         rows.push(Row::new("said by", "Linux's own IPMI driver (panic_op=string)"));
     }
     rows
@@ -205,15 +208,15 @@ struct Shown<'a>(&'a At);
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0.place, &self.0.name) {
-            (Place::Dead, _) => f.write_str("never answered the NMI that stops all CPUs"),
-            (Place::User, _) => f.write_str("in user space"),
+            (Location::NotResponding, _) => f.write_str("never answered the NMI that stops all CPUs"),
+            (Location::User, _) => f.write_str("in user space"),
             (_, Named::As(name)) => write!(f, "at {name}"),
-            (Place::Kernel(offset), _) => write!(f, "at _stext+{offset:#x}"),
-            (Place::Address(address), Named::Not) => write!(f, "at {address:016x}"),
-            (Place::Address(address), Named::Nowhere) => {
+            (Location::Kernel(offset), _) => write!(f, "at _stext+{offset:#x}"),
+            (Location::Address(address), Named::Not) => write!(f, "at {address:016x}"),
+            (Location::Address(address), Named::Nowhere) => {
                 write!(f, "at {address:016x}, in no module that the symbols know")
             }
-            (Place::Address(address), Named::OtherBoot) => {
+            (Location::Address(address), Named::OtherBoot) => {
                 write!(f, "at {address:016x}, and the saved modules are of another boot")
             }
         }
@@ -224,7 +227,7 @@ impl fmt::Display for Shown<'_> {
 fn signs(crash: &Crash) -> impl Iterator<Item = (char, Style)> {
     let mut next = GROUPS.into_iter();
     crash.groups.iter().map(move |group| match group.at.place {
-        Place::Dead => DEAD,
+        Location::NotResponding => DEAD,
         _ => next.next().unwrap_or(OTHERS),
     })
 }
@@ -262,15 +265,19 @@ mod tests {
         Report { reading: &reading, picture }.to_string()
     }
 
-    fn group(count: u32, place: Place) -> Group {
+    fn group(count: u32, place: Location) -> Group {
         Group { count, at: place.into() }
     }
 
     #[test]
     fn a_terminal_gets_a_picture_of_the_cpus() {
         let crash = Crash {
-            panicked: Some(Panicked::Cpu(3, Place::Kernel(0x10).into())),
-            groups: vec![group(4, Place::Kernel(0x103f0)), group(2, Place::User), group(1, Place::Dead)],
+            panicked: Some(Panicked::Cpu(3, Location::Kernel(0x10).into())),
+            groups: vec![
+                group(4, Location::Kernel(0x103f0)),
+                group(2, Location::User),
+                group(1, Location::NotResponding),
+            ],
             left_out: 2,
             ..Crash::default()
         };
@@ -300,7 +307,7 @@ Crash, time unknown
     fn a_picture_of_any_machine_is_one_short_line() {
         for groups in [vec![4096], vec![u32::MAX; 3], (1..400).rev().collect(), vec![1; 400], vec![59, 1, 1]]
         {
-            let groups = groups.into_iter().map(|count| group(count, Place::User)).collect();
+            let groups = groups.into_iter().map(|count| group(count, Location::User)).collect();
             let crash = Crash { groups, ..Crash::default() };
             let picture = anstream::adapter::strip_str(&Picture(&crash).to_string()).to_string();
             let blocks = picture.split(' ').next().unwrap().chars().count();

@@ -1,9 +1,10 @@
 //! Where a System Event Log is read from: this machine's BMC, one on the LAN, a file, standard input.
 
 use super::{Log, boot_id};
-use crate::bmc::{Bmc, Local, Remote};
+use crate::bmc::{Connection, Local, Remote};
 use anyhow::{Context, Result};
 use clap::Args;
+use lastwords_core::ipmi::commands::GetSelTime;
 use std::{
     fs,
     io::{self, Read},
@@ -50,7 +51,7 @@ impl Sources {
         let running = if remote.is_some() { None } else { boot_id(root) };
         let mut bmc = match remote {
             Some(bmc) => bmc,
-            None => Bmc::local(root, self.local.ipmi_kcs_ports)?,
+            None => Connection::local(root, self.local.ipmi_kcs_ports)?,
         };
         let records = bmc.sel_entries()?;
         Ok(Source {
@@ -79,9 +80,8 @@ fn file(path: &Path) -> Result<Source> {
 
 /// How far the SEL's clock is ahead of ours (Get SEL Time, IPMI 2.0 section 31.10). A BMC that does not tell is taken
 /// to be right.
-fn ahead(bmc: &mut Bmc) -> Option<i64> {
-    let answer = bmc.request(0x0a, 0x48, &[]).ok()?;
-    let time = u32::from_le_bytes(*answer.first_chunk()?);
+fn ahead(bmc: &mut Connection) -> Option<i64> {
+    let time = bmc.send(&GetSelTime).ok()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
     Some(i64::from(time) - i64::try_from(now).ok()?)
 }

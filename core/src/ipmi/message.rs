@@ -142,7 +142,7 @@ impl<'a> Request<'a> {
     /// Completion code and data of the answer `reply` to this request; `None` when it is no answer, or one to another
     /// request, which may have been waiting.
     #[must_use]
-    pub fn answer<'r>(self, reply: &'r [u8]) -> Option<(CompletionCode, &'r [u8])> {
+    pub fn answer(self, reply: &[u8]) -> Option<(CompletionCode, &[u8])> {
         match reply {
             [to, of, code, data @ ..] if (*to, *of) == (self.net_fn.response() << 2, self.cmd) => {
                 Some((CompletionCode(*code), data))
@@ -151,10 +151,15 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Writes the head of an answer to this request: what a transport that carries no head puts before completion code
-    /// and data.
+    /// Puts completion code and data of an answer to this request into `reply` as it would come over an interface;
+    /// returns its length. For ways to a BMC that carry no head. `None` when it does not fit.
     #[must_use]
-    pub fn answer_head(self) -> [u8; 2] {
-        [self.net_fn.response() << 2, self.cmd]
+    pub fn put_answer(self, answer: &[u8], reply: &mut [u8]) -> Option<usize> {
+        let head = [self.net_fn.response() << 2, self.cmd];
+        let len = head.len() + answer.len();
+        for (slot, byte) in reply.get_mut(..len)?.iter_mut().zip(head.iter().chain(answer)) {
+            *slot = *byte;
+        }
+        Some(len)
     }
 }

@@ -92,9 +92,14 @@ impl<T> Bmc<T> {
         Self { transport, timeout, timeouts: 0, absent: false }
     }
 
-    /// The way to it.
-    pub fn transport(&self) -> &T {
-        &self.transport
+    /// The way to it, when nothing is to be asked any more.
+    pub fn into_transport(self) -> T {
+        self.transport
+    }
+
+    /// The way to it, to carry something by hand.
+    pub fn transport_mut(&mut self) -> &mut T {
+        &mut self.transport
     }
 
     /// Has it been given up, because it did not answer twice in a row?

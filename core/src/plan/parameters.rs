@@ -17,8 +17,8 @@ use core::fmt;
 pub struct Parameter {
     /// Its name, without `lastwords.`.
     pub name: &'static str,
-    /// Is there an option of this name (with dashes) that sets it?
-    pub is_option: bool,
+    /// The option that sets it, without dashes in front, where it has one of its own.
+    pub option: Option<&'static str>,
     /// What its value is, as help shows it; empty where it takes none.
     pub value: &'static str,
     /// What is meant where its name stands alone; `None` where it must have a value.
@@ -79,7 +79,7 @@ macro_rules! parameters {
 parameters! {
     "ipmi_kcs_ports" => kcs_ports:
         parse |text| KcsPorts::parse(text.unwrap_or("")), print |ports, f| write!(f, "={ports}");
-        is_option: true,
+        option: Some("ipmi-kcs-ports"),
         value: "DATA[,STATUS]",
         alone: None,
         values: &[],
@@ -88,7 +88,7 @@ parameters! {
 
     "ipmi_handle_panic" => handle_panic:
         parse |text| switch(text), print |_on, _f| Ok(());
-        is_option: true,
+        option: Some("ipmi-handle-panic"),
         value: "",
         alone: Some("1"),
         values: &["1", "0"],
@@ -97,7 +97,7 @@ parameters! {
 
     "ipmi_watchdog" => watchdog:
         parse |text| Watchdog::parse(text.unwrap_or("")), print |watchdog, f| write!(f, "={watchdog}");
-        is_option: true,
+        option: Some("ipmi-watchdog"),
         value: "start=SECONDS[,ACTION]|stop",
         alone: None,
         values: &[],
@@ -109,7 +109,7 @@ parameters! {
 
     "output_cpu_ip" => cpu_ip:
         parse |text| CpuIp::parse(text.unwrap_or("")), print |outputs, f| write!(f, "={outputs}");
-        is_option: true,
+        option: Some("output-cpu-ip"),
         value: "sel,console",
         alone: Some("sel,console"),
         values: &["sel", "console", "sel,console"],
@@ -119,7 +119,7 @@ parameters! {
     "ipmi_timeout" => ipmi_timeout:
         parse |text| cmdline::up_to(text.unwrap_or(""), 60).ok_or("takes 1 to 60 seconds"),
         print |seconds, f| write!(f, "={seconds}");
-        is_option: true,
+        option: Some("ipmi-timeout"),
         value: "SECONDS",
         alone: None,
         values: &[],
@@ -129,7 +129,7 @@ parameters! {
     "budget" => budget:
         parse |text| cmdline::up_to(text.unwrap_or(""), 600).ok_or("takes 1 to 600 seconds"),
         print |seconds, f| write!(f, "={seconds}");
-        is_option: true,
+        option: Some("budget"),
         value: "SECONDS",
         alone: None,
         values: &[],
@@ -138,7 +138,7 @@ parameters! {
 
     "console" => console:
         parse |text| Console::parse(text.unwrap_or("")), print |console, f| write!(f, "={console}");
-        is_option: false,
+        option: None,
         value: "UART[,BAUD][,vga]|vga|none",
         alone: None,
         values: &[],
@@ -148,7 +148,7 @@ parameters! {
     "sel_records" => sel_records:
         parse |text| cmdline::up_to(text.unwrap_or(""), 128).map(|count| count as u8).ok_or("takes 1 to 128 records"),
         print |count, f| write!(f, "={count}");
-        is_option: true,
+        option: Some("sel-records"),
         value: "N",
         alone: None,
         values: &[],
@@ -157,7 +157,7 @@ parameters! {
 
     "sel_type" => sel_type:
         parse |text| SelType::parse(text.unwrap_or("")), print |sel_type, f| write!(f, "={sel_type}");
-        is_option: true,
+        option: Some("sel-type"),
         value: "TYPE",
         alone: None,
         values: &["oem", "system", "event"],
@@ -169,7 +169,7 @@ parameters! {
 
     "output_log" => output_log:
         parse |text| log_bytes(text), print |bytes, f| write!(f, "={bytes}");
-        is_option: true,
+        option: Some("output-log"),
         value: "BYTES",
         alone: Some("4096"),
         values: &[],
@@ -178,7 +178,7 @@ parameters! {
 
     "on_corrupt" => on_corrupt:
         parse |text| OnCorrupt::parse(text.unwrap_or("")), print |action, f| write!(f, "={action}");
-        is_option: true,
+        option: Some("on-corrupt"),
         value: "ACTION",
         alone: None,
         values: &["reset", "halt", "boot"],
@@ -189,7 +189,7 @@ parameters! {
 
     "tsc_khz" => tsc_khz:
         parse |text| frequency(text).map(Some), print |khz, f| write!(f, "={}", khz.unwrap_or_default());
-        is_option: false,
+        option: None,
         value: "KHZ",
         alone: None,
         values: &[],
@@ -199,7 +199,7 @@ parameters! {
     "apic_ids" => apic_ids:
         parse |text| ApicIds::parse(text.unwrap_or("")).map(Some),
         print |ids, f| ids.map_or(Ok(()), |ids| write!(f, "={ids}"));
-        is_option: false,
+        option: None,
         value: "LIST",
         alone: None,
         values: &[],

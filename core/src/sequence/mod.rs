@@ -206,6 +206,11 @@ impl<'a, T> Sequence<'a, T> {
         &self.bmc
     }
 
+    /// The BMC, at the end.
+    pub fn into_bmc(self) -> Bmc<T> {
+        self.bmc
+    }
+
     /// Notes that an exception ended a step, to be printed with the next console lines.
     pub fn fault(&mut self, step: Step, fault: Fault) {
         self.note(step, Outcome::Fault(fault));

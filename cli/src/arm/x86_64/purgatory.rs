@@ -11,7 +11,7 @@ use super::{
 };
 use crate::arm::cmdline::{Cmdline, CmdlineError};
 use lastwords_boot::BzImage;
-use lastwords_core::stub::{self, ENTRY_64, Handoff, PARAMETERS_LEN, Segment as Digest};
+use lastwords_core::abi::{self, ENTRY_64, Handoff, PARAMETERS_LEN, Segment as Digest};
 use sha2::{Digest as _, Sha256};
 use std::{borrow::Cow, ops::Range};
 use thiserror::Error;
@@ -101,7 +101,7 @@ fn number(image: &[u8], at: usize) -> u64 {
 
 /// Has the image a way in as the purgatory?
 pub fn has_entry(image: &[u8]) -> bool {
-    number(image, stub::PURGATORY_ENTRY) != 0
+    number(image, abi::PURGATORY_ENTRY) != 0
 }
 
 /// Puts everything together.
@@ -158,7 +158,7 @@ pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>
             parts.bz_image.pref_address,
         ),
         small("ELF core header", core_header_size),
-        small("image", number(parts.image, stub::MEMORY_SIZE)),
+        small("image", number(parts.image, abi::MEMORY_SIZE)),
         small("boot_params", boot_params_size),
         small("initrd", parts.initrd.map_or(0, |initrd| initrd.len() as u64)),
         small("page tables for the jump", page_tables_size(first)),
@@ -198,7 +198,7 @@ pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>
     // Not in the digest: the core header, because the kernel rewrites it, and the image, which has its own sum.
     segments.push(segment(1, core_header_at, Cow::Owned(core_header)));
     segments.push(segment(2, image_at, Cow::Owned(image)));
-    Ok(Purgatory { segments, entry: image_at + number(parts.image, stub::PURGATORY_ENTRY), cmdline, e820 })
+    Ok(Purgatory { segments, entry: image_at + number(parts.image, abi::PURGATORY_ENTRY), cmdline, e820 })
 }
 
 /// Room for the pages that the kernel takes from what is left of the reserved memory: those of the jump's code, and of
@@ -218,7 +218,7 @@ fn digest_of(segment: &Segment<'_>) -> Digest {
 /// The image with the fields of its header that are the loader's.
 fn filled_in(image: &[u8], parameters: &str, handoff: &Handoff) -> Vec<u8> {
     let mut image = image.to_vec();
-    put(&mut image, stub::PARAMETERS, parameters.as_bytes());
+    put(&mut image, abi::PARAMETERS, parameters.as_bytes());
     let mut bytes = Vec::with_capacity(size_of::<Handoff>());
     for field in [handoff.boot_params, handoff.kernel_entry, handoff.segment_count] {
         bytes.extend(field.to_le_bytes());
@@ -229,9 +229,9 @@ fn filled_in(image: &[u8], parameters: &str, handoff: &Handoff) -> Vec<u8> {
         bytes.extend(segment.name);
         bytes.extend(segment.sha256);
     }
-    put(&mut image, stub::HANDOFF, &bytes);
-    let sum = stub::sum(&image[stub::HANDOFF..]);
-    put(&mut image, stub::OWN_SUM, &sum.to_le_bytes());
+    put(&mut image, abi::HANDOFF, &bytes);
+    let sum = abi::sum(&image[abi::HANDOFF..]);
+    put(&mut image, abi::OWN_SUM, &sum.to_le_bytes());
     image
 }
 
@@ -251,8 +251,8 @@ mod tests {
 
     fn image() -> Vec<u8> {
         let mut image = vec![0xcc; 0x2000];
-        put(&mut image, stub::PURGATORY_ENTRY, &(IMAGE_ENTRY as u32).to_le_bytes());
-        put(&mut image, stub::MEMORY_SIZE, &0x5001u32.to_le_bytes());
+        put(&mut image, abi::PURGATORY_ENTRY, &(IMAGE_ENTRY as u32).to_le_bytes());
+        put(&mut image, abi::MEMORY_SIZE, &0x5001u32.to_le_bytes());
         image
     }
 
@@ -346,12 +346,12 @@ mod tests {
         assert_eq!(loaded.memory_size, u64::from(kernel.init_size));
         let image = segment(&purgatory, "image");
         assert_eq!((purgatory.entry, image.memory_size), (image.addr + IMAGE_ENTRY, 0x6000));
-        assert!(image.data[stub::PARAMETERS..].starts_with(b"lastwords.budget=9"));
-        let handoff = &image.data[stub::HANDOFF..];
+        assert!(image.data[abi::PARAMETERS..].starts_with(b"lastwords.budget=9"));
+        let handoff = &image.data[abi::HANDOFF..];
         assert_eq!(u64_at(handoff, 0), segment(&purgatory, "boot_params").addr);
         assert_eq!(u64_at(handoff, 8), loaded.addr + 0x200);
         assert_eq!(u64_at(handoff, 16), 3);
-        assert_eq!(u64_at(&image.data, stub::OWN_SUM), stub::sum(handoff));
+        assert_eq!(u64_at(&image.data, abi::OWN_SUM), abi::sum(handoff));
         for (at, name) in ["kernel", "boot_params", "initrd"].into_iter().enumerate() {
             let (entry, segment) = (&handoff[24 + at * 64..], segment(&purgatory, name));
             assert_eq!((u64_at(entry, 0), u64_at(entry, 8)), (segment.addr, segment.data.len() as u64));
@@ -359,7 +359,7 @@ mod tests {
             assert_eq!(entry[32..64], *Sha256::digest(&segment.data));
         }
         // Nothing but the loader's own fields is changed.
-        assert!(image.data[stub::HANDOFF + size_of::<Handoff>()..].iter().all(|byte| *byte == 0xcc));
+        assert!(image.data[abi::HANDOFF + size_of::<Handoff>()..].iter().all(|byte| *byte == 0xcc));
     }
 
     #[test]
@@ -395,10 +395,10 @@ mod tests {
     fn a_wrapped_kernel_is_loaded_unwrapped() {
         let file = Kernel::default().build();
         let mut flat = image();
-        put(&mut flat, 0, &stub::MAGIC);
-        put(&mut flat, stub::VERSION_AT, &stub::VERSION.to_le_bytes());
-        put(&mut flat, stub::ENTRY, &0x1800u32.to_le_bytes());
-        put(&mut flat, stub::FILE_SIZE, &0x2000u32.to_le_bytes());
+        put(&mut flat, 0, &abi::MAGIC);
+        put(&mut flat, abi::VERSION_AT, &abi::VERSION.to_le_bytes());
+        put(&mut flat, abi::ENTRY, &0x1800u32.to_le_bytes());
+        put(&mut flat, abi::FILE_SIZE, &0x2000u32.to_le_bytes());
         let wrapped = boot::wrap(&file, &flat, "").unwrap();
         let unwrapped = boot::unwrap(&wrapped).unwrap();
         let first = first_kernel(RESERVED);

@@ -34,7 +34,7 @@ fn parse(params: &str) -> Option<Interface> {
 mod tests {
     use super::*;
     use crate::bmc::discovery::tests::KCS_CA2;
-    use lastwords_core::plan::KcsPorts;
+    use lastwords_core::ipmi::interface::KcsPorts;
     use proptest::prelude::*;
 
     #[test]

@@ -7,7 +7,7 @@ mod driver;
 mod smbios;
 mod spmi;
 
-use lastwords_core::plan::KcsPorts;
+use lastwords_core::ipmi::interface::KcsPorts;
 use std::{
     fmt, fs,
     path::{Path, PathBuf},

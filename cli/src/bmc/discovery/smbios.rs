@@ -55,7 +55,7 @@ fn parse(structure: &[u8]) -> Option<Interface> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use lastwords_core::plan::KcsPorts;
+    use lastwords_core::ipmi::interface::KcsPorts;
     use proptest::prelude::*;
 
     /// Type 38 of 18 bytes at this base with this modifier.

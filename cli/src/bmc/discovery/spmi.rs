@@ -32,7 +32,7 @@ fn parse(table: &[u8]) -> Option<Interface> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use lastwords_core::plan::KcsPorts;
+    use lastwords_core::ipmi::interface::KcsPorts;
     use proptest::prelude::*;
 
     pub fn spmi_table(space: u8, width: u8, address: u64) -> Vec<u8> {

@@ -14,9 +14,16 @@ mod tests;
 
 pub use host::Host;
 
-use super::{Error, Request, Transport};
+use super::{Error, System, error::os};
 use crate::sys;
 use handshake::{BY_NAME, Handshake, USER};
+use lastwords_core::{
+    budget::{Millis, Timer},
+    ipmi::{
+        TransferError, Transport,
+        message::{NetFn, Request},
+    },
+};
 use message::{answer, message};
 use packet::{Keys, contents, packet, payload};
 use std::{
@@ -37,7 +44,7 @@ const STEP: Duration = Duration::from_secs(5);
 /// Longest packet that is taken.
 const PACKET_LEN: usize = 1024;
 
-const APP: u8 = 0x06;
+/// Commands (IPMI 2.0 appendix G) that belong to the session.
 const SET_SESSION_PRIVILEGE_LEVEL: u8 = 0x3b;
 const CLOSE_SESSION: u8 = 0x3c;
 
@@ -150,10 +157,10 @@ impl Session {
         }
         session.keys = Keys::new(suite, &handshake.sik());
         session.bmc_id = u32::from_le_bytes(handshake.bmc_id);
-        let level = Request { net_fn: APP, cmd: SET_SESSION_PRIVILEGE_LEVEL, data: &[USER] };
+        let level = Request { net_fn: NetFn::APP, cmd: SET_SESSION_PRIVILEGE_LEVEL, data: &[USER] };
         // A session begins at this level; a BMC that sees it otherwise says so when it is asked something.
-        let _ = session.transfer(level, Instant::now() + STEP)?;
-        Ok(session)
+        let answered = session.ask(level, Instant::now() + STEP).map_err(|error| session.io_error(error))?;
+        answered.map(|_| session).ok_or_else(|| Error::NoAnswer(host.to_string()))
     }
 
     /// One step of opening: sends `message` behind a tag and returns what comes behind the answer's status.
@@ -249,15 +256,31 @@ fn random() -> io::Result<([u8; 16], [u8; 16])> {
     Ok((one, other))
 }
 
-impl Transport for Session {
-    fn transfer(&mut self, request: Request<'_>, deadline: Instant) -> Result<Vec<u8>, Error> {
+impl Session {
+    /// Sends a request until it is answered: completion code and data. `None` when there is no answer by then.
+    fn ask(&mut self, request: Request<'_>, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
         self.request = (self.request + 1) & 0x3f;
         let find = |session: &Self, packet: &[u8]| {
             let message = session.keys.open(session.console_id, packet)?;
             answer(request, session.request, &message).map(<[u8]>::to_vec)
         };
-        let found = self.exchange(deadline, |session| session.next(request), find);
-        found.map_err(|error| self.io_error(error))?.ok_or(Error::Silent(request.name()))
+        self.exchange(deadline, |session| session.next(request), find)
+    }
+}
+
+impl Transport<System> for Session {
+    fn transfer(
+        &mut self,
+        system: &mut System,
+        timer: &mut Timer,
+        request: &[u8],
+        reply: &mut [u8],
+        deadline: Millis,
+    ) -> Result<usize, TransferError> {
+        let request = Request::decode(request).ok_or(TransferError::State(0))?;
+        let end = system.instant(timer, deadline);
+        let answer = self.ask(request, end).map_err(|error| os(&error))?.ok_or(TransferError::Timeout)?;
+        request.put_answer(&answer, reply).ok_or(TransferError::TooLong)
     }
 }
 
@@ -266,7 +289,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         if self.bmc_id != 0 {
             let id = self.bmc_id.to_le_bytes();
-            let close = Request { net_fn: APP, cmd: CLOSE_SESSION, data: &id };
+            let close = Request { net_fn: NetFn::APP, cmd: CLOSE_SESSION, data: &id };
             if let Ok(packet) = self.next(close) {
                 let _ = self.socket.send(&packet);
             }

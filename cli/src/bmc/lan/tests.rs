@@ -95,7 +95,7 @@ fn ipmitools_own_sessions() {
         let sequence = u32::from_le_bytes(array(&request, 10));
         assert_eq!(keys.seal(bmc, sequence, &asked, array(&request, 16)), request);
 
-        let own = Request { net_fn: asked[1] >> 2, cmd: asked[5], data: &asked[6..asked.len() - 1] };
+        let own = Request { net_fn: NetFn(asked[1] >> 2), cmd: asked[5], data: &asked[6..asked.len() - 1] };
         let number = asked[4] >> 2;
         assert_eq!(message(own, number), asked);
         let told = keys.open(console, &reply).expect("the BMC's answer");
@@ -189,8 +189,8 @@ fn a_session_from_its_opening_on() {
         let mut session = Session::open(&bmc(suite, loses), "reader", b"secret").unwrap();
         assert_eq!(session.keys.suite, suite);
         for number in 0..3 {
-            let request = Request { net_fn: 0x0a, cmd: 0x43, data: &[number, 7] };
-            let answer = session.transfer(request, Instant::now() + STEP).unwrap();
+            let request = Request { net_fn: NetFn::STORAGE, cmd: 0x43, data: &[number, 7] };
+            let answer = session.ask(request, Instant::now() + STEP).unwrap().unwrap();
             assert_eq!((answer[0], &answer[2..]), (0, &[number, 7][..]));
             // No packet has another one's number.
             assert_eq!(answer[1], session.sequence as u8);
@@ -234,7 +234,7 @@ proptest! {
 
     #[test]
     fn anybodys_packets_are_passed_over(packet in prop::collection::vec(any::<u8>(), 0..120)) {
-        let request = Request { net_fn: 6, cmd: 1, data: &[] };
+        let request = Request { net_fn: NetFn::APP, cmd: 1, data: &[] };
         let _ = (contents(payload::RAKP_2, 0, &packet), answer(request, 0, &packet));
         for suite in Suite::ALL {
             let keys = Keys::new(suite, b"key");

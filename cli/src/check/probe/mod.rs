@@ -3,9 +3,10 @@
 mod report;
 mod write_test;
 
-use crate::bmc::{self, Bmc, Local, discovery};
+use crate::bmc::{self, Connection, Local, discovery};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use lastwords_core::ipmi::commands::{GetDeviceId, GetSelInfo, GetWatchdogTimer, SelInfo};
 use report::Report;
 use std::{
     io::{self, Write},
@@ -50,12 +51,12 @@ impl Probe {
         let interfaces = discovery::interfaces(root);
         let found = discovery::best(&interfaces).and_then(discovery::Interface::ports);
         let ports = self.local.ipmi_kcs_ports.or(found);
-        let mut bmc = Bmc::local(root, ports)?;
-        let device = bmc.device_id()?;
-        let sel = known(bmc.sel_info())?;
-        let watchdog = known(bmc.watchdog_timer())?;
+        let mut bmc = Connection::local(root, ports)?;
+        let device = bmc.send(&GetDeviceId)?;
+        let sel = known(bmc.send(&GetSelInfo))?;
+        let watchdog = known(bmc.send(&GetWatchdogTimer))?;
         let write_test = if self.write_test {
-            if sel.and_then(bmc::SelInfo::free_records).is_some_and(|free| free < WriteTest::RECORDS) {
+            if sel.and_then(SelInfo::free_records).is_some_and(|free| free < WriteTest::RECORDS) {
                 bail!(
                     "the SEL is full, a test could push out what is in it: save it, then clear it (ipmitool sel clear)"
                 );

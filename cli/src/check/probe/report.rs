@@ -1,11 +1,14 @@
 //! What probing has found, for people and as JSON (`docs/probe.md` has the schema).
 
 use super::write_test::WriteTest;
-use crate::bmc::{
-    DeviceId, SelInfo, WatchdogTimer,
-    discovery::{self, Interface, Kind, Source, Space},
+use crate::bmc::discovery::{self, Interface, Kind, Source, Space};
+use lastwords_core::{
+    ipmi::{
+        commands::{DeviceId, SelInfo, WatchdogTimer},
+        interface::KcsPorts,
+    },
+    plan::Plan,
 };
-use lastwords_core::plan::{KcsPorts, Plan};
 use serde::Serialize;
 use std::fmt;
 
@@ -23,7 +26,7 @@ pub struct Report {
     asked_through: String,
     bmc: Device,
     sel: Option<Sel>,
-    watchdog: Option<Timer>,
+    watchdog: Option<WatchdogState>,
     write_test: Option<WriteTest>,
     /// Options for `load` and `wrap`.
     pub options: Vec<String>,
@@ -63,7 +66,7 @@ struct Sel {
 }
 
 #[derive(Serialize)]
-struct Timer {
+struct WatchdogState {
     running: bool,
     #[serde(rename = "use")]
     used_for: &'static str,
@@ -100,7 +103,7 @@ impl Report {
                 free_records: sel.free_records(),
                 overflow: sel.overflow,
             }),
-            watchdog: watchdog.map(Timer::new),
+            watchdog: watchdog.map(WatchdogState::new),
             options: options(ports, sel, write_test.as_ref()),
             write_test,
             usable: ports.is_some(),
@@ -145,7 +148,7 @@ impl Found {
     }
 }
 
-impl Timer {
+impl WatchdogState {
     fn new(timer: WatchdogTimer) -> Self {
         Self {
             running: timer.running,
@@ -201,7 +204,7 @@ impl fmt::Display for Report {
         }
         match &self.watchdog {
             None => writeln!(f, "watchdog:        the BMC says nothing about it")?,
-            Some(Timer { running: false, .. }) => writeln!(f, "watchdog:        stands still")?,
+            Some(WatchdogState { running: false, .. }) => writeln!(f, "watchdog:        stands still")?,
             Some(timer) => {
                 let left = timer.present_seconds.map_or(String::new(), |left| format!("{left:.1} of "));
                 writeln!(

@@ -4,14 +4,17 @@
 //! The records are made to alarm nobody: the OEM record says "only a test", and the events say "OS Boot: boot
 //! completed", which is no trouble in anybody's table. Only a record with exactly our bytes is ever deleted.
 
-use crate::bmc::{self, Bmc, Code, LAST};
-use lastwords_core::plan::SelType;
+use crate::bmc::{self, Connection};
+use lastwords_core::ipmi::{
+    commands::{AddSelEntry, DeleteSelEntry, Event, ReserveSel},
+    message::CompletionCode,
+    sel_writer::SelType,
+};
 use serde::Serialize;
 use std::fmt;
 
 /// How often a record is deleted again when somebody else's record has cancelled our reservation.
 const DELETIONS: u32 = 5;
-const RESERVATION_CANCELLED: u8 = 0xc5;
 
 /// What came of it, one kind after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,16 +65,14 @@ impl WriteTest {
     pub const RECORDS: u16 = 3;
 
     /// Adds, reads back and deletes.
-    pub fn run(bmc: &mut Bmc) -> Self {
+    pub fn run(bmc: &mut Connection) -> Self {
         let oem = oem_record();
-        let system = boot_completed(b'A');
-        let event = boot_completed(b'P');
-        // A platform event's bytes, as its record has them, but for the channel.
-        let message = [event[7], event[9], event[10], event[11], event[12], event[13], event[14], event[15]];
+        let (system, event) = (boot_completed(b'A').record(), boot_completed(b'P'));
+        let add = |record: [u8; 16]| move |bmc: &mut Connection| bmc.send(&AddSelEntry(&record));
         Self {
-            oem: verdict(bmc, &oem, |bmc| bmc.add_sel_entry(&oem)),
-            system: verdict(bmc, &system, |bmc| bmc.add_sel_entry(&system)),
-            event: verdict(bmc, &event, |bmc| bmc.platform_event(message).map(|()| LAST)),
+            oem: verdict(bmc, &oem, add(oem)),
+            system: verdict(bmc, &system, add(system)),
+            event: verdict(bmc, &event.record(), |bmc| bmc.send(&event).map(|()| None)),
         }
     }
 
@@ -101,26 +102,28 @@ impl fmt::Display for Verdict {
         match self {
             Self::Kept { .. } => f.write_str("kept"),
             Self::NotKept => f.write_str("accepted but not kept"),
-            Self::Refused { code } => write!(f, "refused: {}", Code(*code)),
+            Self::Refused { code } => write!(f, "refused: {}", CompletionCode(*code)),
             Self::Failed { error } => f.write_str(error),
         }
     }
 }
 
-/// A record of type 0xF0 (32.3) that is no part of a crash's words: those have 0x20 in byte 3.
+/// A record of type 0xF0 (32.3) that is no part of a panic report: those have 0x20 in byte 3.
 fn oem_record() -> [u8; 16] {
     *b"\0\0\xf0\0\xffonly a test"
 }
 
-/// A system event (32.1) from system software: OS Boot, C: boot completed, with two characters of our own.
-fn boot_completed(letter: u8) -> [u8; 16] {
-    [0, 0, 0x02, 0, 0, 0, 0, 0x41, 0, 0x04, 0x1f, 0, 0x6f, 0xa1, b'L', letter]
+/// An event of system software: OS Boot, C: boot completed, with two characters of our own.
+fn boot_completed(letter: u8) -> Event {
+    /// Sensor type OS Boot (table 42-3).
+    const OS_BOOT: u8 = 0x1f;
+    Event { sensor_type: OS_BOOT, sensor_number: 0, data: [0xa1, b'L', letter] }
 }
 
 fn verdict(
-    bmc: &mut Bmc,
+    bmc: &mut Connection,
     record: &[u8; 16],
-    add: impl FnOnce(&mut Bmc) -> Result<u16, bmc::Error>,
+    add: impl FnOnce(&mut Connection) -> Result<Option<u16>, bmc::Error>,
 ) -> Verdict {
     let id = match add(bmc) {
         Ok(id) => id,
@@ -139,18 +142,19 @@ fn verdict(
 
 fn failed(error: &bmc::Error) -> Verdict {
     match error.code() {
-        Some(code) => Verdict::Refused { code },
+        Some(code) => Verdict::Refused { code: code.0 },
         None => Verdict::Failed { error: error.to_string() },
     }
 }
 
-fn delete(bmc: &mut Bmc, id: u16) -> Result<(), bmc::Error> {
+fn delete(bmc: &mut Connection, id: u16) -> Result<(), bmc::Error> {
     let mut tries = 0;
     loop {
-        let reservation = bmc.reserve_sel()?;
+        let reservation = bmc.send(&ReserveSel)?;
         tries += 1;
-        match bmc.delete_sel_entry(reservation, id) {
-            Err(error) if error.code() == Some(RESERVATION_CANCELLED) && tries < DELETIONS => {}
+        match bmc.send(&DeleteSelEntry { reservation, id }) {
+            Err(error) if error.code() == Some(CompletionCode::RESERVATION_CANCELED) && tries < DELETIONS => {
+            }
             result => return result,
         }
     }
@@ -160,7 +164,7 @@ fn delete(bmc: &mut Bmc, id: u16) -> Result<(), bmc::Error> {
 mod tests {
     use super::*;
     use crate::bmc::Fake;
-    use lastwords_core::sel::Decoder;
+    use lastwords_core::store::sel::Decoder;
 
     const KEPT: Verdict = Verdict::Kept { left: None };
 
@@ -213,10 +217,10 @@ mod tests {
     }
 
     #[test]
-    fn the_test_records_say_nothing_to_those_who_read_words() {
+    fn the_test_records_are_no_panic_report() {
         let mut decoder = Decoder::default();
         let mut found = 0;
-        for record in [oem_record(), boot_completed(b'A'), boot_completed(b'P')] {
+        for record in [oem_record(), boot_completed(b'A').record(), boot_completed(b'P').record()] {
             decoder.push(&record, |_| found += 1);
         }
         decoder.finish(|_| found += 1);

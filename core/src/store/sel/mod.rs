@@ -15,7 +15,7 @@ use crate::hw::Clock;
 use crate::ipmi::commands::GetSelInfo;
 use crate::ipmi::sel_writer::{SelType, SelWriter};
 use crate::ipmi::{Bmc, CommandError, Transport};
-use crate::report::{self, Content, Line};
+use crate::report::{self, Content, Line, Stage};
 use crate::store::Store;
 use crate::text::Text;
 
@@ -81,6 +81,29 @@ impl<M: Clock, T: Transport<M>> Store<M> for Sel<'_, T> {
 }
 
 impl<T> Sel<'_, T> {
+    /// Adds how far the dump came.
+    ///
+    /// # Errors
+    /// When the BMC does not accept it in any form.
+    pub fn stage<M: Clock>(
+        &mut self,
+        machine: &mut M,
+        timer: &mut Timer,
+        stage: Stage,
+    ) -> Result<(), CommandError>
+    where
+        T: Transport<M>,
+    {
+        let mut sent = Ok(());
+        if self.writer.sel_type == SelType::Oem {
+            sent = self.writer.record(self.bmc, machine, timer, &mark(stage));
+        }
+        if self.writer.sel_type != SelType::Oem {
+            sent = self.writer.events(self.bmc, machine, timer, mark_events(stage).as_bytes());
+        }
+        sent
+    }
+
     /// Adds a line's OEM records.
     fn records<M: Clock>(
         &mut self,
