@@ -82,16 +82,20 @@ pub fn size(text: &str) -> Option<u64> {
 
 /// An unsigned number: hexadecimal with `0x` in front, else decimal. Nothing else may stand in the text.
 #[must_use]
-pub fn number(text: &str) -> Option<u64> {
-    let (digits, radix) = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
-        Some(digits) => (digits, 16),
-        None => (text, 10),
+pub fn number<T: AsRef<[u8]> + ?Sized>(text: &T) -> Option<u64> {
+    digits(text.as_ref())
+}
+
+fn digits(text: &[u8]) -> Option<u64> {
+    let (digits, radix) = match text {
+        [b'0', b'x' | b'X', digits @ ..] => (digits, 16),
+        _ => (text, 10),
     };
     if digits.is_empty() {
         return None;
     }
-    digits.bytes().try_fold(0u64, |value, byte| {
-        let digit = (byte as char).to_digit(radix)?;
+    digits.iter().try_fold(0u64, |value, byte| {
+        let digit = (*byte as char).to_digit(radix)?;
         value.checked_mul(u64::from(radix))?.checked_add(u64::from(digit))
     })
 }

@@ -20,7 +20,7 @@ use lastwords_core::sequence::{Sequence, Step, ThisCpu};
 extern "C" fn main(boot_params: u64, header: &Header) {
     let line = boot_params::command_line(boot_params);
     let elfcorehdr = cmdline::elfcorehdr(line);
-    let mut plan = Plan::new(boot_params::text(&header.parameters), line);
+    let mut plan = Plan::new(boot_params::embedded(&header.parameters), line);
     let handoff = &header.handoff;
     let reported = elfcorehdr.filter(|_| plan.reports_something());
     if reported.is_none() && handoff.segment_count == 0 {

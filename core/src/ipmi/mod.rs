@@ -69,6 +69,9 @@ pub enum CommandError {
 /// more is some other command's.
 const REPLY_LEN: usize = 40;
 
+/// Where an answer's data begins: behind NetFn/LUN, command and completion code.
+const ANSWER: usize = 3;
+
 /// How often a command is sent again after an answer that was out of step.
 const RETRIES: u8 = 3;
 /// How often a busy BMC is asked again, and how long it is left alone between.
@@ -83,13 +86,15 @@ pub struct Bmc<T> {
     timeout: Millis,
     timeouts: u8,
     absent: bool,
+    /// The last answer.
+    reply: [u8; REPLY_LEN],
 }
 
 impl<T> Bmc<T> {
     /// The BMC behind `transport`, which may take `timeout` for an answer. Touches nothing.
     #[must_use]
     pub fn new(transport: T, timeout: Millis) -> Self {
-        Self { transport, timeout, timeouts: 0, absent: false }
+        Self { transport, timeout, timeouts: 0, absent: false, reply: [0; REPLY_LEN] }
     }
 
     /// The way to it, when nothing is to be asked any more.
@@ -129,19 +134,17 @@ impl<T> Bmc<T> {
     {
         let data = command.data();
         let request = Request { net_fn: C::NET_FN, cmd: C::CMD, data: data.as_ref() };
-        let mut reply = [0; REPLY_LEN];
-        let answer = self.exchange(machine, timer, request, &mut reply)?;
+        let answer = self.exchange(machine, timer, request)?;
         C::answer(answer).ok_or(CommandError::Garbled)
     }
 
     /// Sends a request until it is answered or given up; returns the answer's data behind the completion code.
-    fn exchange<'r, M: Clock>(
+    fn exchange<M: Clock>(
         &mut self,
         machine: &mut M,
         timer: &mut Timer,
         request: Request,
-        reply: &'r mut [u8; REPLY_LEN],
-    ) -> Result<&'r [u8], CommandError>
+    ) -> Result<&[u8], CommandError>
     where
         T: Transport<M>,
     {
@@ -149,7 +152,7 @@ impl<T> Bmc<T> {
         let wire = request.encode(&mut wire).ok_or(CommandError::Garbled)?;
         let (mut garbled, mut busy) = (0, 0);
         let before = self.timeouts;
-        let len = loop {
+        let answer = loop {
             if self.absent {
                 return Err(CommandError::Absent);
             }
@@ -160,11 +163,11 @@ impl<T> Bmc<T> {
                 return Err(CommandError::NoTime);
             }
             let deadline = timer.within(self.timeout);
-            match self.transport.transfer(machine, timer, wire, reply, deadline) {
+            match self.transport.transfer(machine, timer, wire, &mut self.reply, deadline) {
                 Ok(len) => {
                     let timeouts = core::mem::take(&mut self.timeouts);
-                    match reply.get(..len).and_then(|reply| request.answer(reply)) {
-                        Some((CompletionCode::OK, _)) => break len,
+                    match self.reply.get(..len).and_then(|reply| request.answer(reply)) {
+                        Some((CompletionCode::OK, _)) => break ANSWER..len,
                         // No better than no answer.
                         Some((CompletionCode::TIMEOUT, _)) => self.timeouts = timeouts + 1,
                         Some((code, _)) if code.is_busy() && busy < BUSY_RETRIES => {
@@ -189,10 +192,6 @@ impl<T> Bmc<T> {
                 Err(_) => return Err(CommandError::Garbled),
             }
         };
-        reply
-            .get(..len)
-            .and_then(|reply| request.answer(reply))
-            .map(|(_, data)| data)
-            .ok_or(CommandError::Garbled)
+        self.reply.get(answer).ok_or(CommandError::Garbled)
     }
 }

@@ -17,7 +17,6 @@ use crate::ipmi::{Bmc, CommandError, Transport};
 use crate::plan::Plan;
 use crate::report::{Content, CpuLocation, Line, Report};
 use crate::store::{Store, sel::Sel};
-use crate::text::Text;
 use console::Console;
 
 /// The steps, in their order.
@@ -163,7 +162,7 @@ pub struct Sequence<'a, T> {
     console: Console,
     crash: Option<Crash>,
     report: Report,
-    corrupt: Option<Text<16>>,
+    corrupt: Option<&'a [u8]>,
     outcomes: [Outcome; Step::ALL.len()],
     printed: usize,
 }
@@ -217,10 +216,8 @@ impl<'a, T> Sequence<'a, T> {
     }
 
     /// The segment of this name is not what was loaded: it is reported in the step [`Step::Checksum`].
-    pub fn corrupt(&mut self, name: &[u8]) {
-        let mut text = Text::<16>::new();
-        text.bytes(name);
-        self.corrupt = Some(text);
+    pub fn corrupt(&mut self, name: &'a [u8]) {
+        self.corrupt = Some(name);
     }
 
     fn note(&mut self, step: Step, outcome: Outcome) {
@@ -459,7 +456,7 @@ impl<'a, T> Sequence<'a, T> {
     {
         let Some(segment) = self.corrupt else { return Outcome::Quiet };
         self.timer.grant(LAST);
-        lines::corrupt(self.console.our_line(), segment.as_bytes());
+        lines::corrupt(self.console.our_line(), segment);
         self.print(machine);
         if !self.plan.talks_to_bmc() {
             return Outcome::Quiet;
@@ -467,7 +464,7 @@ impl<'a, T> Sequence<'a, T> {
         let before = self.sel.written;
         let limit = u32::from(self.plan.sel_records);
         let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit };
-        let result = sel.line(machine, &mut self.timer, Line::Corrupt(segment.as_bytes()));
+        let result = sel.line(machine, &mut self.timer, Line::Corrupt(segment));
         // Where the type has changed it counts anew.
         let after = self.sel.written;
         Outcome::of(result, after.checked_sub(before).unwrap_or(after))
