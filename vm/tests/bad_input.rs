@@ -1,11 +1,13 @@
 //! `lastwords load` in a running kernel, given what cannot be loaded: a clear word, and what was armed stays armed.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::asked::Asked;
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Bmc, Outcome, Scenario};
-use lastwords_vm::vmbmc::obedient;
-use lastwords_vm::words;
+use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::words;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::bmc::manners::obedient;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Scenario};
 
 /// Was it refused as a failure (not as wrong usage), with these words?
 fn refused(outcome: &Outcome, section: &str, words: &[&str]) -> Result<()> {

@@ -4,9 +4,10 @@
 //! Linux 6.12 alone: 6.1 hangs on such a machine when QEMU emulates it, early in its boot.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Call, Outcome, Scenario};
-use lastwords_vm::words;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::words;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
 /// CPU 4, whose local APIC id is 5.
 const PANICKED: usize = 4;

@@ -2,11 +2,13 @@
 //! panics on different ones, one in a loop with interrupts off. The words are held against the same crash's dump.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::asked::Asked;
-use lastwords_vm::kernels::Release::{self, V6_1, V6_12};
-use lastwords_vm::scenario::{Arm, Bmc, Call, Outcome, Scenario};
-use lastwords_vm::watchdog::Watchdog;
-use lastwords_vm::words;
+use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::watchdog::Watchdog;
+use lastwords_vm::judge::words;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::kernels::Release::{self, V6_1, V6_12};
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
 /// How the dump kernel is armed.
 #[derive(Clone, Copy)]

@@ -2,8 +2,8 @@
 //! be said is said. That it is soon enough stands in docs/reliability.md.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::faults::{End, Fault, Run, Way};
-use lastwords_vm::words;
+use lastwords_vm::judge::words;
+use lastwords_vm::scenarios::faults::{End, Fault, Run, Way};
 
 /// Makes it happen, and checks the dump, the words' beginning and end on the console, and the CPUs there.
 fn survives(fault: Fault, way: Way) -> Result<Run> {

@@ -3,9 +3,11 @@
 //! state was seen, and the dump is good.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Bmc, Call, Outcome, Scenario};
-use lastwords_vm::words;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::words;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
 /// The status register reads `status` until somebody writes to it. Its address is in the text screen, which the image's
 /// page tables map for itself alone.

@@ -4,11 +4,12 @@
 //! simulators and ipmitool, which know nothing of us, show that what was done counts for others.
 
 use anyhow::Result;
-use lastwords_vm::asked::{Asked, Watchdog};
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Bmc, Call, Scenario};
-use lastwords_vm::vmbmc::obedient;
-use lastwords_vm::words;
+use lastwords_vm::judge::asked::{Asked, Watchdog};
+use lastwords_vm::judge::words;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::bmc::manners::obedient;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
 /// CPU 1 of two panics.
 const PANICKED: usize = 1;

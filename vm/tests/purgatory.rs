@@ -2,16 +2,18 @@
 //! written to since it was loaded. The damage is done from outside, to physical memory, as a stray DMA would.
 
 use anyhow::{Context, Result, ensure};
-use lastwords_core::stub::{self, Handoff, Segment};
-use lastwords_vm::asked::Asked;
-use lastwords_vm::gdb::Stub;
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Bmc, Outcome, Scenario};
-use lastwords_vm::segments::Segments;
-use lastwords_vm::vmbmc::{Request, netfn, obedient};
-use lastwords_vm::words;
+use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::image::FIRST_SEGMENT_LEN;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::segments::Segments;
+use lastwords_vm::judge::words;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::bmc::manners::{netfn, obedient};
+use lastwords_vm::machine::bmc::recording::Request;
+use lastwords_vm::machine::gdb::{Debugger, Gdb};
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Scenario};
 use serde_json::json;
-use std::mem::offset_of;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -32,15 +34,15 @@ fn armed_with(options: &str) -> Scenario {
 }
 
 /// Runs it, and once it is armed changes the byte of memory that `which` picks.
-fn damaged(scenario: Scenario, which: impl Fn(&Segments) -> Result<u64>) -> Result<Outcome> {
-    let stub = Stub::new()?;
-    let options = stub.options();
+fn damaged(scenario: Scenario, which: impl Fn(&mut Gdb, &Segments) -> Result<u64>) -> Result<Outcome> {
+    let debugger = Debugger::new()?;
     let mut segments = Segments::default();
-    let outcome = scenario.qemu([options[0].as_str(), options[1].as_str()]).watch(|_, line| {
+    let outcome = scenario.debugger(&debugger).watch(|_, line| {
         segments.read(&line.text);
         if line.text.contains("the dump kernel is armed") {
-            let mut gdb = stub.connect()?;
-            gdb.damage(which(&segments)?)?;
+            let mut gdb = debugger.connect()?;
+            let byte = which(&mut gdb, &segments)?;
+            gdb.damage(byte)?;
             gdb.detach()?;
         }
         Ok(())
@@ -67,7 +69,7 @@ fn sel(requests: &[Request]) -> Vec<String> {
 #[test]
 fn a_damaged_kernel_is_named_and_the_machine_resets() -> Result<()> {
     let scenario = armed_with("--output-cpu-ip").bmc(Bmc::Ours(obedient()));
-    let outcome = damaged(scenario, |segments| Ok(segments.get("kernel")?.start + 0x10_0000))?;
+    let outcome = damaged(scenario, |_, segments| Ok(segments.get("kernel")?.start + 0x10_0000))?;
     ensure!(!outcome.dumped(), "the damaged kernel was started");
     ensure!(said(&outcome, "the dump kernel is damaged: kernel is not what was loaded"));
     ensure!(said(&outcome, "resetting the machine"));
@@ -82,7 +84,7 @@ fn a_damaged_kernel_is_named_and_the_machine_resets() -> Result<()> {
 #[test]
 fn a_damaged_initrd_is_named_and_started_all_the_same_when_told_to() -> Result<()> {
     let scenario = armed_with("--output-cpu-ip --on-corrupt boot");
-    let outcome = damaged(scenario, |segments| Ok(segments.get("initrd")?.end - 1))?;
+    let outcome = damaged(scenario, |_, segments| Ok(segments.get("initrd")?.end - 1))?;
     ensure!(said(&outcome, "the dump kernel is damaged: initrd is not what was loaded"));
     ensure!(said(&outcome, "handing over to the dump kernel"));
     words::check_dump(&outcome, 2)
@@ -91,15 +93,13 @@ fn a_damaged_initrd_is_named_and_started_all_the_same_when_told_to() -> Result<(
 /// Told to halt, the machine says so and then nothing more, though it still runs.
 #[test]
 fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
-    let stub = Stub::new()?;
-    let options = stub.options();
+    let debugger = Debugger::new()?;
     let mut segments = Segments::default();
-    let outcome = armed_with("--output-cpu-ip=console --on-corrupt halt")
-        .qemu([options[0].as_str(), options[1].as_str()])
-        .watch(|vm, line| {
+    let outcome =
+        armed_with("--output-cpu-ip=console --on-corrupt halt").debugger(&debugger).watch(|vm, line| {
             segments.read(&line.text);
             if line.text.contains("the dump kernel is armed") {
-                let mut gdb = stub.connect()?;
+                let mut gdb = debugger.connect()?;
                 gdb.damage(segments.get("kernel")?.start + 0x10_0000)?;
                 gdb.detach()?;
             }
@@ -122,7 +122,7 @@ fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
 #[test]
 fn a_damaged_image_is_silent_and_the_dump_kernel_starts() -> Result<()> {
     let scenario = armed_with(&Asked::ALL.options());
-    let outcome = damaged(scenario, |segments| Ok(segments.get("image")?.start + 0x2000))?;
+    let outcome = damaged(scenario, |_, segments| Ok(segments.get("image")?.start + 0x2000))?;
     ensure!(words::console(&outcome).is_empty(), "{:#?}", words::console(&outcome));
     words::check_dump(&outcome, 2)
 }
@@ -130,10 +130,15 @@ fn a_damaged_image_is_silent_and_the_dump_kernel_starts() -> Result<()> {
 /// What the image was handed is part of what it sums up: it goes by no length that somebody has written to.
 #[test]
 fn a_damaged_handoff_is_not_gone_by_and_the_dump_kernel_starts() -> Result<()> {
-    let len = stub::HANDOFF + offset_of!(Handoff, segments) + offset_of!(Segment, len);
     let scenario = armed_with(&Asked::ALL.options());
-    // The uppermost byte of the first segment's length.
-    let outcome = damaged(scenario, |segments| Ok(segments.get("image")?.start + len as u64 + 7))?;
+    let outcome = damaged(scenario, |gdb, segments| {
+        let len = segments.get("image")?.start + FIRST_SEGMENT_LEN;
+        let bytes = gdb.read(len, 8)?;
+        let value = u64::from_le_bytes(bytes.as_slice().try_into()?);
+        ensure!(segments.has_len(value), "no segment has the {value:#x} bytes of the handoff: {segments:x?}");
+        // The uppermost byte.
+        Ok(len + 7)
+    })?;
     ensure!(words::console(&outcome).is_empty(), "{:#?}", words::console(&outcome));
     words::check_dump(&outcome, 2)
 }
@@ -142,8 +147,7 @@ fn a_damaged_handoff_is_not_gone_by_and_the_dump_kernel_starts() -> Result<()> {
 /// would notice.
 #[test]
 fn the_words_are_in_the_sel_before_the_digest_is_computed() -> Result<()> {
-    let stub = Stub::new()?;
-    let options = stub.options();
+    let debugger = Debugger::new()?;
     let (tell, first_record) = channel();
     let mut obey = obedient();
     let bmc = Box::new(move |request: &Request| {
@@ -157,12 +161,12 @@ fn the_words_are_in_the_sel_before_the_digest_is_computed() -> Result<()> {
     let mut segments = Segments::default();
     let outcome = armed_with("--output-cpu-ip=sel --on-corrupt boot")
         .bmc(Bmc::Ours(bmc))
-        .qemu([options[0].as_str(), options[1].as_str()])
+        .debugger(&debugger)
         .watch(|_, line| {
             segments.read(&line.text);
             if line.text.contains("Kernel panic") {
                 first_record.recv_timeout(Duration::from_secs(60))?;
-                let mut gdb = stub.connect()?;
+                let mut gdb = debugger.connect()?;
                 gdb.damage(segments.get("initrd")?.end - 1)?;
                 gdb.detach()?;
             }
@@ -178,14 +182,13 @@ fn the_words_are_in_the_sel_before_the_digest_is_computed() -> Result<()> {
 /// Why all this: the same damage, and kexec-tools' purgatory stands still for ever without a word.
 #[test]
 fn stock_kexec_hangs_on_the_same_damage() -> Result<()> {
-    let stub = Stub::new()?;
-    let options = stub.options();
-    let scenario = armed_by("kexec -p -c -d").qemu([options[0].as_str(), options[1].as_str()]);
+    let debugger = Debugger::new()?;
+    let scenario = armed_by("kexec -p -c -d").debugger(&debugger);
     let mut segments = Segments::default();
     let outcome = scenario.watch(|vm, line| {
         segments.read(&line.text);
         if line.text.contains("the dump kernel is armed") {
-            let mut gdb = stub.connect()?;
+            let mut gdb = debugger.connect()?;
             gdb.damage(segments.get("kernel")?.start + 0x10_0000)?;
             gdb.detach()?;
         }

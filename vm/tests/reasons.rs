@@ -2,13 +2,16 @@
 //! notes of the same crash's dump, and read by ipmitool and by `lastwords read`.
 
 use anyhow::{Context, Result, ensure};
-use lastwords_vm::asked::Asked;
-use lastwords_vm::crash_kinds::Kind;
-use lastwords_vm::dmesg::Dmesg;
-use lastwords_vm::kernels::Release::{self, V6_1, V6_12};
-use lastwords_vm::reading::{self, Kallsyms};
-use lastwords_vm::scenario::{Arm, Bmc, Call, Outcome, Scenario};
-use lastwords_vm::words;
+use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::dmesg::Dmesg;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::reading;
+use lastwords_vm::judge::symbols::Kallsyms;
+use lastwords_vm::judge::words;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::kernels::Release::{self, V6_1, V6_12};
+use lastwords_vm::scenarios::crash_kinds::Kind;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
 /// How the dump kernel is armed.
 #[derive(Clone, Copy)]

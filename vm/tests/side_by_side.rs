@@ -2,10 +2,11 @@
 //! same memory for the dump kernel, but for what is listed here with its reason.
 
 use anyhow::{Context, Result, ensure};
-use lastwords_vm::kernels::Release;
-use lastwords_vm::qemu::Firmware;
-use lastwords_vm::scenario::{Arm, Call, Outcome, Scenario};
-use lastwords_vm::words;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::words;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::machine::qemu::Firmware;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 use std::ops::Range;
 
 const MIB: u64 = 1 << 20;

@@ -2,11 +2,14 @@
 //! trouble is noted on the console, the rest is said, and the dump is good.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::asked::Asked;
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Bmc, Call, Outcome, Scenario};
-use lastwords_vm::vmbmc::{Answer, netfn, obedient};
-use lastwords_vm::words;
+use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::words;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::bmc::manners::{netfn, obedient};
+use lastwords_vm::machine::bmc::recording::Answer;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 

@@ -1,10 +1,13 @@
 //! The demo: one crash, told as a story that a person reads from top to bottom.
 
-use crate::kernels::Release;
-use crate::qemu::Line;
-use crate::reading::{self, Kallsyms};
-use crate::scenario::{Arm, Bmc, Call, Outcome, Scenario};
-use crate::words;
+use crate::judge::outcome::Outcome;
+use crate::judge::reading;
+use crate::judge::symbols::Kallsyms;
+use crate::judge::words;
+use crate::machine::bmc::Bmc;
+use crate::machine::console::Line;
+use crate::machine::kernels::Release;
+use crate::scenarios::{Arm, Call, Scenario};
 use anyhow::Result;
 use std::io::{IsTerminal, Write, stderr};
 
@@ -34,6 +37,7 @@ pub fn tell(which: Which) -> Result<()> {
     };
     let scenario = Scenario::new(Release::V6_1)
         .cpus(CPUS)
+        .boots_here()
         .bmc(bmc)
         .arm(Arm::Wrapped(Call::FileLoad, OPTIONS.to_owned()))
         .before("section kallsyms kallsyms")

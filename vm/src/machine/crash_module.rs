@@ -8,7 +8,7 @@ use object::{Object, ObjectSection};
 use std::fs;
 use std::process::Command;
 
-use crate::process;
+use crate::machine::process;
 
 /// Its functions that crash, or hold a CPU for ever.
 pub const WAYS: [&str; 10] = [
@@ -24,7 +24,7 @@ pub const WAYS: [&str; 10] = [
     "double_panic",
 ];
 
-const SOURCE: &str = include_str!("../guest/crash.s");
+const SOURCE: &str = include_str!("../../guest/crash.s");
 
 /// The module that runs this way when it is loaded, for the kernel of the module `other`.
 ///

@@ -1,6 +1,6 @@
 //! The `lastwords` program under test, built by cargo in the same target folder.
 
-use crate::{cache, process};
+use crate::machine::{cache, process};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;

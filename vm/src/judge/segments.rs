@@ -50,6 +50,12 @@ impl Segments {
         self.named.get(name).cloned().with_context(|| format!("the loader shows no segment {name}"))
     }
 
+    /// Is there one with so many bytes?
+    #[must_use]
+    pub fn has_len(&self, len: u64) -> bool {
+        self.named.values().any(|range| range.end - range.start == len)
+    }
+
     /// The dump kernel's 64-bit entry point.
     ///
     /// # Errors

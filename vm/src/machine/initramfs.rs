@@ -5,9 +5,9 @@
 //! unpack. The dump kernel's copy is compressed, because it is hashed twice on its way, which costs more in an
 //! emulated CPU than to unpack it.
 
-use crate::cpio::Archive;
-use crate::kernels::Kernel;
-use crate::{cache, module, process};
+use crate::machine::cpio::Archive;
+use crate::machine::kernels::{Kernel, MODULES};
+use crate::machine::{cache, crash_module, process};
 use anyhow::{Context, Result};
 use std::collections::{BTreeSet, hash_map::DefaultHasher};
 use std::fs;
@@ -25,11 +25,8 @@ const TOOLS: [&str; 5] = [
 ];
 
 const BUSYBOX: &str = "/bin/busybox";
-const INIT: &[u8] = include_bytes!("../guest/init");
-const GUEST: &[u8] = include_bytes!("../guest/guest.sh");
-
-/// Modules by their path below the kernel's own folder.
-const MODULES: [&str; 4] = ["ipmi_msghandler", "ipmi_si", "ipmi_devintf", "ipmi_watchdog"];
+const INIT: &[u8] = include_bytes!("../../guest/init");
+const GUEST: &[u8] = include_bytes!("../../guest/guest.sh");
 
 /// The part of the file systems that every scenario of a kernel shares.
 #[derive(Clone, Debug)]
@@ -79,8 +76,13 @@ fn key(kernel: &Kernel, libraries: &BTreeSet<PathBuf>) -> Result<u64> {
     kernel.version.hash(&mut hasher);
     INIT.hash(&mut hasher);
     GUEST.hash(&mut hasher);
-    [include_str!("initramfs.rs"), include_str!("module.rs"), include_str!("../guest/crash.s")]
-        .hash(&mut hasher);
+    [
+        include_str!("initramfs.rs"),
+        include_str!("kernels.rs"),
+        include_str!("crash_module.rs"),
+        include_str!("../../guest/crash.s"),
+    ]
+    .hash(&mut hasher);
     for path in TOOLS.iter().map(Path::new).chain(libraries.iter().map(PathBuf::as_path)) {
         let metadata = fs::metadata(path).with_context(|| format!("no {}", path.display()))?;
         (path, metadata.len(), metadata.modified()?).hash(&mut hasher);
@@ -117,13 +119,15 @@ fn base(kernel: &Kernel, libraries: &BTreeSet<PathBuf>) -> Result<Vec<u8>> {
     for library in libraries {
         add_library(&mut archive, library)?;
     }
-    for module in MODULES {
-        let bytes = kernel.module(&format!("drivers/char/ipmi/{module}"))?;
-        archive.file(&format!("modules/{module}.ko"), 0o644, &bytes);
+    for path in MODULES {
+        if let Some(bytes) = kernel.module(path)? {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            archive.file(&format!("modules/{name}.ko"), 0o644, &bytes);
+        }
     }
-    let other = kernel.module("drivers/char/ipmi/ipmi_devintf")?;
-    for way in module::WAYS {
-        archive.file(&format!("modules/{way}.ko"), 0o644, &module::crash(way, &other)?);
+    let other = kernel.module("drivers/char/ipmi/ipmi_devintf")?.context("a module is built in")?;
+    for way in crash_module::WAYS {
+        archive.file(&format!("modules/{way}.ko"), 0o644, &crash_module::crash(way, &other)?);
     }
     Ok(archive.finish())
 }

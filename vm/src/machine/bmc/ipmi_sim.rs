@@ -1,6 +1,6 @@
-//! BMCs made by others: QEMU's simulator, and OpenIPMI's ipmi_sim with a LAN side of its own.
+//! OpenIPMI's ipmi_sim: a BMC that others have made, with a LAN side of its own.
 
-use crate::process;
+use crate::machine::process;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
@@ -9,36 +9,15 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// QEMU's options for its own BMC simulator. Its SEL holds 128 records and dies with the machine.
-#[must_use]
-pub fn simulator() -> Vec<String> {
-    ["-device", "ipmi-bmc-sim,id=bmc0", "-device", "isa-ipmi-kcs,bmc=bmc0"].map(str::to_owned).to_vec()
-}
-
-/// QEMU's options for a BMC at the other end of a socket, which speaks OpenIPMI's protocol for virtual machines.
-#[must_use]
-pub fn external(socket: &str) -> Vec<String> {
-    // Without `reconnect` QEMU 7.2 crashes when it connects.
-    [
-        "-chardev".to_owned(),
-        format!("socket,id=ipmi0,{socket},reconnect=1"),
-        "-device".to_owned(),
-        "ipmi-bmc-extern,id=bmc0,chardev=ipmi0".to_owned(),
-        "-device".to_owned(),
-        "isa-ipmi-kcs,bmc=bmc0".to_owned(),
-    ]
-    .to_vec()
-}
-
 /// A running ipmi_sim. It ends when this is dropped.
 #[derive(Debug)]
-pub struct OpenIpmi {
+pub struct IpmiSim {
     child: Child,
     lan: u16,
     vm: u16,
 }
 
-impl OpenIpmi {
+impl IpmiSim {
     /// Starts one on free ports of the loopback address, with its files in this folder.
     ///
     /// # Errors
@@ -106,10 +85,10 @@ impl OpenIpmi {
         }
     }
 
-    /// QEMU's options for a machine with this BMC.
+    /// Where QEMU finds it.
     #[must_use]
-    pub fn options(&self) -> Vec<String> {
-        external(&format!("host=127.0.0.1,port={}", self.vm))
+    pub fn socket(&self) -> String {
+        format!("host=127.0.0.1,port={}", self.vm)
     }
 
     /// What ipmitool prints for a command, asked over the LAN as an administrator would from another machine.
@@ -135,7 +114,7 @@ pub const USER: &str = "admin";
 /// See [`USER`].
 pub const PASSWORD: &str = "lastwords";
 
-impl Drop for OpenIpmi {
+impl Drop for IpmiSim {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -4,7 +4,6 @@
 //! The protocol is OpenIPMI's for virtual machines (`lanserv/README.vm`): messages and control commands, each ended
 //! by a framing byte.
 
-use crate::bmc;
 use anyhow::{Context, Result};
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -20,16 +19,6 @@ const END_OF_COMMAND: u8 = 0xa1;
 /// The next byte has bit 4 set that does not belong to it.
 const ESCAPE: u8 = 0xaa;
 const ESCAPE_BIT: u8 = 0x10;
-
-/// Network function numbers (IPMI 2.0 table 5-1).
-pub mod netfn {
-    /// Sensors and events: Platform Event Message among them.
-    pub const SENSOR: u8 = 0x04;
-    /// The BMC itself, and its watchdog.
-    pub const APP: u8 = 0x06;
-    /// Non-volatile storage: the SEL among it.
-    pub const STORAGE: u8 = 0x0a;
-}
 
 /// A request that the machine sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,19 +53,19 @@ pub type Manner = Box<dyn FnMut(&Request) -> Answer + Send>;
 
 /// A BMC that waits for a machine at a socket, serves it, and ends with it.
 #[derive(Debug)]
-pub struct VmBmc {
-    socket: PathBuf,
+pub struct Recording {
+    path: PathBuf,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
-impl VmBmc {
+impl Recording {
     /// Starts one with its socket in this folder.
     ///
     /// # Errors
     /// When the socket cannot be made.
     pub fn start(folder: &Path, mut manner: Manner) -> Result<Self> {
-        let socket = folder.join("bmc");
-        let listener = UnixListener::bind(&socket).context("cannot make the BMC's socket")?;
+        let path = folder.join("bmc");
+        let listener = UnixListener::bind(&path).context("cannot make the BMC's socket")?;
         let requests = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&requests);
         thread::spawn(move || {
@@ -87,13 +76,13 @@ impl VmBmc {
                 }
             }
         });
-        Ok(Self { socket, requests })
+        Ok(Self { path, requests })
     }
 
-    /// QEMU's options for a machine with this BMC.
+    /// Where QEMU finds it.
     #[must_use]
-    pub fn options(&self) -> Vec<String> {
-        bmc::external(&format!("path={}", self.socket.display()))
+    pub fn socket(&self) -> String {
+        format!("path={}", self.path.display())
     }
 
     /// Every request so far.
@@ -180,41 +169,16 @@ fn sum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
 }
 
-/// A well-behaved BMC: it says what it is and takes events, SEL records and orders for the watchdog.
-#[must_use]
-pub fn obedient() -> Manner {
-    let mut records = 0u16;
-    Box::new(move |request| {
-        Answer::Say(match (request.netfn, request.command) {
-            // Get Device ID: has a SEL and takes events; IPMI 2.0.
-            (netfn::APP, 0x01) => vec![0, 0x20, 1, 1, 0, 2, 0x24, 0, 0, 0, 0, 0],
-            // Platform Event; Reset and Set Watchdog Timer.
-            (netfn::SENSOR, 0x02) | (netfn::APP, 0x22 | 0x24) => vec![0],
-            // Get SEL Info: version 1.5 and 2.0, how many, room for 0x1000 bytes, no operations supported.
-            (netfn::STORAGE, 0x40) => {
-                let [low, high] = records.to_le_bytes();
-                vec![0, 0x51, low, high, 0x00, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-            }
-            // Add SEL Entry: the new record's id.
-            (netfn::STORAGE, 0x44) => {
-                records += 1;
-                let [low, high] = records.to_le_bytes();
-                vec![0, low, high]
-            }
-            _ => vec![0xc1], // invalid command
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::bmc::manners::{netfn, obedient};
 
     #[test]
     fn requests_are_unframed_and_answers_framed() {
         let folder = tempfile::tempdir().unwrap();
-        let bmc = VmBmc::start(folder.path(), obedient()).unwrap();
-        let mut machine = UnixStream::connect(&bmc.socket).unwrap();
+        let bmc = Recording::start(folder.path(), obedient()).unwrap();
+        let mut machine = UnixStream::connect(&bmc.path).unwrap();
         // A control command, then Add SEL Entry with a byte that needs the escape.
         let mut message = vec![0x08, 0x1f, END_OF_COMMAND, 7, netfn::STORAGE << 2, 0x44, ESCAPE, 0xb0];
         message.push(sum(&[7, netfn::STORAGE << 2, 0x44, 0xa0]).wrapping_neg());

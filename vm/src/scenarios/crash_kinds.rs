@@ -1,6 +1,7 @@
 //! Kinds of crash: for each, the guest's word that brings it about (`guest/guest.sh`) and what the host adds.
 
-use crate::qemu::{Line, Vm};
+use crate::machine::console::Line;
+use crate::machine::qemu::Vm;
 use anyhow::Result;
 use std::fmt;
 use std::thread::sleep;

@@ -1,6 +1,6 @@
 //! The Debian packages that the bench is made of, installed when they are missing.
 
-use crate::process;
+use crate::machine::process;
 use anyhow::{Context, Result, bail};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn what_matters_is_found() {
-        let log = Dmesg::parse(include_str!("../../core/tests/data/log-rcu-stall-6.1.txt"));
+        let log = Dmesg::parse(include_str!("../../../core/tests/data/log-rcu-stall-6.1.txt"));
         assert_eq!(log.panic(), Some("RCU Stall"));
         assert_eq!(log.rip().as_deref(), Some("deaf+9"));
         assert_eq!(log.comm(), Some("insmod"));
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn an_oops_has_no_panic() {
-        let log = Dmesg::parse(include_str!("../../core/tests/data/log-null-pointer-6.12.txt"));
+        let log = Dmesg::parse(include_str!("../../../core/tests/data/log-null-pointer-6.12.txt"));
         assert_eq!((log.panic(), log.rip().as_deref()), (None, Some("null_pointer+a")));
     }
 }

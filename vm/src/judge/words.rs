@@ -2,10 +2,10 @@
 //!
 //! Written from the documents (`docs/sel-format.md`) and not with core's own decoder, which this is to judge.
 
-use crate::dmesg::Dmesg;
-use crate::scenario::Outcome;
-use crate::sel::Record;
-use crate::vmcore::Notes;
+use crate::judge::dmesg::Dmesg;
+use crate::judge::outcome::Outcome;
+use crate::judge::sel::Record;
+use crate::judge::vmcore::Notes;
 use anyhow::{Context, Result, ensure};
 use std::ops::Range;
 

@@ -1,18 +1,24 @@
-//! QEMU: the machine, its console line by line with the time of each, and a limit after which a hung one is ended.
+//! QEMU: a machine's command line, and the machine when it runs: its console line by line with the time of each, and a
+//! limit after which a hung one is ended.
 //!
 //! The CPUs are emulated (no KVM), so that every machine that can build lastwords can test it. One thread emulates
 //! them all: with a thread for each, a kernel that patches its own code now and then meets a half-patched place on
 //! another CPU, which no real CPU shows. It costs little, since the tests run side by side.
 
-use crate::monitor::Monitor;
+use crate::machine::bmc;
+use crate::machine::console::{Line, plain};
+use crate::machine::monitor::Monitor;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// The emulator.
+pub const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The firmware that starts the first kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +32,7 @@ pub enum Firmware {
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
-/// A machine to be.
+/// A machine to be: what the guest sees of it.
 #[derive(Clone, Debug)]
 pub struct Machine {
     /// `-cpu`.
@@ -43,19 +49,50 @@ pub struct Machine {
     pub initrd: PathBuf,
     /// Its command line.
     pub append: String,
-    /// More options: the BMC's, and whatever a test wants.
+    /// More options: the BMC's devices, and whatever a test wants.
     pub options: Vec<String>,
-    /// When it is ended, whatever it does. For machines that hang; no test is about this time.
-    pub limit: Duration,
 }
 
-/// A line of the console.
+impl Machine {
+    /// QEMU's options for it, but for files and sockets that are another run's in each run.
+    #[must_use]
+    pub fn options(&self) -> Vec<String> {
+        let mut options: Vec<String> =
+            ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"].map(str::to_owned).to_vec();
+        let mut add = |name: &str, value: &str| options.extend([name.to_owned(), value.to_owned()]);
+        add("-machine", "q35");
+        add("-accel", "tcg,thread=single");
+        add("-cpu", &self.cpu);
+        add("-smp", &self.smp);
+        add("-m", &format!("{}M", self.memory));
+        add("-kernel", &self.kernel.display().to_string());
+        add("-initrd", &self.initrd.display().to_string());
+        add("-append", &self.append);
+        add("-device", "virtio-blk-pci,drive=orders");
+        if self.firmware == Firmware::Uefi {
+            add("-drive", &format!("if=pflash,format=raw,file={OVMF_CODE},readonly=on"));
+            add("-drive", "if=pflash,format=raw,file=vars.fd");
+        }
+        options.extend(self.options.iter().cloned());
+        options
+    }
+}
+
+/// Files and sockets that a run has for itself.
 #[derive(Clone, Debug)]
-pub struct Line {
-    /// When it was complete, from the machine's start.
-    pub at: Duration,
-    /// The line, without escape sequences.
-    pub text: String,
+pub struct Connections {
+    /// Where it keeps its files.
+    pub folder: PathBuf,
+    /// The disk that the first kernel's orders come on.
+    pub orders: PathBuf,
+    /// The BMC's socket, if it has one, as `-chardev socket` has it.
+    pub bmc: Option<String>,
+    /// The debugger's socket.
+    pub debugger: Option<PathBuf>,
+    /// The state to go on from, in the place of a boot.
+    pub snapshot: Option<PathBuf>,
+    /// When the machine is ended, whatever it does. For machines that hang; no test is about this time.
+    pub limit: Duration,
 }
 
 /// A running machine. It ends when this is dropped.
@@ -69,31 +106,30 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Starts a machine that keeps its files in this folder.
+    /// Starts a machine.
     ///
     /// # Errors
     /// When QEMU cannot be started.
-    pub fn start(machine: &Machine, folder: &Path) -> Result<Self> {
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-            .args(["-machine", "q35", "-accel", "tcg,thread=single"])
-            .args(["-cpu", &machine.cpu, "-smp", &machine.smp, "-m", &format!("{}M", machine.memory)])
-            .args(["-serial", "stdio", "-serial"])
-            .arg(format!("file:{}", folder.join("ttyS1").display()))
-            .arg("-qmp")
-            .arg(format!("unix:{},server=on,wait=off", folder.join("qmp").display()))
-            .arg("-kernel")
-            .arg(&machine.kernel)
-            .arg("-initrd")
-            .arg(&machine.initrd)
-            .args(["-append", &machine.append])
-            .args(&machine.options);
+    pub fn start(machine: &Machine, connections: &Connections) -> Result<Self> {
+        let Connections { folder, orders, bmc, debugger, snapshot, limit } = connections;
+        let mut qemu = Command::new(PROGRAM);
+        // UEFI's variables have a relative path.
+        qemu.current_dir(folder)
+            .args(machine.options())
+            .args(["-serial", "stdio", "-serial", "file:ttyS1", "-qmp", "unix:qmp,server=on,wait=off"])
+            .arg("-drive")
+            .arg(format!("if=none,id=orders,format=raw,read-only=on,file={}", orders.display()));
         if machine.firmware == Firmware::Uefi {
-            let vars = folder.join("vars.fd");
-            fs::copy(OVMF_VARS, &vars).with_context(|| format!("no {OVMF_VARS}"))?;
-            for drive in [format!("{OVMF_CODE},readonly=on"), vars.display().to_string()] {
-                qemu.arg("-drive").arg(format!("if=pflash,format=raw,file={drive}"));
-            }
+            fs::copy(OVMF_VARS, folder.join("vars.fd")).with_context(|| format!("no {OVMF_VARS}"))?;
+        }
+        if let Some(socket) = bmc {
+            qemu.args(bmc::connection(socket));
+        }
+        if let Some(socket) = debugger {
+            qemu.arg("-gdb").arg(format!("unix:{},server=on,wait=off", socket.display()));
+        }
+        if let Some(snapshot) = snapshot {
+            qemu.arg("-incoming").arg(format!("exec:cat '{}'", snapshot.display()));
         }
         let errors = fs::File::create(folder.join("stderr"))?;
         let started = Instant::now();
@@ -116,7 +152,7 @@ impl Vm {
                 bytes.clear();
             }
         });
-        Ok(Self { child, lines, started, limit: machine.limit, folder: folder.to_owned() })
+        Ok(Self { child, lines, started, limit: *limit, folder: folder.clone() })
     }
 
     /// Waits for the next line of the console; `None` when the machine is off.
@@ -161,34 +197,5 @@ impl Drop for Vm {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// A line as a person sees it: without the terminal's escape sequences and control characters.
-fn plain(bytes: &[u8]) -> String {
-    let line = String::from_utf8_lossy(bytes);
-    let mut text = String::new();
-    let mut chars = line.trim_end_matches(['\n', '\r']).chars();
-    while let Some(char) = chars.next() {
-        if char == '\u{1b}' {
-            // CSI sequences end in a letter; others are two characters long.
-            if chars.next() == Some('[') {
-                chars.by_ref().find(char::is_ascii_alphabetic);
-            }
-        } else if char == '\t' || !char.is_control() {
-            text.push(char);
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::plain;
-
-    #[test]
-    fn a_line_loses_escape_sequences_and_its_end() {
-        assert_eq!(plain(b"\x1b[2J\x1b[01;01Hhello \x1b=w\tx\r\n"), "hello w\tx");
-        assert_eq!(plain(b"\x1b["), "");
     }
 }

@@ -8,13 +8,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A place for the stub's socket, and the options that make QEMU listen there.
+/// A debugger to be: the place of the socket where QEMU listens for it.
 #[derive(Debug)]
-pub struct Stub {
+pub struct Debugger {
     folder: tempfile::TempDir,
 }
 
-impl Stub {
+impl Debugger {
     /// A new place.
     ///
     /// # Errors
@@ -24,14 +24,10 @@ impl Stub {
         Ok(Self { folder: tempfile::Builder::new().prefix("lastwords-gdb-").tempdir()? })
     }
 
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("gdb")
-    }
-
-    /// QEMU's options.
+    /// The socket.
     #[must_use]
-    pub fn options(&self) -> [String; 2] {
-        ["-gdb".to_owned(), format!("unix:{},server=on,wait=off", self.socket().display())]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("gdb")
     }
 
     /// Connects, which stops the machine.

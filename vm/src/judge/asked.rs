@@ -2,11 +2,12 @@
 //!
 //! One place for both, so that no test looks for what was asked for and forgets what was not.
 
-use crate::scenario::Outcome;
-use crate::sel::Record;
-use crate::vmbmc::{Request, netfn};
-use crate::watchdog;
-use crate::words::{self, Said};
+use crate::judge::outcome::Outcome;
+use crate::judge::sel::Record;
+use crate::judge::watchdog;
+use crate::judge::words::{self, Said};
+use crate::machine::bmc::manners::netfn;
+use crate::machine::bmc::recording::Request;
 use anyhow::{Context, Result, ensure};
 
 /// What becomes of the watchdog.

@@ -1,9 +1,11 @@
 //! Debian's kernels, unpacked but not installed: the two that the bench boots.
 
-use crate::{cache, packages, process};
-use anyhow::{Context, Result};
+use crate::machine::{cache, packages, process};
+use anyhow::{Context, Result, ensure};
+use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,7 +55,11 @@ impl Kernel {
     /// # Errors
     /// When it cannot be downloaded or unpacked.
     pub fn get(release: Release) -> Result<Self> {
-        let root = cache::entry(&format!("linux-{release}"), |folder| download(release, folder))?;
+        let mut modules = DefaultHasher::new();
+        MODULES.hash(&mut modules);
+        let root = cache::entry(&format!("linux-{release}-{:016x}", modules.finish()), |folder| {
+            download(release, folder)
+        })?;
         let boot = root.join("boot");
         let version = fs::read_dir(&boot)?
             .find_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("vmlinuz-").map(str::to_owned))
@@ -66,18 +72,24 @@ impl Kernel {
         })
     }
 
-    /// A module of it, decompressed. `path` is below `kernel/`, without the suffix: `drivers/char/ipmi/ipmi_si`.
+    /// A module of it, decompressed; `None` when the kernel has it built in. `path` is one of [`MODULES`].
     ///
     /// # Errors
-    /// When the kernel has no such module.
-    pub fn module(&self, path: &str) -> Result<Vec<u8>> {
+    /// When it cannot be read.
+    pub fn module(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let plain = self.modules.join(format!("{path}.ko"));
-        if plain.exists() {
-            return Ok(fs::read(plain)?);
-        }
         let packed = self.modules.join(format!("{path}.ko.xz"));
-        process::output(Command::new("xz").args(["--decompress", "--stdout"]).arg(&packed))
-            .with_context(|| format!("Linux {} has no module {path}", self.version))
+        if plain.exists() {
+            return Ok(Some(fs::read(plain)?));
+        }
+        if packed.exists() {
+            let bytes = process::output(Command::new("xz").args(["--decompress", "--stdout"]).arg(&packed))?;
+            return Ok(Some(bytes));
+        }
+        let builtin = fs::read_to_string(self.modules.with_file_name("modules.builtin"))?;
+        let built_in = builtin.lines().any(|line| line == format!("kernel/{path}.ko"));
+        ensure!(built_in, "Linux {} has no module {path}", self.version);
+        Ok(None)
     }
 }
 
@@ -112,8 +124,19 @@ fn try_download(release: Release, folder: &Path) -> Result<()> {
     keep_modules(folder)
 }
 
-/// The modules that the bench loads.
-const MODULES: [&str; 4] = ["ipmi_msghandler", "ipmi_si", "ipmi_devintf", "ipmi_watchdog"];
+/// The modules that the guests load, by their path below the kernel's own folder. A kernel may have the disk's built in.
+pub const MODULES: [&str; 10] = [
+    "drivers/char/ipmi/ipmi_msghandler",
+    "drivers/char/ipmi/ipmi_si",
+    "drivers/char/ipmi/ipmi_devintf",
+    "drivers/char/ipmi/ipmi_watchdog",
+    "drivers/virtio/virtio",
+    "drivers/virtio/virtio_ring",
+    "drivers/virtio/virtio_pci_legacy_dev",
+    "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci",
+    "drivers/block/virtio_blk",
+];
 
 /// Removes from a tree every module that is not one of [`MODULES`].
 fn keep_modules(tree: &Path) -> Result<()> {
@@ -125,8 +148,9 @@ fn keep_modules(tree: &Path) -> Result<()> {
             continue;
         }
         let name = entry.file_name().to_string_lossy().into_owned();
+        let kept = |module: &str| MODULES.iter().any(|path| path.rsplit('/').next() == Some(module));
         if let Some((module, "ko" | "ko.xz")) = name.split_once('.')
-            && !MODULES.contains(&module)
+            && !kept(module)
         {
             fs::remove_file(path)?;
         }
