@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::dump;
 use lastwords_vm::judge::outcome::Outcome;
-use lastwords_vm::judge::words;
 use lastwords_vm::machine::bmc::Bmc;
 use lastwords_vm::machine::bmc::manners::obedient;
 use lastwords_vm::machine::kernels::Release;
@@ -59,7 +59,7 @@ fn what_was_armed_stays_armed_and_boots() -> Result<()> {
     {
         ensure!(status.contains(line), "status does not say {line:?}: {status}");
     }
-    words::check_dump(&outcome, 2)?;
+    dump::check(&outcome, 2)?;
     Asked::ALL.check_console(&outcome, 0)?;
     Asked::ALL.check_requests(&outcome, 0)
 }

@@ -3,9 +3,9 @@
 
 use anyhow::{Result, ensure};
 use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::dump;
 use lastwords_vm::judge::image::Image;
 use lastwords_vm::judge::outcome::Outcome;
-use lastwords_vm::judge::words;
 use lastwords_vm::machine::bmc::Bmc;
 use lastwords_vm::machine::bmc::manners::obedient;
 use lastwords_vm::machine::kernels::{Kernel, Release};
@@ -62,7 +62,7 @@ fn boots_from_uefi_and_dies(release: Release, call: Call) -> Result<()> {
     outcome.text("firmware")?;
     let said_when = outcome.when("lastwords: ");
     ensure!(said_when > outcome.when("Kernel panic"), "words at {said_when:?}, before the panic");
-    words::check_dump(&outcome, 2)?;
+    dump::check(&outcome, 2)?;
     Asked::ALL.check_console(&outcome, 0)?;
     Asked::ALL.check_requests(&outcome, 0)
 }

@@ -1,7 +1,7 @@
 //! `--output-log`: the end of the dead kernel's log on the serial line is what vmcore-dmesg prints of the same crash.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::judge::words;
+use lastwords_vm::judge::console;
 use lastwords_vm::machine::bmc::Bmc;
 use lastwords_vm::machine::kernels::Release;
 use lastwords_vm::scenarios::{Arm, Call, Scenario};
@@ -17,7 +17,7 @@ fn said(outcome: &lastwords_vm::judge::outcome::Outcome) -> Vec<&str> {
 
 fn check(release: Release, arm: Arm, bytes: usize) -> Result<()> {
     let outcome = Scenario::new(release).bmc(Bmc::None).arm(arm).dump("collect_vmcore").run()?;
-    words::check_console(&outcome, 0)?;
+    console::check(&outcome, 0)?;
     let dmesg: Vec<_> = outcome.text("dmesg")?.lines().collect();
     let said = said(&outcome);
     ensure!(

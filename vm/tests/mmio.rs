@@ -4,7 +4,7 @@
 
 use anyhow::{Result, ensure};
 use lastwords_vm::judge::outcome::Outcome;
-use lastwords_vm::judge::words;
+use lastwords_vm::judge::{console, dump};
 use lastwords_vm::machine::bmc::Bmc;
 use lastwords_vm::machine::kernels::Release;
 use lastwords_vm::scenarios::{Arm, Call, Scenario};
@@ -21,15 +21,15 @@ fn crash(release: Release, cpu: &str, arm: fn(String) -> Arm, status: u8) -> Res
         .before(&format!("printf '\\{status:o}' | dd of=/dev/mem bs=1 seek=$((0xb9f04)) conv=notrunc"))
         .dump("collect_vmcore\ncollect_dump")
         .run()?;
-    words::check_dump(&outcome, 2)?;
-    words::check_console(&outcome, 0)?;
-    let said = words::console(&outcome);
+    dump::check(&outcome, 2)?;
+    console::check(&outcome, 0)?;
+    let said = console::lines(&outcome);
     ensure!(!said.iter().any(|line| line.contains("exception")), "{said:#?}");
     Ok(outcome)
 }
 
 fn says(outcome: &Outcome, line: &str) -> Result<()> {
-    let said = words::console(outcome);
+    let said = console::lines(outcome);
     ensure!(said.iter().any(|one| one.starts_with(line)), "nobody says {line:?}: {said:#?}");
     Ok(())
 }
@@ -51,7 +51,7 @@ fn a_device_outside_of_ram() -> Result<()> {
         ))
         .dump("collect_vmcore\ncollect_dump")
         .run()?;
-    words::check_dump(&outcome, 2)?;
+    dump::check(&outcome, 2)?;
     says(&outcome, "platform event: the BMC ")
 }
 

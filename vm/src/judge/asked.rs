@@ -4,8 +4,9 @@
 
 use crate::judge::outcome::Outcome;
 use crate::judge::sel::Record;
+use crate::judge::sel_text::Said;
 use crate::judge::watchdog;
-use crate::judge::words::{self, Said};
+use crate::judge::{console, sel_text};
 use crate::machine::bmc::manners::netfn;
 use crate::machine::bmc::recording::Request;
 use anyhow::{Context, Result, ensure};
@@ -78,7 +79,7 @@ impl Asked {
     /// # Errors
     /// When something is missing, or was not asked for.
     pub fn check_console(self, outcome: &Outcome, panicked: usize) -> Result<()> {
-        let said = words::console(outcome);
+        let said = console::lines(outcome);
         if self == Self::NOTHING {
             ensure!(said.is_empty(), "asked for nothing, but said {said:?}");
             return Ok(());
@@ -86,9 +87,9 @@ impl Asked {
         ensure!(said.first().is_some_and(|line| line.contains("died")), "no headline: {said:?}");
         ensure!(said.last().is_some_and(|line| line.starts_with("handing over")), "no last line: {said:?}");
         if self.console {
-            words::check_console(outcome, panicked)?;
+            console::check(outcome, panicked)?;
         } else {
-            ensure!(words::console_cpus(outcome).is_empty(), "CPUs that nobody asked for: {said:?}");
+            ensure!(console::cpus(outcome).is_empty(), "CPUs that nobody asked for: {said:?}");
         }
         Ok(())
     }
@@ -144,9 +145,9 @@ impl Asked {
         records: &[Record],
         panicked: usize,
     ) -> Result<Option<[u8; 3]>> {
-        let said = words::said(records)?;
+        let said = sel_text::said(records)?;
         if self.sel {
-            words::check_sel(outcome, records, panicked)?;
+            sel_text::check_cpus(outcome, records, panicked)?;
         } else {
             let cpus = (&said.panicked, said.groups.as_slice());
             ensure!(cpus == (&None, &[]), "CPUs in the SEL that nobody asked for: {said:?}");
@@ -157,7 +158,7 @@ impl Asked {
             ensure!(self.sel || said == Said::default(), "texts in the SEL that nobody asked for: {said:?}");
             return Ok(None);
         }
-        let reason = words::check_reason(outcome, records)?;
+        let reason = sel_text::check_reason(outcome, records)?;
         Ok(Some(*reason.as_bytes().first_chunk().context("the reason is too short")?))
     }
 
@@ -178,7 +179,7 @@ impl Asked {
             ensure!(shown.contains("Run-time critical stop"), "ipmitool does not show the event: {shown}");
         }
         if self.event && !takes_events {
-            let said = words::console(outcome);
+            let said = console::lines(outcome);
             ensure!(
                 said.iter().any(|line| line.starts_with("platform event: the BMC refuses with 0xc1")),
                 "it is not told that the BMC refused: {said:?}"

@@ -4,14 +4,16 @@
 //! whose mistakes it would else repeat.
 
 pub mod asked;
+pub mod console;
 pub mod dmesg;
+pub mod dump;
 pub mod image;
 pub mod outcome;
 pub mod reading;
 pub mod sections;
 pub mod segments;
 pub mod sel;
+pub mod sel_text;
 pub mod symbols;
 pub mod vmcore;
 pub mod watchdog;
-pub mod words;

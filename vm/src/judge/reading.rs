@@ -3,8 +3,8 @@
 
 use crate::judge::dmesg::Dmesg;
 use crate::judge::outcome::Outcome;
+use crate::judge::sel_text;
 use crate::judge::symbols::Kallsyms;
-use crate::judge::words;
 use crate::machine::bmc::ipmi_sim::{PASSWORD, USER};
 use crate::machine::{lastwords, process};
 use anyhow::{Context, Result, ensure};
@@ -64,7 +64,7 @@ pub fn check(outcome: &Outcome, told: &Value, symbols: &Kallsyms, panicked: usiz
     ensure!(crashes.len() == 1, "{} crashes: {told:#}", crashes.len());
     let crash = &crashes[0];
     // Without a panic it is the report, made short: then as the SEL has it.
-    let said = words::said(&outcome.sel()?)?.reason;
+    let said = sel_text::said(&outcome.sel()?)?.reason;
     let reason = Dmesg::parse(outcome.text("dmesg")?).panic().map(str::to_owned).or(said);
     let reason = reason.context("no reason")?;
     ensure!(crash["reason"] == reason && crash["reason_whole"] == true, "not {reason:?}: {crash:#}");

@@ -7,6 +7,7 @@
 //! anew now and then.
 
 use crate::machine::cache;
+use crate::machine::console::{Line, tail};
 use crate::machine::orders;
 use crate::machine::process;
 use crate::machine::qemu::{Connections, Machine, PROGRAM, Vm};
@@ -77,10 +78,12 @@ fn make(machine: &Machine, path: &Path) -> Result<()> {
         folder: folder.path().to_owned(),
     };
     let mut vm = Vm::start(machine, &connections)?;
-    loop {
-        let line = vm.next_line()?.context("the first kernel ended before it had its orders")?;
-        if line.text.contains(orders::WAITS) {
-            break;
+    let mut console = Vec::new();
+    while !console.last().is_some_and(|line: &Line| line.text.contains(orders::WAITS)) {
+        match vm.next_line() {
+            Ok(Some(line)) => console.push(line),
+            Ok(None) => bail!("the first kernel ended before it had its orders; {}", tail(&console)),
+            Err(error) => return Err(error.context(tail(&console))),
         }
     }
     let socket = folder.path().join("state");

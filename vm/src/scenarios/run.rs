@@ -89,7 +89,7 @@ impl Scenario {
             firmware: self.firmware,
             kernel: first,
             initrd: base.plain.clone(),
-            append: format!("{QUICK} panic=-1 {}", self.first_append),
+            append: format!("{QUICK} panic=-1 {}", self.first_append).trim_end().to_owned(),
             options,
         })
     }

@@ -3,7 +3,7 @@
 use crate::judge::outcome::Outcome;
 use crate::judge::reading;
 use crate::judge::symbols::Kallsyms;
-use crate::judge::words;
+use crate::judge::{console, dump, sel_text};
 use crate::machine::bmc::Bmc;
 use crate::machine::console::Line;
 use crate::machine::kernels::Release;
@@ -96,13 +96,13 @@ fn told_by_bmc(outcome: &Outcome, which: Which) -> Result<()> {
 
 fn told_by_vmcore(outcome: &Outcome) -> Result<()> {
     println!("\nIs it true? /proc/vmcore of the same crash");
-    words::check_console(outcome, PANICS)?;
+    console::check(outcome, PANICS)?;
     println!("    the console's {CPUS} instruction pointers are those of its crash notes");
-    words::check_sel(outcome, &outcome.sel()?, PANICS)?;
+    sel_text::check_cpus(outcome, &outcome.sel()?, PANICS)?;
     println!("    the SEL's build id and places are its own");
-    words::check_reason(outcome, &outcome.sel()?)?;
+    sel_text::check_reason(outcome, &outcome.sel()?)?;
     println!("    the SEL's reason, process and callers stand in its log, as vmcore-dmesg prints it");
-    words::check_dump(outcome, CPUS as usize)?;
+    dump::check(outcome, CPUS as usize)?;
     let size: f64 = outcome.text("dump-size")?.trim().parse()?;
     println!(
         "    readelf reads it, makedumpfile made {:.0} MB of it, and the panic is in its log",

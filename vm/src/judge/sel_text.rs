@@ -1,4 +1,4 @@
-//! What lastwords said, held against what /proc/vmcore says of the same crash.
+//! What lastwords wrote to the SEL as text, held against what /proc/vmcore says of the same crash.
 //!
 //! Written from the documents (`docs/sel-format.md`) and not with core's own decoder, which this is to judge.
 
@@ -9,54 +9,9 @@ use crate::judge::vmcore::Notes;
 use anyhow::{Context, Result, ensure};
 use std::ops::Range;
 
-/// What stands before each of lastwords' lines on the console.
-const PREFIX: &str = "lastwords: ";
-
-/// A CPU as it stood on the console.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SaidCpu {
-    /// The kernel's number of it.
-    pub number: u32,
-    /// Marked as the one that panicked.
-    pub panicked: bool,
-    /// The process that ran on it.
-    pub pid: u32,
-    /// Instruction pointer.
-    pub rip: u64,
-}
-
-impl SaidCpu {
-    /// Reads `CPU 1* pid 93 RIP ffffffffb2f741ba …`; `None` when the line is another one.
-    fn parse(line: &str) -> Option<Self> {
-        let mut words = line.split_whitespace();
-        let mut after = |name: &str| {
-            if words.next()? == name { words.next() } else { None }
-        };
-        let number = after("CPU")?;
-        Some(Self {
-            number: number.trim_end_matches('*').parse().ok()?,
-            panicked: number.ends_with('*'),
-            pid: after("pid")?.parse().ok()?,
-            rip: u64::from_str_radix(after("RIP")?, 16).ok()?,
-        })
-    }
-}
-
-/// Everything that lastwords wrote to the console, without its name.
-#[must_use]
-pub fn console(outcome: &Outcome) -> Vec<&str> {
-    outcome.console.iter().filter_map(|line| line.text.strip_prefix(PREFIX)).collect()
-}
-
-/// The CPUs on the console.
-#[must_use]
-pub fn console_cpus(outcome: &Outcome) -> Vec<SaidCpu> {
-    console(outcome).into_iter().filter_map(SaidCpu::parse).collect()
-}
-
 /// The lines of text in the SEL, put together from their records.
 #[must_use]
-pub fn sel_lines(records: &[Record]) -> Vec<String> {
+pub fn lines(records: &[Record]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for Record(bytes) in records.iter().filter(|record| record.kind() == 0xf0) {
         let text = bytes[5..].iter().take_while(|byte| **byte != 0).map(|byte| *byte as char);
@@ -148,28 +103,7 @@ pub fn said(records: &[Record]) -> Result<Said> {
     let numbered =
         ours.iter().enumerate().all(|(number, Record(bytes))| usize::from(bytes[4] & 0x7f) == number);
     ensure!(numbered, "the records are not numbered from 0: {ours:x?}");
-    Said::parse(&sel_lines(records))
-}
-
-/// Checks the console's CPUs: every one is there, its instruction pointer and process are those of the dump, and
-/// the one that panicked is marked; with `None`, no one is.
-///
-/// # Errors
-/// When they differ.
-pub fn check_console(outcome: &Outcome, panicked: impl Into<Option<usize>>) -> Result<()> {
-    let panicked = panicked.into();
-    let said = console_cpus(outcome);
-    let notes = outcome.notes()?;
-    ensure!(!notes.cpus.is_empty(), "/proc/vmcore has no CPU notes");
-    let dumped = notes.cpus.iter().enumerate().map(|(number, cpu)| SaidCpu {
-        number: number as u32,
-        panicked: Some(number) == panicked,
-        pid: cpu.pid,
-        rip: cpu.rip,
-    });
-    let dumped: Vec<_> = dumped.collect();
-    ensure!(said == dumped, "the console said {said:x?}, /proc/vmcore says {dumped:x?}");
-    Ok(())
+    Said::parse(&lines(records))
 }
 
 /// Checks the SEL's CPUs: they hold the build id, the CPU that panicked and the groups of the dump, biggest group
@@ -177,7 +111,7 @@ pub fn check_console(outcome: &Outcome, panicked: impl Into<Option<usize>>) -> R
 ///
 /// # Errors
 /// When they differ.
-pub fn check_sel(outcome: &Outcome, records: &[Record], panicked: impl Into<Option<usize>>) -> Result<()> {
+pub fn check_cpus(outcome: &Outcome, records: &[Record], panicked: impl Into<Option<usize>>) -> Result<()> {
     let (said, notes, panicked) = (said(records)?, outcome.notes()?, panicked.into());
     check_id(&said, &notes)?;
     let size =
@@ -240,36 +174,9 @@ pub fn check_reason(outcome: &Outcome, records: &[Record]) -> Result<String> {
     Ok(reason)
 }
 
-/// Checks that the dump is one: its ELF header by readelf, its contents by makedumpfile, its log by both
-/// makedumpfile and vmcore-dmesg.
-///
-/// # Errors
-/// When something is wrong with it.
-pub fn check_dump(outcome: &Outcome, cpus: usize) -> Result<()> {
-    let readelf = outcome.text("readelf")?;
-    let notes = readelf.matches("NT_PRSTATUS").count();
-    ensure!(notes == cpus, "readelf finds {notes} CPU notes, not {cpus}");
-    outcome.text("makedumpfile")?;
-    outcome.text("dump-dmesg")?;
-    for log in ["dmesg", "dump-log"] {
-        ensure!(
-            outcome.text(log)?.contains("Kernel panic - not syncing"),
-            "the log of section {log} does not hold the panic"
-        );
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cpu_is_read_from_its_line() {
-        let said = SaidCpu::parse("CPU 1* pid 93 RIP ffffffffb2f741ba _stext+0x1741ba");
-        assert_eq!(said, Some(SaidCpu { number: 1, panicked: true, pid: 93, rip: 0xffffffffb2f741ba }));
-        assert_eq!(SaidCpu::parse("crashed kernel: 2 CPUs"), None);
-    }
 
     #[test]
     fn a_place_is_an_offset_user_space_or_an_address() {
@@ -290,7 +197,7 @@ mod tests {
         };
         let records =
             [record(0x80, b"1*@ffffc900"), record(1, b"00001234\0\0\0"), record(0x82, b"2*user\0\0\0\0\0")];
-        assert_eq!(sel_lines(&records), ["1*@ffffc90000001234", "2*user"]);
+        assert_eq!(lines(&records), ["1*@ffffc90000001234", "2*user"]);
     }
 
     #[test]
