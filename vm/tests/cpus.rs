@@ -41,8 +41,8 @@ fn check(outcome: &Outcome, panicked: Option<usize>) -> Result<()> {
     sel_text::check_cpus(outcome, &outcome.sel()?, panicked)?;
     let headline = console::lines(outcome).first().copied().unwrap_or_default().to_owned();
     let expected = match panicked {
-        Some(number) => format!(" died on CPU {number}"),
-        None => " died on a CPU that nothing tells, local APIC id 5".to_owned(),
+        Some(number) => format!(" panicked on CPU {number}"),
+        None => " panicked on an unknown CPU, local APIC ID 5".to_owned(),
     };
     ensure!(headline.ends_with(&expected), "the headline is {headline:?}");
     Ok(())

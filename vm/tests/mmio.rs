@@ -37,7 +37,7 @@ fn says(outcome: &Outcome, line: &str) -> Result<()> {
 #[test]
 fn a_stuck_register_behind_four_levels() -> Result<()> {
     let outcome = crash(Release::V6_1, "max,la57=off,erms=off", Arm::Lastwords, 0x02)?;
-    says(&outcome, "platform event: the BMC does not answer in time")
+    says(&outcome, "platform event: the BMC does not respond")
 }
 
 /// The HPET, which no kexec page table maps: without entries of our own it would be exception 14. What it reads as in

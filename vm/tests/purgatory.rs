@@ -71,7 +71,7 @@ fn a_damaged_kernel_is_named_and_the_machine_resets() -> Result<()> {
     let scenario = armed_with("--output-cpu-ip").bmc(Bmc::Ours(obedient()));
     let outcome = damaged(scenario, |_, segments| Ok(segments.get("kernel")?.start + 0x10_0000))?;
     ensure!(!outcome.dumped(), "the damaged kernel was started");
-    ensure!(said(&outcome, "the dump kernel is damaged: kernel is not what was loaded"));
+    ensure!(said(&outcome, "dump kernel corrupt: checksum of kernel differs from the one loaded"));
     ensure!(said(&outcome, "resetting the machine"));
     let requests = outcome.requests()?;
     ensure!(sel(&requests).last().is_some_and(|text| text == "bad kernel"), "{:?}", sel(&requests));
@@ -85,8 +85,8 @@ fn a_damaged_kernel_is_named_and_the_machine_resets() -> Result<()> {
 fn a_damaged_initrd_is_named_and_started_all_the_same_when_told_to() -> Result<()> {
     let scenario = armed_with("--output-cpu-ip --on-corrupt boot");
     let outcome = damaged(scenario, |_, segments| Ok(segments.get("initrd")?.end - 1))?;
-    ensure!(said(&outcome, "the dump kernel is damaged: initrd is not what was loaded"));
-    ensure!(said(&outcome, "handing over to the dump kernel"));
+    ensure!(said(&outcome, "dump kernel corrupt: checksum of initrd differs from the one loaded"));
+    ensure!(said(&outcome, "starting the dump kernel"));
     dump::check(&outcome, 2)
 }
 
@@ -112,7 +112,7 @@ fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
             Ok(())
         })?;
     println!("{outcome}");
-    ensure!(said(&outcome, "the dump kernel is damaged: kernel is not what was loaded"));
+    ensure!(said(&outcome, "dump kernel corrupt: checksum of kernel differs from the one loaded"));
     ensure!(!outcome.dumped(), "the damaged kernel was started");
     ensure!(console::lines(&outcome).last().is_some_and(|line| line.starts_with("halting")), "it goes on");
     Ok(())
@@ -173,7 +173,7 @@ fn the_words_are_in_the_sel_before_the_digest_is_computed() -> Result<()> {
             Ok(())
         })?;
     println!("{outcome}");
-    ensure!(said(&outcome, "the dump kernel is damaged: initrd"), "the digest came before the words");
+    ensure!(said(&outcome, "dump kernel corrupt: checksum of initrd"), "the digest came before the words");
     let sel = sel(&outcome.requests()?);
     ensure!(sel.last().is_some_and(|text| text == "bad initrd"), "{sel:?}");
     dump::check(&outcome, 2)

@@ -65,7 +65,7 @@ section read lastwords read",
     for name in ["ports", "driver"] {
         let told = outcome.text(name)?;
         for words in [
-            "died on CPU 3: rehearsal, nothing has crashed",
+            "panicked on CPU 3: rehearsal, nothing has crashed",
             "Rehearsal, ",
             // The places are the running kernel's, by name.
             "panicked at sysrq_handle_crash+0x16",

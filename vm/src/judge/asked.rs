@@ -85,7 +85,7 @@ impl Asked {
             return Ok(());
         }
         ensure!(said.first().is_some_and(|line| line.contains("died")), "no headline: {said:?}");
-        ensure!(said.last().is_some_and(|line| line.starts_with("handing over")), "no last line: {said:?}");
+        ensure!(said.last().is_some_and(|line| line.starts_with("starting the dump kernel")), "no last line: {said:?}");
         if self.console {
             console::check(outcome, panicked)?;
         } else {
@@ -181,7 +181,7 @@ impl Asked {
         if self.event && !takes_events {
             let said = console::lines(outcome);
             ensure!(
-                said.iter().any(|line| line.starts_with("platform event: the BMC refuses with 0xc1")),
+                said.iter().any(|line| line.starts_with("platform event: the BMC refused with completion code 0xc1")),
                 "it is not told that the BMC refused: {said:?}"
             );
         }

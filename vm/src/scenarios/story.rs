@@ -118,7 +118,7 @@ fn times(outcome: &Outcome) {
         ("dump kernel armed", "bench: the dump kernel is armed"),
         ("panic", "Kernel panic"),
         ("first of the last words", "lastwords: "),
-        ("handed over", "lastwords: handing over"),
+        ("handed over", "lastwords: starting the dump kernel"),
         ("dump kernel up", "bench: the dump kernel is up"),
         ("BMC read", "bench: the BMC is read"),
         ("dump written", "bench: the dump is written"),
