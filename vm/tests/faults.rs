@@ -15,7 +15,10 @@ fn survives(fault: Fault, way: Way) -> Result<Run> {
     dump::check(run.outcome()?, fault.cpus())?;
     let said = console::lines(run.outcome()?);
     ensure!(said.first().is_some_and(|line| line.contains("died")), "no headline: {said:#?}");
-    ensure!(said.last().is_some_and(|line| line.starts_with("starting the dump kernel")), "no last line: {said:#?}");
+    ensure!(
+        said.last().is_some_and(|line| line.starts_with("starting the dump kernel")),
+        "no last line: {said:#?}"
+    );
     console::check(run.outcome()?, 0)?;
     Ok(run)
 }

@@ -85,7 +85,10 @@ impl Asked {
             return Ok(());
         }
         ensure!(said.first().is_some_and(|line| line.contains("died")), "no headline: {said:?}");
-        ensure!(said.last().is_some_and(|line| line.starts_with("starting the dump kernel")), "no last line: {said:?}");
+        ensure!(
+            said.last().is_some_and(|line| line.starts_with("starting the dump kernel")),
+            "no last line: {said:?}"
+        );
         if self.console {
             console::check(outcome, panicked)?;
         } else {

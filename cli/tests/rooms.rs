@@ -1,0 +1,126 @@
+//! The house's rules, which the compiler does not hold: who may use whom, and where `unsafe` and IPMI's numbers stand
+//! (ARCHITECTURE.md).
+
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is the parent")
+}
+
+/// The workspace's packages that each of them depends on. `product`: without what tests alone use.
+fn uses(product: bool) -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs, it has started this");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
+    let text = |value: &Value| value.as_str().expect("a string").to_owned();
+    let packages = metadata["packages"].as_array().expect("packages");
+    packages
+        .iter()
+        .map(|package| {
+            let dependencies = package["dependencies"].as_array().expect("dependencies").iter();
+            let of_product = dependencies.filter(|dependency| !product || dependency["kind"] != "dev");
+            let ours = of_product.map(|dependency| text(&dependency["name"]));
+            let ours = ours.filter(|name| name.starts_with("lastwords") && *name != text(&package["name"]));
+            (text(&package["name"]), ours.collect())
+        })
+        .collect()
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn core_uses_nobody_and_the_product_no_simulated_machine() {
+    let product = uses(true);
+    assert_eq!(product["lastwords-core"], set(&[]));
+    assert_eq!(product["lastwords-purgatory"], set(&["lastwords-core"]));
+    assert_eq!(product["lastwords-boot"], set(&["lastwords-core"]));
+    assert_eq!(product["lastwords"], set(&["lastwords-boot", "lastwords-core"]));
+    assert_eq!(product["lastwords-sim"], set(&["lastwords-core"]));
+}
+
+#[test]
+fn the_judge_knows_nothing_of_the_product() {
+    assert_eq!(uses(false)["lastwords-vm"], set(&[]));
+}
+
+/// The Rust files below a folder.
+fn sources(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.expect("a folder that is there").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder}");
+    found
+}
+
+/// A file's lines without comments, up to its unit tests.
+fn code(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).expect("a source file");
+    let product = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    product.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn the_images_unsafe_code_is_in_its_architecture() {
+    let inside = root().join("purgatory/src/arch");
+    for path in sources("purgatory/src").iter().filter(|path| !path.starts_with(&inside)) {
+        let found = code(path).into_iter().find(|line| line.contains("unsafe"));
+        assert_eq!(found, None, "{}", path.display());
+    }
+}
+
+#[test]
+fn every_source_file_says_what_it_is_for() {
+    for folder in ["core", "purgatory", "boot", "cli", "sim", "vm", "fuzz/fuzz_targets"] {
+        for path in
+            sources(folder).iter().filter(|path| !path.components().any(|part| part.as_os_str() == "target"))
+        {
+            let text = fs::read_to_string(path).expect("a source file");
+            assert!(text.starts_with("//! "), "{}: begins without //!", path.display());
+        }
+    }
+}
+
+/// Network functions and completion codes have names in core's `ipmi`, and nowhere else numbers.
+#[test]
+fn ipmi_is_written_once() {
+    let completion_codes = ["0xc0", "0xc1", "0xc3", "0xc4", "0xc5", "0xcb", "0xcc", "0xd2", "0xd4"];
+    let others =
+        sources("core/src").into_iter().filter(|path| !path.starts_with(root().join("core/src/ipmi")));
+    let tool = sources("cli/src").into_iter().filter(|path| {
+        // RMCP+ is a protocol of its own, around the messages; and a BMC for tests.
+        !path.starts_with(root().join("cli/src/bmc/lan")) && !path.ends_with("bmc/fake.rs")
+    });
+    for path in others.chain(tool) {
+        for line in code(&path) {
+            let numbers = completion_codes.iter().any(|number| {
+                line.match_indices(number).any(|(at, _)| {
+                    let behind = line[at + number.len()..].chars().next();
+                    !behind.is_some_and(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+                })
+            });
+            let wire = line.contains("NetFn(") && !line.contains("NetFn::");
+            assert!(!numbers && !wire, "{}: {line}", path.display());
+        }
+    }
+}
