@@ -3,6 +3,12 @@
 
 use std::{fmt, fs, ops::RangeInclusive, path::Path};
 
+/// The running system's host name, where it has been set.
+pub fn hostname(root: &Path) -> Option<String> {
+    let name = fs::read_to_string(root.join("proc/sys/kernel/hostname")).ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty() && name != "(none)")
+}
+
 /// What matters for arming a dump kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kdump {

@@ -10,6 +10,7 @@ mod help;
 mod image;
 mod ipmi;
 mod kexec;
+mod layout;
 mod load;
 mod machine;
 mod mark;
