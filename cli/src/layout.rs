@@ -16,8 +16,7 @@ pub const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Columns where there is no terminal.
 pub const WIDTH: usize = 80;
-/// Columns of a label, and of the margin before it.
-const LABEL: usize = 12;
+/// Columns of the margin before a label.
 const MARGIN: usize = 2;
 /// Narrower than this nothing can be read.
 const NARROWEST: usize = 40;
@@ -84,15 +83,15 @@ impl Row {
     }
 }
 
-/// Writes rows, wrapped.
-pub fn write_rows(f: &mut impl Write, rows: &[Row], width: usize) -> fmt::Result {
-    let indent = MARGIN + LABEL;
+/// Writes rows, wrapped, with labels of so many columns.
+pub fn write_rows(f: &mut impl Write, rows: &[Row], labels: usize, width: usize) -> fmt::Result {
+    let indent = MARGIN + labels;
     for Row { alarm, label, text, fix } in rows {
         let text = wrap(text, indent, indent, width);
         if *alarm {
-            writeln!(f, "{BAD}! {label:<LABEL$}{text}{BAD:#}")?;
+            writeln!(f, "{BAD}! {label:<labels$}{text}{BAD:#}")?;
         } else {
-            writeln!(f, "  {label:<LABEL$}{text}")?;
+            writeln!(f, "  {label:<labels$}{text}")?;
         }
         if let Some(fix) = fix {
             writeln!(f, "{:indent$}{}", "", wrap(&format!("fix: {fix}"), indent, indent, width))?;
@@ -157,7 +156,7 @@ mod tests {
 
     fn rows(rows: &[Row], width: usize) -> String {
         let mut text = String::new();
-        write_rows(&mut text, rows, width).unwrap();
+        write_rows(&mut text, rows, 12, width).unwrap();
         anstream::adapter::strip_str(&text).to_string()
     }
 

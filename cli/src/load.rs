@@ -11,6 +11,7 @@ use crate::{
     discovery,
     image::IMAGE,
     kexec::KexecOptions,
+    loaded,
     machine::{Cpus, Kdump},
     options::PlanOptions,
     refusal::{Refusal, Situation},
@@ -123,7 +124,7 @@ impl Load {
         if self.verbose {
             println!("way in: {why}");
         }
-        match via {
+        let line = match via {
             Via::Purgatory => {
                 let kernel = if bz_image.is_wrapped() {
                     bzimage::unwrap(&kernel).with_context(name)?.into()
@@ -148,7 +149,9 @@ impl Load {
                 if self.verbose {
                     print!("{}", Verbose(&purgatory));
                 }
+                let line = purgatory.cmdline.clone();
                 arm(root, &kdump, &Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() })?;
+                line
             }
             Via::Wrap => {
                 let situation = Situation {
@@ -173,10 +176,12 @@ impl Load {
                 arm(
                     root,
                     &kdump,
-                    &Loading::Wrap { kernel, initrd, cmdline: CString::new(cmdline)?, situation },
+                    &Loading::Wrap { kernel, initrd, cmdline: CString::new(cmdline.as_str())?, situation },
                 )?;
+                cmdline
             }
-        }
+        };
+        loaded::remember(root, path, via, [&embedded, &line]);
         println!("armed: {} in {} MiB of reserved memory", name(), kdump.crash_size >> 20);
         if !self.no_symbols {
             match store::save(root) {

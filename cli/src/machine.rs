@@ -1,12 +1,28 @@
 //! What the running kernel tells of kdump and of the CPUs, in /proc and /sys. Pure parsers, and readers that take the
 //! root of the file system, so that tests can give them a stored machine.
 
-use std::{fmt, fs, ops::RangeInclusive, path::Path};
+use std::{
+    fmt, fs,
+    ops::RangeInclusive,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// The running system's host name, where it has been set.
 pub fn hostname(root: &Path) -> Option<String> {
     let name = fs::read_to_string(root.join("proc/sys/kernel/hostname")).ok()?;
     Some(name.trim().to_owned()).filter(|name| !name.is_empty() && name != "(none)")
+}
+
+/// The running system's boot id.
+pub fn boot_id(root: &Path) -> Option<String> {
+    Some(fs::read_to_string(root.join("proc/sys/kernel/random/boot_id")).ok()?.trim().to_owned())
+}
+
+/// Seconds since 1970 by this machine's clock.
+pub fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or_default()
 }
 
 /// What matters for arming a dump kernel.

@@ -10,8 +10,10 @@ mod help;
 mod image;
 mod ipmi;
 mod kexec;
+mod kimage;
 mod layout;
 mod load;
+mod loaded;
 mod machine;
 mod mark;
 mod options;
@@ -56,8 +58,7 @@ enum Command {
     ///
     /// The reserved memory stays reserved. When nothing is armed it says so, and that is no failure.
     Unload,
-    /// Says whether a dump kernel is armed, what stands in its way, and where the BMC is
-    Status,
+    Status(status::Status),
     Wrap(wrap::Wrap),
     Read(read::Read),
     Probe(probe::Probe),
@@ -82,7 +83,7 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
     match &lastwords.command {
         Command::Load(load) => return load.run(root),
         Command::Unload => unload::run(root)?,
-        Command::Status => status::run(root)?,
+        Command::Status(status) => return status.run(root),
         Command::Wrap(wrap) => wrap.run()?,
         Command::Read(read) => return read.run(root),
         Command::Probe(probe) => probe.run(root)?,

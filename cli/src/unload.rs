@@ -1,6 +1,7 @@
 //! `lastwords unload`: disarms the dump kernel.
 
 use crate::{
+    loaded,
     machine::Kdump,
     refusal::Refusal,
     sys::{self, Place},
@@ -23,6 +24,7 @@ pub fn run(root: &Path) -> Result<()> {
         })
         .map_err(|error| Refusal::to_unload(&error, &kdump))
         .context("still armed")?;
+    loaded::forget(root);
     println!("disarmed");
     Ok(())
 }

@@ -16,7 +16,7 @@ pub use log::Log;
 
 use crate::{
     layout::{self, Color},
-    machine::hostname,
+    machine::{boot_id, hostname, now},
     symbols::store::Symbols,
 };
 use anyhow::{Context, Result};
@@ -27,11 +27,9 @@ use report::Report;
 use source::{Source, Sources};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// Exit status: there is no panic report.
@@ -167,7 +165,7 @@ impl Reading {
     fn complete(&mut self, root: &Path, source: &Source, symbols: Option<&Symbols>) {
         self.host.clone_from(&source.host);
         self.is_local = source.running.is_some();
-        self.now = source.ahead.and_then(|ahead| Some(now()? + ahead));
+        self.now = source.ahead.map(|ahead| now() + ahead);
         self.name_locations(root, source, symbols);
         if self.is_local {
             self.find_dumps(root, source.ahead.unwrap_or_default());
@@ -253,14 +251,4 @@ impl Reading {
             printed => printed.context("standard output"),
         }
     }
-}
-
-/// Seconds since 1970 by this machine's clock.
-fn now() -> Option<i64> {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
-}
-
-/// The boot id of the running system.
-fn boot_id(root: &Path) -> Option<String> {
-    Some(fs::read_to_string(root.join("proc/sys/kernel/random/boot_id")).ok()?.trim().to_owned())
 }

@@ -13,6 +13,9 @@ use std::{
     path::Path,
 };
 
+/// Columns of the rows' labels.
+const LABELS: usize = 12;
+
 /// The report, with colours, which the terminal's stream takes out again where they are not wanted.
 pub struct Report<'a> {
     /// What was read.
@@ -70,7 +73,7 @@ impl<'a> Report<'a> {
         let style = if crash.is_test() { GOOD } else { BAD };
         writeln!(f, "{style}{}{style:#}", wrap(&self.verdict(crash), 0, 2, self.width))?;
         writeln!(f, "{}\n", wrap(&summary(crash), 0, 2, self.width))?;
-        write_rows(f, &rows(crash, self.reading), self.width)
+        write_rows(f, &rows(crash, self.reading), LABELS, self.width)
     }
 
     /// `PANIC on db04, 2026-11-23 01:38:20 (BMC clock, 8 minutes ago); dump saved`.

@@ -1,13 +1,12 @@
 //! Where a System Event Log is read from: this machine's BMC, one on the LAN, a file, standard input.
 
 use super::{
-    Log, boot_id,
+    Log,
     crash::{LAST_UPTIME, NO_TIME},
-    now,
 };
 use crate::{
     ipmi::{Bmc, Remote},
-    machine::hostname,
+    machine::{boot_id, hostname, now},
 };
 use anyhow::{Context, Result};
 use clap::Args;
@@ -95,5 +94,5 @@ fn ahead(bmc: &mut Bmc) -> Option<i64> {
     if !(LAST_UPTIME + 1..NO_TIME).contains(&time) {
         return None;
     }
-    Some(i64::from(time) - now()?)
+    Some(i64::from(time) - now())
 }
