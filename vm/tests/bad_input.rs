@@ -120,11 +120,20 @@ fn unloaded_is_no_longer_armed() -> Result<()> {
         .arm(Arm::Lastwords(Asked::ALL.options()))
         .death(
             "section before cat /sys/kernel/kexec_crash_loaded
+             section ours lastwords status
+             section other kexec -c -p /boot/vmlinuz --initrd=/boot/initrd --append=console=ttyS0
+             section others lastwords status
              section unload lastwords unload
-             section after cat /sys/kernel/kexec_crash_loaded",
+             section after cat /sys/kernel/kexec_crash_loaded
+             section none lastwords status",
         )
         .run()?;
     ensure!(outcome.text("before")?.trim() == "1");
+    ensure!(outcome.text("ours")?.contains("/boot/vmlinuz, loaded "), "{}", outcome.text("ours")?);
+    // What another program has loaded over it is not taken for ours.
+    outcome.text("other")?;
+    ensure!(outcome.text("others")?.contains("loaded by another program"), "{}", outcome.text("others")?);
+    ensure!(outcome.section("none")?.status == 3, "{}", outcome.section("none")?.text);
     outcome.text("unload")?;
     ensure!(outcome.text("after")?.trim() == "0");
     Ok(())

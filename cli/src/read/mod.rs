@@ -43,7 +43,7 @@ const NONE_FOUND: u8 = 3;
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Files are told apart by content: ipmitool sel writeraw (complete), ipmitool sel list, elist, -v and -c, FreeIPMI's \
-ipmi-sel (without --legacy-output), and lines of 16 bytes in hex. docs/reading.md says what each of them leaves out.
+ipmi-sel (without --legacy-output), and lines of 16 bytes in hex. What a listing leaves out, a note names.
 
 Examples:
   lastwords read
@@ -71,7 +71,7 @@ pub struct Read {
     /// Without it the symbols count that `lastwords load` has saved in /var/lib/lastwords.
     #[arg(long, value_name = "FILE")]
     symbols: Option<PathBuf>,
-    /// Print JSON: all crashes, or the newest N (docs/reading.md describes it)
+    /// Print JSON: all crashes, or the newest N
     #[arg(long)]
     json: bool,
     #[command(flatten)]
