@@ -24,7 +24,9 @@ const NARROWEST: usize = 40;
 /// The option that chooses colour.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Color {
-    /// Use colour: auto is on a terminal, without NO_COLOR, and with a TERM other than dumb
+    /// Use colour
+    ///
+    /// auto: on a terminal, unless NO_COLOR is set or TERM is dumb.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     color: When,
 }

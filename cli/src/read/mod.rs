@@ -60,15 +60,18 @@ pub struct Read {
     /// Show all crashes and test reports in full
     #[arg(long, conflicts_with = "newest")]
     all: bool,
-    /// Show the newest N crashes in full, and nothing else (1 to 65535) [default: 1, and a line for each other]
+    /// Show the newest N crashes in full, and nothing else (1 to 65535)
+    ///
+    /// Without it the newest one is shown in full, and each other in a line.
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     newest: Option<u16>,
     /// As -n 1
     #[arg(long, hide = true, conflicts_with_all = ["all", "newest"])]
     last: bool,
-    /// Name code locations by this file: kallsyms, System.map or vmlinux of the crashed kernel, or a saved one
+    /// Name code locations by this file [default: /var/lib/lastwords]
     ///
-    /// Without it the symbols count that `lastwords load` has saved in /var/lib/lastwords.
+    /// It is the crashed kernel's kallsyms, System.map or vmlinux, or a file that `lastwords load` has saved in
+    /// /var/lib/lastwords.
     #[arg(long, value_name = "FILE")]
     symbols: Option<PathBuf>,
     /// Print JSON: all crashes, or the newest N

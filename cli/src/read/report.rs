@@ -30,7 +30,7 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (full, earlier, tests) = self.split();
         if full.is_empty() {
-            writeln!(f, "No panic report in {}", self.reading.source)?;
+            writeln!(f, "No panic report in {}", printable(&self.reading.source))?;
         }
         for (index, crash) in full.iter().enumerate() {
             if index > 0 {
@@ -139,7 +139,7 @@ impl<'a> Report<'a> {
             .collect();
         let times = lines.iter().map(|(time, ..)| time.len()).max().unwrap_or_default();
         let texts = lines.iter().map(|(_, text, _)| text.len()).max().unwrap_or_default();
-        let texts = texts.min(self.width.saturating_sub(2 + times + 2 + 2 + DUMP)).max(DUMP);
+        let texts = texts.min(self.width.saturating_sub(2 + times + 2 + 2 + DUMP)).max(8);
         for (time, mut text, dump) in lines {
             if text.len() > texts {
                 text.truncate(texts - 3);

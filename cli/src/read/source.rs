@@ -25,7 +25,9 @@ pub struct Sources {
     /// Read a file, or standard input when it is `-`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "ipmi_kcs_ports"])]
     file: Option<PathBuf>,
-    /// Reach this machine's BMC at these registers, where there is no /dev/ipmi0 and the SMBIOS and ACPI tables are wrong
+    /// Reach this machine's BMC at these registers
+    ///
+    /// For a machine without /dev/ipmi0 whose SMBIOS and ACPI tables are wrong.
     #[arg(long, value_name = "DATA[,STATUS]", value_parser = KcsPorts::parse, conflicts_with = "host")]
     ipmi_kcs_ports: Option<KcsPorts>,
 }
