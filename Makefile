@@ -1,4 +1,10 @@
 # Every target calls cargo: what is done, and how, stands in the crates.
+#
+#   make quick      the unit tests and one machine                       3 minutes on a built tree
+#   make test       what CI runs (.ci/run)                              20 minutes on two quiet cores, clean checkout
+#   make test-all   every test, each machine booted anew, more fuzzing   an hour
+#
+# Each prints the seconds that its parts took. vm/README.md tells what is in them.
 
 CARGO ?= cargo
 # The demo's BMC: qemu (its simulator) or openipmi (ipmi_sim, read over the LAN).
@@ -6,43 +12,77 @@ BMC ?= qemu
 
 # Seconds for each fuzz target.
 FUZZ_TIME ?= 10
-FUZZ_TARGETS = crash vmcoreinfo why kcs plan sel bzimage
+FUZZ_TARGETS = crash vmcoreinfo cause kcs plan sel bzimage
 
-.PHONY: demo bench faults test packages check unit vm fuzz
+# Machines at a time: each takes one core.
+MACHINES ?= 2
+VM = $(CARGO) test -p lastwords-vm --test vm -- --test-threads=$(MACHINES)
+
+STARTED := $(shell date +%s)
+
+# $(call timed,NAME,COMMAND): runs a part, and tells how long it took.
+define timed
+@began=$$(date +%s); ( $(2) ); status=$$?; \
+	echo "make: $(1): $$(($$(date +%s) - began)) s"; exit $$status
+endef
+
+# Parts follow each other: each has the whole machine.
+.NOTPARALLEL:
+.PHONY: demo bench faults quick test test-all packages check unit fuzz vm vm-one vm-all
 
 # A real kernel panics in QEMU, and its last words are told.
 demo:
 	$(CARGO) run --quiet -p lastwords-vm --bin demo -- $(BMC)
 
+quick: packages unit vm-one
+	@echo "make: quick: $$(($$(date +%s) - $(STARTED))) s in all"
+
 test: packages check unit fuzz vm
+	@echo "make: test: $$(($$(date +%s) - $(STARTED))) s in all"
+
+test-all: FUZZ_TIME = 60
+test-all: packages check unit fuzz vm-all
+	@echo "make: test-all: $$(($$(date +%s) - $(STARTED))) s in all"
 
 # The Debian packages that the tests and the demo run; as root they are installed.
 packages:
-	$(CARGO) run --quiet -p lastwords-vm --bin packages
+	$(call timed,packages,$(CARGO) run --quiet -p lastwords-vm --bin packages)
 
 check:
-	$(CARGO) fmt --all --check
-	cd fuzz && $(CARGO) fmt --check
-	$(CARGO) clippy --all-targets -- -D warnings
-	$(CARGO) clippy -p lastwords-purgatory --bins --examples -- -D warnings
+	$(call timed,check, \
+		$(CARGO) fmt --all --check && \
+		(cd fuzz && $(CARGO) fmt --check) && \
+		$(CARGO) clippy --all-targets -- -D warnings && \
+		$(CARGO) clippy -p lastwords-purgatory --bins --examples -- -D warnings)
 
-# Unit tests, property tests, and the tool's tests from outside.
+# Unit tests, property tests, the tool's tests from outside, and the bench's own.
 unit:
-	$(CARGO) test --workspace --exclude lastwords-purgatory --exclude lastwords-vm
+	$(call timed,unit, \
+		$(CARGO) test --workspace --exclude lastwords-purgatory --exclude lastwords-vm && \
+		$(CARGO) test -p lastwords-vm --lib)
 
 # What the tool and the image read from others, by libFuzzer, from the seeds in fuzz/corpus. What is found stays in
 # fuzz/artifacts.
 fuzz:
-	command -v cargo-fuzz >/dev/null || $(CARGO) install --quiet --locked cargo-fuzz
-	cd fuzz && for target in $(FUZZ_TARGETS); do \
-		mkdir -p target/corpus/$$target && \
-		PATH=$$PATH:$${CARGO_HOME:-$$HOME/.cargo}/bin $(CARGO) fuzz run --sanitizer none $$target target/corpus/$$target corpus/$$target -- \
-			-max_total_time=$(FUZZ_TIME) -timeout=20 -rss_limit_mb=2000 -verbosity=0 -print_final_stats=0 || exit 1; \
-	done
+	$(call timed,fuzz, \
+		(command -v cargo-fuzz >/dev/null || $(CARGO) install --quiet --locked cargo-fuzz) && \
+		cd fuzz && for target in $(FUZZ_TARGETS); do \
+			mkdir -p target/corpus/$$target && \
+			PATH=$$PATH:$${CARGO_HOME:-$$HOME/.cargo}/bin $(CARGO) fuzz run --sanitizer none $$target target/corpus/$$target corpus/$$target -- \
+				-max_total_time=$(FUZZ_TIME) -timeout=20 -rss_limit_mb=2000 -verbosity=0 -print_final_stats=0 || exit 1; \
+		done)
 
 # Real kernels in QEMU.
 vm:
-	$(CARGO) test -p lastwords-vm
+	$(call timed,vm,$(VM))
+
+# One of them: eight CPUs, one in a loop, everything asked for.
+vm-one:
+	$(call timed,vm-one,$(VM) crashes::new_simulator_lastwords)
+
+# All of them, each machine booted anew: its addresses are drawn anew, too.
+vm-all:
+	$(call timed,vm-all,LASTWORDS_VM_BOOT=1 $(VM) --include-ignored)
 
 # Size, speed and time beside the stock tool's.
 bench:

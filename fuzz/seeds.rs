@@ -1,21 +1,14 @@
 //! Writes the corpora that do not come from a fuzzing run: real crashes, logs and command lines, and what the project
 //! itself makes. `cargo run --bin seeds`, in this folder.
 
-use lastwords_core::sel::{Line, Place, Stage, event_record, mark, records, stream};
+use lastwords_boot::{synthetic, wrap};
+use lastwords_core::report::{CpuLocation, Line, Location, Stage};
+use lastwords_core::store::sel::{self, event_record, mark, records, stream};
 use lastwords_core::text::Text;
-use lastwords_sim::{DeadKernel, Sim};
+use lastwords_sim::{CrashedKernel, Sim};
 use std::fs;
 use std::io;
 use std::path::Path;
-
-#[allow(dead_code)]
-#[path = "../cli/tests/synthetic/mod.rs"]
-mod synthetic;
-
-#[allow(dead_code)]
-#[path = "../cli/src/bzimage.rs"]
-mod bzimage;
-mod image;
 
 fn main() -> io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -41,7 +34,7 @@ fn main() -> io::Result<()> {
                 .rev()
                 .flat_map(|line| [line, "\n"])
                 .collect();
-            put("why", &name, &[b" ", log.as_bytes()].concat())?;
+            put("cause", &name, &[b" ", log.as_bytes()].concat())?;
         } else if name.starts_with("crash-") {
             put("crash", &name, &bytes)?;
         }
@@ -51,7 +44,7 @@ fn main() -> io::Result<()> {
         "BUG: kernel NULL pointer dereference, address: 0000000000000018",
         "Kernel panic - not syncing: why",
     ];
-    let kernel = DeadKernel::idle(3).with_log(&log);
+    let kernel = CrashedKernel::idle(3).with_log(&log);
     put("vmcoreinfo", "simulated", kernel.vmcoreinfo.as_bytes())?;
     let elfcorehdr = kernel.put(&mut sim.memory);
     let piece = |(addr, bytes): (u64, &[u8])| {
@@ -76,15 +69,15 @@ fn main() -> io::Result<()> {
     let lines = [
         Line::Reason(b"sysrq triggered crash"),
         Line::BuildId(0x5f3e_9a1b),
-        Line::Panicked { cpu: 1, place: Place::Kernel(0x9c_2a36) },
+        Line::Panicked(CpuLocation { cpu: 1, location: Location::Kernel(0x9c_2a36) }),
         Line::Cause(b"NULL deref at 18"),
         Line::Rip(b"null_pointer+a"),
-        Line::Group { count: 254, place: Place::User },
-        Line::LeftOut(3),
+        Line::Group { count: 254, location: Location::User },
+        Line::Omitted(3),
     ];
     let mut sel: Vec<[u8; 16]> = vec![event_record(*b"sys")];
     for line in &lines {
-        sel.extend(records(line.text().as_bytes(), (sel.len() - 1) as u8));
+        sel.extend(records(sel::text(*line).as_bytes(), (sel.len() - 1) as u8));
     }
     sel.push(mark(Stage::Saved));
     put("sel", "words", &sel.concat())?;
@@ -96,7 +89,8 @@ fn main() -> io::Result<()> {
     put("sel", "events", &events.collect::<Vec<_>>().concat())?;
 
     put("bzimage", "synthetic", &synthetic::Kernel::default().build())?;
-    let wrapped = bzimage::wrap(&synthetic::Kernel::default().build(), &image::image(), "lastwords.budget=1");
+    let wrapped =
+        wrap(&synthetic::Kernel::default().build(), &synthetic::image(4096, 8192), "lastwords.budget=1");
     put("bzimage", "wrapped", &wrapped.map_err(io::Error::other)?)?;
     put("bzimage", "signed", &synthetic::Kernel { certificates: 64, ..Default::default() }.build())
 }

@@ -1,39 +1,25 @@
 //! `lastwords`: arms a Linux dump kernel with last words for the BMC and the console.
 //!
-//! One module a subcommand. What can be wrong with a file, a table or an option is found out in modules without
-//! system calls, which the tests can reach; system calls are all in `sys`.
+//! One file a subcommand, in the room of what it is about: arming a dump kernel (`arm`), trying it out (`check`),
+//! reading what was said (`read`); `bmc` has the ways to a BMC, `symbols` the names of places in a kernel. What can be
+//! wrong with a file, a table or an option is found out in modules without system calls, which the tests can reach;
+//! system calls are all in `sys`.
+#![deny(unsafe_code)]
 
-mod bzimage;
-mod cmdline;
-mod discovery;
+mod arm;
+mod bmc;
+mod check;
 mod help;
-mod image;
-mod ipmi;
-mod kexec;
-mod kimage;
 mod layout;
-mod load;
-mod loaded;
 mod machine;
-mod mark;
-mod options;
-mod probe;
-mod ranges;
 mod read;
-mod refusal;
-mod rehearse;
-mod status;
 mod symbols;
-#[cfg(test)]
-#[path = "../tests/synthetic/mod.rs"]
-mod synthetic;
+#[allow(unsafe_code, reason = "system calls, each with its reason; all are in there")]
 mod sys;
-mod unload;
-mod via;
-mod wrap;
-mod x86_64;
 
 use anyhow::Result;
+use arm::{image, kexec, load, status, unload, wrap};
+use check::{mark, probe, test};
 use clap::{Parser, Subcommand};
 use std::{path::Path, process::ExitCode};
 
@@ -63,7 +49,8 @@ enum Command {
     Read(read::Read),
     Probe(probe::Probe),
     Mark(mark::Mark),
-    Rehearse(rehearse::Rehearse),
+    #[command(visible_alias = "rehearse")]
+    Test(test::Test),
     Completions(help::Completions),
     Man(help::Man),
 }
@@ -71,10 +58,28 @@ enum Command {
 fn main() -> ExitCode {
     match kexec::arguments() {
         Some(arguments) => kexec::run(&arguments, |arguments| run(&Lastwords::try_parse_from(arguments)?)),
-        None => run(&Lastwords::parse()).unwrap_or_else(|error| {
-            eprintln!("lastwords: {error:#}");
-            ExitCode::FAILURE
-        }),
+        None => match Lastwords::try_parse() {
+            Ok(lastwords) => run(&lastwords).unwrap_or_else(|error| {
+                eprintln!("lastwords: error: {error:#}");
+                hint();
+                ExitCode::FAILURE
+            }),
+            Err(error) => {
+                // As much as clap itself would do; a help text is no error.
+                let _ = error.print();
+                if error.use_stderr() {
+                    hint();
+                }
+                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+            }
+        },
+    }
+}
+
+/// What may be wrong with the arguments although each of them can be read.
+fn hint() {
+    if let Some(hint) = arm::options::missing_equals(std::env::args_os()) {
+        eprintln!("hint: {hint}");
     }
 }
 
@@ -88,7 +93,7 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
         Command::Read(read) => return read.run(root),
         Command::Probe(probe) => probe.run(root)?,
         Command::Mark(mark) => mark.run(root)?,
-        Command::Rehearse(rehearse) => return rehearse.run(root),
+        Command::Test(test) => return test.run(root),
         Command::Completions(completions) => completions.run::<Lastwords>()?,
         Command::Man(man) => man.run::<Lastwords>()?,
     }

@@ -1,14 +1,12 @@
 //! The built program, from outside: what it says and how it ends, for good input and for bad.
 
-mod synthetic;
-
+use lastwords_boot::synthetic::Kernel;
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output},
 };
-use synthetic::Kernel;
 use tempfile::TempDir;
 
 /// Runs the program in a folder.

@@ -82,18 +82,40 @@ pub fn size(text: &str) -> Option<u64> {
 
 /// An unsigned number: hexadecimal with `0x` in front, else decimal. Nothing else may stand in the text.
 #[must_use]
-pub fn number(text: &str) -> Option<u64> {
-    let (digits, radix) = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
-        Some(digits) => (digits, 16),
-        None => (text, 10),
+pub fn number<T: AsRef<[u8]> + ?Sized>(text: &T) -> Option<u64> {
+    digits(text.as_ref())
+}
+
+fn digits(text: &[u8]) -> Option<u64> {
+    let (digits, radix) = match text {
+        [b'0', b'x' | b'X', digits @ ..] => (digits, 16),
+        _ => (text, 10),
     };
     if digits.is_empty() {
         return None;
     }
-    digits.bytes().try_fold(0u64, |value, byte| {
-        let digit = (byte as char).to_digit(radix)?;
+    digits.iter().try_fold(0u64, |value, byte| {
+        let digit = (*byte as char).to_digit(radix)?;
         value.checked_mul(u64::from(radix))?.checked_add(u64::from(digit))
     })
+}
+
+/// A whole number from 1 to `most`.
+#[must_use]
+pub fn up_to(text: &str, most: u16) -> Option<u16> {
+    number(text).and_then(|value| u16::try_from(value).ok()).filter(|value| (1..=most).contains(value))
+}
+
+/// What has this name in a table of names.
+#[must_use]
+pub fn named<T: Copy>(names: &[(&str, T)], text: &str) -> Option<T> {
+    names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
+}
+
+/// The name that this has in a table of names; empty where it has none.
+#[must_use]
+pub fn name_of<T: Copy + PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
+    names.iter().find(|(_, one)| *one == value).map_or("", |(name, _)| name)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! The seam between what is said and the machine: three traits, implemented once for the real machine (the
-//! image) and once for a simulated one (the tests).
+//! The seam between what is reported and the machine: four traits, implemented for the real machine (the image), for
+//! the running system (the tool) and for a simulated one (the tests). Nothing in them is a PC's own.
 
+use crate::arch;
 use core::fmt;
 
 /// Where a device has a register of one byte.
@@ -13,6 +14,17 @@ pub enum Register {
 }
 
 impl Register {
+    /// What stands before a memory-mapped register's address in a parameter.
+    pub const MMIO: &'static str = "mmio:";
+    /// Where a memory-mapped register can be: within the physical addresses there are, not in the first page.
+    pub const ADDRESSES: core::ops::Range<u64> = 0x1000..arch::PHYSICAL_END;
+
+    /// The register in memory at this physical address; `None` where no device can be.
+    #[must_use]
+    pub fn memory(addr: u64) -> Option<Self> {
+        Self::ADDRESSES.contains(&addr).then_some(Self::Memory(addr))
+    }
+
     /// The register that lies `distance` behind this one; `None` where there is no such port or address.
     #[must_use]
     pub fn behind(self, distance: u16) -> Option<Self> {
@@ -27,41 +39,17 @@ impl fmt::Display for Register {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Port(port) => write!(f, "{port:#x}"),
-            Self::Memory(addr) => write!(f, "mmio:{addr:#x}"),
+            Self::Memory(addr) => write!(f, "{}{addr:#x}", Self::MMIO),
         }
     }
 }
 
-/// The registers of devices: x86 I/O ports, one byte wide, and memory-mapped ones.
-pub trait Ports {
-    /// Reads one byte from an I/O port. A port that nobody answers at reads 0xff.
-    fn inb(&mut self, port: u16) -> u8;
-    /// Writes one byte to an I/O port.
-    fn outb(&mut self, port: u16, value: u8);
-
-    /// Reads one byte from a memory-mapped register. Where nobody can, it reads 0xff.
-    fn readb(&mut self, _addr: u64) -> u8 {
-        0xff
-    }
-
-    /// Writes one byte to a memory-mapped register.
-    fn writeb(&mut self, _addr: u64, _value: u8) {}
-
-    /// Reads a register.
-    fn get(&mut self, register: Register) -> u8 {
-        match register {
-            Register::Port(port) => self.inb(port),
-            Register::Memory(addr) => self.readb(addr),
-        }
-    }
-
-    /// Writes a register.
-    fn put(&mut self, register: Register, value: u8) {
-        match register {
-            Register::Port(port) => self.outb(port, value),
-            Register::Memory(addr) => self.writeb(addr, value),
-        }
-    }
+/// The registers of devices, one byte wide, in every address space that the machine has.
+pub trait Registers {
+    /// Reads a register. One that nobody answers at, or that cannot be reached, reads 0xff.
+    fn get(&mut self, register: Register) -> u8;
+    /// Writes a register. What cannot be reached is not written.
+    fn put(&mut self, register: Register, value: u8);
 }
 
 /// Physical memory, as the identity map of the moment shows it.
@@ -70,17 +58,40 @@ pub trait Memory {
     ///
     /// The caller has checked the range against what it knows of RAM: an implementation may fault on a bad one.
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> bool;
-    /// Writes `bytes` to physical address `addr` (the VGA text buffer is all that is ever written).
+    /// Writes `bytes` to physical address `addr` (a text screen's buffer is all that is ever written).
     fn write(&mut self, addr: u64, bytes: &[u8]);
 }
 
-/// The CPU's own counter, the fine clock beside the CMOS RTC.
-pub trait Clock {
-    /// The time stamp counter, in cycles. May stand still or run at any speed.
-    fn tsc(&mut self) -> u64;
+/// A look at the clock that counts whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Second {
+    /// Second of the day, below [`DAY`]. `None` where it cannot be read now: there is no such clock, or it is just
+    /// being updated.
+    pub shows: Option<u32>,
+    /// Register accesses that the look took.
+    pub accesses: u64,
 }
 
-/// The whole machine, as the sequence of saying needs it.
-pub trait Machine: Ports + Memory + Clock {}
+/// Seconds in a day.
+pub const DAY: u32 = 86_400;
 
-impl<T: Ports + Memory + Clock> Machine for T {}
+/// The machine's clocks.
+pub trait Clock {
+    /// The fine one: the CPU's own counter, in ticks. It may stand still or run at any speed.
+    fn ticks(&mut self) -> u64;
+    /// The one that counts seconds.
+    fn second(&mut self) -> Second;
+    /// Called between two looks at the clock when there is nothing else to do but wait.
+    fn relax(&mut self);
+}
+
+/// The ways in which the machine resets itself.
+pub trait Reset {
+    /// Tries the way of this number, from 0 on, which may not work. False when there is none of this number.
+    fn reset(&mut self, way: usize) -> bool;
+}
+
+/// The whole machine, as the sequence needs it.
+pub trait Machine: Registers + Memory + Clock + Reset {}
+
+impl<T: Registers + Memory + Clock + Reset> Machine for T {}

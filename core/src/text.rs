@@ -1,11 +1,26 @@
 //! A line of text in a fixed buffer: what `core::fmt` would do, without its panics and its size.
 
+use core::ops::{Deref, DerefMut};
+
 /// Text of at most `N` bytes. What does not fit is cut off.
-#[derive(Clone, Copy)]
-pub struct Text<const N: usize> {
-    bytes: [u8; N],
+pub type Text<const N: usize> = Buffer<[u8; N]>;
+
+/// The text and its room. All that is done to it is a method of the unsized `Buffer<[u8]>`, so that the image has each
+/// method once and not once a length.
+pub struct Buffer<B: ?Sized> {
     len: usize,
+    bytes: B,
 }
+
+// Derived, it would ask that the unsized `Buffer<[u8]>` be cloned, too.
+#[expect(clippy::expl_impl_clone_on_copy)]
+impl<const N: usize> Clone for Text<N> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<const N: usize> Copy for Text<N> {}
 
 impl<const N: usize> Default for Text<N> {
     fn default() -> Self {
@@ -14,26 +29,46 @@ impl<const N: usize> Default for Text<N> {
 }
 
 impl<const N: usize> Text<N> {
-    /// An empty line.
+    /// No text yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { bytes: [0; N], len: 0 }
+        Self { len: 0, bytes: [0; N] }
     }
+}
 
+impl<const N: usize> Deref for Text<N> {
+    type Target = Buffer<[u8]>;
+
+    fn deref(&self) -> &Buffer<[u8]> {
+        self
+    }
+}
+
+impl<const N: usize> DerefMut for Text<N> {
+    fn deref_mut(&mut self) -> &mut Buffer<[u8]> {
+        self
+    }
+}
+
+impl Buffer<[u8]> {
     /// The text so far.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
 
-    /// What appends, the same code for every length.
-    fn end(&mut self) -> End<'_> {
-        End { bytes: &mut self.bytes, len: &mut self.len }
+    /// Is there no text yet?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
-    /// Appends one byte.
+    /// Appends one byte as it is.
     pub fn byte(&mut self, byte: u8) -> &mut Self {
-        self.end().byte(byte);
+        if let Some(slot) = self.bytes.get_mut(self.len) {
+            *slot = byte;
+            self.len += 1;
+        }
         self
     }
 
@@ -44,7 +79,9 @@ impl<const N: usize> Text<N> {
 
     /// Appends bytes from elsewhere; whatever is not printable ASCII becomes `?`.
     pub fn bytes(&mut self, text: &[u8]) -> &mut Self {
-        self.end().bytes(text);
+        for &byte in text {
+            self.byte(if matches!(byte, 0x20..=0x7e) { byte } else { b'?' });
+        }
         self
     }
 
@@ -55,7 +92,13 @@ impl<const N: usize> Text<N> {
 
     /// Appends a number in lower-case hexadecimal with at least `digits` digits (at most 16).
     pub fn hex_padded(&mut self, value: u64, digits: u32) -> &mut Self {
-        self.end().hex(value, digits);
+        let significant = (64 - value.leading_zeros()).div_ceil(4);
+        let mut left = significant.max(digits).min(16);
+        while left > 0 {
+            left -= 1;
+            let digit = (value >> (4 * left)) as u8 & 0xf;
+            self.byte(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+        }
         self
     }
 
@@ -66,42 +109,6 @@ impl<const N: usize> Text<N> {
 
     /// Appends a number in decimal, filled up with `pad` from the left to `digits` digits (at most 20).
     pub fn dec_padded(&mut self, value: u64, digits: usize, pad: u8) -> &mut Self {
-        self.end().dec(value, digits, pad);
-        self
-    }
-}
-
-/// The end of a text, where things are appended.
-struct End<'a> {
-    bytes: &'a mut [u8],
-    len: &'a mut usize,
-}
-
-impl End<'_> {
-    fn byte(&mut self, byte: u8) {
-        if let Some(slot) = self.bytes.get_mut(*self.len) {
-            *slot = byte;
-            *self.len += 1;
-        }
-    }
-
-    fn bytes(&mut self, text: &[u8]) {
-        for &byte in text {
-            self.byte(if matches!(byte, 0x20..=0x7e) { byte } else { b'?' });
-        }
-    }
-
-    fn hex(&mut self, value: u64, digits: u32) {
-        let significant = (64 - value.leading_zeros()).div_ceil(4);
-        let mut left = significant.max(digits).min(16);
-        while left > 0 {
-            left -= 1;
-            let digit = (value >> (4 * left)) as u8 & 0xf;
-            self.byte(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
-        }
-    }
-
-    fn dec(&mut self, value: u64, digits: usize, pad: u8) {
         let mut text = [pad; 20];
         let mut rest = value;
         let mut used = 0;
@@ -116,6 +123,7 @@ impl End<'_> {
         for &digit in text.iter().skip(20 - used.max(digits).min(20)) {
             self.byte(digit);
         }
+        self
     }
 }
 

@@ -4,11 +4,12 @@
 //! The machine is the simulated one, with noise: any port read, any byte of memory and any tick of the TSC may be
 //! replaced, never, now and then, often or always. So both the deep states of the protocols and plain chaos are met.
 
+use lastwords_core::arch;
 use lastwords_core::budget::{ACCESSES_PER_MS, ASKING, BESIDE_A_CLOCK};
-use lastwords_core::hw::{Clock, Memory, Ports};
+use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second};
 use lastwords_core::plan::Plan;
-use lastwords_core::say::{Say, Step, ThisCpu};
-use lastwords_sim::{Answer, DeadKernel, Sim};
+use lastwords_core::sequence::{Sequence, Step, ThisCpu};
+use lastwords_sim::{Answer, CrashedKernel, Sim};
 use proptest::prelude::*;
 
 /// How often an answer is replaced: never, or one in so many.
@@ -57,20 +58,20 @@ impl Noisy {
     }
 }
 
-impl Ports for Noisy {
-    fn inb(&mut self, port: u16) -> u8 {
-        let value = self.sim.inb(port);
-        let noise = match port {
-            0xca3 => self.kcs_status,
-            0xca2 => self.kcs_data,
-            0x71 => self.rtc,
+impl Registers for Noisy {
+    fn get(&mut self, register: Register) -> u8 {
+        let value = self.sim.get(register);
+        let noise = match register {
+            Register::Port(0xca3) => self.kcs_status,
+            Register::Port(0xca2) => self.kcs_data,
+            Register::Port(0x71) => self.rtc,
             _ => self.uart,
         };
         self.or_noise(value, noise)
     }
 
-    fn outb(&mut self, port: u16, value: u8) {
-        self.sim.outb(port, value);
+    fn put(&mut self, register: Register, value: u8) {
+        self.sim.put(register, value);
     }
 }
 
@@ -89,13 +90,28 @@ impl Memory for Noisy {
 }
 
 impl Clock for Noisy {
-    fn tsc(&mut self) -> u64 {
-        let tsc = self.sim.tsc();
+    fn ticks(&mut self) -> u64 {
+        let ticks = self.sim.ticks();
         let random = self.random();
         match self.tsc.one_in {
             Some(one_in) if (random as u32).is_multiple_of(one_in) => random >> 8,
-            _ => tsc,
+            _ => ticks,
         }
+    }
+
+    fn second(&mut self) -> Second {
+        let mut cmos = self.sim.cmos;
+        let second = cmos.second(self);
+        self.sim.cmos = cmos;
+        second
+    }
+
+    fn relax(&mut self) {}
+}
+
+impl Reset for Noisy {
+    fn reset(&mut self, way: usize) -> bool {
+        arch::reset(self, way)
     }
 }
 
@@ -145,13 +161,13 @@ proptest! {
         sim.bmc.stuck_status = stuck;
         sim.rtc.stopped = rtc_stopped;
         sim.uart.byte_us = byte_us;
-        let kernel = DeadKernel::idle(4).with_log(&["BUG: kernel NULL pointer dereference, address: 0", "Kernel panic - not syncing: why"]);
+        let kernel = CrashedKernel::idle(4).with_log(&["BUG: kernel NULL pointer dereference, address: 0", "Kernel panic - not syncing: why"]);
         let elfcorehdr = kernel.put(&mut sim.memory);
         let mut machine = Noisy { sim, state: seed, kcs_status, kcs_data, rtc, uart, memory, tsc };
         let mut plan = Plan::new("", LINE);
         plan.tsc_khz = plan_khz.then_some(2_400_000);
         let bound = most_accesses(&plan, 8192);
-        let mut say = Say::new(&mut machine, plan, elfcorehdr, ThisCpu { apic_id: 6, tsc_aux: Some(3) });
+        let mut sequence = Sequence::new(&mut machine, plan, plan.bmc(), elfcorehdr, ThisCpu { apic_id: 6, tsc_aux: Some(3) });
         for step in Step::ALL {
             if step == Step::WatchdogAgain {
                 // From here on the machine is well again: what is armed now must have been armed.
@@ -162,13 +178,13 @@ proptest! {
                 machine.sim.bmc.stuck_status = None;
                 machine.sim.uart.byte_us = 87;
             }
-            say.step(&mut machine, step);
+            sequence.step(&mut machine, step);
         }
         let accesses = machine.sim.accesses;
         prop_assert!(accesses <= bound, "{accesses} of {bound}");
         let text = machine.sim.uart.text();
         let armed = machine.sim.bmc.watchdog.as_ref().is_some_and(|watchdog| watchdog.running);
-        prop_assert!(armed || say.has_given_up_the_bmc(), "{text}");
+        prop_assert!(armed || sequence.bmc().is_given_up(), "{text}");
     }
 }
 
@@ -255,7 +271,7 @@ fn the_budget_is_kept_whatever_fails() {
                     .map(|line| format!("line {line} of a log that is longer than a slow UART likes"))
                     .collect();
                 let kernel =
-                    DeadKernel::idle(32).with_log(&log.iter().map(String::as_str).collect::<Vec<_>>());
+                    CrashedKernel::idle(32).with_log(&log.iter().map(String::as_str).collect::<Vec<_>>());
                 let elfcorehdr = kernel.put(&mut sim.memory);
                 break_bmc(&mut sim);
                 break_clock(&mut sim);
@@ -264,10 +280,15 @@ fn the_budget_is_kept_whatever_fails() {
                 plan.budget = 3;
                 // As the tool has measured it, whatever it does now.
                 plan.tsc_khz = Some(2_400_000);
-                let mut say =
-                    Say::new(&mut sim, plan, elfcorehdr, ThisCpu { apic_id: 62, tsc_aux: Some(31) });
+                let mut sequence = Sequence::new(
+                    &mut sim,
+                    plan,
+                    plan.bmc(),
+                    elfcorehdr,
+                    ThisCpu { apic_id: 62, tsc_aux: Some(31) },
+                );
                 for step in Step::ALL {
-                    say.step(&mut sim, step);
+                    sequence.step(&mut sim, step);
                 }
                 let name = format!("BMC {bmc}, clocks {clock}, UART {uart}");
                 longest = longest.max((sim.time_us, name.clone()));

@@ -1,8 +1,8 @@
 //! Time from clocks that work, stand still, jump or lie.
 
 use lastwords_core::budget::{ACCESSES_PER_MS, BESIDE_A_CLOCK, Millis, Timer};
-use lastwords_core::hw::{Clock, Ports};
-use lastwords_core::rtc;
+use lastwords_core::device::rtc;
+use lastwords_core::hw::{Clock, DAY, Register, Registers, Second};
 use lastwords_sim::Sim;
 use proptest::prelude::*;
 
@@ -44,7 +44,7 @@ fn two_ticks_of_the_rtc_tell_the_tscs_frequency() {
 
 #[test]
 fn the_rtc_wraps_at_minute_hour_and_day() {
-    for second in [59 - 2, 3599 - 2, rtc::DAY - 3] {
+    for second in [59 - 2, 3599 - 2, DAY - 3] {
         let mut sim = Sim::default();
         sim.tsc_khz = 0;
         sim.rtc.set(second);
@@ -120,15 +120,22 @@ fn beside_a_clock_that_goes_accesses_count_for_little() {
 proptest! {
     #[test]
     fn whatever_the_clocks_say_time_goes_on_and_never_back(values: [u8; 64], tscs: [u64; 16]) {
-        struct Liar { values: [u8; 64], tscs: [u64; 16], turn: usize }
-        impl Ports for Liar {
-            fn inb(&mut self, _: u16) -> u8 { self.turn += 1; self.values[self.turn % 64] }
-            fn outb(&mut self, _: u16, _: u8) {}
+        struct Liar { values: [u8; 64], tscs: [u64; 16], turn: usize, cmos: rtc::CmosRtc }
+        impl Registers for Liar {
+            fn get(&mut self, _: Register) -> u8 { self.turn += 1; self.values[self.turn % 64] }
+            fn put(&mut self, _: Register, _: u8) {}
         }
         impl Clock for Liar {
-            fn tsc(&mut self) -> u64 { self.turn += 1; self.tscs[self.turn % 16] }
+            fn ticks(&mut self) -> u64 { self.turn += 1; self.tscs[self.turn % 16] }
+            fn second(&mut self) -> Second {
+                let mut cmos = self.cmos;
+                let second = cmos.second(self);
+                self.cmos = cmos;
+                second
+            }
+            fn relax(&mut self) {}
         }
-        let mut liar = Liar { values, tscs, turn: 0 };
+        let mut liar = Liar { values, tscs, turn: 0, cmos: rtc::CmosRtc::default() };
         let mut timer = Timer::start(&mut liar, None, 15_000);
         let mut last = 0;
         for _ in 0..3 * ACCESSES_PER_MS * BESIDE_A_CLOCK {

@@ -5,8 +5,8 @@
 //! length (8 bytes each, little-endian) and the bytes: the ELF core header, then what its PT_NOTEs name.
 
 use lastwords_core::crash::{Cpu, Crash, Regs};
-use lastwords_core::sel::Place;
-use lastwords_sim::{DeadKernel, LOG, Sim};
+use lastwords_core::report::Location;
+use lastwords_sim::{CrashedKernel, LOG, Sim};
 use proptest::prelude::*;
 
 /// Puts a saved crash into memory; returns the address of its ELF core header.
@@ -48,7 +48,7 @@ fn check(saved: &[u8], (release, build_id, stext, expected): Expected) {
         .collect();
     assert_eq!(found, expected);
     for cpu in found {
-        assert_eq!(crash.place(&cpu), Place::Kernel((cpu.regs.unwrap().rip - stext) as u32));
+        assert_eq!(crash.location(&cpu), Location::Kernel((cpu.regs.unwrap().rip - stext) as u32));
     }
 }
 
@@ -91,7 +91,7 @@ fn a_crash_of_debians_6_12() {
 #[test]
 fn what_lies_outside_ram_is_not_read() {
     let mut sim = Sim::default();
-    let kernel = DeadKernel::idle(2);
+    let kernel = CrashedKernel::idle(2);
     let elfcorehdr = kernel.put(&mut sim.memory);
     // The first CPU's PT_NOTE points to memory that is there, but that no PT_LOAD names.
     let mut header = sim.memory.get(elfcorehdr, 64 + 56 * 4);
@@ -123,7 +123,7 @@ fn the_log_is_read_from_its_ring_round_its_end() {
             (0..count).map(|line| format!("line {line}{}", "x".repeat(line % 23))).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let mut sim = Sim::default();
-        let elfcorehdr = DeadKernel::idle(1).with_log(&lines).put(&mut sim.memory);
+        let elfcorehdr = CrashedKernel::idle(1).with_log(&lines).put(&mut sim.memory);
         let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
         let read = log(&mut sim, &crash);
         let expected: Vec<_> = (1..)
@@ -139,16 +139,17 @@ fn the_log_is_read_from_its_ring_round_its_end() {
 fn what_user_space_wrote_to_the_log_is_not_the_kernels_word() {
     let forged = "<Kernel panic - not syncing: hello";
     let mut sim = Sim::default();
-    let kernel = DeadKernel::idle(1).with_log(&["Kernel panic - not syncing: sysrq triggered crash", forged]);
+    let kernel =
+        CrashedKernel::idle(1).with_log(&["Kernel panic - not syncing: sysrq triggered crash", forged]);
     let elfcorehdr = kernel.put(&mut sim.memory);
     let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
     assert_eq!(log(&mut sim, &crash)[1].1, 1);
-    assert_eq!(crash.why(&mut sim).reason.as_bytes(), b"sysrq triggered crash");
+    assert_eq!(crash.cause(&mut sim).reason.as_bytes(), b"sysrq triggered crash");
 }
 
 #[test]
 fn a_header_that_names_the_same_notes_again_and_again_costs_little() {
-    let mut kernel = DeadKernel::idle(200);
+    let mut kernel = CrashedKernel::idle(200);
     kernel.merged = true;
     let mut sim = Sim::default();
     let elfcorehdr = kernel.put(&mut sim.memory);
@@ -171,7 +172,7 @@ fn a_header_that_names_the_same_notes_again_and_again_costs_little() {
 fn an_address_at_the_end_of_all_addresses_is_outside_ram() {
     // Found by fuzzing: physical and virtual address of a range add up to more than 64 bits.
     for prb in ["ffffffffffffffff", "fffffffffffffff8", "7fffffffffffffff"] {
-        let mut kernel = DeadKernel::idle(1).with_log(&["Kernel panic - not syncing: why"]);
+        let mut kernel = CrashedKernel::idle(1).with_log(&["Kernel panic - not syncing: why"]);
         kernel.vmcoreinfo_end = format!("SYMBOL(prb)={prb}\n");
         let mut sim = Sim::default();
         let elfcorehdr = kernel.put(&mut sim.memory);
@@ -193,10 +194,10 @@ fn read_all(sim: &mut Sim, elfcorehdr: u64) -> Result<(), TestCaseError> {
     let Ok(crash) = Crash::read(sim, elfcorehdr) else { return Ok(()) };
     let found = cpus(sim, &crash);
     for cpu in &found {
-        let _ = crash.place(cpu);
+        let _ = crash.location(cpu);
     }
     prop_assert!(found.len() <= 8192);
-    let _ = crash.why(sim);
+    let _ = crash.cause(sim);
     prop_assert!(sim.memory.reads.len() < 200_000, "{} reads", sim.memory.reads.len());
     Ok(())
 }
@@ -221,7 +222,7 @@ proptest! {
     #[test]
     fn any_notes_are_read(notes in prop::collection::vec(any::<u32>(), 0..200), text in prop::collection::vec(any::<u8>(), 0..300)) {
         let mut sim = Sim::default();
-        let mut kernel = DeadKernel::idle(3);
+        let mut kernel = CrashedKernel::idle(3);
         kernel.vmcoreinfo = String::from_utf8_lossy(&text).into_owned();
         let elfcorehdr = kernel.put(&mut sim.memory);
         let mut ram = sim.memory.get(0x10_0000, 4096);
@@ -239,7 +240,7 @@ proptest! {
         layout in prop::collection::vec((0usize..30, any::<u16>()), 0..3),
     ) {
         let lines: Vec<String> = (0..40).map(|line| format!("line {line}")).collect();
-        let mut kernel = DeadKernel::idle(1).with_log(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut kernel = CrashedKernel::idle(1).with_log(&lines.iter().map(String::as_str).collect::<Vec<_>>());
         // What comes first in VMCOREINFO is overruled by what comes later, so the damage comes last.
         let fields = ["printk_ringbuffer.desc_ring", "printk_ringbuffer.text_data_ring", "prb_desc_ring.count_bits",
             "prb_desc_ring.descs", "prb_desc_ring.infos", "prb_desc_ring.head_id", "prb_desc_ring.tail_id",

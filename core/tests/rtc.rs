@@ -1,6 +1,6 @@
 //! The CMOS clock against a simulated one in every mode.
 
-use lastwords_core::rtc::{Reading, read};
+use lastwords_core::device::rtc::{Reading, read};
 use lastwords_sim::{RtcMode, Sim};
 
 #[test]

@@ -1,7 +1,8 @@
 //! The records: what is encoded is decoded to the same, and what is left of them to what is left.
 
-use lastwords_core::sel::{
-    Decoded, Decoder, Groups, Line, Place, Speaker, Stage, event_record, mark, records, stream,
+use lastwords_core::report::{Cost, CpuLocation, Groups, Line, Location, Stage};
+use lastwords_core::store::sel::{
+    Decoded, Decoder, Records, Source, event_record, mark, parse, records, stream, text,
 };
 use lastwords_core::text::Text;
 use proptest::prelude::*;
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 #[derive(Clone, Debug, PartialEq)]
 enum Found {
     Event([u8; 3]),
-    Crash(Speaker),
+    Crash(Source),
     /// A line's text, and the line as `Debug` prints it.
     Line(Vec<u8>, String),
     Cut(Vec<u8>),
@@ -21,7 +22,7 @@ enum Found {
 
 impl Found {
     fn line(line: Line) -> Self {
-        Self::Line(line.text().as_bytes().to_vec(), format!("{line:?}"))
+        Self::Line(text(line).as_bytes().to_vec(), format!("{line:?}"))
     }
 }
 
@@ -32,8 +33,8 @@ fn decode<'a>(log: impl IntoIterator<Item = &'a [u8; 16]>) -> Vec<Found> {
             Decoded::Event(text) => Found::Event(text),
             Decoded::Crash(speaker) => Found::Crash(speaker),
             Decoded::Line(line) => Found::line(line),
-            Decoded::Cut(text) => Found::Cut(text.to_vec()),
-            Decoded::Tail(text) => Found::Tail(text.to_vec()),
+            Decoded::Truncated(text) => Found::Cut(text.to_vec()),
+            Decoded::Headless(text) => Found::Tail(text.to_vec()),
             Decoded::Missing(count) => Found::Missing(count),
             Decoded::Mark(stage) => Found::Mark(stage),
         });
@@ -46,7 +47,7 @@ fn decode<'a>(log: impl IntoIterator<Item = &'a [u8; 16]>) -> Vec<Found> {
     found
 }
 
-const OURS: Found = Found::Crash(Speaker::Lastwords);
+const OURS: Found = Found::Crash(Source::Lastwords);
 
 fn encode(texts: &[Vec<u8>]) -> Vec<[u8; 16]> {
     let mut log = Vec::new();
@@ -93,7 +94,7 @@ fn events(lines: &[&[u8]]) -> Vec<[u8; 16]> {
     chunks.map(|chunk| event_record(std::array::from_fn(|at| chunk.get(at).copied().unwrap_or(0)))).collect()
 }
 
-fn groups(places: &[(Place, u32)], limit: u32) -> Vec<Line<'static>> {
+fn groups(places: &[(Location, u32)], limit: u32) -> Vec<Line<'static>> {
     let mut groups = Groups::new();
     for (place, count) in places {
         for _ in 0..*count {
@@ -101,11 +102,11 @@ fn groups(places: &[(Place, u32)], limit: u32) -> Vec<Line<'static>> {
         }
     }
     let mut lines = Vec::new();
-    groups.lines(limit, &mut |line| {
-        if let Line::Group { count, place } = line {
-            lines.push(Line::Group { count, place });
-        } else if let Line::LeftOut(count) = line {
-            lines.push(Line::LeftOut(count));
+    groups.lines(limit, Records::line, &mut |line| {
+        if let Line::Group { count, location } = line {
+            lines.push(Line::Group { count, location });
+        } else if let Line::Omitted(count) = line {
+            lines.push(Line::Omitted(count));
         }
         true
     });
@@ -116,27 +117,27 @@ fn groups(places: &[(Place, u32)], limit: u32) -> Vec<Line<'static>> {
 fn the_designs_example() {
     let lines = [
         (Line::BuildId(0x5f3e_9a1b), "id 5f3e9a1b"),
-        (Line::Panicked { cpu: 1, place: Place::Kernel(0x9c_2a36) }, "1=9c2a36"),
-        (Line::Group { count: 0xfe, place: Place::Kernel(0x1_03f0) }, "fe*103f0"),
-        (Line::Group { count: 12, place: Place::User }, "c*user"),
-        (Line::Group { count: 2, place: Place::Dead }, "2*dead"),
-        (Line::LeftOut(0x1f), "+1f"),
+        (Line::Panicked(CpuLocation { cpu: 1, location: Location::Kernel(0x9c_2a36) }), "1=9c2a36"),
+        (Line::Group { count: 0xfe, location: Location::Kernel(0x1_03f0) }, "fe*103f0"),
+        (Line::Group { count: 12, location: Location::User }, "c*user"),
+        (Line::Group { count: 2, location: Location::NotResponding }, "2*dead"),
+        (Line::Omitted(0x1f), "+1f"),
         (Line::PanickedUnknown, "?=?"),
-        (Line::Group { count: 1, place: Place::Address(0xffff_c900_0000_1234) }, "1*@ffffc90000001234"),
-        (Line::Group { count: 1, place: Place::Address(0xffff_ffff_c05a_1234) }, "1*@c05a1234"),
-        (Line::Group { count: 1, place: Place::Address(0xc05a_1234) }, "1*@0c05a1234"),
-        (Line::Panicked { cpu: 0, place: Place::Address(0) }, "0=@0"),
+        (Line::Group { count: 1, location: Location::Address(0xffff_c900_0000_1234) }, "1*@ffffc90000001234"),
+        (Line::Group { count: 1, location: Location::Address(0xffff_ffff_c05a_1234) }, "1*@c05a1234"),
+        (Line::Group { count: 1, location: Location::Address(0xc05a_1234) }, "1*@0c05a1234"),
+        (Line::Panicked(CpuLocation { cpu: 0, location: Location::Address(0) }), "0=@0"),
         (Line::Cause(b"NULL deref 0"), "NULL deref 0"),
         (Line::Rip(b"lkdtm_BUG+12"), "RIP lkdtm_BUG+12"),
         (Line::Comm(b"bash"), "Comm bash"),
         (Line::Caller(b"write_sysrq_trigger"), "< write_sysrq_trigger"),
-        (Line::Bad(b"initrd"), "bad initrd"),
+        (Line::Corrupt(b"initrd"), "bad initrd"),
     ];
-    for (line, text) in lines {
-        assert_eq!(line.text().as_bytes(), text.as_bytes());
-        assert_eq!(Line::parse(text.as_bytes(), false), line);
+    for (line, expected) in lines {
+        assert_eq!(text(line).as_bytes(), expected.as_bytes());
+        assert_eq!(parse(expected.as_bytes(), false), line);
     }
-    assert_eq!(Line::parse(b"sysrq triggered crash", true), Line::Reason(b"sysrq triggered crash"));
+    assert_eq!(parse(b"sysrq triggered crash", true), Line::Reason(b"sysrq triggered crash"));
     let record = records(b"1=9c2a36", 3).next().unwrap();
     assert_eq!(record, *b"\0\0\xf0\x20\x831=9c2a36\0\0\0");
 }
@@ -149,7 +150,7 @@ fn a_line_of_exactly_one_record_ends_with_it() {
         decode(&log)[1..],
         [
             Found::line(Line::BuildId(0x5f3e_9a1b)),
-            Found::line(Line::Panicked { cpu: 1, place: Place::Kernel(0x9c_2a36) }),
+            Found::line(Line::Panicked(CpuLocation { cpu: 1, location: Location::Kernel(0x9c_2a36) })),
         ]
     );
 }
@@ -163,28 +164,32 @@ fn two_crashes_are_two() {
 
 #[test]
 fn a_typical_machine_of_256_cpus_takes_few_records() {
-    let places =
-        [(Place::Kernel(0x1_03f0), 240), (Place::User, 12), (Place::Dead, 2), (Place::Kernel(0x22_0000), 1)];
+    let places = [
+        (Location::Kernel(0x1_03f0), 240),
+        (Location::User, 12),
+        (Location::NotResponding, 2),
+        (Location::Kernel(0x22_0000), 1),
+    ];
     let lines = groups(&places, 30);
-    assert_eq!(lines.iter().map(|line| line.records()).sum::<u32>(), 4);
+    assert_eq!(lines.iter().map(|line| Records::line(*line)).sum::<u32>(), 4);
 }
 
 #[test]
 fn what_the_limit_cuts_is_counted() {
-    let places: Vec<_> = (0..1024).map(|offset| (Place::Kernel(offset), 1)).collect();
+    let places: Vec<_> = (0..1024).map(|offset| (Location::Kernel(offset), 1)).collect();
     let lines = groups(&places, 30);
     assert_eq!(lines.len(), 30);
-    assert_eq!(lines.last(), Some(&Line::LeftOut(1024 - 29)));
+    assert_eq!(lines.last(), Some(&Line::Omitted(1024 - 29)));
 }
 
-fn place() -> impl Strategy<Value = Place> {
+fn place() -> impl Strategy<Value = Location> {
     prop_oneof![
-        Just(Place::Dead),
-        Just(Place::User),
-        any::<u32>().prop_map(Place::Kernel),
-        any::<u64>().prop_map(Place::Address),
-        any::<u32>().prop_map(|low| Place::Address(u64::from(low))),
-        any::<u32>().prop_map(|low| Place::Address(0xffff_ffff_0000_0000 | u64::from(low))),
+        Just(Location::NotResponding),
+        Just(Location::User),
+        any::<u32>().prop_map(Location::Kernel),
+        any::<u64>().prop_map(Location::Address),
+        any::<u32>().prop_map(|low| Location::Address(u64::from(low))),
+        any::<u32>().prop_map(|low| Location::Address(0xffff_ffff_0000_0000 | u64::from(low))),
     ]
 }
 
@@ -192,14 +197,14 @@ fn place() -> impl Strategy<Value = Place> {
 fn line() -> impl Strategy<Value = Line<'static>> {
     prop_oneof![
         any::<u32>().prop_map(Line::BuildId),
-        (any::<u32>(), place()).prop_map(|(cpu, place)| Line::Panicked { cpu, place }),
+        (any::<u32>(), place()).prop_map(|(cpu, location)| Line::Panicked(CpuLocation { cpu, location })),
         Just(Line::PanickedUnknown),
-        (any::<u32>(), place()).prop_map(|(count, place)| Line::Group { count, place }),
-        any::<u32>().prop_map(Line::LeftOut),
+        (any::<u32>(), place()).prop_map(|(count, location)| Line::Group { count, location }),
+        any::<u32>().prop_map(Line::Omitted),
         words().prop_map(|text| Line::Rip(text.leak())),
         words().prop_map(|text| Line::Comm(text.leak())),
         words().prop_map(|text| Line::Caller(text.leak())),
-        words().prop_map(|text| Line::Bad(text.leak())),
+        words().prop_map(|text| Line::Corrupt(text.leak())),
     ]
 }
 
@@ -210,7 +215,7 @@ fn words() -> impl Strategy<Value = Vec<u8>> {
 /// Free text as a kernel writes it.
 fn free_text() -> impl Strategy<Value = Vec<u8>> {
     "[a-z][ -~]{1,60}".prop_map(String::into_bytes).prop_filter("no other line", |text| {
-        matches!(Line::parse(text, true), Line::Reason(_)) && !text.starts_with(b"dump ")
+        matches!(parse(text, true), Line::Reason(_)) && !text.starts_with(b"dump ")
     })
 }
 
@@ -231,7 +236,7 @@ fn crash() -> impl Strategy<Value = Vec<Line<'static>>> {
 }
 
 fn encode_lines(lines: &[Line]) -> Vec<[u8; 16]> {
-    encode(&lines.iter().map(|line| line.text().as_bytes().to_vec()).collect::<Vec<_>>())
+    encode(&lines.iter().map(|line| text(*line).as_bytes().to_vec()).collect::<Vec<_>>())
 }
 
 #[test]
@@ -242,7 +247,7 @@ fn linux_own_panic_text_is_a_crash_too_and_told_apart() {
     let ours = [OURS, Found::line(Line::Reason(b"sysrq triggered crash")), Found::line(Line::BuildId(7))];
     let theirs = |text: &'static str| {
         let event = [text.as_bytes()[0], text.as_bytes()[1], text.as_bytes()[2]];
-        [Found::Event(event), Found::Crash(Speaker::Linux), Found::line(Line::Reason(text.as_bytes()))]
+        [Found::Event(event), Found::Crash(Source::Linux), Found::line(Line::Reason(text.as_bytes()))]
     };
     assert_eq!(decode(&log), [&theirs(text)[..], &ours, &theirs("1=2"), &ours].concat());
 }
@@ -260,7 +265,7 @@ fn three_characters_at_a_time_say_the_same() {
             Found::Event(*b"hun"),
             OURS,
             Found::line(Line::Reason(b"hung_task: blocked tasks")),
-            Found::line(Line::Panicked { cpu: 1, place: Place::Kernel(0x9c_2a36) }),
+            Found::line(Line::Panicked(CpuLocation { cpu: 1, location: Location::Kernel(0x9c_2a36) })),
             Found::Mark(Stage::Saved),
             Found::Event(*b"hun"),
         ]
@@ -288,8 +293,8 @@ fn a_record_that_was_sent_twice_counts_once() {
 proptest! {
     #[test]
     fn every_line_is_parsed_as_it_was_written(line in line()) {
-        let text = line.text();
-        prop_assert_eq!(Line::parse(text.as_bytes(), false), line);
+        let text = text(line);
+        prop_assert_eq!(parse(text.as_bytes(), false), line);
     }
 
     #[test]
@@ -326,7 +331,7 @@ proptest! {
     fn of_any_text_and_any_loss_what_is_left_is_found_and_what_is_missing_said(
         lines in crash(), lost in prop::collection::vec(any::<bool>(), 128),
     ) {
-        let texts: Vec<_> = lines.iter().map(|line| line.text().as_bytes().to_vec()).collect();
+        let texts: Vec<_> = lines.iter().map(|line| text(*line).as_bytes().to_vec()).collect();
         let log = encode(&texts);
         let kept: Vec<_> = log.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(record, _)| record).collect();
         let found = decode(kept.iter().copied());
@@ -366,11 +371,11 @@ proptest! {
         let counted: Vec<_> = places.iter().map(|place| (*place, 1)).collect();
         let lines = groups(&counted, limit);
         let total: u32 = lines.iter().map(|line| match line {
-            Line::Group { count, .. } | Line::LeftOut(count) => *count,
+            Line::Group { count, .. } | Line::Omitted(count) => *count,
             _ => 0,
         }).sum();
         prop_assert_eq!(total as usize, places.len());
-        prop_assert!(lines.iter().map(|line| line.records()).sum::<u32>() <= limit);
+        prop_assert!(lines.iter().map(|line| Records::line(*line)).sum::<u32>() <= limit);
         let counts: Vec<_> = lines.iter().filter_map(|line| match line {
             Line::Group { count, .. } => Some(*count),
             _ => None,

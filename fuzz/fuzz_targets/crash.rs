@@ -5,7 +5,7 @@
 
 use lastwords_core::crash::Crash;
 use lastwords_core::hw::Memory;
-use lastwords_core::sel::Groups;
+use lastwords_core::report::Groups;
 use libfuzzer_sys::fuzz_target;
 
 /// Memory that counts what is read of it.
@@ -50,13 +50,13 @@ fuzz_target!(|input: &[u8]| {
     let mut groups = Groups::new();
     let mut cpus = 0;
     crash.cpus(&mut memory, &mut |_, cpu| {
-        groups.add(crash.place(&cpu));
+        groups.add(crash.location(&cpu));
         cpus += 1;
         true
     });
     assert!(cpus <= 8192);
-    let why = crash.why(&mut memory);
-    assert!(why.reason.as_bytes().iter().all(|byte| matches!(byte, 0x20..=0x7e)));
+    let cause = crash.cause(&mut memory);
+    assert!(cause.reason.as_bytes().iter().all(|byte| matches!(byte, 0x20..=0x7e)));
     // Two looks at 8192 records, and as many notes; program headers are 65535 at most.
     assert!(memory.read < 64 << 20, "{} bytes were read", memory.read);
 });

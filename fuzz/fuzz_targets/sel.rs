@@ -1,7 +1,7 @@
 //! A System Event Log of any records.
 #![no_main]
 
-use lastwords_core::sel::{Decoded, Decoder};
+use lastwords_core::store::sel::{self, Decoded, Decoder};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -11,11 +11,11 @@ fuzz_target!(|input: &[u8]| {
         let printable = |text: &[u8]| text.iter().all(|byte| matches!(byte, 0x20..=0x7e));
         match found {
             Decoded::Line(line) => {
-                let text = line.text();
+                let text = sel::text(line);
                 assert!(printable(text.as_bytes()));
                 bytes += text.as_bytes().len();
             }
-            Decoded::Cut(text) | Decoded::Tail(text) => {
+            Decoded::Truncated(text) | Decoded::Headless(text) => {
                 assert!(printable(text));
                 bytes += text.len();
             }

@@ -1,8 +1,8 @@
-//! Is the dump kernel still what was loaded? Checked after the words, so that a machine whose reserved memory was
-//! overwritten says them too.
+//! Is the dump kernel still what was loaded? Checked after the report, so that a machine whose reserved memory was
+//! overwritten sends it too.
 
-use crate::x86_64::machine;
-use lastwords_core::stub::{Handoff, Segment};
+use crate::arch::machine;
+use lastwords_core::abi::{Handoff, Segment};
 use sha2::{Digest, Sha256};
 
 /// The name of the first segment that is not what it was.

@@ -28,12 +28,9 @@ pub enum Answer {
     Error,
 }
 
-/// Takes a request as it came over the wire; returns the answer, and how many microseconds it took. `None`: there is none.
-type Front = Box<dyn FnMut(&[u8]) -> Option<(Vec<u8>, u64)>>;
-
 /// The watchdog timer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watchdog {
+pub struct WatchdogState {
     /// Set Watchdog Timer's six data bytes.
     pub set: [u8; 6],
     /// Is it counting down?
@@ -41,7 +38,7 @@ pub struct Watchdog {
 }
 
 /// The BMC.
-pub struct Bmc {
+pub struct KcsBmc {
     /// Nobody there: both ports read 0xff.
     pub absent: bool,
     /// It resets itself: between these microseconds nobody is there, and afterwards it is idle.
@@ -52,12 +49,10 @@ pub struct Bmc {
     pub no_dummy: bool,
     /// Microseconds from a request to its answer.
     pub answer_us: u64,
-    /// What it does with the next requests; behind their end, [`Bmc::then`].
+    /// What it does with the next requests; behind their end, [`KcsBmc::then`].
     pub answers: VecDeque<Answer>,
     /// What it does with every request after those.
     pub then: Answer,
-    /// Somebody else answers what it would carry out: it is only the front of a real BMC.
-    pub front: Option<Front>,
     /// Every request, as it came over the wire.
     pub requests: Vec<Vec<u8>>,
     /// The System Event Log.
@@ -69,7 +64,7 @@ pub struct Bmc {
     /// Platform events, without the two bytes of the head.
     pub events: Vec<Vec<u8>>,
     /// The watchdog, once it was set.
-    pub watchdog: Option<Watchdog>,
+    pub watchdog: Option<WatchdogState>,
     /// Hard resets by Chassis Control.
     pub resets: u32,
     state: u8,
@@ -81,7 +76,7 @@ pub struct Bmc {
     pending: Option<(u64, Vec<u8>)>,
 }
 
-impl Default for Bmc {
+impl Default for KcsBmc {
     fn default() -> Self {
         Self {
             absent: false,
@@ -91,7 +86,6 @@ impl Default for Bmc {
             answer_us: 300,
             answers: VecDeque::new(),
             then: Answer::Obey,
-            front: None,
             requests: Vec::new(),
             sel: Vec::new(),
             sel_free: 0xffff,
@@ -110,7 +104,7 @@ impl Default for Bmc {
     }
 }
 
-impl Bmc {
+impl KcsBmc {
     /// Leaves it as a kernel that died in the middle of reading an answer would.
     pub fn leave_reading(&mut self, rest: &[u8]) {
         self.state = READ;
@@ -227,16 +221,7 @@ impl Bmc {
         self.requests.push(request.clone());
         let head = [request[0] | 4, request.get(1).copied().unwrap_or(0)];
         let reply = match self.answers.pop_front().unwrap_or(self.then.clone()) {
-            Answer::Obey => match &mut self.front {
-                Some(front) => match front(&request) {
-                    Some((reply, took_us)) => {
-                        self.answer_us = took_us;
-                        reply
-                    }
-                    None => return,
-                },
-                None => [&head[..], &self.obey(&request)].concat(),
-            },
+            Answer::Obey => [&head[..], &self.obey(&request)].concat(),
             Answer::Code(code) => [&head[..], &[code]].concat(),
             Answer::Bytes(bytes) => bytes,
             Answer::Nothing => return,
@@ -268,7 +253,7 @@ impl Bmc {
             },
             (0x06, 0x24, data) => match data.try_into() {
                 Ok(set) => {
-                    self.watchdog = Some(Watchdog { set, running: false });
+                    self.watchdog = Some(WatchdogState { set, running: false });
                     vec![0]
                 }
                 Err(_) => vec![0xc7],

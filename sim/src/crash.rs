@@ -1,4 +1,4 @@
-//! A dead kernel in memory: ELF core header, CPU notes and VMCOREINFO, laid out as Linux and kexec-tools do.
+//! A crashed kernel in memory: ELF core header, CPU notes and VMCOREINFO, laid out as Linux and kexec-tools do.
 
 use crate::{Ram, printk};
 
@@ -13,7 +13,7 @@ const DIRECT_MAP: u64 = 0xffff_8880_0000_0000;
 
 /// One CPU of it.
 #[derive(Clone, Copy, Debug)]
-pub struct DeadCpu {
+pub struct CrashedCpu {
     /// Process id.
     pub pid: u32,
     /// Instruction pointer.
@@ -24,11 +24,11 @@ pub struct DeadCpu {
     pub answered: bool,
 }
 
-/// A dead kernel.
+/// A crashed kernel.
 #[derive(Clone, Debug)]
-pub struct DeadKernel {
+pub struct CrashedKernel {
     /// Its CPUs.
-    pub cpus: Vec<DeadCpu>,
+    pub cpus: Vec<CrashedCpu>,
     /// VMCOREINFO's text.
     pub vmcoreinfo: String,
     /// All notes in one PT_NOTE, as some loaders have it.
@@ -39,7 +39,7 @@ pub struct DeadKernel {
     pub vmcoreinfo_end: String,
 }
 
-impl DeadKernel {
+impl CrashedKernel {
     /// `_stext` of the default VMCOREINFO.
     pub const STEXT: u64 = 0xffff_ffff_8e20_0000;
     /// Length of its image.
@@ -48,10 +48,10 @@ impl DeadKernel {
     /// A kernel whose CPUs idle at `_stext` + 0x103f0, but for the last one, which panicked.
     #[must_use]
     pub fn idle(cpus: usize) -> Self {
-        let idle = DeadCpu { pid: 0, rip: Self::STEXT + 0x103f0, cs: 0x10, answered: true };
+        let idle = CrashedCpu { pid: 0, rip: Self::STEXT + 0x103f0, cs: 0x10, answered: true };
         let mut cpus = vec![idle; cpus];
         if let Some(last) = cpus.last_mut() {
-            *last = DeadCpu { pid: 312, rip: Self::STEXT + 0x9c2a36, cs: 0x10, answered: true };
+            *last = CrashedCpu { pid: 312, rip: Self::STEXT + 0x9c2a36, cs: 0x10, answered: true };
         }
         let vmcoreinfo = format!(
             "OSRELEASE=6.1.0-99-amd64\nBUILD-ID=5f3e9a1bc0ffee00112233445566778899aabbcc\nPAGESIZE=4096\n\
@@ -142,7 +142,7 @@ fn note(name: &[u8], kind: u32, desc: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn prstatus(cpu: &DeadCpu) -> Vec<u8> {
+fn prstatus(cpu: &CrashedCpu) -> Vec<u8> {
     let mut desc = [0; 336];
     desc[32..36].copy_from_slice(&cpu.pid.to_le_bytes());
     desc[240..248].copy_from_slice(&cpu.rip.to_le_bytes());

@@ -10,13 +10,15 @@ mod printk;
 mod rtc;
 mod uart;
 
-pub use bmc::{Answer, Bmc, Watchdog};
-pub use crash::{DeadCpu, DeadKernel, LOG};
+pub use bmc::{Answer, KcsBmc, WatchdogState};
+pub use crash::{CrashedCpu, CrashedKernel, LOG};
 pub use memory::Ram;
 pub use rtc::{Rtc, RtcMode};
 pub use uart::Uart;
 
-use lastwords_core::hw::{Clock, Memory, Ports};
+use lastwords_core::arch;
+use lastwords_core::device::rtc::CmosRtc;
+use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second};
 
 /// A whole machine.
 pub struct Sim {
@@ -27,7 +29,7 @@ pub struct Sim {
     /// The CMOS clock at ports 0x70 and 0x71.
     pub rtc: Rtc,
     /// The BMC at ports 0xca2 and 0xca3.
-    pub bmc: Bmc,
+    pub bmc: KcsBmc,
     /// The UART at port 0x3f8.
     pub uart: Uart,
     /// Physical memory.
@@ -36,8 +38,10 @@ pub struct Sim {
     pub mmio: Vec<(u64, u16)>,
     /// What was written to ports that nobody simulates.
     pub other_writes: Vec<(u16, u8)>,
-    /// How many times a port was read or written.
+    /// How many times a register was read or written.
     pub accesses: u64,
+    /// What the driver of the CMOS clock keeps.
+    pub cmos: CmosRtc,
 }
 
 impl Default for Sim {
@@ -46,12 +50,13 @@ impl Default for Sim {
             time_us: 0,
             tsc_khz: 2_400_000,
             rtc: Rtc::default(),
-            bmc: Bmc::default(),
+            bmc: KcsBmc::default(),
             uart: Uart::default(),
             memory: Ram::default(),
             mmio: Vec::new(),
             other_writes: Vec::new(),
             accesses: 0,
+            cmos: CmosRtc::default(),
         }
     }
 }
@@ -63,8 +68,8 @@ impl Sim {
     }
 }
 
-impl Ports for Sim {
-    fn inb(&mut self, port: u16) -> u8 {
+impl Sim {
+    fn read_port(&mut self, port: u16) -> u8 {
         self.pass_time();
         match port {
             0x70..=0x71 => self.rtc.read(port, self.time_us),
@@ -74,7 +79,7 @@ impl Ports for Sim {
         }
     }
 
-    fn outb(&mut self, port: u16, value: u8) {
+    fn write_port(&mut self, port: u16, value: u8) {
         self.pass_time();
         match port {
             0x70..=0x71 => self.rtc.write(port, value),
@@ -84,14 +89,25 @@ impl Ports for Sim {
         }
     }
 
-    fn readb(&mut self, addr: u64) -> u8 {
-        let port = self.mmio.iter().find(|(known, _)| *known == addr).map(|(_, port)| *port);
-        port.map_or(0xff, |port| self.inb(port))
+    /// The port that a register is at, whatever its address space.
+    fn port(&self, register: Register) -> Option<u16> {
+        match register {
+            Register::Port(port) => Some(port),
+            Register::Memory(addr) => {
+                self.mmio.iter().find(|(known, _)| *known == addr).map(|(_, port)| *port)
+            }
+        }
+    }
+}
+
+impl Registers for Sim {
+    fn get(&mut self, register: Register) -> u8 {
+        self.port(register).map_or(0xff, |port| self.read_port(port))
     }
 
-    fn writeb(&mut self, addr: u64, value: u8) {
-        if let Some((_, port)) = self.mmio.iter().find(|(known, _)| *known == addr).copied() {
-            self.outb(port, value);
+    fn put(&mut self, register: Register, value: u8) {
+        if let Some(port) = self.port(register) {
+            self.write_port(port, value);
         }
     }
 }
@@ -107,7 +123,22 @@ impl Memory for Sim {
 }
 
 impl Clock for Sim {
-    fn tsc(&mut self) -> u64 {
+    fn ticks(&mut self) -> u64 {
         self.time_us * u64::from(self.tsc_khz) / 1000
+    }
+
+    fn second(&mut self) -> Second {
+        let mut cmos = self.cmos;
+        let second = cmos.second(self);
+        self.cmos = cmos;
+        second
+    }
+
+    fn relax(&mut self) {}
+}
+
+impl Reset for Sim {
+    fn reset(&mut self, way: usize) -> bool {
+        arch::reset(self, way)
     }
 }

@@ -1,8 +1,8 @@
 # The kernel module that the guests crash by: ways to die that Debian's kernels do not offer (they have no lkdtm).
 #
-# Assembled once for each way (`vm/src/module.rs`), with these in front: the macro `die`, which calls the way's
-# function, and what differs between kernels: the macro `vermagic`, and the size of `struct module` and the place of
-# `init` in it.
+# Assembled once for each way (`vm/src/machine/crash_module.rs`), with these in front: the macro `die`, which calls the
+# way's function, and what differs between kernels: the macro `vermagic`, and the size of `struct module` and the place
+# of `init` in it.
 # Each function has a frame of its own, since the kernel's unwinder knows no other way through code like this.
 
 .macro function name

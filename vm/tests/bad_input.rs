@@ -1,11 +1,13 @@
 //! `lastwords load` in a running kernel, given what cannot be loaded: a clear word, and what was armed stays armed.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::asked::Asked;
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Bmc, Outcome, Scenario};
-use lastwords_vm::vmbmc::obedient;
-use lastwords_vm::words;
+use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::dump;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::bmc::manners::obedient;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Scenario};
 
 /// Was it refused as a failure (not as wrong usage), with these words?
 fn refused(outcome: &Outcome, section: &str, words: &[&str]) -> Result<()> {
@@ -63,7 +65,7 @@ fn what_was_armed_stays_armed_and_boots() -> Result<()> {
     ] {
         ensure!(status.contains(line), "status does not say {line:?}: {status}");
     }
-    words::check_dump(&outcome, 2)?;
+    dump::check(&outcome, 2)?;
     Asked::ALL.check_console(&outcome, 0)?;
     Asked::ALL.check_requests(&outcome, 0)
 }

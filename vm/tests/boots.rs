@@ -2,14 +2,16 @@
 //! image in memory and without. And the machine that it runs dies with last words.
 
 use anyhow::{Result, ensure};
-use lastwords_core::stub;
-use lastwords_vm::asked::Asked;
-use lastwords_vm::kernels::{Kernel, Release};
-use lastwords_vm::lastwords;
-use lastwords_vm::qemu::Firmware;
-use lastwords_vm::scenario::{Arm, Bmc, Call, Outcome, Scenario};
-use lastwords_vm::vmbmc::obedient;
-use lastwords_vm::words;
+use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::dump;
+use lastwords_vm::judge::image::Image;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::bmc::manners::obedient;
+use lastwords_vm::machine::kernels::{Kernel, Release};
+use lastwords_vm::machine::lastwords;
+use lastwords_vm::machine::qemu::Firmware;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 use std::fs;
 
 fn boots_silently(scenario: Scenario) -> Result<Outcome> {
@@ -40,10 +42,8 @@ fn a_wrapped_kernel_whose_image_is_not_in_memory_boots() -> Result<()> {
     let path = folder.path().join("kernel");
     lastwords::wrap(&Kernel::get(Release::V6_1)?.image, &path, &Asked::ALL.options())?;
     let mut kernel = fs::read(&path)?;
-    let header = [&stub::MAGIC[..], &stub::VERSION.to_le_bytes()].concat();
-    let images: Vec<_> = (0..kernel.len()).filter(|at| kernel[*at..].starts_with(&header)).collect();
-    ensure!(images.len() == 1, "the image's header is {} times in the file", images.len());
-    kernel[images[0]..][..4096].fill(0);
+    let image = Image::find(&kernel)?.at;
+    kernel[image..][..4096].fill(0);
     fs::write(&path, kernel)?;
     boots_silently(Scenario::new(Release::V6_1).boots(&path))?;
     Ok(())
@@ -62,7 +62,7 @@ fn boots_from_uefi_and_dies(release: Release, call: Call) -> Result<()> {
     outcome.text("firmware")?;
     let said_when = outcome.when("lastwords: ");
     ensure!(said_when > outcome.when("Kernel panic"), "words at {said_when:?}, before the panic");
-    words::check_dump(&outcome, 2)?;
+    dump::check(&outcome, 2)?;
     Asked::ALL.check_console(&outcome, 0)?;
     Asked::ALL.check_requests(&outcome, 0)
 }

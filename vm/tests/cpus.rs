@@ -4,9 +4,10 @@
 //! Linux 6.12 alone: 6.1 hangs on such a machine when QEMU emulates it, early in its boot.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Call, Outcome, Scenario};
-use lastwords_vm::words;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::{console, sel_text};
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
 /// CPU 4, whose local APIC id is 5.
 const PANICKED: usize = 4;
@@ -36,9 +37,9 @@ fn crash(cpu: &str, arm: Arm) -> Result<Outcome> {
 }
 
 fn check(outcome: &Outcome, panicked: Option<usize>) -> Result<()> {
-    words::check_console(outcome, panicked)?;
-    words::check_sel(outcome, &outcome.sel()?, panicked)?;
-    let headline = words::console(outcome).first().copied().unwrap_or_default().to_owned();
+    console::check(outcome, panicked)?;
+    sel_text::check_cpus(outcome, &outcome.sel()?, panicked)?;
+    let headline = console::lines(outcome).first().copied().unwrap_or_default().to_owned();
     let expected = match panicked {
         Some(number) => format!(" died on CPU {number}"),
         None => " died on a CPU that nothing tells, local APIC id 5".to_owned(),

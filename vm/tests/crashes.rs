@@ -1,12 +1,16 @@
 //! Everything asked for, on both kernels, before both simulators, by each way of arming; and with 1, 2 and 8 CPUs,
 //! panics on different ones, one in a loop with interrupts off. The words are held against the same crash's dump.
+//!
+//! Half of the grid is in `make test`: each kernel with each BMC, each way, and each number of CPUs.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::asked::Asked;
-use lastwords_vm::kernels::Release::{self, V6_1, V6_12};
-use lastwords_vm::scenario::{Arm, Bmc, Call, Outcome, Scenario};
-use lastwords_vm::watchdog::Watchdog;
-use lastwords_vm::words;
+use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::dump;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::watchdog::Watchdog;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::kernels::Release::{self, V6_1, V6_12};
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
 /// How the dump kernel is armed.
 #[derive(Clone, Copy)]
@@ -35,7 +39,7 @@ fn crash(release: Release, bmc: Bmc, by: By, cpus: u32, panics: usize, spins: Op
         .arm(arm)
         .death(&format!("{spin}panic_on {panics}"))
         .run()?;
-    words::check_dump(&outcome, cpus as usize)?;
+    dump::check(&outcome, cpus as usize)?;
     ensure!(outcome.notes()?.randomized()?, "the kernel's addresses are not randomized");
     Asked::ALL.check_console(&outcome, panics)?;
     Asked::ALL.check_bmc(&outcome, panics, !openipmi)?;
@@ -56,8 +60,9 @@ fn check_from_outside(outcome: &Outcome) -> Result<()> {
 }
 
 macro_rules! crashes {
-    ($($name:ident: $release:ident, $bmc:ident, $by:ident, $cpus:literal CPUs, panic on $panics:literal, loop on $spins:expr;)*) => {$(
+    ($($(#[$attribute:meta])* $name:ident: $release:ident, $bmc:ident, $by:ident, $cpus:literal CPUs, panic on $panics:literal, loop on $spins:expr;)*) => {$(
         #[test]
+        $(#[$attribute])*
         fn $name() -> Result<()> {
             crash($release, Bmc::$bmc, $by, $cpus, $panics, $spins)
         }
@@ -66,15 +71,21 @@ macro_rules! crashes {
 
 crashes! {
     old_simulator_file_load: V6_1, Simulator, FileLoad, 2 CPUs, panic on 0, loop on Some(1);
+    #[ignore = "make test-all: another cell of the grid"]
     old_simulator_load: V6_1, Simulator, Load, 8 CPUs, panic on 7, loop on None;
+    #[ignore = "make test-all: another cell of the grid"]
     old_simulator_lastwords: V6_1, Simulator, Lastwords, 1 CPUs, panic on 0, loop on None;
+    #[ignore = "make test-all: another cell of the grid"]
     old_openipmi_file_load: V6_1, OpenIpmi, FileLoad, 8 CPUs, panic on 3, loop on Some(0);
     old_openipmi_load: V6_1, OpenIpmi, Load, 1 CPUs, panic on 0, loop on None;
     old_openipmi_lastwords: V6_1, OpenIpmi, Lastwords, 2 CPUs, panic on 1, loop on None;
+    #[ignore = "make test-all: another cell of the grid"]
     new_simulator_file_load: V6_12, Simulator, FileLoad, 1 CPUs, panic on 0, loop on None;
     new_simulator_load: V6_12, Simulator, Load, 2 CPUs, panic on 1, loop on Some(0);
     new_simulator_lastwords: V6_12, Simulator, Lastwords, 8 CPUs, panic on 5, loop on Some(2);
     new_openipmi_file_load: V6_12, OpenIpmi, FileLoad, 2 CPUs, panic on 0, loop on None;
+    #[ignore = "make test-all: another cell of the grid"]
     new_openipmi_load: V6_12, OpenIpmi, Load, 8 CPUs, panic on 1, loop on Some(6);
+    #[ignore = "make test-all: another cell of the grid"]
     new_openipmi_lastwords: V6_12, OpenIpmi, Lastwords, 1 CPUs, panic on 0, loop on None;
 }

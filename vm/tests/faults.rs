@@ -2,8 +2,8 @@
 //! be said is said. That it is soon enough stands in docs/reliability.md.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::faults::{End, Fault, Run, Way};
-use lastwords_vm::words;
+use lastwords_vm::judge::{console, dump};
+use lastwords_vm::scenarios::faults::{End, Fault, Run, Way};
 
 /// Makes it happen, and checks the dump, the words' beginning and end on the console, and the CPUs there.
 fn survives(fault: Fault, way: Way) -> Result<Run> {
@@ -12,16 +12,16 @@ fn survives(fault: Fault, way: Way) -> Result<Run> {
         println!("{:8.3} {}", line.at.as_secs_f64(), line.text);
     }
     ensure!(matches!(run.end, End::Up(_)), "no dump: {:?}", run.end);
-    words::check_dump(run.outcome()?, fault.cpus())?;
-    let said = words::console(run.outcome()?);
+    dump::check(run.outcome()?, fault.cpus())?;
+    let said = console::lines(run.outcome()?);
     ensure!(said.first().is_some_and(|line| line.contains("died")), "no headline: {said:#?}");
     ensure!(said.last().is_some_and(|line| line.starts_with("handing over")), "no last line: {said:#?}");
-    words::check_console(run.outcome()?, 0)?;
+    console::check(run.outcome()?, 0)?;
     Ok(run)
 }
 
 fn said(run: &Run, start: &str, text: &str) -> Result<()> {
-    let said = words::console(run.outcome()?);
+    let said = console::lines(run.outcome()?);
     ensure!(said.iter().any(|line| line.starts_with(start) && line.contains(text)), "{said:#?}");
     Ok(())
 }

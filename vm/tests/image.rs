@@ -2,8 +2,10 @@
 //! Debian's real kernels, no machine.
 
 use anyhow::{Context, Result, ensure};
-use lastwords_vm::kernels::{Kernel, Release};
-use lastwords_vm::{lastwords, packages, process};
+use lastwords_vm::judge::image::Image;
+use lastwords_vm::machine::kernels::{Kernel, Release};
+use lastwords_vm::machine::{lastwords, packages, process};
+use object::{Object, ObjectSymbol};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -61,6 +63,27 @@ fn the_way_in_and_the_way_out_use_no_sse() -> Result<()> {
         assembly > 100 && elsewhere > 0,
         "{assembly} instructions of assembly, SSE in {elsewhere} others"
     );
+    Ok(())
+}
+
+/// What the bench knows of the header is what the linker says of the same build.
+#[test]
+fn the_header_is_where_the_judge_looks_for_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let wrapped = folder.path().join("wrapped");
+    lastwords::wrap(&Kernel::get(Release::V6_1)?.image, &wrapped, "")?;
+    let wrapped = fs::read(wrapped)?;
+    let image = Image::find(&wrapped)?;
+    let elf = fs::read(lastwords::image_elf()?)?;
+    let elf = object::File::parse(elf.as_slice())?;
+    let symbol = |name: &str| {
+        let found = elf.symbols().find(|symbol| symbol.name() == Ok(name));
+        found.map(|symbol| symbol.address()).with_context(|| format!("the image has no symbol {name}"))
+    };
+    ensure!(image.file_size()? == symbol("__file_end")?, "its file's bytes");
+    ensure!(image.memory_size()? == symbol("__memory_end")?, "its memory's bytes");
+    ensure!(image.purgatory_entry()? == symbol("lastwords_purgatory_entry")?, "its entry as the purgatory");
+    ensure!(image.entry()? == symbol("lastwords_entry")?, "its entry behind the hook");
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! `--output-log`: the end of the dead kernel's log on the serial line is what vmcore-dmesg prints of the same crash.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Bmc, Call, Scenario};
-use lastwords_vm::words;
+use lastwords_vm::judge::console;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
 /// What lastwords wrote of the log: the lines between its own, which begin with its name.
-fn said(outcome: &lastwords_vm::scenario::Outcome) -> Vec<&str> {
+fn said(outcome: &lastwords_vm::judge::outcome::Outcome) -> Vec<&str> {
     let lines = outcome.console.iter().map(|line| line.text.as_str());
     let behind = lines
         .skip_while(|line| !line.starts_with("lastwords: CPU "))
@@ -16,7 +17,7 @@ fn said(outcome: &lastwords_vm::scenario::Outcome) -> Vec<&str> {
 
 fn check(release: Release, arm: Arm, bytes: usize) -> Result<()> {
     let outcome = Scenario::new(release).bmc(Bmc::None).arm(arm).dump("collect_vmcore").run()?;
-    words::check_console(&outcome, 0)?;
+    console::check(&outcome, 0)?;
     let dmesg: Vec<_> = outcome.text("dmesg")?.lines().collect();
     let said = said(&outcome);
     ensure!(

@@ -2,10 +2,11 @@
 //! the watchdog does what it was told.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Bmc, Call, Scenario};
-use lastwords_vm::vmbmc::Answer;
-use lastwords_vm::watchdog::Watchdog;
+use lastwords_vm::judge::watchdog::Watchdog;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::bmc::recording::Answer;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
 /// The texts of ipmitool's list, without what stands before them.
 fn texts(list: &str) -> Vec<&str> {

@@ -3,9 +3,11 @@
 //! state was seen, and the dump is good.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Bmc, Call, Outcome, Scenario};
-use lastwords_vm::words;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::{console, dump};
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
 /// The status register reads `status` until somebody writes to it. Its address is in the text screen, which the image's
 /// page tables map for itself alone.
@@ -19,15 +21,15 @@ fn crash(release: Release, cpu: &str, arm: fn(String) -> Arm, status: u8) -> Res
         .before(&format!("printf '\\{status:o}' | dd of=/dev/mem bs=1 seek=$((0xb9f04)) conv=notrunc"))
         .dump("collect_vmcore\ncollect_dump")
         .run()?;
-    words::check_dump(&outcome, 2)?;
-    words::check_console(&outcome, 0)?;
-    let said = words::console(&outcome);
+    dump::check(&outcome, 2)?;
+    console::check(&outcome, 0)?;
+    let said = console::lines(&outcome);
     ensure!(!said.iter().any(|line| line.contains("exception")), "{said:#?}");
     Ok(outcome)
 }
 
 fn says(outcome: &Outcome, line: &str) -> Result<()> {
-    let said = words::console(outcome);
+    let said = console::lines(outcome);
     ensure!(said.iter().any(|one| one.starts_with(line)), "nobody says {line:?}: {said:#?}");
     Ok(())
 }
@@ -49,7 +51,7 @@ fn a_device_outside_of_ram() -> Result<()> {
         ))
         .dump("collect_vmcore\ncollect_dump")
         .run()?;
-    words::check_dump(&outcome, 2)?;
+    dump::check(&outcome, 2)?;
     says(&outcome, "platform event: the BMC ")
 }
 

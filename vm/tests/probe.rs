@@ -2,9 +2,12 @@
 //! and of what it leaves behind; and on BMCs that do not keep what they are given.
 
 use anyhow::{Context, Result, ensure};
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Bmc, Outcome, Scenario};
-use lastwords_vm::vmbmc::{Answer, Manner, Request, netfn, obedient};
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::bmc::manners::{netfn, obedient};
+use lastwords_vm::machine::bmc::recording::{Answer, Manner, Request};
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Scenario};
 
 /// A machine that only runs this script.
 fn machine(release: Release, bmc: Bmc, script: &str) -> Result<Outcome> {

@@ -2,16 +2,18 @@
 //! written to since it was loaded. The damage is done from outside, to physical memory, as a stray DMA would.
 
 use anyhow::{Context, Result, ensure};
-use lastwords_core::stub::{self, Handoff, Segment};
-use lastwords_vm::asked::Asked;
-use lastwords_vm::gdb::Stub;
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Bmc, Outcome, Scenario};
-use lastwords_vm::segments::Segments;
-use lastwords_vm::vmbmc::{Request, netfn, obedient};
-use lastwords_vm::words;
+use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::image::FIRST_SEGMENT_LEN;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::segments::Segments;
+use lastwords_vm::judge::{console, dump, sel_text};
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::bmc::manners::{netfn, obedient};
+use lastwords_vm::machine::bmc::recording::Request;
+use lastwords_vm::machine::gdb::{Debugger, Gdb};
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Scenario};
 use serde_json::json;
-use std::mem::offset_of;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -32,15 +34,15 @@ fn armed_with(options: &str) -> Scenario {
 }
 
 /// Runs it, and once it is armed changes the byte of memory that `which` picks.
-fn damaged(scenario: Scenario, which: impl Fn(&Segments) -> Result<u64>) -> Result<Outcome> {
-    let stub = Stub::new()?;
-    let options = stub.options();
+fn damaged(scenario: Scenario, which: impl Fn(&mut Gdb, &Segments) -> Result<u64>) -> Result<Outcome> {
+    let debugger = Debugger::new()?;
     let mut segments = Segments::default();
-    let outcome = scenario.qemu([options[0].as_str(), options[1].as_str()]).watch(|_, line| {
+    let outcome = scenario.debugger(&debugger).watch(|_, line| {
         segments.read(&line.text);
         if line.text.contains("the dump kernel is armed") {
-            let mut gdb = stub.connect()?;
-            gdb.damage(which(&segments)?)?;
+            let mut gdb = debugger.connect()?;
+            let byte = which(&mut gdb, &segments)?;
+            gdb.damage(byte)?;
             gdb.detach()?;
         }
         Ok(())
@@ -50,7 +52,7 @@ fn damaged(scenario: Scenario, which: impl Fn(&Segments) -> Result<u64>) -> Resu
 }
 
 fn said(outcome: &Outcome, start: &str) -> bool {
-    words::console(outcome).iter().any(|line| line.starts_with(start))
+    console::lines(outcome).iter().any(|line| line.starts_with(start))
 }
 
 /// The text of the SEL records that our BMC was sent.
@@ -67,7 +69,7 @@ fn sel(requests: &[Request]) -> Vec<String> {
 #[test]
 fn a_damaged_kernel_is_named_and_the_machine_resets() -> Result<()> {
     let scenario = armed_with("--output-cpu-ip").bmc(Bmc::Ours(obedient()));
-    let outcome = damaged(scenario, |segments| Ok(segments.get("kernel")?.start + 0x10_0000))?;
+    let outcome = damaged(scenario, |_, segments| Ok(segments.get("kernel")?.start + 0x10_0000))?;
     ensure!(!outcome.dumped(), "the damaged kernel was started");
     ensure!(said(&outcome, "the dump kernel is damaged: kernel is not what was loaded"));
     ensure!(said(&outcome, "resetting the machine"));
@@ -82,24 +84,22 @@ fn a_damaged_kernel_is_named_and_the_machine_resets() -> Result<()> {
 #[test]
 fn a_damaged_initrd_is_named_and_started_all_the_same_when_told_to() -> Result<()> {
     let scenario = armed_with("--output-cpu-ip --on-corrupt boot");
-    let outcome = damaged(scenario, |segments| Ok(segments.get("initrd")?.end - 1))?;
+    let outcome = damaged(scenario, |_, segments| Ok(segments.get("initrd")?.end - 1))?;
     ensure!(said(&outcome, "the dump kernel is damaged: initrd is not what was loaded"));
     ensure!(said(&outcome, "handing over to the dump kernel"));
-    words::check_dump(&outcome, 2)
+    dump::check(&outcome, 2)
 }
 
 /// Told to halt, the machine says so and then nothing more, though it still runs.
 #[test]
 fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
-    let stub = Stub::new()?;
-    let options = stub.options();
+    let debugger = Debugger::new()?;
     let mut segments = Segments::default();
-    let outcome = armed_with("--output-cpu-ip=console --on-corrupt halt")
-        .qemu([options[0].as_str(), options[1].as_str()])
-        .watch(|vm, line| {
+    let outcome =
+        armed_with("--output-cpu-ip=console --on-corrupt halt").debugger(&debugger).watch(|vm, line| {
             segments.read(&line.text);
             if line.text.contains("the dump kernel is armed") {
-                let mut gdb = stub.connect()?;
+                let mut gdb = debugger.connect()?;
                 gdb.damage(segments.get("kernel")?.start + 0x10_0000)?;
                 gdb.detach()?;
             }
@@ -114,7 +114,7 @@ fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
     println!("{outcome}");
     ensure!(said(&outcome, "the dump kernel is damaged: kernel is not what was loaded"));
     ensure!(!outcome.dumped(), "the damaged kernel was started");
-    ensure!(words::console(&outcome).last().is_some_and(|line| line.starts_with("halting")), "it goes on");
+    ensure!(console::lines(&outcome).last().is_some_and(|line| line.starts_with("halting")), "it goes on");
     Ok(())
 }
 
@@ -122,28 +122,32 @@ fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
 #[test]
 fn a_damaged_image_is_silent_and_the_dump_kernel_starts() -> Result<()> {
     let scenario = armed_with(&Asked::ALL.options());
-    let outcome = damaged(scenario, |segments| Ok(segments.get("image")?.start + 0x2000))?;
-    ensure!(words::console(&outcome).is_empty(), "{:#?}", words::console(&outcome));
-    words::check_dump(&outcome, 2)
+    let outcome = damaged(scenario, |_, segments| Ok(segments.get("image")?.start + 0x2000))?;
+    ensure!(console::lines(&outcome).is_empty(), "{:#?}", console::lines(&outcome));
+    dump::check(&outcome, 2)
 }
 
 /// What the image was handed is part of what it sums up: it goes by no length that somebody has written to.
 #[test]
 fn a_damaged_handoff_is_not_gone_by_and_the_dump_kernel_starts() -> Result<()> {
-    let len = stub::HANDOFF + offset_of!(Handoff, segments) + offset_of!(Segment, len);
     let scenario = armed_with(&Asked::ALL.options());
-    // The uppermost byte of the first segment's length.
-    let outcome = damaged(scenario, |segments| Ok(segments.get("image")?.start + len as u64 + 7))?;
-    ensure!(words::console(&outcome).is_empty(), "{:#?}", words::console(&outcome));
-    words::check_dump(&outcome, 2)
+    let outcome = damaged(scenario, |gdb, segments| {
+        let len = segments.get("image")?.start + FIRST_SEGMENT_LEN;
+        let bytes = gdb.read(len, 8)?;
+        let value = u64::from_le_bytes(bytes.as_slice().try_into()?);
+        ensure!(segments.has_len(value), "no segment has the {value:#x} bytes of the handoff: {segments:x?}");
+        // The uppermost byte.
+        Ok(len + 7)
+    })?;
+    ensure!(console::lines(&outcome).is_empty(), "{:#?}", console::lines(&outcome));
+    dump::check(&outcome, 2)
 }
 
 /// The kernel is damaged only when the first record reaches the BMC. If its digest had been computed by then, nobody
 /// would notice.
 #[test]
 fn the_words_are_in_the_sel_before_the_digest_is_computed() -> Result<()> {
-    let stub = Stub::new()?;
-    let options = stub.options();
+    let debugger = Debugger::new()?;
     let (tell, first_record) = channel();
     let mut obey = obedient();
     let bmc = Box::new(move |request: &Request| {
@@ -157,12 +161,12 @@ fn the_words_are_in_the_sel_before_the_digest_is_computed() -> Result<()> {
     let mut segments = Segments::default();
     let outcome = armed_with("--output-cpu-ip=sel --on-corrupt boot")
         .bmc(Bmc::Ours(bmc))
-        .qemu([options[0].as_str(), options[1].as_str()])
+        .debugger(&debugger)
         .watch(|_, line| {
             segments.read(&line.text);
             if line.text.contains("Kernel panic") {
                 first_record.recv_timeout(Duration::from_secs(60))?;
-                let mut gdb = stub.connect()?;
+                let mut gdb = debugger.connect()?;
                 gdb.damage(segments.get("initrd")?.end - 1)?;
                 gdb.detach()?;
             }
@@ -172,20 +176,19 @@ fn the_words_are_in_the_sel_before_the_digest_is_computed() -> Result<()> {
     ensure!(said(&outcome, "the dump kernel is damaged: initrd"), "the digest came before the words");
     let sel = sel(&outcome.requests()?);
     ensure!(sel.last().is_some_and(|text| text == "bad initrd"), "{sel:?}");
-    words::check_dump(&outcome, 2)
+    dump::check(&outcome, 2)
 }
 
 /// Why all this: the same damage, and kexec-tools' purgatory stands still for ever without a word.
 #[test]
 fn stock_kexec_hangs_on_the_same_damage() -> Result<()> {
-    let stub = Stub::new()?;
-    let options = stub.options();
-    let scenario = armed_by("kexec -p -c -d").qemu([options[0].as_str(), options[1].as_str()]);
+    let debugger = Debugger::new()?;
+    let scenario = armed_by("kexec -p -c -d").debugger(&debugger);
     let mut segments = Segments::default();
     let outcome = scenario.watch(|vm, line| {
         segments.read(&line.text);
         if line.text.contains("the dump kernel is armed") {
-            let mut gdb = stub.connect()?;
+            let mut gdb = debugger.connect()?;
             gdb.damage(segments.get("kernel")?.start + 0x10_0000)?;
             gdb.detach()?;
         }
@@ -215,9 +218,9 @@ fn cpus_go_and_come_back_after_arming() -> Result<()> {
         )
         .run()?;
     ensure!(outcome.text("hotplug")?.trim() == "1", "the kernel does not keep the core header up to date");
-    words::check_dump(&outcome, 4)?;
-    words::check_console(&outcome, 3)?;
-    words::check_sel(&outcome, &outcome.sel()?, 3)
+    dump::check(&outcome, 4)?;
+    console::check(&outcome, 3)?;
+    sel_text::check_cpus(&outcome, &outcome.sel()?, 3)
 }
 
 /// Memory that came after arming is in the dump: the kernel has put it into the ELF core header.
@@ -225,6 +228,10 @@ fn cpus_go_and_come_back_after_arming() -> Result<()> {
 fn memory_comes_after_arming() -> Result<()> {
     let outcome = Scenario::new(Release::V6_12)
         .qemu(["-m", "slots=2,maxmem=4G"])
+        // With memory to come above 4 GiB a dump kernel takes 64 MiB for bounce buffers, and would else have no room for
+        // the dump. It is not to take the new memory for itself, where the crashed kernel's lies.
+        .first_append("crashkernel=384M")
+        .append("acpi_no_memhotplug")
         .arm(Arm::Lastwords("--via purgatory --output-cpu-ip".to_owned()))
         .before("echo online >/sys/devices/system/memory/auto_online_blocks")
         .death("until grep -q 100000000-107ffffff /proc/iomem; do sleep 1; done\nsleep 1\npanic_on 1")
@@ -239,8 +246,8 @@ fn memory_comes_after_arming() -> Result<()> {
             Ok(())
         })?;
     println!("{outcome}");
-    words::check_dump(&outcome, 2)?;
-    words::check_console(&outcome, 1)?;
+    dump::check(&outcome, 2)?;
+    console::check(&outcome, 1)?;
     ensure!(outcome.text("loads")?.contains(" 0x0000000100000000 "), "{}", outcome.text("loads")?);
     Ok(())
 }
@@ -262,6 +269,6 @@ fn what_does_not_fit_is_refused_and_what_was_armed_stays() -> Result<()> {
     let said = &refusal.text;
     ensure!(said.contains("no place for the initrd") && said.contains("boot with crashkernel="), "{said}");
     ensure!(outcome.text("still")?.trim() == "1", "what was armed is lost");
-    words::check_dump(&outcome, 2)?;
-    words::check_console(&outcome, 0)
+    dump::check(&outcome, 2)?;
+    console::check(&outcome, 0)
 }

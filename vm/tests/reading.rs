@@ -2,10 +2,13 @@
 //! load` saved; from another one, over the LAN and from a file, with the kernel's own list.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::asked::Asked;
-use lastwords_vm::kernels::Release;
-use lastwords_vm::reading::{self, Kallsyms};
-use lastwords_vm::scenario::{Arm, Bmc, Call, Outcome, Scenario};
+use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::reading;
+use lastwords_vm::judge::symbols::Kallsyms;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
 /// Of four CPUs this one panics, one is in a module, one in user space, one idle.
 const PANICKED: usize = 3;

@@ -2,10 +2,12 @@
 //! `lastwords read` as the judges.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Bmc, Outcome, Scenario};
-use lastwords_vm::vmbmc::Answer;
-use lastwords_vm::watchdog::Watchdog;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::watchdog::Watchdog;
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::bmc::recording::Answer;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Scenario};
 
 /// An armed machine, whose kernel's symbols are saved, that runs this script and is switched off.
 fn rehearses(release: Release, bmc: Bmc, script: &str) -> Result<Outcome> {

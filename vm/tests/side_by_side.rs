@@ -2,10 +2,11 @@
 //! same memory for the dump kernel, but for what is listed here with its reason.
 
 use anyhow::{Context, Result, ensure};
-use lastwords_vm::kernels::Release;
-use lastwords_vm::qemu::Firmware;
-use lastwords_vm::scenario::{Arm, Call, Outcome, Scenario};
-use lastwords_vm::words;
+use lastwords_vm::judge::dump;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::machine::qemu::Firmware;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 use std::ops::Range;
 
 const MIB: u64 = 1 << 20;
@@ -30,7 +31,7 @@ fn crash(scenario: Scenario, cpus: usize) -> Result<Seen> {
              section loads readelf -lW /proc/vmcore\ncollect_vmcore\ncollect_dump",
         )
         .run()?;
-    words::check_dump(&outcome, cpus)?;
+    dump::check(&outcome, cpus)?;
     Ok(Seen {
         loads: loads(outcome.text("loads")?)?,
         cpus: outcome.notes()?.cpus.len(),

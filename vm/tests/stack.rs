@@ -2,11 +2,11 @@
 //! outside when the dump kernel is about to start.
 
 use anyhow::{Context, Result, ensure};
-use lastwords_core::stub;
-use lastwords_vm::gdb::Stub;
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Scenario};
-use lastwords_vm::segments::Segments;
+use lastwords_vm::judge::image::{HEADER, Image};
+use lastwords_vm::judge::segments::Segments;
+use lastwords_vm::machine::gdb::Debugger;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Scenario};
 use serde_json::json;
 
 /// The stack's size (`purgatory/src/x86_64/entry.rs`), and what may be used of it: the rest is for compilers to come.
@@ -15,8 +15,7 @@ const MOST: u64 = 0x1_0000;
 
 #[test]
 fn the_stack_is_large_enough_twice_over() -> Result<()> {
-    let stub = Stub::new()?;
-    let options = stub.options();
+    let debugger = Debugger::new()?;
     let mut segments = Segments::default();
     let mut used = None;
     Scenario::new(Release::V6_12)
@@ -29,15 +28,15 @@ fn the_stack_is_large_enough_twice_over() -> Result<()> {
              >/tmp/load 2>&1 || step not armed\ngrep '^segment' /tmp/load >/dev/console\n\
              step the dump kernel is armed\nsleep 1\npanic_on 0",
         )
-        .qemu([options[0].as_str(), options[1].as_str()])
+        .debugger(&debugger)
         .watch(|vm, line| {
             segments.read(&line.text);
             if line.text.contains("the dump kernel is armed") {
-                let mut gdb = stub.connect()?;
+                let mut gdb = debugger.connect()?;
                 gdb.go_to(segments.entry()?)?;
                 let image = segments.get("image")?.start;
-                let size = gdb.read(image + stub::MEMORY_SIZE as u64, 4)?;
-                let end = image + u64::from(u32::from_le_bytes(size.as_slice().try_into()?));
+                let header = gdb.read(image, HEADER)?;
+                let end = image + Image::find(&header)?.memory_size()?;
                 let mut unused = 0;
                 'stack: for block in (end - STACK..end).step_by(1024) {
                     for byte in gdb.read(block, 1024)? {

@@ -2,17 +2,20 @@
 //! trouble is noted on the console, the rest is said, and the dump is good.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::asked::Asked;
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Bmc, Call, Outcome, Scenario};
-use lastwords_vm::vmbmc::{Answer, netfn, obedient};
-use lastwords_vm::words;
+use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::{console, dump};
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::bmc::manners::{netfn, obedient};
+use lastwords_vm::machine::bmc::recording::Answer;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// Is there a line on the console that starts so, and where?
 fn noted(outcome: &Outcome, start: &str) -> Result<usize> {
-    let said = words::console(outcome);
+    let said = console::lines(outcome);
     let found = said.iter().position(|line| line.starts_with(start));
     found.ok_or_else(|| anyhow::anyhow!("no line starts with {start:?}: {said:#?}"))
 }
@@ -26,10 +29,10 @@ fn no_bmc_and_malformed_parameters() -> Result<()> {
         .append("lastwords.ipmi_timeout=soon lastwords.shout lastwords.sel_records=0")
         .dump("collect_vmcore\ncollect_dump")
         .run()?;
-    words::check_dump(&outcome, 2)?;
+    dump::check(&outcome, 2)?;
     Asked::ALL.check_console(&outcome, 0)?;
     for step in ["watchdog", "platform event", "SEL"] {
-        let said = words::console(&outcome);
+        let said = console::lines(&outcome);
         ensure!(
             said.iter().any(|line| line.starts_with(step) && line.contains("port 0xca3 reads 0xff")),
             "{step}: {said:#?}"
@@ -87,7 +90,7 @@ fn a_mute_bmc_is_left_alone_and_an_nmi_meanwhile_does_no_harm() -> Result<()> {
             Ok(())
         })?;
     println!("{outcome}");
-    words::check_dump(&outcome, 1)?;
+    dump::check(&outcome, 1)?;
     Asked::ALL.check_console(&outcome, 0)?;
     for step in ["watchdog", "platform event"] {
         noted(&outcome, &format!("{step}: the BMC does not answer in time"))?;
@@ -110,7 +113,7 @@ fn a_step_that_faults_is_noted_and_the_others_run() -> Result<()> {
         .run()?;
     ensure!(outcome.dumped());
     let fault = noted(&outcome, "crashed kernel: exception 14 at image+0x")?;
-    ensure!(words::console(&outcome)[fault].ends_with("CR2 0x7f0000000000"), "another address");
+    ensure!(console::lines(&outcome)[fault].ends_with("CR2 0x7f0000000000"), "another address");
     // Nothing is known of the crash then, and all else is said.
     Asked { sel: false, console: false, ..Asked::ALL }.check_console(&outcome, 0)?;
     let requests = outcome.requests()?;

@@ -3,10 +3,11 @@
 //! A reset ends QEMU (`-no-reboot`), and what the dump kernel would still have done is not done.
 
 use anyhow::{Result, ensure};
-use lastwords_vm::asked::{Asked, Watchdog as Asks};
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::{Arm, Call, Outcome, Scenario};
-use lastwords_vm::watchdog::Watchdog;
+use lastwords_vm::judge::asked::{Asked, Watchdog as Asks};
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::watchdog::Watchdog;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
 /// A first kernel whose IPMI watchdog runs with the driver's default of 10 s when it panics. The dump takes longer.
 fn dies_under_its_watchdog(release: Release, options: &str) -> Result<Outcome> {

@@ -1,12 +1,12 @@
 //! What the SEL holds of each crash, as one value: what is known, what is truncated, what is missing.
 
 use super::log::{Entry, Log};
-use crate::symbols::{
-    Name,
-    store::{Symbols, When},
-};
+use crate::symbols::{Name, Symbols, When};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use lastwords_core::sel::{self, Decoded, Decoder, Line, Place, Speaker, Stage};
+use lastwords_core::{
+    report::{CpuLocation, Line, Location, Stage},
+    store::sel::{self, Decoded, Decoder, Source},
+};
 use std::fmt;
 
 /// A crash, or a test report.
@@ -15,7 +15,7 @@ pub struct Crash {
     /// When the BMC logged the platform event, by its own clock.
     pub time: Option<Time>,
     /// Who wrote the records; `None` when there is a platform event only, or progress records.
-    pub source: Option<Speaker>,
+    pub source: Option<Source>,
     /// The text of the panic.
     pub reason: Option<Text>,
     /// The first four bytes of the kernel's build id.
@@ -141,7 +141,7 @@ impl fmt::Display for Text {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Panicked {
     /// This one (the kernel's number), here.
-    Cpu(u32, Location),
+    Cpu(u32, NamedLocation),
     /// Nothing told which; it is among the groups.
     Unknown,
 }
@@ -152,14 +152,14 @@ pub struct Group {
     /// How many.
     pub count: u32,
     /// Where.
-    pub location: Location,
+    pub location: NamedLocation,
 }
 
 /// Where a CPU was, and the name of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Location {
+pub struct NamedLocation {
     /// As it was recorded.
-    pub place: Place,
+    pub location: Location,
     /// Its name.
     pub symbol: Symbol,
 }
@@ -195,9 +195,9 @@ impl From<Option<Name>> for Symbol {
     }
 }
 
-impl From<Place> for Location {
-    fn from(place: Place) -> Self {
-        Self { place, symbol: Symbol::Unavailable }
+impl From<Location> for NamedLocation {
+    fn from(location: Location) -> Self {
+        Self { location, symbol: Symbol::Unavailable }
     }
 }
 
@@ -215,7 +215,7 @@ impl Crash {
     }
 
     /// Every location in it.
-    fn locations(&mut self) -> impl Iterator<Item = &mut Location> {
+    fn locations(&mut self) -> impl Iterator<Item = &mut NamedLocation> {
         let panicked = match &mut self.panicked {
             Some(Panicked::Cpu(_, location)) => Some(location),
             _ => None,
@@ -231,7 +231,7 @@ impl Crash {
             _ => None,
         };
         let mut locations = panicked.into_iter().chain(self.groups.iter().map(|group| &group.location));
-        locations.any(|location| matches!(location.place, Place::Kernel(_)))
+        locations.any(|location| matches!(location.location, Location::Kernel(_)))
     }
 
     /// Names the locations. `ahead` is how many seconds the BMC's clock is before this machine's.
@@ -244,12 +244,12 @@ impl Crash {
         let when = When { time, running: running.filter(|_| !self.is_test()) };
         self.release = symbols.release().map(str::to_owned);
         for location in self.locations() {
-            match location.place {
-                Place::Kernel(offset) => location.symbol = symbols.kernel(offset).into(),
-                Place::Address(address) => {
+            match location.location {
+                Location::Kernel(offset) => location.symbol = symbols.kernel(offset).into(),
+                Location::Address(address) => {
                     location.symbol = symbols.address(address, when).map_or(Symbol::OtherBoot, Symbol::from);
                 }
-                Place::Dead | Place::User => {}
+                Location::NotResponding | Location::User => {}
             }
         }
     }
@@ -324,11 +324,11 @@ impl Crashes {
                 self.last().dump.push(stage);
             }
             Decoded::Line(line) => self.last().line(line),
-            Decoded::Cut(bytes) => {
+            Decoded::Truncated(bytes) => {
                 let first = self.at_start;
                 self.last().cut(bytes, first);
             }
-            Decoded::Tail(bytes) => self.last().unparsed.push(Text::headless(bytes)),
+            Decoded::Headless(bytes) => self.last().unparsed.push(Text::headless(bytes)),
             Decoded::Missing(records) => {
                 let crash = self.last();
                 crash.missing = crash.missing.saturating_add(u32::from(records));
@@ -372,23 +372,25 @@ impl Crash {
         match line {
             Line::Reason(text) => self.reason = Some(Text::new(text)),
             Line::BuildId(id) => self.build_id = Some(id),
-            Line::Panicked { cpu, place } => self.panicked = Some(Panicked::Cpu(cpu, place.into())),
+            Line::Panicked(CpuLocation { cpu, location }) => {
+                self.panicked = Some(Panicked::Cpu(cpu, location.into()));
+            }
             Line::PanickedUnknown => self.panicked = Some(Panicked::Unknown),
             // Of several the first; the others are kept as they are.
             Line::Cause(text) if self.cause.is_some() => self.unparsed.push(Text::new(text)),
             Line::Cause(text) => self.cause = Some(Text::new(text)),
             Line::Rip(text) => self.location = Some(Text::new(text).with_0x()),
             Line::Comm(text) => self.process = Some(Text::new(text)),
-            Line::Group { count, place } => self.groups.push(Group { count, location: place.into() }),
-            Line::LeftOut(count) => self.left_out = self.left_out.saturating_add(count),
+            Line::Group { count, location } => self.groups.push(Group { count, location: location.into() }),
+            Line::Omitted(count) => self.left_out = self.left_out.saturating_add(count),
             Line::Caller(text) => self.call_trace.push(Text::new(text)),
-            Line::Bad(text) => self.corrupt.push(Text::new(text)),
+            Line::Corrupt(text) => self.corrupt.push(Text::new(text)),
         }
     }
 
     /// A line whose end is missing. Its kind shows in its beginning, if that is long enough; its numbers do not hold.
     fn cut(&mut self, bytes: &[u8], first: bool) {
-        match Line::parse(bytes, first) {
+        match sel::parse(bytes, first) {
             Line::Reason(text) => self.reason = Some(Text::cut(text)),
             // It is never longer.
             Line::BuildId(id) => self.build_id = Some(id),
@@ -432,31 +434,31 @@ mod tests {
         marks: Vec<Stage>,
     }
 
-    fn place() -> impl Strategy<Value = Place> {
+    fn location() -> impl Strategy<Value = Location> {
         prop_oneof![
-            Just(Place::Dead),
-            Just(Place::User),
-            any::<u32>().prop_map(Place::Kernel),
-            any::<u64>().prop_map(Place::Address),
+            Just(Location::NotResponding),
+            Just(Location::User),
+            any::<u32>().prop_map(Location::Kernel),
+            any::<u64>().prop_map(Location::Address),
         ]
     }
 
     /// A text that is none of the other lines.
     fn text() -> impl Strategy<Value = String> {
         "[!-~]([ -~]{0,60}[!-~])?"
-            .prop_filter("another line", |text| matches!(Line::parse(text.as_bytes(), true), Line::Reason(_)))
+            .prop_filter("another line", |text| matches!(sel::parse(text.as_bytes(), true), Line::Reason(_)))
     }
 
     fn lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
-        let bytes = |line: Line<'_>| line.text().as_bytes().to_vec();
-        let group = (1..=u32::MAX, place());
-        let cpus = (any::<u32>(), any::<u32>(), place(), vec(group, 0..8), 0..3u32);
+        let bytes = |line: Line<'_>| sel::text(line).as_bytes().to_vec();
+        let group = (1..=u32::MAX, location());
+        let cpus = (any::<u32>(), any::<u32>(), location(), vec(group, 0..8), 0..3u32);
         (text(), text(), "[a-z_]{1,20}", vec("[a-z_]{1,20}", 0..3), cpus, any::<[bool; 6]>()).prop_map(
-            move |(reason, cause, word, callers, (id, cpu, place, groups, left_out), has)| {
+            move |(reason, cause, word, callers, (id, cpu, location, groups, left_out), has)| {
                 let lines = [
                     Line::Reason(reason.as_bytes()),
                     Line::BuildId(id),
-                    Line::Panicked { cpu, place },
+                    Line::Panicked(CpuLocation { cpu, location }),
                     Line::Cause(cause.as_bytes()),
                     Line::Rip(word.as_bytes()),
                     Line::Comm(word.as_bytes()),
@@ -464,8 +466,9 @@ mod tests {
                 let lines = lines.into_iter().zip(has).filter(|(_, has)| *has).map(|(line, _)| line);
                 // What comes first is the reason, whatever it was meant to be.
                 let lines = lines.skip_while(|line| matches!(line, Line::Cause(_)));
-                let groups = groups.iter().map(|(count, place)| Line::Group { count: *count, place: *place });
-                let left_out = (left_out > 0).then_some(Line::LeftOut(left_out));
+                let groups =
+                    groups.iter().map(|(count, location)| Line::Group { count: *count, location: *location });
+                let left_out = (left_out > 0).then_some(Line::Omitted(left_out));
                 let callers = callers.iter().map(|name| Line::Caller(name.as_bytes()));
                 let lines: Vec<_> = lines.chain(groups).chain(left_out).chain(callers).map(bytes).collect();
                 if lines.is_empty() { vec![bytes(Line::BuildId(id))] } else { lines }
@@ -550,18 +553,20 @@ mod tests {
         texts("Comm ", crash.process.as_ref());
         crash.call_trace.iter().for_each(|caller| texts("< ", Some(caller)));
         crash.corrupt.iter().for_each(|part| texts("bad ", Some(part)));
-        let mut line = |line: Line<'_>| whole.push(line.text().as_bytes().to_vec());
+        let mut line = |line: Line<'_>| whole.push(sel::text(line).as_bytes().to_vec());
         crash.build_id.into_iter().for_each(|id| line(Line::BuildId(id)));
         match &crash.panicked {
-            Some(Panicked::Cpu(cpu, at)) => line(Line::Panicked { cpu: *cpu, place: at.place }),
+            Some(Panicked::Cpu(cpu, at)) => {
+                line(Line::Panicked(CpuLocation { cpu: *cpu, location: at.location }));
+            }
             Some(Panicked::Unknown) => line(Line::PanickedUnknown),
             None => {}
         }
         for Group { count, location } in &crash.groups {
-            line(Line::Group { count: *count, place: location.place });
+            line(Line::Group { count: *count, location: location.location });
         }
         if crash.left_out > 0 {
-            line(Line::LeftOut(crash.left_out));
+            line(Line::Omitted(crash.left_out));
         }
         (whole, parts)
     }
@@ -592,9 +597,9 @@ mod tests {
                 parts.retain(|part| !(part.cut && part.value.starts_with("ab")));
                 let mut lines = written.lines.clone();
                 if let Some(left) = &written.broken_off {
-                    let line = match Line::parse(left, lines.len() == 1) {
+                    let line = match sel::parse(left, lines.len() == 1) {
                         Line::Reason(text) | Line::Cause(text) => text.trim_ascii_end().to_vec(),
-                        line => line.text().as_bytes().trim_ascii_end().to_vec(),
+                        line => sel::text(line).as_bytes().trim_ascii_end().to_vec(),
                     };
                     lines.push(line);
                 }
@@ -602,7 +607,7 @@ mod tests {
                     whole.sort();
                     lines.sort();
                     prop_assert_eq!(&whole, &lines);
-                    prop_assert_eq!(crash.source == Some(Speaker::Linux), written.linux);
+                    prop_assert_eq!(crash.source == Some(Source::Linux), written.linux);
                     continue;
                 }
                 // Each line that is read was written, and each part is one of a line that was written.

@@ -2,9 +2,12 @@
 
 use super::{
     Reading,
-    crash::{Crash, Location, Panicked, Symbol, Text, Time},
+    crash::{Crash, NamedLocation, Panicked, Symbol, Text, Time},
 };
-use lastwords_core::sel::{Place, Speaker, Stage};
+use lastwords_core::{
+    report::{Location, Stage},
+    store::sel::Source,
+};
 use serde::Serialize;
 
 /// The schema's version. It changes when something that was there changes its meaning or goes.
@@ -100,8 +103,8 @@ impl CrashJson {
             rehearsal: crash.is_test(),
             time: crash.time.as_ref().map(|time| TimeJson::new(time, age)),
             speaker: crash.source.map(|source| match source {
-                Speaker::Lastwords => "lastwords",
-                Speaker::Linux => "linux",
+                Source::Lastwords => "lastwords",
+                Source::Linux => "linux",
             }),
             reason: text(&crash.reason),
             reason_whole: crash.reason.as_ref().is_some_and(|reason| !reason.cut),
@@ -151,18 +154,18 @@ impl TimeJson {
     }
 }
 
-impl From<&Location> for PlaceJson {
-    fn from(location: &Location) -> Self {
+impl From<&NamedLocation> for PlaceJson {
+    fn from(location: &NamedLocation) -> Self {
         let symbol = location.symbol.name().map(str::to_owned);
-        match location.place {
-            Place::Kernel(offset) => Self::Kernel { offset: format!("{offset:#x}"), symbol },
-            Place::Address(address) => Self::Address {
+        match location.location {
+            Location::Kernel(offset) => Self::Kernel { offset: format!("{offset:#x}"), symbol },
+            Location::Address(address) => Self::Address {
                 address: format!("{address:#x}"),
                 symbol,
                 other_boot: location.symbol == Symbol::OtherBoot,
             },
-            Place::User => Self::User,
-            Place::Dead => Self::Dead,
+            Location::User => Self::User,
+            Location::NotResponding => Self::Dead,
         }
     }
 }

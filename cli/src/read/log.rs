@@ -3,7 +3,10 @@
 //! Their listings leave things out. What they show is put back where it stands in a record, so that one decoder reads
 //! them all; what they do not show a note names. `docs/reading.md` lists the forms.
 
-use lastwords_core::sel::{self, Line, Stage, TEXT_LEN};
+use lastwords_core::{
+    report::{Line, Stage},
+    store::sel::{self, TEXT_LEN},
+};
 use std::{collections::BTreeSet, fmt};
 
 /// A System Event Log.
@@ -421,29 +424,29 @@ fn line_starts(texts: &[&str]) -> Vec<bool> {
             starts
         })
         .collect();
-    let is_ours = texts.iter().any(|text| !matches!(Line::parse(text.as_bytes(), false), Line::Cause(_)));
+    let is_ours = texts.iter().any(|text| !matches!(sel::parse(text.as_bytes(), false), Line::Cause(_)));
     if is_ours { starts } else { vec![false; texts.len()] }
 }
 
 /// Behind a full record: does this one go on with the line, or is it the next?
 fn starts_line(line: &str, text: &str) -> bool {
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match Line::parse(line.as_bytes(), false) {
+    match sel::parse(line.as_bytes(), false) {
         // Always full and never longer.
         Line::BuildId(_) => true,
         // Only digits could follow.
-        Line::Panicked { .. } | Line::Group { .. } | Line::LeftOut(_) => !is_hex,
-        _ => match Line::parse(text.as_bytes(), false) {
+        Line::Panicked { .. } | Line::Group { .. } | Line::Omitted(_) => !is_hex,
+        _ => match sel::parse(text.as_bytes(), false) {
             // `+16` goes on with a symbol; how many CPUs were left out comes behind a group.
-            Line::Reason(_) | Line::Cause(_) | Line::LeftOut(_) => false,
-            Line::Bad(part) => [&b"initrd"[..], b"kernel", b"boot_params"].contains(&part),
+            Line::Reason(_) | Line::Cause(_) | Line::Omitted(_) => false,
+            Line::Corrupt(part) => [&b"initrd"[..], b"kernel", b"boot_params"].contains(&part),
             _ => true,
         },
     }
 }
 
 fn is_build_id(text: &str) -> bool {
-    matches!(Line::parse(text.as_bytes(), false), Line::BuildId(_))
+    matches!(sel::parse(text.as_bytes(), false), Line::BuildId(_))
 }
 
 fn mark(text: &str) -> Option<[u8; 16]> {
@@ -500,6 +503,7 @@ fn oem_record(shown: &str) -> Row {
 mod tests {
     use super::*;
     use crate::read::crash::{Crash, crashes};
+    use lastwords_core::report::Location;
     use proptest::{collection::vec, prelude::*};
 
     fn crashes_of(text: &str) -> Vec<Crash> {
@@ -599,8 +603,8 @@ mod tests {
         fn a_listing_is_joined_to_what_was_written(
             reason in text(), cause in text(), name in "[g-z]{1,20}", offset in 0..0x10000u32,
             cpus in vec((1..2000u32, prop_oneof![
-                any::<u32>().prop_map(sel::Place::Kernel),
-                (0xffff_ffff_c000_0000..0xffff_ffff_ff00_0000u64).prop_map(sel::Place::Address),
+                any::<u32>().prop_map(Location::Kernel),
+                (0xffff_ffff_c000_0000..0xffff_ffff_ff00_0000u64).prop_map(Location::Address),
             ]), 0..5),
         ) {
             let rip = format!("{name}+{offset:x}");
@@ -609,9 +613,9 @@ mod tests {
                 Line::Reason(reason.as_bytes()), Line::BuildId(7), Line::Cause(cause.as_bytes()),
                 Line::Rip(rip.as_bytes()), Line::Comm(comm.as_bytes()),
             ];
-            lines.extend(cpus.iter().map(|(count, place)| Line::Group { count: *count, place: *place }));
+            lines.extend(cpus.iter().map(|(count, location)| Line::Group { count: *count, location: *location }));
             lines.push(Line::Caller(name.as_bytes()));
-            let lines: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line.text().as_bytes()).into_owned()).collect();
+            let lines: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(sel::text(*line).as_bytes()).into_owned()).collect();
             let from_list = crashes_of(&list(&lines.iter().map(String::as_str).collect::<Vec<_>>()));
             let mut records = vec![sel::event_record([b's', 0, 0])];
             for line in &lines {

@@ -17,7 +17,7 @@ pub use log::Log;
 use crate::{
     layout::{self, Color},
     machine::{boot_id, hostname, now},
-    symbols::store::Symbols,
+    symbols::Symbols,
 };
 use anyhow::{Context, Result};
 use clap::Args;

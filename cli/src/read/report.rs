@@ -7,7 +7,7 @@ use super::{
     rows::rows,
 };
 use crate::layout::{BAD, Duration, GOOD, printable, wrap, write_rows};
-use lastwords_core::sel::Stage;
+use lastwords_core::report::Stage;
 use std::{
     fmt::{self, Write},
     path::Path,
@@ -245,9 +245,9 @@ mod tests {
     use super::*;
     use crate::read::{
         Log,
-        crash::{Group, Location, Symbol},
+        crash::{Group, NamedLocation, Symbol},
     };
-    use lastwords_core::sel::{self, Place};
+    use lastwords_core::{report::Location, store::sel};
 
     /// 2026-11-23 01:38:20.
     const TIME: u32 = 1_795_397_900;
@@ -298,8 +298,8 @@ mod tests {
         reading.now = Some(i64::from(TIME) + age);
         for crash in &mut reading.crashes {
             crash.release = crash.build_id.map(|_| "6.1.0-56-amd64".to_owned());
-            for Group { location: Location { place, symbol }, .. } in &mut crash.groups {
-                if *place == Place::Kernel(0xa592eb) {
+            for Group { location: NamedLocation { location, symbol }, .. } in &mut crash.groups {
+                if *location == Location::Kernel(0xa592eb) {
                     *symbol = Symbol::Known("native_safe_halt+0xb".to_owned());
                 }
             }

@@ -2,11 +2,14 @@
 
 use super::{
     Reading,
-    crash::{Crash, Location, Panicked, Symbol},
+    crash::{Crash, NamedLocation, Panicked, Symbol},
     log::Note,
 };
 use crate::layout::Row;
-use lastwords_core::sel::{Place, Speaker, Stage};
+use lastwords_core::{
+    report::{Location, Stage},
+    store::sel::Source,
+};
 
 /// Where an idle CPU of x86 is: the instruction that waits for an interrupt stands in one of these, or these are around
 /// it. Not `native_halt`: there CPUs are that were stopped.
@@ -56,7 +59,7 @@ pub fn rows(crash: &Crash, reading: &Reading) -> Vec<Row> {
     for text in &crash.unparsed {
         rows.push(Row::new("Unparsed", text));
     }
-    if crash.source == Some(Speaker::Linux) {
+    if crash.source == Some(Source::Linux) {
         rows.push(Row::new("Source", "Linux IPMI driver (panic_op=string)"));
     }
     rows.extend(records(crash, reading));
@@ -73,7 +76,7 @@ fn process(crash: &Crash) -> Vec<Row> {
         (process, panicked) => {
             let process = process.as_ref().map(|process| Row::new("Process", process));
             let panicked = panicked.as_ref().map(|panicked| match panicked {
-                Panicked::Cpu(cpu, location) => Row::new("Panic CPU", format!("{cpu}, {}", place(location))),
+                Panicked::Cpu(cpu, location) => Row::new("Panic CPU", format!("{cpu}, {}", shown(location))),
                 Panicked::Unknown => Row::new("Panic CPU", "unknown, one of those below"),
             });
             process.into_iter().chain(panicked).collect()
@@ -89,16 +92,16 @@ fn cpus(crash: &Crash) -> Vec<Row> {
         _ => "",
     };
     let (silent, groups): (Vec<_>, Vec<_>) =
-        crash.groups.iter().partition(|group| group.location.place == Place::Dead);
+        crash.groups.iter().partition(|group| group.location.location == Location::NotResponding);
     let mut rows = Vec::new();
     for group in silent {
-        let text = format!("{} {}", group.count, place(&group.location));
+        let text = format!("{} {}", group.count, shown(&group.location));
         rows.push(Row::alarm(label(rows.len()), text));
     }
     for group in groups {
         let text = match group.location.symbol.name() {
             Some(name) if is_idle(name) => format!("{} idle ({name})", group.count),
-            _ => format!("{} {}", group.count, place(&group.location)),
+            _ => format!("{} {}", group.count, shown(&group.location)),
         };
         rows.push(Row::new(label(rows.len()), text));
     }
@@ -115,17 +118,18 @@ fn is_idle(name: &str) -> bool {
     IDLE.contains(&function) && !name.contains('[')
 }
 
-fn place(Location { place, symbol }: &Location) -> String {
-    match (place, symbol) {
-        (Place::Dead, _) => "did not respond to the stop NMI".to_owned(),
-        (Place::User, _) => "in user space".to_owned(),
+/// Where a CPU was, behind its number or how many there were.
+fn shown(NamedLocation { location, symbol }: &NamedLocation) -> String {
+    match (location, symbol) {
+        (Location::NotResponding, _) => "did not respond to the stop NMI".to_owned(),
+        (Location::User, _) => "in user space".to_owned(),
         (_, Symbol::Known(name)) => format!("in {name}"),
-        (Place::Kernel(offset), _) => format!("at _stext+{offset:#x}"),
-        (Place::Address(address), Symbol::OtherBoot) => {
+        (Location::Kernel(offset), _) => format!("at _stext+{offset:#x}"),
+        (Location::Address(address), Symbol::OtherBoot) => {
             format!("at {address:#018x} (the symbols are of another boot)")
         }
-        (Place::Address(address), Symbol::NotFound) => format!("at {address:#018x} (no symbol)"),
-        (Place::Address(address), _) => format!("at {address:#018x}"),
+        (Location::Address(address), Symbol::NotFound) => format!("at {address:#018x} (no symbol)"),
+        (Location::Address(address), _) => format!("at {address:#018x}"),
     }
 }
 

@@ -5,12 +5,12 @@ use super::{
     crash::{LAST_UPTIME, NO_TIME},
 };
 use crate::{
-    ipmi::{Bmc, Remote},
+    bmc::{Connection, Local, Remote},
     machine::{boot_id, hostname, now},
 };
 use anyhow::{Context, Result};
 use clap::Args;
-use lastwords_core::plan::KcsPorts;
+use lastwords_core::ipmi::commands::GetSelTime;
 use std::{
     fs,
     io::{self, Read},
@@ -19,17 +19,16 @@ use std::{
 
 /// The options that say from where. Without any it is this machine's BMC.
 #[derive(Args, Debug)]
+#[command(mut_arg("ipmi_kcs_ports", |option| option.conflicts_with("host").help("\
+Reach this machine's BMC at these registers: for one without /dev/ipmi0 whose SMBIOS and ACPI tables are wrong")))]
 pub struct Sources {
     #[command(flatten)]
     remote: Remote,
     /// Read a file, or standard input when it is `-`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "ipmi_kcs_ports"])]
     file: Option<PathBuf>,
-    /// Reach this machine's BMC at these registers
-    ///
-    /// For a machine without /dev/ipmi0 whose SMBIOS and ACPI tables are wrong.
-    #[arg(long, value_name = "DATA[,STATUS]", value_parser = KcsPorts::parse, conflicts_with = "host")]
-    ipmi_kcs_ports: Option<KcsPorts>,
+    #[command(flatten)]
+    local: Local,
 }
 
 /// A log, and what is known of where it is from.
@@ -60,7 +59,7 @@ impl Sources {
                 let host = bmc.way().to_owned();
                 (bmc, Some(host), None)
             }
-            None => (Bmc::local(root, self.ipmi_kcs_ports)?, hostname(root), boot_id(root)),
+            None => (Connection::local(root, self.local.ipmi_kcs_ports)?, hostname(root), boot_id(root)),
         };
         let records = bmc.sel_entries()?;
         Ok(Source {
@@ -89,10 +88,9 @@ fn file(path: &Path) -> Result<Source> {
 }
 
 /// How far the SEL's clock is ahead of ours (Get SEL Time, IPMI 2.0 section 31.10).
-fn ahead(bmc: &mut Bmc) -> Option<i64> {
-    let answer = bmc.request(0x0a, 0x48, &[]).ok()?;
+fn ahead(bmc: &mut Connection) -> Option<i64> {
     // Up to 0x20000000 it counts from the BMC's start, and 0xffffffff is none at all.
-    let time = u32::from_le_bytes(*answer.first_chunk()?);
+    let time = bmc.send(&GetSelTime).ok()?;
     if !(LAST_UPTIME + 1..NO_TIME).contains(&time) {
         return None;
     }

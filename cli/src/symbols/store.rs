@@ -5,13 +5,18 @@
 //! After a crash the machine boots and arms again: so the crash's boot is not the last one that was saved. It is found
 //! by the time of the crash.
 
-use super::{Name, Symbol, Table};
+use super::{
+    boots::{Boot, Symbols},
+    build_id::{self, running_build_id},
+    file::{open, shown},
+    table::{self, Symbol, Table},
+};
 use anyhow::{Context, Result};
-use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
+use flate2::{Compression, write::GzEncoder};
 use std::{
     fmt::Write as _,
     fs::{self, DirBuilder, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -29,7 +34,7 @@ const KEPT: usize = 5;
 pub fn save(root: &Path) -> Result<PathBuf> {
     let read = |path: &str| fs::read_to_string(root.join(path)).with_context(|| format!("/{path}"));
     let notes = fs::read(root.join("sys/kernel/notes")).context("/sys/kernel/notes")?;
-    let build_id = hex(build_id(&notes).context("the running kernel has no build id")?);
+    let build_id = build_id::hex(build_id::find(&notes).context("the running kernel has no build id")?);
     let boot_id = read("proc/sys/kernel/random/boot_id")?;
     let release = read("proc/sys/kernel/osrelease")?;
     let booted = read("proc/stat")?;
@@ -58,12 +63,6 @@ fn head(build_id: &str, release: &str) -> String {
     format!("# build-id {build_id}\n# release {}\n", release.trim())
 }
 
-/// The running kernel's build id in hex, where it shows one.
-#[must_use]
-pub fn running_build_id(root: &Path) -> Option<String> {
-    build_id(&fs::read(root.join("sys/kernel/notes")).ok()?).map(hex)
-}
-
 impl Table {
     /// The image's text symbols, counted from `_stext`.
     fn image_text(&self) -> String {
@@ -80,7 +79,7 @@ impl Table {
             // `lkdtm 45056 0 - Live 0xffffffffc0263000 (OE)`
             let words: Vec<_> = line.split_ascii_whitespace().collect();
             let [name, size, _, _, _, start, ..] = words[..] else { continue };
-            let start = start.strip_prefix("0x").and_then(super::address);
+            let start = start.strip_prefix("0x").and_then(table::address);
             let (Some(start), Ok(size)) = (start, size.parse::<u64>()) else { continue };
             let _ = writeln!(text, "# module {name} {start:x} {:x}", start.saturating_add(size));
             let symbols = self.modules.iter().filter(|symbol| symbol.module.as_deref() == Some(name));
@@ -142,7 +141,7 @@ fn list(folder: &Path) -> Vec<Saved> {
             let stem = name.strip_suffix(".gz")?;
             stem.split_once('.').unwrap_or((stem, ""))
         };
-        super::bytes(build_id).filter(|id| !id.is_empty())?;
+        table::bytes(build_id).filter(|id| !id.is_empty())?;
         Some(Saved {
             build_id: build_id.to_owned(),
             boot_id: boot_id.to_owned(),
@@ -152,28 +151,6 @@ fn list(folder: &Path) -> Vec<Saved> {
         })
     });
     saved.collect()
-}
-
-/// The symbols for one kernel's crashes.
-#[derive(Debug)]
-pub struct Symbols {
-    kernel: Table,
-    boots: Vec<Boot>,
-}
-
-#[derive(Debug)]
-struct Boot {
-    id: String,
-    table: Table,
-}
-
-/// When a crash was, for the choice of the boot that it ended.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct When<'a> {
-    /// Seconds since 1970 by this machine's clock, where they are known.
-    pub time: Option<i64>,
-    /// The boot id of the running system, when it is the one that crashed: it was not in this boot.
-    pub running: Option<&'a str>,
 }
 
 impl Symbols {
@@ -207,130 +184,12 @@ impl Symbols {
         let kernel = Table::parse(&(head(&id, &release) + &table.image_text())).ok()?;
         Some(Self { kernel, boots: Vec::new() })
     }
-
-    /// Those of a file: kallsyms, System.map, vmlinux or a saved one, packed with gzip or not. Its modules are taken for
-    /// those of the crash's boot.
-    ///
-    /// # Errors
-    /// When it cannot be read or is something else.
-    pub fn open(path: &Path) -> Result<Self> {
-        Ok(Self { kernel: open(path)?, boots: Vec::new() })
-    }
-
-    /// Are they of the kernel whose build id begins so, as far as the file tells?
-    #[must_use]
-    pub fn are_of(&self, build_id: u32) -> bool {
-        let first = self.kernel.build_id.as_ref().and_then(|id| id.first_chunk());
-        first.is_none_or(|first| u32::from_be_bytes(*first) == build_id)
-    }
-
-    /// Does the file tell of which kernel they are?
-    #[must_use]
-    pub fn have_build_id(&self) -> bool {
-        self.kernel.build_id.is_some()
-    }
-
-    /// The kernel's release.
-    #[must_use]
-    pub fn release(&self) -> Option<&str> {
-        self.kernel.release.as_deref()
-    }
-
-    /// The name for an offset from `_stext`.
-    #[must_use]
-    pub fn kernel(&self, offset: u32) -> Option<Name> {
-        self.kernel.kernel(u64::from(offset))
-    }
-
-    /// The name for an address in the boot that the crash ended. `Err` when a module was there in another boot, and
-    /// nothing tells that this one was it.
-    ///
-    /// # Errors
-    /// See above.
-    pub fn address(&self, address: u64, when: When<'_>) -> Result<Option<Name>, OtherBoot> {
-        if self.boots.is_empty() {
-            return Ok(self.kernel.address(address));
-        }
-        let in_boot = |boot: &Boot| {
-            let image = || self.kernel.kernel(address.checked_sub(boot.table.stext)?);
-            boot.table.module(address).or_else(image)
-        };
-        let crashed = |boot: &&Boot| when.running.is_none_or(|running| running != boot.id);
-        let booted = |boot: &&Boot| boot.table.booted;
-        let boot = match when.time {
-            // The last one that had begun.
-            Some(time) => self
-                .boots
-                .iter()
-                .filter(crashed)
-                .filter(|boot| booted(boot).is_some_and(|booted| booted <= time))
-                .max_by_key(booted),
-            // The only one that it can be.
-            None => match self.boots.iter().filter(crashed).collect::<Vec<_>>()[..] {
-                [boot] => Some(boot),
-                _ => None,
-            },
-        };
-        match boot {
-            Some(boot) => Ok(in_boot(boot)),
-            None if self.boots.iter().any(|boot| in_boot(boot).is_some()) => Err(OtherBoot),
-            None => Ok(None),
-        }
-    }
-}
-
-/// The saved modules are of another boot, or nobody knows of which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OtherBoot;
-
-fn open(path: &Path) -> Result<Table> {
-    let read = || -> Result<Table> {
-        let mut bytes = fs::read(path)?;
-        if bytes.starts_with(&[0x1f, 0x8b]) {
-            let mut unpacked = Vec::new();
-            MultiGzDecoder::new(&bytes[..]).take(UNPACKED).read_to_end(&mut unpacked)?;
-            bytes = unpacked;
-        }
-        if bytes.starts_with(b"\x7fELF") {
-            return Ok(Table::vmlinux(&bytes)?);
-        }
-        Ok(Table::parse(&String::from_utf8_lossy(&bytes))?)
-    };
-    read().with_context(|| shown(path))
-}
-
-/// Most bytes that are unpacked: more than a vmlinux with all of its debugging information.
-const UNPACKED: u64 = 4 << 30;
-
-/// The build id in /sys/kernel/notes: ELF notes, each padded to four bytes.
-fn build_id(mut notes: &[u8]) -> Option<&[u8]> {
-    const NT_GNU_BUILD_ID: u32 = 3;
-    loop {
-        let (head, rest) = notes.split_first_chunk::<12>()?;
-        let number = |at: usize| Some(u32::from_ne_bytes(*head.get(at..)?.first_chunk()?));
-        let (name_size, size, kind) = (number(0)? as usize, number(4)? as usize, number(8)?);
-        let (name, rest) = rest.split_at_checked(name_size.next_multiple_of(4))?;
-        if kind == NT_GNU_BUILD_ID && name.starts_with(b"GNU\0") {
-            return rest.get(..size).filter(|id| !id.is_empty());
-        }
-        notes = rest.get(size.next_multiple_of(4)..)?;
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::symbols::boots::{OtherBoot, When};
     use std::time::Duration;
 
     const BUILD_ID: [u8; 20] = *b"\x5f\x3e\x9a\x1bbuild-id-of-ours";
@@ -459,16 +318,5 @@ mod tests {
         let error = format!("{:#}", save(root).unwrap_err());
         assert!(error.contains("kptr_restrict"), "{error}");
         assert_eq!(Symbols::find(root, ID).unwrap().unwrap().boots.len(), 1);
-    }
-
-    #[test]
-    fn a_build_id_among_other_notes() {
-        assert_eq!(build_id(&[]), None);
-        let note =
-            |size: u32| [[4, size, 3].map(u32::to_ne_bytes).concat(), b"GNU\0\x01\x02\x03".to_vec()].concat();
-        assert_eq!(build_id(&note(3)), Some(&[1, 2, 3][..]));
-        for size in [0, 4, u32::MAX] {
-            assert_eq!(build_id(&note(size)), None, "{size}");
-        }
     }
 }

@@ -1,6 +1,9 @@
 //! A kernel's symbols from its vmlinux, in the order of the kernel's own table.
 
-use super::{Error, Symbol, Table};
+use super::{
+    Error,
+    table::{Symbol, Table},
+};
 use object::{Object, ObjectSymbol, SymbolSection};
 
 impl Table {
@@ -26,7 +29,8 @@ impl Table {
         });
         sort(&mut symbols);
         let build_id = elf.build_id()?.map(<[u8]>::to_owned);
-        let mut table = Self { build_id, ..Self::default() };
+        let mut table = Self::default();
+        table.build_id = build_id;
         table.set_image(symbols.into_iter().map(|(_, symbol)| symbol).collect())?;
         Ok(table)
     }

@@ -1,6 +1,7 @@
 //! The ELF core header: an ELF64 file header with program headers for the CPUs' notes and for RAM, at a physical
 //! address in the reserved memory (`elfcorehdr=`; Linux `kernel/crash_core.c`, kexec-tools `crashdump-elf.c`).
 
+use crate::arch::{ELF_MACHINE, PHYSICAL_END};
 use crate::hw::Memory;
 
 /// Length of Elf64_Ehdr.
@@ -9,18 +10,14 @@ const EHDR_LEN: usize = 64;
 const PHDR_LEN: usize = 56;
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
-const EM_X86_64: u16 = 62;
 const ET_CORE: u16 = 4;
-
-/// Addresses above this are no physical memory: x86_64 has 52 bits of it.
-const PHYSICAL_END: u64 = 1 << 52;
 
 /// Most ranges of RAM that are kept; a big machine has some tens.
 const RANGES: usize = 128;
 
 /// Why there is no ELF core header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
+pub enum CoreHeaderError {
     /// The address cannot be read.
     Unreadable,
     /// There is something else at the address.
@@ -69,20 +66,20 @@ impl CoreHeader {
     ///
     /// # Errors
     /// When it cannot be read or is none.
-    pub fn read<M: Memory>(memory: &mut M, addr: u64) -> Result<Self, Error> {
+    pub fn read<M: Memory>(memory: &mut M, addr: u64) -> Result<Self, CoreHeaderError> {
         let mut ehdr = [0; EHDR_LEN];
         if addr >= PHYSICAL_END || !memory.read(addr, &mut ehdr) {
-            return Err(Error::Unreadable);
+            return Err(CoreHeaderError::Unreadable);
         }
         // ELFCLASS64, little-endian, version 1.
         let good = ehdr.starts_with(b"\x7fELF\x02\x01\x01")
             && u16_at(&ehdr, 16) == ET_CORE
-            && u16_at(&ehdr, 18) == EM_X86_64
+            && u16_at(&ehdr, 18) == ELF_MACHINE
             && usize::from(u16_at(&ehdr, 54)) == PHDR_LEN;
         let phdrs = addr.checked_add(u64_at(&ehdr, 32)).filter(|phdrs| *phdrs < PHYSICAL_END);
         match phdrs {
             Some(phdrs) if good => Ok(Self { phdrs, count: u16_at(&ehdr, 56) }),
-            _ => Err(Error::NoElfCore),
+            _ => Err(CoreHeaderError::NoElfCore),
         }
     }
 
@@ -143,7 +140,7 @@ impl CoreHeader {
     }
 }
 
-/// A range of RAM and where the dead kernel had it mapped.
+/// A range of RAM and where the crashed kernel had it mapped.
 #[derive(Clone, Copy)]
 struct Range {
     paddr: u64,
@@ -151,7 +148,7 @@ struct Range {
     len: u64,
 }
 
-/// The dead kernel's RAM: the only memory that is ever read on its word.
+/// The crashed kernel's RAM: the only memory that is ever read on its word.
 pub struct Ram {
     ranges: [Range; RANGES],
     used: usize,

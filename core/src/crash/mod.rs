@@ -1,22 +1,22 @@
-//! The dead kernel, as its memory shows it: which kernel it was, and where every CPU stood.
+//! The crashed kernel, as its memory shows it: which kernel it was, where every CPU was, and why it panicked.
 //!
 //! All of it is found from one address on the dump kernel's command line, the ELF core header. Nothing that is read
 //! is believed further than it can be checked: every address must lie in the RAM that the header itself names, every
 //! count has a cap, and what does not fit is left out.
 
+mod cause;
 mod elfcorehdr;
 mod notes;
 mod printk;
 mod vmcoreinfo;
-mod why;
 
-pub use elfcorehdr::{CoreHeader, Error, Ram};
+pub use cause::CauseReader;
+pub use elfcorehdr::{CoreHeader, CoreHeaderError, Ram};
 pub use printk::{Log, Record, TEXT_LEN};
 pub use vmcoreinfo::VmCoreInfo;
-pub use why::Why;
 
 use crate::hw::Memory;
-use crate::sel::Place;
+use crate::report::{Cause, Location};
 use notes::Note;
 
 /// Most CPUs that are looked at; Linux' own limit for x86 is 8192.
@@ -35,7 +35,7 @@ pub struct Crash {
     ram: Ram,
     /// Where the kernel's image ends, in virtual memory; 0 when it is not known.
     image_end: u64,
-    /// What the kernel says of itself.
+    /// What the kernel tells of itself.
     pub info: VmCoreInfo,
 }
 
@@ -44,11 +44,11 @@ pub struct Crash {
 pub struct Cpu {
     /// Its place among the notes, which is the kernel's number of it unless CPU numbers have holes.
     pub number: u32,
-    /// Its registers; `None` when its note is empty: it never answered the NMI that stops all CPUs.
+    /// Its registers; `None` when its note is empty: it did not respond to the NMI that stops all CPUs.
     pub regs: Option<Regs>,
 }
 
-/// Where a CPU stood.
+/// A CPU's registers, as its note has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Regs {
     /// Process id of what it ran, 0 when idle.
@@ -62,11 +62,11 @@ pub struct Regs {
 }
 
 impl Crash {
-    /// Reads the ELF core header at physical address `elfcorehdr` and what the kernel says of itself.
+    /// Reads the ELF core header at physical address `elfcorehdr` and what the kernel tells of itself.
     ///
     /// # Errors
-    /// When there is no ELF core header. A kernel that says nothing of itself is no error.
-    pub fn read<M: Memory>(memory: &mut M, elfcorehdr: u64) -> Result<Self, Error> {
+    /// When there is no ELF core header. A kernel that tells nothing of itself is no error.
+    pub fn read<M: Memory>(memory: &mut M, elfcorehdr: u64) -> Result<Self, CoreHeaderError> {
         let header = CoreHeader::read(memory, elfcorehdr)?;
         let ram = header.ram(memory);
         let mut info = VmCoreInfo::default();
@@ -120,15 +120,15 @@ impl Crash {
         log.record(memory, &self.ram, before)
     }
 
-    /// Why the kernel died, as the end of its log tells.
-    pub fn why<M: Memory>(&self, memory: &mut M) -> Why {
-        let mut why = Why::default();
-        let Some(log) = self.log(memory) else { return why };
+    /// Why the kernel panicked, as the end of its log tells.
+    pub fn cause<M: Memory>(&self, memory: &mut M) -> Cause {
+        let mut reader = CauseReader::default();
+        let Some(log) = self.log(memory) else { return reader.cause };
         let (mut newest, mut records) = (0, 0);
         for before in 0..log.len.min(LOG_END) {
             if let Some(record) = self.record(memory, &log, before) {
                 newest = newest.max(record.ts_nsec);
-                if newest - record.ts_nsec > 2 * why::BELONGS {
+                if newest - record.ts_nsec > 2 * cause::BELONGS {
                     break;
                 }
             }
@@ -136,24 +136,24 @@ impl Crash {
         }
         for before in (0..records).rev() {
             if let Some(record) = self.record(memory, &log, before) {
-                why.line(&record);
+                reader.record(&record);
             }
         }
-        why
+        reader.cause
     }
 
-    /// Where a CPU was, in the words of the SEL.
+    /// Where a CPU was.
     #[must_use]
-    pub fn place(&self, cpu: &Cpu) -> Place {
-        let Some(regs) = cpu.regs else { return Place::Dead };
+    pub fn location(&self, cpu: &Cpu) -> Location {
+        let Some(regs) = cpu.regs else { return Location::NotResponding };
         if regs.user {
-            return Place::User;
+            return Location::User;
         }
         // Only the kernel's image moves with _stext; where its modules lie is drawn by lot separately.
         let offset = self.info.stext.and_then(|stext| regs.rip.checked_sub(stext));
         match offset.filter(|_| regs.rip < self.image_end).and_then(|offset| u32::try_from(offset).ok()) {
-            Some(offset) => Place::Kernel(offset),
-            None => Place::Address(regs.rip),
+            Some(offset) => Location::Kernel(offset),
+            None => Location::Address(regs.rip),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Regs;
 use super::elfcorehdr::{Phdr, Ram, u32_at, u64_at};
+use crate::arch::prstatus;
 use crate::hw::Memory;
 
 /// Elf64_Nhdr: n_namesz, n_descsz, n_type.
@@ -10,15 +11,6 @@ const NHDR_LEN: u64 = 12;
 const NAME_LEN: usize = 12;
 const NT_PRSTATUS: u32 = 1;
 
-/// `struct elf_prstatus` (Linux `include/linux/elfcore.h`): up to RSP and SS, the last that is needed.
-const PRSTATUS_LEN: usize = 280;
-const PR_PID: usize = 32;
-const RIP: usize = 240;
-const CS: usize = 248;
-const RSP: usize = 264;
-/// Requested privilege level in a segment selector: user space.
-const RPL_USER: u64 = 3;
-
 /// Most notes in one segment: merged ones hold all CPUs'.
 const NOTES: u32 = super::MAX_CPUS + 1;
 
@@ -26,7 +18,7 @@ const NOTES: u32 = super::MAX_CPUS + 1;
 pub enum Note {
     /// A CPU's registers.
     PrStatus(Regs),
-    /// The kernel's words on itself: `len` bytes of text at `addr`.
+    /// What the kernel tells of itself: `len` bytes of text at `addr`.
     VmCoreInfo {
         /// Physical address of the text.
         addr: u64,
@@ -77,16 +69,16 @@ fn read<M: Memory>(memory: &mut M, ram: &Ram, name: (u64, u32), desc: (u64, u32)
     }
     let (addr, len) = desc;
     match &*text {
-        b"CORE\0" if kind == NT_PRSTATUS && len as usize >= PRSTATUS_LEN => {
-            let mut prstatus = [0; PRSTATUS_LEN];
-            if !ram.read(memory, addr, &mut prstatus) {
+        b"CORE\0" if kind == NT_PRSTATUS && len as usize >= prstatus::LEN => {
+            let mut status = [0; prstatus::LEN];
+            if !ram.read(memory, addr, &mut status) {
                 return Note::Other;
             }
             Note::PrStatus(Regs {
-                pid: u32_at(&prstatus, PR_PID),
-                rip: u64_at(&prstatus, RIP),
-                rsp: u64_at(&prstatus, RSP),
-                user: u64_at(&prstatus, CS) & RPL_USER == RPL_USER,
+                pid: u32_at(&status, prstatus::PID),
+                rip: u64_at(&status, prstatus::PC),
+                rsp: u64_at(&status, prstatus::SP),
+                user: prstatus::is_user(u64_at(&status, prstatus::MODE)),
             })
         }
         b"VMCOREINFO\0" => Note::VmCoreInfo { addr, len: u64::from(len) },

@@ -1,13 +1,13 @@
-//! The printk ring: the kernel's log, still in the dead kernel's memory (Linux 5.10 and later,
+//! The printk ring: the kernel's log, still in the crashed kernel's memory (Linux 5.10 and later,
 //! `kernel/printk/printk_ringbuffer.c`; VMCOREINFO says where its parts are).
 //!
-//! Nothing in it is believed: each address must lie in RAM, each index is taken modulo its ring, each count has a
+//! Nothing in it is trusted: each address must lie in RAM, each index is taken modulo its ring, each count has a
 //! cap, and a record that is not consistent with itself is left out. Reading one costs the same whatever is in it.
 
 use super::elfcorehdr::{Ram, u16_at, u32_at, u64_at};
 use crate::hw::Memory;
 
-/// What VMCOREINFO says of the structures; the order is that of [`Layout`].
+/// What VMCOREINFO tells of the structures; the order is that of [`Layout`].
 pub const FIELDS: &[u8] = b"OFFSET(printk_ringbuffer.desc_ring) OFFSET(printk_ringbuffer.text_data_ring) \
 OFFSET(prb_desc_ring.count_bits) OFFSET(prb_desc_ring.descs) OFFSET(prb_desc_ring.infos) \
 OFFSET(prb_desc_ring.head_id) OFFSET(prb_desc_ring.tail_id) SIZE(prb_desc) OFFSET(prb_desc.state_var) \
@@ -38,7 +38,7 @@ const BLOCK_ID: u64 = 8;
 pub struct Record {
     /// When it was written, in nanoseconds since the boot.
     pub ts_nsec: u64,
-    /// 0 for the kernel's own words. User space cannot write those: what it sends to /dev/kmsg is changed to 1.
+    /// 0 for the kernel's own text. User space cannot write those: what it sends to /dev/kmsg is changed to 1.
     pub facility: u8,
     text: [u8; TEXT_LEN],
     len: usize,

@@ -1,4 +1,4 @@
-//! VMCOREINFO: the kernel's words on itself, as text, a `KEY=value` a line
+//! VMCOREINFO: what the kernel tells of itself, as text, a `KEY=value` a line
 //! (Linux `Documentation/admin-guide/kdump/vmcoreinfo.rst`).
 
 use super::elfcorehdr::Ram;
@@ -54,8 +54,7 @@ impl VmCoreInfo {
                 _ => {
                     let field = FIELDS.split(|byte| *byte == b' ').position(|field| field == key);
                     if let Some(slot) = field.and_then(|field| info.layout.get_mut(field)) {
-                        *slot =
-                            core::str::from_utf8(value).ok().and_then(number).map_or(0, |value| value as u16);
+                        *slot = number(value).map_or(0, |value| value as u16);
                     }
                 }
             }

@@ -1,8 +1,8 @@
 //! `make bench`: the figures beside the stock tool's.
 
 use anyhow::Result;
-use lastwords_vm::figures::{Way, digests, loads, panic_to_entry, sizes};
-use lastwords_vm::packages;
+use lastwords_vm::machine::packages;
+use lastwords_vm::scenarios::figures::{Way, digests, loads, panic_to_entry, sizes};
 
 fn main() -> Result<()> {
     packages::install()?;

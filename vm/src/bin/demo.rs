@@ -1,7 +1,7 @@
 //! `make demo`: a kernel panics, and what came of it is told.
 
 use anyhow::{Result, bail};
-use lastwords_vm::story::{self, Which};
+use lastwords_vm::scenarios::story::{self, Which};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -4,9 +4,9 @@
 //! folder.
 
 use anyhow::{Context, Result, ensure};
-use lastwords_vm::cache;
-use lastwords_vm::faults::{self, End, Fault, Run, Way};
-use lastwords_vm::qemu::Line;
+use lastwords_vm::machine::cache;
+use lastwords_vm::machine::console::Line;
+use lastwords_vm::scenarios::faults::{self, End, Fault, Run, Way};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;

@@ -3,9 +3,9 @@
 //! `cargo run -p lastwords-vm --bin logs -- core/tests/data [KIND...]`
 
 use anyhow::{Context, Result, bail};
-use lastwords_vm::crash_kinds::Kind;
-use lastwords_vm::kernels::Release;
-use lastwords_vm::scenario::Scenario;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::Scenario;
+use lastwords_vm::scenarios::crash_kinds::Kind;
 use std::fs;
 use std::path::Path;
 

@@ -3,5 +3,5 @@
 use anyhow::Result;
 
 fn main() -> Result<()> {
-    lastwords_vm::packages::install()
+    lastwords_vm::machine::packages::install()
 }

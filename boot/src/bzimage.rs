@@ -1,0 +1,200 @@
+//! The kernel's headers as its boot loader reads them: `setup_header` in the boot sector, and where the protected-mode
+//! part lies. Offsets and rules are those of `Documentation/arch/x86/boot.rst`.
+
+use crate::{
+    bytes::{field, put, u16_at, u32_at},
+    error::{Error, Result},
+    hook::Hook,
+    pe::Pe,
+};
+use lastwords_core::abi::{DISPLACED_LEN, ENTRY_64};
+
+/// Offsets of the fields of setup_header in the file (boot.rst, "The Real-Mode Kernel Header").
+pub(crate) mod setup_header {
+    pub const SETUP_SECTS: usize = 0x1f1;
+    pub const SYSSIZE: usize = 0x1f4;
+    pub const BOOT_FLAG: usize = 0x1fe;
+    pub const HEADER: usize = 0x202;
+    pub const VERSION: usize = 0x206;
+    pub const LOADFLAGS: usize = 0x211;
+    pub const XLOADFLAGS: usize = 0x236;
+    pub const CMDLINE_SIZE: usize = 0x238;
+    pub const KERNEL_ALIGNMENT: usize = 0x230;
+    pub const PREF_ADDRESS: usize = 0x258;
+    pub const INIT_SIZE: usize = 0x260;
+}
+
+/// `loadflags`: the protected-mode part goes to 1 MiB or above, as in every bzImage.
+const LOADED_HIGH: u8 = 1 << 0;
+/// `xloadflags`: the kernel has the 64-bit entry.
+const XLF_KERNEL_64: u16 = 1 << 0;
+/// `xloadflags`: kernel, boot_params, command line and initrd may be anywhere. All relocatable 64-bit kernels have it.
+const XLF_CAN_BE_LOADED_ABOVE_4G: u16 = 1 << 1;
+/// `xloadflags`: the kernel can take over EFI from the one that loads it.
+const XLF_EFI_KEXEC: u16 = 1 << 4;
+/// `xloadflags`: the kernel can be entered with 5-level paging.
+const XLF_5LEVEL: u16 = 1 << 5;
+/// `syssize` counts paragraphs.
+pub(crate) const PARAGRAPH: usize = 16;
+pub(crate) const PAGE: usize = 4096;
+
+/// What is needed of a bzImage; every length and offset is checked to lie within the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BzImage {
+    /// Where the protected-mode part starts in the file.
+    protected_mode: usize,
+    /// Where it ends: where the signature starts, else the end of the file.
+    end: usize,
+    /// Memory in bytes that the kernel needs from its load address on until it reads its memory map.
+    pub init_size: u32,
+    /// Longest command line in bytes, without the NUL.
+    pub cmdline_size: u32,
+    /// Lowest physical address at which the kernel stays where it was loaded.
+    pub pref_address: u64,
+    kernel_alignment: u32,
+    xloadflags: u16,
+    pe: Option<Pe>,
+    /// In a wrapped kernel.
+    pub(crate) hook: Option<Hook>,
+}
+
+impl BzImage {
+    /// Reads the headers of a kernel.
+    ///
+    /// # Errors
+    /// When it is not a 64-bit bzImage, or its lengths and offsets do not fit the file.
+    pub fn parse(file: &[u8]) -> Result<Self> {
+        if field(file, setup_header::BOOT_FLAG) != Some([0x55, 0xaa])
+            || field(file, setup_header::HEADER) != Some(*b"HdrS")
+        {
+            return Err(Error::NotBzImage);
+        }
+        let header_end = setup_header::INIT_SIZE + 4;
+        let truncated = |needs| Error::Truncated { needs, has: file.len() };
+        let version = u16_at(file, setup_header::VERSION).ok_or(truncated(header_end))?;
+        if version < 0x20c {
+            return Err(Error::Old(version));
+        }
+        let header = || {
+            let loadflags = *file.get(setup_header::LOADFLAGS)?;
+            let xloadflags = u16_at(file, setup_header::XLOADFLAGS)?;
+            let cmdline_size = u32_at(file, setup_header::CMDLINE_SIZE)?;
+            let kernel_alignment = u32_at(file, setup_header::KERNEL_ALIGNMENT)?;
+            let pref_address = u64::from_le_bytes(field(file, setup_header::PREF_ADDRESS)?);
+            let init_size = u32_at(file, setup_header::INIT_SIZE)?;
+            Some((loadflags, xloadflags, cmdline_size, kernel_alignment, pref_address, init_size))
+        };
+        let (loadflags, xloadflags, cmdline_size, kernel_alignment, pref_address, init_size) =
+            header().ok_or(truncated(header_end))?;
+        if xloadflags & XLF_KERNEL_64 == 0 || loadflags & LOADED_HIGH == 0 {
+            return Err(Error::Not64Bit);
+        }
+
+        let setup_sects = match file[setup_header::SETUP_SECTS] {
+            0 => 4, // boot.rst: for backwards compatibility
+            sectors => usize::from(sectors),
+        };
+        let protected_mode = (setup_sects + 1) * 512;
+        let syssize = u32_at(file, setup_header::SYSSIZE).ok_or(truncated(header_end))?;
+        let pe = Pe::parse(file, setup_header::SETUP_SECTS)?;
+        let end = pe.as_ref().and_then(|pe| pe.certificates.as_ref()).map_or(file.len(), |table| table.start);
+        // syssize may count a last paragraph that the file does not fill.
+        let least = protected_mode + (syssize as usize * PARAGRAPH).saturating_sub(PARAGRAPH - 1);
+        let least = least.max(protected_mode + ENTRY_64 as usize + DISPLACED_LEN);
+        if end < least {
+            return Err(Error::Truncated { needs: least, has: end });
+        }
+        if end > i32::MAX as usize {
+            return Err(Error::TooLarge);
+        }
+        let hook = Hook::find(&file[protected_mode..end])?;
+        Ok(Self {
+            protected_mode,
+            end,
+            init_size,
+            cmdline_size,
+            pref_address,
+            kernel_alignment,
+            xloadflags,
+            pe,
+            hook,
+        })
+    }
+
+    /// The protected-mode part of the file that was parsed: what is loaded.
+    #[must_use]
+    pub fn protected_mode<'a>(&self, file: &'a [u8]) -> &'a [u8] {
+        &file[self.protected_mode..self.end]
+    }
+
+    /// Alignment of the load address in bytes, a power of two of at least a page, whatever the header says.
+    #[must_use]
+    pub fn kernel_alignment(&self) -> u64 {
+        u64::from(self.kernel_alignment).max(PAGE as u64).next_power_of_two()
+    }
+
+    /// May it be loaded anywhere?
+    #[must_use]
+    pub fn is_relocatable(&self) -> bool {
+        self.xloadflags & XLF_CAN_BE_LOADED_ABOVE_4G != 0
+    }
+
+    /// Can it take over EFI from the kernel that loads it?
+    #[must_use]
+    pub fn takes_over_efi(&self) -> bool {
+        self.xloadflags & XLF_EFI_KEXEC != 0
+    }
+
+    /// Can it be entered with 5-level paging?
+    #[must_use]
+    pub fn knows_5_level(&self) -> bool {
+        self.xloadflags & XLF_5LEVEL != 0
+    }
+
+    /// Has it been wrapped?
+    #[must_use]
+    pub fn is_wrapped(&self) -> bool {
+        self.hook.is_some()
+    }
+
+    /// Has it a signature (a certificate table)?
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        self.pe.as_ref().is_some_and(|pe| pe.certificates.is_some())
+    }
+
+    /// The file's two parts, setup and protected mode, without a signature.
+    pub(crate) fn parts<'a>(&self, file: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        file[..self.end].split_at(self.protected_mode)
+    }
+
+    /// Puts the two parts together, with no signature and the fields that depend on the length.
+    pub(crate) fn assemble(&self, setup: &[u8], protected_mode: &[u8], syssize: u32) -> Vec<u8> {
+        let mut file = [setup, protected_mode].concat();
+        put(&mut file, setup_header::SYSSIZE, &syssize.to_le_bytes());
+        if let Some(pe) = &self.pe {
+            pe.mend(&mut file);
+        }
+        file
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_or_read(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let _ = BzImage::parse(&bytes);
+            let mut bytes = bytes;
+            if bytes.len() >= 0x208 {
+                put(&mut bytes, 0x1fe, &[0x55, 0xaa]);
+                put(&mut bytes, 0x202, b"HdrS\x0f\x02");
+                put(&mut bytes, 0, b"MZ");
+                let _ = BzImage::parse(&bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! Puts the flat image behind a kernel, with a hook at its 64-bit entry, and takes both out again. A wrapped kernel, in
+//! its protected-mode part:
+//!
+//! ```text
+//! 0x000          32-bit entry
+//! below 0x200    trampoline, in the zeros that fill up the space before the 64-bit entry
+//! 0x200          64-bit entry: jmp trampoline
+//! ...            rest of the kernel
+//! image - 8      what unwrapping needs: the kernel's own length and syssize
+//! image          the flat image, on a page boundary; it starts with the header of `lastwords_core::abi`
+//! ```
+
+use crate::{
+    BzImage,
+    bytes::{field, put, u32_at},
+    bzimage::{PAGE, PARAGRAPH, setup_header},
+    error::{Error, Result},
+};
+use lastwords_core::abi::{self, DISPLACED_LEN, ENTRY_64, MAGIC, PARAMETERS_LEN};
+
+/// Distance between kernel and image. Behind the file, in memory, the decompressor has its .bss, and in a 32-bit boot
+/// startup_32 has its stack there before it gets to the 64-bit entry. With no gap it pushes into the image, as seen with
+/// QEMU's direct boot of Debian's 6.1 and 6.12, where the stack is the first 16 KiB of .bss. In other kernels it lies
+/// behind the decompressor's heap: 64 or 192 KiB, or with bzip2 4 MiB, which is beyond the image again.
+const GAP: usize = 256 << 10;
+
+/// Room that is left between the image's memory and the end of `init_size`. startup_32 puts its page tables at that
+/// end, where the decompressor is going to move itself, before it gets to the 64-bit entry. Every real kernel has far
+/// more room, because it is larger unpacked than packed. init_size is not raised for one that has not: the EFI stub
+/// of kernels before 6.6 takes for granted that the firmware gave it as much memory as init_size says.
+const ROOM: usize = 1 << 20;
+
+/// Length of the hook itself, a `jmp rel8`: two bytes, because one short instruction puts two back. Linux 5.10 with
+/// CONFIG_EFI_MIXED has only 35 bytes to spare before the 64-bit entry.
+const HOOK_LEN: usize = 2;
+/// Length of the trampoline's code.
+pub(crate) const TRAMPOLINE_LEN: usize = 27;
+/// Zeros that stay between the code before the trampoline and the trampoline: that code ends with a jump or return,
+/// whose last four bytes may be zero.
+pub(crate) const TRAMPOLINE_MARGIN: usize = 4;
+
+/// Length of what is kept right before the image: the kernel's length and its `syssize`, 32 bits each.
+const RECORD_LEN: usize = 8;
+
+/// What wrapping has put into a kernel. Offsets are from the start of the protected-mode part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    trampoline: usize,
+    image: usize,
+    displaced: [u8; DISPLACED_LEN],
+    /// Length of the protected-mode part before it was wrapped.
+    len: usize,
+    syssize: u32,
+}
+
+/// Puts the flat image behind a kernel, hooks it in at the 64-bit entry and embeds the parameters. A signature is taken
+/// off, because it would no longer be true.
+///
+/// ```
+/// use lastwords_boot::{BzImage, embedded_parameters, synthetic, wrap};
+///
+/// let kernel = synthetic::Kernel::default().build();
+/// let image = synthetic::image(4096, 8192);
+/// let wrapped = wrap(&kernel, &image, "lastwords.ipmi_handle_panic")?;
+/// assert!(BzImage::parse(&wrapped)?.is_wrapped());
+/// assert_eq!(embedded_parameters(&wrapped)?, "lastwords.ipmi_handle_panic");
+/// # Ok::<(), lastwords_boot::Error>(())
+/// ```
+///
+/// # Errors
+/// When `kernel` is not a 64-bit bzImage, has no room, or is wrapped already; when the parameters are too long.
+pub fn wrap(kernel: &[u8], image: &[u8], parameters: &str) -> Result<Vec<u8>> {
+    let bz_image = BzImage::parse(kernel)?;
+    if bz_image.is_wrapped() {
+        return Err(Error::AlreadyWrapped);
+    }
+    if parameters.len() >= PARAMETERS_LEN {
+        return Err(Error::ParametersTooLong(parameters.len()));
+    }
+    let memory_size = check_image(image)?;
+
+    let (setup, own) = bz_image.parts(kernel);
+    let image_at = (own.len() + GAP).next_multiple_of(PAGE);
+    let needs = image_at.saturating_add(memory_size).saturating_add(ROOM);
+    if (bz_image.init_size as usize) < needs {
+        return Err(Error::NoRoomForImage { init_size: bz_image.init_size as usize, needs });
+    }
+    let trampoline_at = trampoline_place(own).ok_or(Error::NoRoomForHook)?;
+
+    let entry_64 = ENTRY_64 as usize;
+    let displaced = field(own, entry_64).ok_or(Error::NotBzImage)?;
+    let entry = image_at + u32_at(image, abi::ENTRY).ok_or(Error::Image("no header"))? as usize;
+
+    let mut protected_mode = own.to_vec();
+    put(&mut protected_mode, entry_64, &jump(entry_64, trampoline_at));
+    put(&mut protected_mode, trampoline_at, &trampoline(trampoline_at, image_at, entry, displaced));
+    protected_mode.resize(image_at - RECORD_LEN, 0);
+    protected_mode.extend((own.len() as u32).to_le_bytes());
+    protected_mode.extend(u32_at(setup, setup_header::SYSSIZE).unwrap_or(0).to_le_bytes());
+    protected_mode.extend(image);
+    put(
+        &mut protected_mode,
+        image_at + abi::KERNEL_ENTRY_BACK,
+        &((image_at - entry_64) as u32).to_le_bytes(),
+    );
+    put(&mut protected_mode, image_at + abi::DISPLACED, &displaced);
+    let mut field = [0; PARAMETERS_LEN];
+    field[..parameters.len()].copy_from_slice(parameters.as_bytes());
+    put(&mut protected_mode, image_at + abi::PARAMETERS, &field);
+    protected_mode.resize(protected_mode.len().next_multiple_of(PARAGRAPH), 0);
+
+    let syssize = (protected_mode.len() / PARAGRAPH) as u32;
+    Ok(bz_image.assemble(setup, &protected_mode, syssize))
+}
+
+/// Takes out what [`wrap`] put in. What it cannot bring back is a signature and a wrong check sum.
+///
+/// # Errors
+/// When it is not a 64-bit bzImage. A kernel that is not wrapped is given back as it is, without its signature.
+pub fn unwrap(kernel: &[u8]) -> Result<Vec<u8>> {
+    let bz_image = BzImage::parse(kernel)?;
+    let (setup, protected_mode) = bz_image.parts(kernel);
+    let mut protected_mode = protected_mode.to_vec();
+    let mut syssize = u32_at(setup, setup_header::SYSSIZE).unwrap_or(0);
+    if let Some(hook) = &bz_image.hook {
+        protected_mode.truncate(hook.len);
+        put(&mut protected_mode, ENTRY_64 as usize, &hook.displaced);
+        put(&mut protected_mode, hook.trampoline, &[0; TRAMPOLINE_LEN]);
+        syssize = hook.syssize;
+    }
+    Ok(bz_image.assemble(setup, &protected_mode, syssize))
+}
+
+/// The parameters embedded in a wrapped kernel; of one that is not wrapped, none.
+///
+/// # Errors
+/// When it is not a 64-bit bzImage.
+pub fn embedded_parameters(kernel: &[u8]) -> Result<String> {
+    let bz_image = BzImage::parse(kernel)?;
+    let Some(hook) = &bz_image.hook else { return Ok(String::new()) };
+    let field: [u8; PARAMETERS_LEN] =
+        field(bz_image.protected_mode(kernel), hook.image + abi::PARAMETERS).ok_or(Error::Damaged)?;
+    let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(text).into_owned())
+}
+
+impl Hook {
+    /// Finds the hook in the protected-mode part: a jump to exactly the code that [`trampoline`] makes.
+    pub fn find(protected_mode: &[u8]) -> Result<Option<Self>> {
+        let entry_64 = ENTRY_64 as usize;
+        let find = || {
+            let at = jump_target(protected_mode, entry_64)?;
+            let code: [u8; TRAMPOLINE_LEN] = field(protected_mode, at)?;
+            let image = at.checked_add(10)?.checked_add_signed(u32_at(&code, 2)?.cast_signed() as isize)?;
+            let entry = at.checked_add(16)?.checked_add_signed(u32_at(&code, 12)?.cast_signed() as isize)?;
+            let mut displaced: [u8; DISPLACED_LEN] = field(protected_mode, entry_64)?;
+            put(&mut displaced, 0, &code[23..25]);
+            (code == trampoline(at, image, entry, displaced)).then_some((at, image, displaced))
+        };
+        let Some((trampoline, image, displaced)) = find() else { return Ok(None) };
+        let record = || {
+            let start = image.checked_sub(RECORD_LEN)?;
+            let len = u32_at(protected_mode, start)? as usize;
+            let syssize = u32_at(protected_mode, start + 4)?;
+            let fits = (ENTRY_64 as usize + DISPLACED_LEN..=start).contains(&len);
+            (fits && field(protected_mode, image) == Some(MAGIC)).then_some((len, syssize))
+        };
+        let (len, syssize) = record().ok_or(Error::Damaged)?;
+        Ok(Some(Self { trampoline, image, displaced, len, syssize }))
+    }
+}
+
+/// Checks the flat image's own header and gives its memory_size.
+fn check_image(image: &[u8]) -> Result<usize> {
+    if field(image, 0) != Some(MAGIC) || u32_at(image, abi::VERSION_AT) != Some(abi::VERSION) {
+        return Err(Error::Image("no header of this version"));
+    }
+    if image.len() < size_of::<abi::Header>() {
+        return Err(Error::Image("shorter than its header"));
+    }
+    let number = |at| u32_at(image, at).unwrap_or(0) as usize;
+    let (entry, file_size, memory_size) =
+        (number(abi::ENTRY), number(abi::FILE_SIZE), number(abi::MEMORY_SIZE));
+    if entry >= image.len() || file_size != image.len() || memory_size < file_size {
+        return Err(Error::Image("entry, file_size or memory_size does not fit"));
+    }
+    Ok(memory_size)
+}
+
+/// Where the trampoline goes: at the end of the last run of zeros before the 64-bit entry that is long enough, within
+/// a `jmp rel8`. Only the filling up to a fixed offset has so many zeros (`.org` before startup_64).
+fn trampoline_place(protected_mode: &[u8]) -> Option<usize> {
+    let before = protected_mode.get(..ENTRY_64 as usize)?;
+    let run = before
+        .windows(TRAMPOLINE_MARGIN + TRAMPOLINE_LEN)
+        .rposition(|run| run.iter().all(|byte| *byte == 0))?;
+    let place = run + TRAMPOLINE_MARGIN;
+    (ENTRY_64 as usize + HOOK_LEN - place <= 0x80).then_some(place)
+}
+
+/// The code between hook and image. When an EFI stub before Linux 6.6 jumps to the 64-bit entry, the firmware has
+/// loaded the PE sections only, the image is not there, and the kernel must start as if it had never been touched.
+/// No register but the flags may be changed and no stack is there:
+///
+/// ```text
+/// cmpl $MAGIC, image(%rip)
+/// je   entry                  the image, which puts the bytes back itself
+/// movw $DISPLACED, 0x200(%rip)
+/// jmp  0x200
+/// ```
+fn trampoline(at: usize, image: usize, entry: usize, displaced: [u8; DISPLACED_LEN]) -> [u8; TRAMPOLINE_LEN] {
+    let entry_64 = ENTRY_64 as usize;
+    let mut code = [0; TRAMPOLINE_LEN];
+    // Opcode, ModRM 0x3d or 0x05 = RIP-relative, displacement from the end of the instruction, immediate.
+    put(&mut code, 0, &[0x81, 0x3d]);
+    put(&mut code, 2, &relative(at + 10, image));
+    put(&mut code, 6, &MAGIC[..4]);
+    put(&mut code, 10, &[0x0f, 0x84]);
+    put(&mut code, 12, &relative(at + 16, entry));
+    put(&mut code, 16, &[0x66, 0xc7, 0x05]);
+    put(&mut code, 19, &relative(at + 25, entry_64));
+    put(&mut code, 23, &displaced[..HOOK_LEN]);
+    put(&mut code, 25, &jump(at + 25, entry_64));
+    code
+}
+
+/// `jmp rel8` at `at`.
+fn jump(at: usize, target: usize) -> [u8; HOOK_LEN] {
+    let [distance, ..] = relative(at + HOOK_LEN, target);
+    [0xeb, distance]
+}
+
+/// Where the `jmp rel8` at `at` goes, if there is one.
+fn jump_target(code: &[u8], at: usize) -> Option<usize> {
+    let [0xeb, distance] = field::<HOOK_LEN>(code, at)? else { return None };
+    (at + HOOK_LEN).checked_add_signed(distance.cast_signed() as isize)
+}
+
+/// Distance from the end of an instruction to its target; both are below 2 GiB.
+fn relative(from: usize, target: usize) -> [u8; 4] {
+    (target as u32).wrapping_sub(from as u32).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synthetic::{Kernel, image};
+    use proptest::prelude::*;
+    use std::ops::Range;
+
+    fn wrap_default(kernel: &[u8]) -> Vec<u8> {
+        wrap(kernel, &image(5001, 0x20000), "lastwords.ipmi_handle_panic").unwrap()
+    }
+
+    /// Where things are in the default kernel: its setup part is 4096 bytes long.
+    const PROTECTED_MODE: usize = 4096;
+
+    #[test]
+    fn the_trampoline_is_this_code() {
+        #[rustfmt::skip]
+        let code = [
+            0x81, 0x3d, 0x26, 0xfe, 0x1f, 0x00, b'l', b'a', b's', b't', // cmpl $0x7473616c, 0x200000(%rip)
+            0x0f, 0x84, 0x78, 0x00, 0x20, 0x00,                         // je   0x200258
+            0x66, 0xc7, 0x05, 0x17, 0x00, 0x00, 0x00, 0xfc, 0xfa,       // movw $0xfafc, 0x200(%rip)
+            0xeb, 0x15,                                                 // jmp  0x200
+        ];
+        assert_eq!(trampoline(0x1d0, 0x200000, 0x200258, [0xfc, 0xfa, 0x31, 0xc0, 0x8e]), code);
+        assert_eq!(jump(0x200, 0x1d0), [0xeb, 0xce]);
+        assert_eq!(jump_target(&[0, 0, 0xeb, 0xfc], 2), Some(0));
+    }
+
+    #[test]
+    fn the_hook_leads_to_the_image_and_the_image_back_to_the_kernel() {
+        let kernel = Kernel::default().build();
+        let wrapped = wrap_default(&kernel);
+        let (before, after) = (&kernel[PROTECTED_MODE..], &wrapped[PROTECTED_MODE..]);
+        let trampoline_at = 0x200 - TRAMPOLINE_LEN;
+        assert_eq!(jump_target(after, 0x200), Some(trampoline_at));
+
+        let image_at = (before.len() + GAP).next_multiple_of(PAGE);
+        assert_eq!(
+            after[trampoline_at..0x200],
+            trampoline(trampoline_at, image_at, image_at + 600, field(before, 0x200).unwrap())
+        );
+        assert_eq!(after[image_at..image_at + 8], MAGIC);
+        assert_eq!(u32_at(after, image_at + abi::KERNEL_ENTRY_BACK), Some(image_at as u32 - 0x200));
+        assert_eq!(after[image_at + abi::DISPLACED..][..DISPLACED_LEN], before[0x200..0x205]);
+        assert!(after[image_at + abi::PARAMETERS..].starts_with(b"lastwords.ipmi_handle_panic\0"));
+        assert_eq!(embedded_parameters(&wrapped).unwrap(), "lastwords.ipmi_handle_panic");
+        assert_eq!(embedded_parameters(&kernel).unwrap(), "");
+
+        assert_eq!(after.len() % PARAGRAPH, 0);
+        assert_eq!(u32_at(&wrapped, 0x1f4), Some((after.len() / PARAGRAPH) as u32));
+        // Nothing else in the kernel is different.
+        assert_eq!(after[..trampoline_at], before[..trampoline_at]);
+        assert_eq!(after[0x202..before.len()], before[0x202..]);
+        assert_eq!(wrapped[0x1f8..PROTECTED_MODE], kernel[0x1f8..PROTECTED_MODE]);
+    }
+
+    #[test]
+    fn the_signature_is_taken_off_and_the_check_sum_is_right() {
+        let signed = Kernel { certificates: 0x5c0, ..Kernel::default() }.build();
+        assert!(BzImage::parse(&signed).unwrap().is_signed());
+        let wrapped = wrap_default(&signed);
+        assert!(!BzImage::parse(&wrapped).unwrap().is_signed());
+        assert_eq!(wrapped, wrap_default(&Kernel::default().build()));
+
+        // As the PE format's authors describe it: carry by carry.
+        let check_sum_at = 0x40 + 24 + 64;
+        let mut sum = 0u32;
+        for (at, word) in wrapped.chunks_exact(2).enumerate() {
+            if at * 2 == check_sum_at || at * 2 == check_sum_at + 2 {
+                continue;
+            }
+            sum += u32::from(u16::from_le_bytes([word[0], word[1]]));
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        assert_eq!(u32_at(&wrapped, check_sum_at), Some(sum + wrapped.len() as u32));
+    }
+
+    #[test]
+    fn a_kernel_without_pe_header_is_wrapped_too() {
+        let kernel = Kernel { pe: false, setup_sects: 0, ..Kernel::default() }.build();
+        let wrapped = wrap_default(&kernel);
+        assert!(BzImage::parse(&wrapped).unwrap().is_wrapped());
+        assert_eq!(unwrap(&wrapped).unwrap(), kernel);
+    }
+
+    #[test]
+    fn the_trampoline_goes_to_the_last_zeros_that_are_long_enough_and_near() {
+        let kernel = Kernel::default().build();
+        let place = |code: Range<usize>| {
+            let mut kernel = kernel.clone();
+            kernel[PROTECTED_MODE + code.start..PROTECTED_MODE + code.end].fill(0x90);
+            let wrapped = wrap(&kernel, &image(5001, 0x20000), "")?;
+            assert_eq!(unwrap(&wrapped)?[PROTECTED_MODE..], kernel[PROTECTED_MODE..]);
+            Ok(jump_target(&wrapped[PROTECTED_MODE..], 0x200).unwrap())
+        };
+        // As Linux 5.10 with CONFIG_EFI_MIXED has it.
+        assert_eq!(place(0x190..0x1dd), Ok(0x200 - TRAMPOLINE_LEN));
+        assert_eq!(place(0x1b0..0x1f0), Ok(0x1b0 - TRAMPOLINE_LEN));
+        // Too far for the hook.
+        assert_eq!(place(0x19c..0x200), Err(Error::NoRoomForHook));
+        assert_eq!(place(0x19d..0x200), Ok(0x182));
+    }
+
+    #[test]
+    fn what_cannot_be_wrapped_says_why() {
+        let kernel = Kernel::default();
+        let built = kernel.build();
+        let good = image(5001, 0x20000);
+        let error = |kernel: &[u8]| wrap(kernel, &good, "").unwrap_err();
+
+        assert_eq!(error(b"\x7fELF"), Error::NotBzImage);
+        assert_eq!(error(&[]), Error::NotBzImage);
+        assert_eq!(error(&Kernel { version: 0x20b, ..kernel.clone() }.build()), Error::Old(0x20b));
+        assert_eq!(error(&Kernel { xloadflags: 0, ..kernel.clone() }.build()), Error::Not64Bit);
+        assert_eq!(error(&Kernel { padding: 0x1e2, ..kernel.clone() }.build()), Error::NoRoomForHook);
+        assert!(matches!(error(&built[..built.len() - 16]), Error::Truncated { .. }));
+        assert!(matches!(error(&built[..0x220]), Error::Truncated { .. }));
+        assert_eq!(error(&wrap_default(&built)), Error::AlreadyWrapped);
+        let parameters = "x".repeat(PARAMETERS_LEN);
+        assert_eq!(wrap(&built, &good, &parameters), Err(Error::ParametersTooLong(PARAMETERS_LEN)));
+        assert!(wrap(&built, &good, &parameters[1..]).is_ok());
+    }
+
+    #[test]
+    fn the_image_and_the_room_behind_it_lie_within_init_size() {
+        let body = Kernel::default();
+        let image_at = (body.build().len() - PROTECTED_MODE + GAP).next_multiple_of(PAGE);
+        let needs = image_at + 0x20000 + ROOM;
+        let enough = Kernel { init_size: needs as u32, ..body.clone() }.build();
+        assert!(BzImage::parse(&wrap_default(&enough)).unwrap().is_wrapped());
+        let less = Kernel { init_size: needs as u32 - 1, ..body }.build();
+        assert_eq!(
+            wrap(&less, &image(5001, 0x20000), ""),
+            Err(Error::NoRoomForImage { init_size: needs - 1, needs })
+        );
+    }
+
+    #[test]
+    fn a_wrapped_kernel_without_its_image_is_damaged() {
+        let kernel = Kernel::default().build();
+        let mut wrapped = wrap_default(&kernel);
+        let image_at = wrapped.windows(8).position(|bytes| bytes == MAGIC).unwrap();
+        wrapped[image_at] ^= 1;
+        assert_eq!(BzImage::parse(&wrapped), Err(Error::Damaged));
+        wrapped[image_at] ^= 1;
+        put(&mut wrapped, image_at - RECORD_LEN, &u32::MAX.to_le_bytes());
+        assert_eq!(BzImage::parse(&wrapped), Err(Error::Damaged));
+    }
+
+    fn kernels() -> impl Strategy<Value = Kernel> {
+        let body = prop::collection::vec(any::<u8>(), 5..9000);
+        (body, any::<bool>(), 0usize..3, 0u8..16, 0usize..=0x1e1).prop_map(
+            |(body, pe, certificates, setup_sects, padding)| Kernel {
+                body,
+                pe,
+                certificates: if pe { certificates * 8 } else { 0 },
+                setup_sects,
+                padding,
+                ..Kernel::default()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn unwrapping_restores_the_kernel(kernel in kernels(), len in size_of::<abi::Header>()..9000, parameters in "[ -~]{0,511}") {
+            let signed = kernel.build();
+            let image = image(len, 0x8000);
+            let wrapped = wrap(&signed, &image, &parameters).unwrap();
+            let unwrapped = unwrap(&wrapped).unwrap();
+            let protected_mode = kernel.setup_len()..signed.len() - kernel.certificates;
+            prop_assert_eq!(&unwrapped[kernel.setup_len()..], &signed[protected_mode]);
+            prop_assert_eq!(&unwrapped, &unwrap(&signed).unwrap());
+            prop_assert_eq!(wrap(&unwrapped, &image, &parameters).unwrap(), wrapped);
+        }
+
+        #[test]
+        fn any_damage_is_refused_or_wrapped_validly(
+            kernel in kernels(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            near in prop::collection::vec((0usize..0x270, any::<u8>()), 0..3), cut in any::<prop::sample::Index>(),
+            cuts: bool, wrapped: bool,
+        ) {
+            let mut file = kernel.build();
+            if wrapped {
+                file = wrap_default(&file);
+            }
+            for (index, value) in flips {
+                let at = index.index(file.len());
+                file[at] = value;
+            }
+            for (at, value) in near {
+                file[at] = value;
+            }
+            if cuts {
+                file.truncate(cut.index(file.len()));
+            }
+            let _ = (unwrap(&file), embedded_parameters(&file));
+            if let Ok(wrapped) = wrap(&file, &image(700, 0x8000), "") {
+                prop_assert!(BzImage::parse(&wrapped).unwrap().is_wrapped());
+                prop_assert!(unwrap(&wrapped).is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The dump kernel's file: reads it, and puts the flat image with its hook in and takes them out again.
+//!
+//! The kernel stays what it is: no section of its PE view grows, no length but `syssize` changes, and every other way
+//! in (real mode, 32-bit, EFI) works as before. The file may be damaged, or made to deceive: every length and offset is
+//! checked before it is used.
+#![forbid(unsafe_code)]
+
+mod bytes;
+mod bzimage;
+mod error;
+mod hook;
+mod pe;
+#[cfg(feature = "synthetic")]
+pub mod synthetic;
+
+pub use bzimage::BzImage;
+pub use error::Error;
+pub use hook::{embedded_parameters, unwrap, wrap};

@@ -1,0 +1,134 @@
+//! The kernel's second view of itself, as a PE file for EFI: where its signature is and what its check sum covers.
+//! Offsets are those of Microsoft's PE/COFF specification.
+
+use crate::{
+    bytes::{field, put, u16_at, u32_at},
+    error::{Error, Result},
+};
+use std::ops::Range;
+
+/// What is needed of the PE header (CONFIG_EFI_STUB=y). Offsets are from the start of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pe {
+    check_sum: usize,
+    /// Entry 4 of the data directory, where there are so many.
+    security: Option<usize>,
+    /// The certificate table that it points to.
+    pub certificates: Option<Range<usize>>,
+}
+
+impl Pe {
+    /// Reads the PE header, when there is one; it must be over at `end`. Only what is used is checked.
+    pub fn parse(file: &[u8], end: usize) -> Result<Option<Self>> {
+        // Offsets in the optional header of PE32+ (PE format, "Optional Header").
+        const CHECK_SUM: usize = 64;
+        const NUMBER_OF_RVA_AND_SIZES: usize = 108;
+        const SECURITY: usize = 112 + 4 * 8;
+        const SECTION_LEN: usize = 40;
+
+        if !file.starts_with(b"MZ") {
+            return Ok(None);
+        }
+        let cut = Error::Pe("it ends early");
+        let e_lfanew = u32_at(file, 0x3c).ok_or(cut.clone())? as usize;
+        if field(file, e_lfanew) != Some(*b"PE\0\0") {
+            return Err(Error::Pe("no signature where e_lfanew points"));
+        }
+        let coff = e_lfanew + 4;
+        let optional = coff + 20;
+        if u16_at(file, coff) != Some(0x8664) || u16_at(file, optional) != Some(0x20b) {
+            return Err(Error::Pe("not PE32+ for x86_64"));
+        }
+        let number_of_sections = u16_at(file, coff + 2).ok_or(cut.clone())?;
+        let size_of_optional_header = usize::from(u16_at(file, coff + 16).ok_or(cut.clone())?);
+        let sections = optional + size_of_optional_header;
+        let sections_end = sections + usize::from(number_of_sections) * SECTION_LEN;
+        if sections_end > end {
+            return Err(Error::Pe("it runs into the setup_header"));
+        }
+        let mut data_end = sections_end;
+        for section in (sections..sections_end).step_by(SECTION_LEN) {
+            let size_of_raw_data = u32_at(file, section + 16).ok_or(cut.clone())? as usize;
+            let pointer_to_raw_data = u32_at(file, section + 20).ok_or(cut.clone())? as usize;
+            if size_of_raw_data > 0 {
+                data_end = data_end.max(pointer_to_raw_data + size_of_raw_data);
+            }
+        }
+        if data_end > file.len() {
+            return Err(Error::Truncated { needs: data_end, has: file.len() });
+        }
+
+        let directories = u32_at(file, optional + NUMBER_OF_RVA_AND_SIZES).ok_or(cut.clone())?;
+        let security =
+            (directories > 4 && size_of_optional_header >= SECURITY + 8).then_some(optional + SECURITY);
+        let mut certificates = None;
+        if let Some(security) = security {
+            let start = u32_at(file, security).ok_or(cut.clone())? as usize;
+            let size = u32_at(file, security + 4).ok_or(cut)? as usize;
+            if size > 0 {
+                if start < data_end || start + size != file.len() {
+                    return Err(Error::Pe("its certificate table is not at the end of the file"));
+                }
+                certificates = Some(start..start + size);
+            }
+        }
+        if size_of_optional_header < CHECK_SUM + 4 {
+            return Err(Error::Pe("its optional header is too short"));
+        }
+        Ok(Some(Self { check_sum: optional + CHECK_SUM, security, certificates }))
+    }
+
+    /// Makes the header true of a file that has been changed: no certificate table, the right check sum.
+    pub fn mend(&self, file: &mut [u8]) {
+        if let Some(security) = self.security {
+            put(file, security, &[0; 8]);
+        }
+        put(file, self.check_sum, &[0; 4]);
+        let sum = check_sum(file);
+        put(file, self.check_sum, &sum.to_le_bytes());
+    }
+}
+
+/// The PE check sum of a file whose CheckSum field is zero: the one's complement sum of its 16-bit words, plus its
+/// length.
+fn check_sum(file: &[u8]) -> u32 {
+    let sum: u64 = file
+        .chunks(2)
+        .map(|word| u64::from(word[0]) | word.get(1).map_or(0, |high| u64::from(*high) << 8))
+        .sum();
+    // Folding at the end gives the same as adding each carry at once.
+    let mut folded = sum;
+    while folded > 0xffff {
+        folded = (folded & 0xffff) + (folded >> 16);
+    }
+    (folded as u32).wrapping_add(file.len() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BzImage, synthetic::Kernel};
+
+    #[test]
+    fn a_damaged_pe_header_is_refused() {
+        let kernel = Kernel { certificates: 0x100, ..Kernel::default() }.build();
+        for (at, value) in [
+            (0x3c, 0xffff_fff0),      // e_lfanew
+            (0x3c, 0x180),            // e_lfanew, so that it runs into the setup_header
+            (0x44, 0x14c),            // Machine: i386
+            (0x40 + 24 + 144, 0x200), // certificate table before the sections' end
+            (0x40 + 24 + 148, 0x101), // certificate table beyond the file
+        ] {
+            let mut kernel = kernel.clone();
+            put(&mut kernel, at, &u32::to_le_bytes(value));
+            if value == 0x180 {
+                let header = kernel[0x40..0x130].to_vec();
+                put(&mut kernel, 0x100, &header);
+                put(&mut kernel, 0x3c, &[0x00, 0x01]);
+                put(&mut kernel, 0x1fe, &[0x55, 0xaa, 0, 0, b'H', b'd', b'r', b'S', 0x0f, 0x02]);
+            }
+            let result = BzImage::parse(&kernel);
+            assert!(matches!(result, Err(Error::Pe(_))), "{at:#x}: {result:?}");
+        }
+    }
+}

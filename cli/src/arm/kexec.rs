@@ -1,0 +1,289 @@
+//! Called by the name `kexec`: takes the calls that are about the dump kernel, as kdump-tools, kdumpctl and SUSE's kdump
+//! make them, and hands everything else, unchanged, to the real kexec.
+//!
+//! Never worse than plain kdump: when a dump kernel cannot be loaded with last words, the real kexec loads it without,
+//! and a warning says why there will be none.
+
+use super::via::Via;
+use anyhow::{Context, Error, Result};
+use clap::Args;
+use lastwords_core::cmdline;
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    ops::Range,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+/// Says which program the real kexec is.
+const KEXEC: &str = "LASTWORDS_KEXEC";
+/// Is set for the real kexec, so that two of us do not call each other for ever.
+const HANDED_ON: &str = "LASTWORDS_HANDED_ON";
+/// Where the real kexec may have gone: renamed by hand, diverted by dpkg, or later in the search path.
+const NAMES: [&str; 3] = ["kexec.real", "kexec.distrib", "kexec"];
+/// Where a kexec is when the search path does not say so.
+const FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin";
+
+/// The options of `kexec` that `load` takes as they are (kexec(8)).
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "As kexec's")]
+pub struct KexecOptions {
+    /// Load the dump kernel: what this command does anyway
+    #[arg(short = 'p', long)]
+    pub load_panic: bool,
+    /// Disarm, as `lastwords unload`
+    #[arg(short, long)]
+    pub unload: bool,
+    /// Say nothing, but exit with 1 when a dump kernel is armed, and with 0 when none is
+    #[arg(short = 'S', long)]
+    pub status: bool,
+    /// Use kexec_file_load(2): --via wrap
+    #[arg(short = 's', long, overrides_with_all = ["kexec_syscall", "kexec_syscall_auto"])]
+    kexec_file_syscall: bool,
+    /// Use kexec_load(2): --via purgatory
+    #[arg(short = 'c', long, overrides_with_all = ["kexec_file_syscall", "kexec_syscall_auto"])]
+    kexec_syscall: bool,
+    /// Use the one that is allowed: the default of --via
+    #[arg(short = 'a', long, overrides_with_all = ["kexec_file_syscall", "kexec_syscall"])]
+    kexec_syscall_auto: bool,
+    /// Put nothing below this address (--via purgatory)
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    mem_min: Option<u64>,
+    /// Put nothing above this address (--via purgatory)
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    mem_max: Option<u64>,
+    /// Do not let the dump kernel use EFI (--via purgatory)
+    #[arg(long)]
+    pub noefi: bool,
+    /// Of no effect: the only arguments there are
+    #[arg(long, hide = true)]
+    args_linux: bool,
+    /// Of no effect: always done where the kernel can
+    #[arg(long, hide = true)]
+    hotplug: bool,
+    /// Of no effect: always done
+    #[arg(long, hide = true)]
+    elf64_core_headers: bool,
+    /// Of no effect: the only types there are
+    #[arg(short = 't', long = "type", hide = true, value_parser = ["bzImage", "bzImage64"])]
+    kind: Option<String>,
+}
+
+impl KexecOptions {
+    /// The way in that is asked for.
+    pub fn via(&self) -> Option<Via> {
+        if self.kexec_file_syscall { Some(Via::Wrap) } else { self.kexec_syscall.then_some(Via::Purgatory) }
+    }
+
+    /// The addresses that may be used.
+    pub fn limits(&self) -> Range<u64> {
+        self.mem_min.unwrap_or(0)..self.mem_max.map_or(u64::MAX, |last| last.saturating_add(1))
+    }
+}
+
+fn address(text: &str) -> Result<u64, &'static str> {
+    cmdline::number(text).ok_or("takes an address such as 0x10000000")
+}
+
+/// The arguments, when we are called by the name `kexec`.
+pub fn arguments() -> Option<Vec<OsString>> {
+    let mut arguments = env::args_os();
+    let name = arguments.next()?;
+    (Path::new(&name).file_name() == Some(OsStr::new("kexec"))).then(|| arguments.collect())
+}
+
+/// Does what `kexec` with these arguments would do. `ours` does what `lastwords` with its arguments does.
+pub fn run(arguments: &[OsString], ours: impl FnOnce(Vec<OsString>) -> Result<ExitCode>) -> ExitCode {
+    let failed = |error: Error| {
+        eprintln!("lastwords: {error:#}");
+        ExitCode::FAILURE
+    };
+    if !is_about_the_dump_kernel(arguments) {
+        return failed(hand_on(arguments));
+    }
+    let load = ["lastwords", "load"].map(OsString::from);
+    match ours(load.into_iter().chain(arguments.iter().cloned()).collect()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lastwords: warning: no last words, plain kexec is called instead: {error:#}");
+            failed(hand_on(arguments))
+        }
+    }
+}
+
+/// Is this call about the dump kernel? It is with `-p`, and with `-S` that does not say `-l`, in any of the ways in
+/// which getopt_long(3) takes them.
+fn is_about_the_dump_kernel(arguments: &[OsString]) -> bool {
+    /// Long options that take the next argument when there is no `=` in them.
+    const WITH_VALUE: [&str; 13] = [
+        "append",
+        "command-line",
+        "initrd",
+        "ramdisk",
+        "type",
+        "mem-min",
+        "mem-max",
+        "entry",
+        "module",
+        "dtb",
+        "serial",
+        "serial-baud",
+        "via",
+    ];
+    /// The shortest beginning of `--load-panic` that is not one of other options, too.
+    const LOAD_PANIC: &str = "load-pa";
+    let (mut panic, mut status, mut load) = (false, false, false);
+    let mut arguments = arguments.iter().map(|argument| argument.as_bytes());
+    while let Some(argument) = arguments.next() {
+        if argument == b"--" {
+            break;
+        } else if let Some(long) = argument.strip_prefix(b"--") {
+            panic |= b"load-panic".starts_with(long) && long.starts_with(LOAD_PANIC.as_bytes());
+            status |= long == b"status";
+            load |= long == b"load";
+            if WITH_VALUE.iter().any(|option| option.as_bytes() == long) {
+                arguments.next();
+            }
+        } else if let Some(letters) = argument.strip_prefix(b"-") {
+            // -t takes the rest or the next.
+            let end = letters.iter().position(|letter| *letter == b't');
+            let flags = &letters[..end.unwrap_or(letters.len())];
+            panic |= flags.contains(&b'p');
+            status |= flags.contains(&b'S');
+            load |= flags.contains(&b'l');
+            if end.is_some_and(|end| end + 1 == letters.len()) {
+                arguments.next();
+            }
+        }
+    }
+    panic || status && !load
+}
+
+/// Becomes the real kexec; comes back only with an error.
+fn hand_on(arguments: &[OsString]) -> Error {
+    if env::var_os(HANDED_ON).is_some() {
+        return Error::msg(format!(
+            "the real kexec was not found, only this one again: say which it is in ${KEXEC}"
+        ));
+    }
+    let real = match real() {
+        Ok(real) => real,
+        Err(error) => return error,
+    };
+    let error = Command::new(&real).args(arguments).env(HANDED_ON, "1").exec();
+    Error::new(error).context(real.display().to_string())
+}
+
+fn real() -> Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let own = env::current_exe().context("/proc/self/exe")?;
+    let folders = own.parent().map(Path::to_owned).into_iter().chain(env::split_paths(&path));
+    let folders: Vec<_> = folders.chain(env::split_paths(FOLDERS)).collect();
+    find(env::var_os(KEXEC).map(PathBuf::from), &own, &folders).with_context(|| {
+        format!("the real kexec was not found: install kexec-tools, or say where it is in ${KEXEC}")
+    })
+}
+
+/// The real kexec: the one that is named, else the first in the folders that is not `own`, by the less usual names first.
+fn find(named: Option<PathBuf>, own: &Path, folders: &[PathBuf]) -> Option<PathBuf> {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    let own = identity(own);
+    let is_other_program = |path: &PathBuf| {
+        let program =
+            fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0);
+        program && identity(path) != own
+    };
+    let by_name = NAMES.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    named.into_iter().chain(by_name).find(is_other_program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn calls_about_the_dump_kernel() {
+        for (line, is_ours) in [
+            ("-p /boot/vmlinuz --initrd=/i --append=quiet", true),
+            ("/boot/vmlinuz --load-panic --command-line=quiet", true),
+            ("--load-pan K", true),
+            ("-d -s -p K", true),
+            ("-ps K", true),
+            ("-p -u", true),
+            ("-up", true),
+            ("-S", true),
+            ("-p -S", true),
+            ("-l -S", false),
+            ("-S --load", false),
+            ("-l K --append -p", false),
+            ("-l K --append=-p", false),
+            ("-l -t p K", false),
+            ("-ltp K", false),
+            ("-t bzImage -p K", true),
+            ("--load-preserve-context K", false),
+            ("--load-p K", false),
+            ("-u", false),
+            ("-e", false),
+            ("--version", false),
+            ("-l -- -p", false),
+            ("", false),
+        ] {
+            let arguments: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+            assert_eq!(is_about_the_dump_kernel(&arguments), is_ours, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_real_kexec_is_not_ourselves() {
+        let root = tempfile::tempdir().unwrap();
+        let folders = ["a", "b"].map(|name| root.path().join(name));
+        let program = |path: &Path, mode| {
+            fs::write(path, "").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for folder in &folders {
+            fs::create_dir(folder).unwrap();
+        }
+        let own = folders[0].join("lastwords");
+        program(&own, 0o755);
+        symlink(&own, folders[0].join("kexec")).unwrap();
+        assert_eq!(find(None, &own, &folders), None);
+        let later = folders[1].join("kexec");
+        program(&later, 0o644);
+        assert_eq!(find(None, &own, &folders), None);
+        program(&later, 0o755);
+        assert_eq!(find(None, &own, &folders), Some(later.clone()));
+        let diverted = folders[1].join("kexec.distrib");
+        program(&diverted, 0o755);
+        assert_eq!(find(None, &own, &folders), Some(diverted));
+        assert_eq!(find(Some(later.clone()), &own, &folders), Some(later.clone()));
+        assert_eq!(find(Some(folders[0].join("kexec")), &own, &folders[..1]), None);
+    }
+
+    #[test]
+    fn the_last_system_call_wins() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Only {
+            #[command(flatten)]
+            kexec: KexecOptions,
+        }
+        for (line, via) in [
+            ("", None),
+            ("-s", Some(Via::Wrap)),
+            ("-c", Some(Via::Purgatory)),
+            ("-s -c", Some(Via::Purgatory)),
+            ("-c -a", None),
+            ("-a -s", Some(Via::Wrap)),
+        ] {
+            let only = Only::try_parse_from(["test"].into_iter().chain(line.split_whitespace())).unwrap();
+            assert_eq!(only.kexec.via(), via, "{line}");
+        }
+        let only = Only::try_parse_from(["test", "--mem-min=0x1000", "--mem-max", "8191"]).unwrap();
+        assert_eq!(only.kexec.limits(), 0x1000..0x2000);
+    }
+}

@@ -1,0 +1,23 @@
+//! Arming a dump kernel with last words, and disarming it: `load`, `unload`, `wrap`, `status`, and the calls that are
+//! taken by the name `kexec`.
+//!
+//! What an architecture decides is in `x86_64`, what may stand in the way in `via` and `refusal`.
+
+pub mod cmdline;
+pub mod cpus;
+pub mod image;
+pub mod initrd;
+pub mod kdump;
+pub mod kexec;
+pub mod kimage;
+pub mod load;
+pub mod loaded;
+pub mod loading;
+pub mod options;
+pub mod ranges;
+pub mod refusal;
+pub mod status;
+pub mod unload;
+pub mod via;
+pub mod wrap;
+pub mod x86_64;

@@ -1,0 +1,279 @@
+//! The options that make the plan, the same for `load`, `wrap` and `test`. They come from core's table of parameters, each
+//! read by the table's own parser, so that what the tool accepts the image understands; the console's alone has several
+//! options, as kexec has them.
+
+use crate::bmc::Local;
+use clap::{
+    Arg, ArgAction, ArgGroup, ArgMatches, Args, Command, FromArgMatches,
+    builder::{PossibleValue, TypedValueParser},
+    error::ErrorKind,
+};
+use lastwords_core::device::uart::Serial;
+use lastwords_core::hw::Register;
+use lastwords_core::plan::{Console, PARAMETERS, PREFIX, Parameter, Plan};
+use std::ffi::{OsStr, OsString};
+
+/// What is to be reported when the kernel panics. With none of these the BMC gets no request at all.
+#[derive(Clone, Debug, Default)]
+pub struct PlanOptions {
+    local: Local,
+    /// Names and values of the parameters whose options were given, in the table's order.
+    given: Vec<(&'static str, String)>,
+    console: ConsoleOptions,
+}
+
+/// The heading of these options in help texts.
+const HEADING: &str = "Reporting options";
+
+/// Where console lines go.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = HEADING, group = ArgGroup::new("uart").multiple(true))]
+struct ConsoleOptions {
+    /// Print console lines to this UART: ttyS0 to ttyS3, its I/O port, mmio:ADDR or mmio32:ADDR [default: the dump kernel's console=ttySn]
+    #[arg(long, value_name = "PORT", value_parser = serial, group = "uart")]
+    serial: Option<Serial>,
+
+    /// Set this line speed, 115200/n [default: left as it is]
+    #[arg(long, value_name = "BAUD", value_parser = baud, requires = "uart")]
+    serial_baud: Option<u32>,
+
+    /// Print console lines to a UART: that of --serial, else ttyS0
+    #[arg(long, group = "uart")]
+    console_serial: bool,
+
+    /// Print console lines to the VGA text screen
+    #[arg(long)]
+    console_vga: bool,
+}
+
+impl ConsoleOptions {
+    fn console(&self) -> Option<Console> {
+        /// The UART of kexec-tools' `--console-serial`.
+        const TTY_S0: Serial = Serial { base: Register::Port(0x3f8), spacing: 1, baud: None };
+        let serial = self.serial.or(self.console_serial.then_some(TTY_S0));
+        let serial = serial.map(|serial| Serial { baud: self.serial_baud, ..serial });
+        (serial.is_some() || self.console_vga).then_some(Console { serial, vga: self.console_vga })
+    }
+}
+
+impl PlanOptions {
+    /// The parameters of the options that were given, with blanks between.
+    pub fn parameters(&self) -> String {
+        let kcs_ports = self.local.ipmi_kcs_ports.map(|ports| ("ipmi_kcs_ports", ports.to_string()));
+        let console = self.console.console().map(|console| ("console", console.to_string()));
+        kcs_ports
+            .into_iter()
+            .chain(self.given.iter().cloned())
+            .chain(console)
+            .map(
+                |(name, value)| {
+                    if value.is_empty() {
+                        format!("{PREFIX}{name}")
+                    } else {
+                        format!("{PREFIX}{name}={value}")
+                    }
+                },
+            )
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+/// The parameters with an option of their own that is declared here, and its name.
+fn options() -> impl Iterator<Item = (&'static str, &'static Parameter)> {
+    // The BMC's registers are `Local`'s.
+    let declared_here = |(option, _): &(&str, _)| *option != "ipmi-kcs-ports";
+    PARAMETERS.iter().filter_map(|parameter| Some((parameter.option?, parameter))).filter(declared_here)
+}
+
+fn option(name: &'static str, parameter: &'static Parameter) -> Arg {
+    let help = format!("{} [default: {}]", parameter.help.lines().next().unwrap_or(""), parameter.default);
+    let more = parameter.help.split_once('\n').map(|(_, more)| format!("{help}\n\n{}", more.trim()));
+    let arg = Arg::new(parameter.name).long(name).help(help).help_heading(HEADING);
+    let arg = match more {
+        Some(more) => arg.long_help(more),
+        None => arg,
+    };
+    match (parameter.value, parameter.alone) {
+        ("", _) => arg.action(ArgAction::SetTrue),
+        (value, None) => arg.value_name(value).value_parser(ValueParser(parameter)),
+        (value, Some(alone)) => arg
+            .value_name(value)
+            .value_parser(ValueParser(parameter))
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value(alone),
+    }
+}
+
+impl Args for PlanOptions {
+    fn augment_args(command: Command) -> Command {
+        let command = Local::augment_args(command.next_help_heading(HEADING));
+        let command =
+            options().fold(command, |command, (name, parameter)| command.arg(option(name, parameter)));
+        ConsoleOptions::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for PlanOptions {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = options().filter_map(|(_, parameter)| {
+            if parameter.value.is_empty() {
+                matches.get_flag(parameter.name).then(|| (parameter.name, String::new()))
+            } else {
+                Some((parameter.name, matches.get_one::<String>(parameter.name)?.clone()))
+            }
+        });
+        Ok(Self {
+            local: Local::from_arg_matches(matches)?,
+            given: given.collect(),
+            console: ConsoleOptions::from_arg_matches(matches)?,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Reads the value of one parameter as the plan does, and names the values that there are.
+#[derive(Clone, Copy)]
+struct ValueParser(&'static Parameter);
+
+impl TypedValueParser for ValueParser {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        let text = value.to_string_lossy();
+        // A blank would end the parameter and start the next one.
+        let blank = text.contains(|letter: char| letter.is_ascii_whitespace() || letter == '"');
+        let result = if blank {
+            Err("takes no blanks or quotation marks")
+        } else {
+            Plan::default().set(self.0.name, Some(&text))
+        };
+        result.map(|()| text.clone().into_owned()).map_err(|why| {
+            let name = arg.map_or_else(|| self.0.name.to_owned(), ToString::to_string);
+            let text = format!("invalid value '{text}' for '{name}': {why}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, text).with_cmd(command)
+        })
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let values = self.0.values;
+        (!values.is_empty())
+            .then(|| Box::new(values.iter().map(PossibleValue::new)) as Box<dyn Iterator<Item = _>>)
+    }
+}
+
+/// An option whose value may be left out takes it behind a `=`. What to write where somebody has put a blank there.
+pub fn missing_equals(arguments: impl IntoIterator<Item = OsString>) -> Option<String> {
+    let mut arguments = arguments.into_iter();
+    let mut before = arguments.next()?;
+    for argument in arguments {
+        let mut optional =
+            options().filter(|(_, parameter)| parameter.alone.is_some() && !parameter.value.is_empty());
+        if let Some((name, parameter)) = optional.find(|(name, _)| before == *format!("--{name}"))
+            && let Some(value) = argument.to_str()
+            && Plan::default().set(parameter.name, Some(value)).is_ok()
+        {
+            return Some(format!("--{name} takes its value behind a '=': --{name}={value}"));
+        }
+        before = argument;
+    }
+    None
+}
+
+fn serial(value: &str) -> Result<Serial, &'static str> {
+    Serial::parse(value).ok_or("takes ttyS0 to ttyS3, an I/O port such as 0x3f8, mmio:ADDR or mmio32:ADDR")
+}
+
+fn baud(value: &str) -> Result<u32, &'static str> {
+    Serial::parse_baud(value).ok_or("takes a line speed that is 115200/n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Parser, error::ErrorKind};
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        plan: PlanOptions,
+    }
+
+    fn parse(options: &str) -> Result<String, clap::Error> {
+        Only::try_parse_from(std::iter::once("test").chain(options.split_whitespace()))
+            .map(|only| only.plan.parameters())
+    }
+
+    #[test]
+    fn options_become_parameters_that_the_plan_understands() {
+        for (options, parameters) in [
+            ("", ""),
+            ("--ipmi-handle-panic", "lastwords.ipmi_handle_panic"),
+            ("--ipmi-kcs-ports 0xca8,0xcac", "lastwords.ipmi_kcs_ports=0xca8,0xcac"),
+            ("--ipmi-kcs-ports mmio:0xfe000000,4", "lastwords.ipmi_kcs_ports=mmio:0xfe000000,4"),
+            ("--ipmi-watchdog start=60,power-cycle", "lastwords.ipmi_watchdog=start=60,power-cycle"),
+            ("--ipmi-watchdog=stop", "lastwords.ipmi_watchdog=stop"),
+            ("--output-cpu-ip", "lastwords.output_cpu_ip=sel,console"),
+            ("--output-cpu-ip=sel", "lastwords.output_cpu_ip=sel"),
+            // A default that is said must win over what is embedded in a wrapped kernel.
+            ("--ipmi-timeout 5 --budget 15", "lastwords.ipmi_timeout=5 lastwords.budget=15"),
+            ("--sel-records 8", "lastwords.sel_records=8"),
+            ("--sel-type system", "lastwords.sel_type=system"),
+            ("--output-log", "lastwords.output_log=4096"),
+            ("--output-log=64K", "lastwords.output_log=64K"),
+            ("--on-corrupt boot", "lastwords.on_corrupt=boot"),
+            ("--console-serial", "lastwords.console=ttyS0"),
+            ("--serial ttyS1 --serial-baud 9600 --console-vga", "lastwords.console=ttyS1,9600,vga"),
+            ("--serial 0x2f0 --console-serial", "lastwords.console=0x2f0"),
+            ("--serial mmio32:0xfe040000", "lastwords.console=mmio32:0xfe040000"),
+            ("--console-vga", "lastwords.console=vga"),
+        ] {
+            let text = parse(options).expect(options);
+            assert_eq!(text, parameters);
+            assert_eq!(Plan::new("", &text).bad, [None; 4], "{text}");
+        }
+    }
+
+    #[test]
+    fn malformed_values_are_wrong_usage() {
+        for (options, kind) in [
+            ("--ipmi-kcs-ports 0", ErrorKind::ValueValidation),
+            ("--ipmi-watchdog restart", ErrorKind::ValueValidation),
+            ("--output-cpu-ip=screen", ErrorKind::ValueValidation),
+            ("--output-cpu-ip sel", ErrorKind::UnknownArgument),
+            ("--ipmi-timeout 0", ErrorKind::ValueValidation),
+            ("--budget 601", ErrorKind::ValueValidation),
+            ("--sel-records many", ErrorKind::ValueValidation),
+            ("--sel-type sdr", ErrorKind::ValueValidation),
+            ("--output-log=1G", ErrorKind::ValueValidation),
+            ("--on-corrupt ignore", ErrorKind::ValueValidation),
+            ("--serial ttyS4", ErrorKind::ValueValidation),
+            ("--serial ttyS0 --serial-baud 110000", ErrorKind::ValueValidation),
+            ("--serial-baud 9600", ErrorKind::MissingRequiredArgument),
+        ] {
+            assert_eq!(parse(options).expect_err(options).kind(), kind, "{options}");
+        }
+        for (arguments, hint) in [
+            ("load --output-cpu-ip sel KERNEL", Some("--output-cpu-ip=sel")),
+            ("load --output-log 64K", Some("--output-log=64K")),
+            ("load --output-log=64K KERNEL", None),
+            ("load --output-cpu-ip KERNEL", None),
+            ("load --sel-type oem", None),
+        ] {
+            let found = missing_equals(arguments.split(' ').map(OsString::from));
+            assert_eq!(found.is_some(), hint.is_some(), "{arguments}");
+            assert!(found.unwrap_or_default().ends_with(hint.unwrap_or_default()));
+        }
+        let blank = Only::try_parse_from(["test", "--output-cpu-ip=sel lastwords.budget=1"]);
+        assert!(blank.is_err());
+    }
+}

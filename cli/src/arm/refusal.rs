@@ -1,0 +1,338 @@
+//! Why a dump kernel cannot be armed, and what to do about it: pure, from the kernel's error number and what /proc and
+//! /sys tell, since the numbers alone mean too many things.
+
+use super::{kdump::Kdump, via::Obstacle};
+use std::io;
+use thiserror::Error;
+
+/// Why the kernel refuses, or would refuse.
+#[derive(Debug, Error)]
+pub enum Refusal {
+    /// CONFIG_CRASH_DUMP=n, or /sys is not there.
+    #[error(
+        "this kernel has no kdump (no /sys/kernel/kexec_crash_loaded): boot one with CONFIG_CRASH_DUMP=y"
+    )]
+    NoKdump,
+    /// No memory reserved.
+    #[error(
+        "no memory is reserved for a dump kernel: boot with crashkernel=256M (or more) on the kernel's command line"
+    )]
+    NoReservation,
+    /// Not enough memory reserved.
+    #[error(
+        "{reserved} MiB reserved for the dump kernel are too few, kernel and initrd alone need {needed}: \
+         boot with a larger crashkernel="
+    )]
+    ReservationTooSmall {
+        /// MiB that there are.
+        reserved: u64,
+        /// MiB that kernel and initrd take.
+        needed: u64,
+    },
+    /// EADDRNOTAVAIL.
+    #[error("the memory reserved for the dump kernel is too small: boot with a larger crashkernel=")]
+    NoHole,
+    /// sysctl kernel.kexec_load_disabled.
+    #[error("loading kernels is switched off until the next boot (sysctl kernel.kexec_load_disabled = 1)")]
+    Disabled,
+    /// sysctl kernel.kexec_load_limit_panic.
+    #[error(
+        "no more dump kernels may be loaded until the next boot (sysctl kernel.kexec_load_limit_panic = 0)"
+    )]
+    Limit,
+    /// Lockdown, and nothing signed.
+    #[error(
+        "the kernel is locked down ({mode}, as with Secure Boot) and takes signed kernels only{why}: \
+         `lastwords wrap`, sign the result with sbsign and a key that the kernel trusts, and load that"
+    )]
+    Lockdown {
+        /// The lockdown mode.
+        mode: String,
+        /// Why there is no signature, where it may surprise.
+        why: &'static str,
+    },
+    /// A signature is missing or not trusted.
+    #[error(
+        "the kernel demands a signature that it trusts{why}: `lastwords wrap`, sign the result with sbsign and a key \
+         that the kernel trusts (in its keyring, db or MOK), and load that"
+    )]
+    Signature {
+        /// Why there is no signature, where it may surprise.
+        why: &'static str,
+    },
+    /// EPERM and no other reason.
+    #[error("no permission (CAP_SYS_BOOT): run it as root")]
+    Permission,
+    /// EBUSY.
+    #[error("another program is loading a kernel just now: try again")]
+    Busy,
+    /// ENOSYS.
+    #[error(
+        "this kernel has no kexec_file_load(2) (CONFIG_KEXEC_FILE=n): \
+         --via purgatory does without it"
+    )]
+    NoSystemCall,
+    /// ENOSYS, when unloading.
+    #[error(
+        "this kernel has neither kexec_load(2) nor kexec_file_load(2): nothing can be loaded or unloaded"
+    )]
+    NoSystemCallToUnload,
+    /// What keeps from loading as the purgatory.
+    #[error("--via purgatory: {0}; --via wrap may do")]
+    Purgatory(Obstacle),
+    /// ENOEXEC, EINVAL.
+    #[error(
+        "the running kernel does not take this kernel or its command line: dmesg may say why \
+         (a dump kernel must be relocatable, and know 5-level paging where the running one uses it)"
+    )]
+    Format,
+    /// ENOMEM or EADDRNOTAVAIL when it is tried out in ordinary memory.
+    #[error(
+        "not enough free memory to try it out beside what is armed: `lastwords unload` first, then load without trying"
+    )]
+    NoMemoryToRehearse,
+    /// ENOMEM.
+    #[error("not enough free memory to load it")]
+    Memory,
+    /// Anything else of kexec_load(2).
+    #[error("kexec_load: {0}; dmesg may say why")]
+    KexecLoad(io::Error),
+    /// Anything else.
+    #[error("kexec_file_load: {0}")]
+    Other(io::Error),
+}
+
+const SIGNATURE_GONE: &str = " (KERNEL's own signature does not cover the words put into it)";
+
+impl Refusal {
+    /// What can be told before any file is read.
+    ///
+    /// # Errors
+    /// When no dump kernel could be armed.
+    pub fn beforehand(kdump: &Kdump) -> Result<(), Self> {
+        if kdump.crash_loaded.is_none() {
+            return Err(Self::NoKdump);
+        }
+        if kdump.load_disabled {
+            return Err(Self::Disabled);
+        }
+        if kdump.limit_panic == Some(0) {
+            return Err(Self::Limit);
+        }
+        if kdump.crash_size == 0 {
+            return Err(Self::NoReservation);
+        }
+        Ok(())
+    }
+
+    /// What it means when the kernel was only tried out: nothing about the reserved memory.
+    pub fn in_rehearsal(self) -> Self {
+        match self {
+            Self::Memory | Self::NoHole => Self::NoMemoryToRehearse,
+            other => other,
+        }
+    }
+
+    /// What the kernel's refusal of kexec_load(2) means.
+    pub fn to_load_as_purgatory(error: &io::Error, kdump: &Kdump) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
+                Obstacle::from_error(error, kdump).map_or(Self::Permission, Self::Purgatory)
+            }
+            Some(libc::EBUSY) => Self::Busy,
+            Some(libc::EADDRNOTAVAIL) => Self::NoHole,
+            Some(libc::ENOMEM) => Self::Memory,
+            error => Self::KexecLoad(io::Error::from_raw_os_error(error.unwrap_or(libc::EIO))),
+        }
+    }
+
+    /// What the kernel's refusal to unload means.
+    pub fn to_unload(error: &io::Error, kdump: &Kdump) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM) if kdump.load_disabled => Self::Disabled,
+            Some(libc::EPERM) if kdump.limit_panic == Some(0) => Self::Limit,
+            Some(libc::EPERM) => Self::Permission,
+            Some(libc::EBUSY) => Self::Busy,
+            Some(libc::ENOSYS) => Self::NoSystemCallToUnload,
+            _ => Self::other(error),
+        }
+    }
+
+    fn other(error: &io::Error) -> Self {
+        Self::Other(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO)))
+    }
+}
+
+/// What an error number has to be seen with.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// The running kernel.
+    pub kdump: &'a Kdump,
+    /// Is what is loaded signed?
+    pub signed: bool,
+    /// Was KERNEL signed, before the image was put into it?
+    pub was_signed: bool,
+    /// Bytes of reserved memory that kernel and initrd take.
+    pub needs: u64,
+}
+
+impl Situation<'_> {
+    /// What can be told before the system call.
+    ///
+    /// # Errors
+    /// When it would be refused.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if self.kdump.crash_size < self.needs {
+            return Err(Refusal::ReservationTooSmall {
+                reserved: self.kdump.crash_size >> 20,
+                needed: self.needs.div_ceil(1 << 20),
+            });
+        }
+        match &self.kdump.lockdown {
+            Some(mode) if !self.signed => Err(Refusal::Lockdown { mode: mode.clone(), why: self.why() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the system call's error means.
+    pub fn refusal(&self, error: &io::Error) -> Refusal {
+        match error.raw_os_error() {
+            Some(libc::EPERM) => match &self.kdump.lockdown {
+                Some(mode) => Refusal::Lockdown { mode: mode.clone(), why: self.why() },
+                None => Refusal::Permission,
+            },
+            // EACCES is the answer of an IMA policy.
+            Some(
+                libc::EKEYREJECTED
+                | libc::ENODATA
+                | libc::ENOPKG
+                | libc::EBADMSG
+                | libc::ENOKEY
+                | libc::EACCES,
+            ) => Refusal::Signature { why: self.why() },
+            Some(libc::EBUSY) => Refusal::Busy,
+            Some(libc::ENOSYS) => Refusal::NoSystemCall,
+            Some(libc::ENOEXEC | libc::EINVAL) => Refusal::Format,
+            Some(libc::EADDRNOTAVAIL) => Refusal::NoHole,
+            Some(libc::ENOMEM) => Refusal::Memory,
+            _ => Refusal::other(error),
+        }
+    }
+
+    fn why(&self) -> &'static str {
+        if self.was_signed && !self.signed { SIGNATURE_GONE } else { "" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready() -> Kdump {
+        Kdump { crash_loaded: Some(true), crash_size: 256 << 20, ..Kdump::default() }
+    }
+
+    #[test]
+    fn what_stands_in_the_way_is_told_beforehand() {
+        assert!(Refusal::beforehand(&ready()).is_ok());
+        for (kdump, what_to_do) in [
+            (Kdump { crash_loaded: None, ..ready() }, "CONFIG_CRASH_DUMP=y"),
+            (Kdump { load_disabled: true, ..ready() }, "kexec_load_disabled"),
+            (Kdump { limit_panic: Some(0), ..ready() }, "kexec_load_limit_panic"),
+            (Kdump { crash_size: 0, ..ready() }, "crashkernel=256M"),
+        ] {
+            let text = Refusal::beforehand(&kdump).unwrap_err().to_string();
+            assert!(text.contains(what_to_do), "{text}");
+        }
+        assert!(Refusal::beforehand(&Kdump { limit_panic: Some(1), ..ready() }).is_ok());
+    }
+
+    #[test]
+    fn too_small_a_reservation_is_told_beforehand() {
+        let kdump = Kdump { crash_size: 64 << 20, ..ready() };
+        let situation = |needs| Situation { kdump: &kdump, signed: false, was_signed: false, needs };
+        assert!(situation(64 << 20).check().is_ok());
+        let text = situation((64 << 20) + 1).check().unwrap_err().to_string();
+        assert!(text.starts_with("64 MiB reserved") && text.contains("alone need 65:"), "{text}");
+    }
+
+    #[test]
+    fn lockdown_wants_a_signature_before_the_armed_kernel_is_lost() {
+        let kdump = Kdump { lockdown: Some("integrity".to_owned()), ..ready() };
+        let unsigned = Situation { kdump: &kdump, signed: false, was_signed: true, needs: 0 };
+        let text = unsigned.check().unwrap_err().to_string();
+        assert!(text.contains("sbsign") && text.contains("does not cover"), "{text}");
+        let signed = Situation { signed: true, ..unsigned };
+        assert!(signed.check().is_ok());
+        let text = signed.refusal(&io::Error::from_raw_os_error(libc::EPERM)).to_string();
+        assert!(text.contains("integrity") && !text.contains("does not cover"), "{text}");
+    }
+
+    #[test]
+    fn each_error_number_says_what_to_do() {
+        let kdump = ready();
+        let situation = Situation { kdump: &kdump, signed: false, was_signed: false, needs: 0 };
+        for (errno, what_to_do) in [
+            (libc::EPERM, "run it as root"),
+            (libc::EKEYREJECTED, "sbsign"),
+            (libc::ENODATA, "sbsign"),
+            (libc::EBUSY, "try again"),
+            (libc::ENOSYS, "--via purgatory"),
+            (libc::ENOEXEC, "dmesg"),
+            (libc::EINVAL, "dmesg"),
+            (libc::EADDRNOTAVAIL, "larger crashkernel="),
+            (libc::ENOMEM, "not enough free memory"),
+            (libc::EIO, "kexec_file_load: "),
+        ] {
+            let text = situation.refusal(&io::Error::from_raw_os_error(errno)).to_string();
+            assert!(text.contains(what_to_do), "{errno}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_rehearsal_says_nothing_about_the_reserved_memory() {
+        let kdump = ready();
+        let situation = Situation { kdump: &kdump, signed: false, was_signed: false, needs: 0 };
+        for (errno, what_to_do) in [
+            (libc::ENOMEM, "lastwords unload"),
+            (libc::EADDRNOTAVAIL, "lastwords unload"),
+            (libc::EKEYREJECTED, "sbsign"),
+        ] {
+            let text = situation.refusal(&io::Error::from_raw_os_error(errno)).in_rehearsal().to_string();
+            assert!(text.contains(what_to_do), "{errno}: {text}");
+        }
+    }
+
+    #[test]
+    fn why_it_does_not_load_as_the_purgatory() {
+        let locked = Kdump { lockdown: Some("integrity".to_owned()), ..ready() };
+        for (errno, kdump, what_to_do) in [
+            (libc::EPERM, ready(), "run it as root"),
+            (libc::EPERM, locked, "--via wrap may do"),
+            (libc::EACCES, ready(), "--via wrap may do"),
+            (libc::ENOSYS, ready(), "CONFIG_KEXEC=n"),
+            (libc::EBUSY, ready(), "try again"),
+            (libc::EADDRNOTAVAIL, ready(), "larger crashkernel="),
+            (libc::ENOMEM, ready(), "not enough free memory"),
+            (libc::EINVAL, ready(), "kexec_load: "),
+        ] {
+            let error = io::Error::from_raw_os_error(errno);
+            let text = Refusal::to_load_as_purgatory(&error, &kdump).to_string();
+            assert!(text.contains(what_to_do), "{errno}: {text}");
+        }
+    }
+
+    #[test]
+    fn why_it_does_not_unload() {
+        for (errno, kdump, what_to_do) in [
+            (libc::EPERM, ready(), "run it as root"),
+            (libc::EPERM, Kdump { load_disabled: true, ..ready() }, "kexec_load_disabled"),
+            (libc::EPERM, Kdump { limit_panic: Some(0), ..ready() }, "kexec_load_limit_panic"),
+            (libc::EBUSY, ready(), "try again"),
+            (libc::ENOSYS, ready(), "neither"),
+        ] {
+            let text = Refusal::to_unload(&io::Error::from_raw_os_error(errno), &kdump).to_string();
+            assert!(text.contains(what_to_do), "{errno}: {text}");
+        }
+    }
+}

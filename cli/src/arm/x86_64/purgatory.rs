@@ -1,0 +1,464 @@
+//! Puts together what kexec_load(2) loads: dump kernel, initial RAM disk, boot_params, ELF core header, and the flat
+//! image in purgatory's place, which is told where the others lie and what they were.
+
+use super::{
+    PAGE,
+    boot_params::{self, BootParams, E820Entry},
+    core_header::{self, CoreHeaderError},
+    first_kernel::FirstKernel,
+    placement::{PlacementError, Request, place},
+    put,
+};
+use crate::arm::cmdline::{Cmdline, CmdlineError};
+use lastwords_boot::BzImage;
+use lastwords_core::abi::{self, ENTRY_64, Handoff, PARAMETERS_LEN, Segment as Digest};
+use sha2::{Digest as _, Sha256};
+use std::{borrow::Cow, ops::Range};
+use thiserror::Error;
+
+/// Why there is nothing to load.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum PurgatoryError {
+    /// CONFIG_RELOCATABLE=n.
+    #[error(
+        "this kernel is not relocatable (xloadflags says no XLF_CAN_BE_LOADED_ABOVE_4G), so it cannot run in reserved \
+         memory: take one built with CONFIG_RELOCATABLE=y"
+    )]
+    NotRelocatable,
+    /// No XLF_5LEVEL where it is needed.
+    #[error(
+        "the running kernel uses 5-level paging, and this one cannot take over from it: take one of Linux 4.14 or \
+         later with CONFIG_X86_5LEVEL=y, or boot the running one with no5lvl"
+    )]
+    No5Level,
+    /// Longer than the image's field.
+    #[error("parameters embedded in KERNEL are {0} bytes long, at most {max} fit", max = PARAMETERS_LEN - 1)]
+    ParametersTooLong(usize),
+    /// No place.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    /// No core header.
+    #[error(transparent)]
+    CoreHeader(#[from] CoreHeaderError),
+    /// No command line.
+    #[error(transparent)]
+    Cmdline(#[from] CmdlineError),
+}
+
+/// What is to be loaded, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The kernel file, not wrapped.
+    pub kernel: &'a [u8],
+    /// What its headers say.
+    pub bz_image: &'a BzImage,
+    /// The initial RAM disk.
+    pub initrd: Option<&'a [u8]>,
+    /// The command line, without `elfcorehdr=`.
+    pub cmdline: &'a Cmdline,
+    /// The flat image.
+    pub image: &'a [u8],
+    /// Parameters to embed in it: those of a wrapped kernel.
+    pub parameters: &'a str,
+    /// Addresses that may be used of the reserved memory.
+    pub limits: &'a Range<u64>,
+    /// See [`BootParams::rng_seed`].
+    pub rng_seed: Option<[u8; 32]>,
+    /// Keep EFI from the dump kernel.
+    pub noefi: bool,
+}
+
+/// A segment for kexec_load(2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment<'a> {
+    /// What it is, for people.
+    pub name: &'static str,
+    /// Physical address, a multiple of [`PAGE`].
+    pub addr: u64,
+    /// Bytes of memory, a multiple of [`PAGE`]; those behind `data` are zero.
+    pub memory_size: u64,
+    /// What is in it.
+    pub data: Cow<'a, [u8]>,
+}
+
+/// What is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purgatory<'a> {
+    /// The segments.
+    pub segments: Vec<Segment<'a>>,
+    /// Where the first kernel jumps to.
+    pub entry: u64,
+    /// The dump kernel's command line.
+    pub cmdline: String,
+    /// The dump kernel's memory map.
+    pub e820: Vec<E820Entry>,
+}
+
+/// The flat image's own numbers.
+fn number(image: &[u8], at: usize) -> u64 {
+    image.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes).into())
+}
+
+/// Has the image a way in as the purgatory?
+pub fn has_entry(image: &[u8]) -> bool {
+    number(image, abi::PURGATORY_ENTRY) != 0
+}
+
+/// Puts everything together.
+///
+/// # Errors
+/// When the kernel cannot run in reserved memory, or does not fit there.
+pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>, PurgatoryError> {
+    if !parts.bz_image.is_relocatable() {
+        return Err(PurgatoryError::NotRelocatable);
+    }
+    if first.la57 && !parts.bz_image.knows_5_level() {
+        return Err(PurgatoryError::No5Level);
+    }
+    if parts.parameters.len() >= PARAMETERS_LEN {
+        return Err(PurgatoryError::ParametersTooLong(parts.parameters.len()));
+    }
+    let core_header = core_header::build(&first.notes, &first.mapping, &core_header::memory(&first.iomem))?;
+    let protected_mode = parts.bz_image.protected_mode(parts.kernel);
+    let efi = first.efi.as_ref().filter(|_| parts.bz_image.takes_over_efi() && !parts.noefi);
+
+    let finish = |core_header: &Range<u64>| -> Result<_, CmdlineError> {
+        let mut cmdline = parts.cmdline.clone();
+        if efi.is_none() && first.efi.is_some() && first.acpi_rsdp != 0 {
+            // A kernel that finds no EFI and is older than acpi_rsdp_addr (5.0) looks for ACPI in the first MiB only.
+            cmdline.append(&format!("acpi_rsdp={:#x}", first.acpi_rsdp));
+        }
+        cmdline.finish_with_elfcorehdr(core_header.start)
+    };
+    let boot_params = |cmdline: &str, initrd: Option<Range<u64>>, e820: &[E820Entry], addr| {
+        let running = first.boot_params.as_deref();
+        let (kernel, acpi_rsdp, rng_seed) = (parts.kernel, first.acpi_rsdp, parts.rng_seed);
+        BootParams { kernel, running, cmdline, initrd, e820, efi, acpi_rsdp, rng_seed }.build(addr)
+    };
+
+    // The kernel's crash_elfcorehdr_size leaves the ELF header out (`arch_crash_get_elfcorehdr_size`).
+    let core_header_size = first.hotplug_size.map_or(0, |size| size.saturating_add(64));
+    let core_header_size = core_header_size.max(core_header.len() as u64).next_multiple_of(PAGE);
+    // boot_params is longest with the core header high up in the midst of the reserved memory: then the command line
+    // has most digits, and the memory map an entry more.
+    let highest = first.reserved.end - PAGE..first.reserved.end - PAGE + 1;
+    let longest = finish(&(u64::MAX..u64::MAX))?;
+    let boot_params_size =
+        boot_params(&longest, None, &boot_params::e820(&first.iomem, &highest), 0).len() as u64;
+
+    let request =
+        |name, size: u64, align, min| Request { name, size: size.next_multiple_of(PAGE), align, min };
+    let small = |name, size| request(name, size, PAGE, 0);
+    let requests = [
+        // Below its preferred address it would move itself there, out of the reserved memory (boot.rst, pref_address).
+        request(
+            "kernel",
+            u64::from(parts.bz_image.init_size),
+            parts.bz_image.kernel_alignment(),
+            parts.bz_image.pref_address,
+        ),
+        small("ELF core header", core_header_size),
+        small("image", number(parts.image, abi::MEMORY_SIZE)),
+        small("boot_params", boot_params_size),
+        small("initrd", parts.initrd.map_or(0, |initrd| initrd.len() as u64)),
+        small("page tables for the jump", page_tables_size(first)),
+    ];
+    let places = place(&first.reserved, parts.limits, &requests)?;
+    let [kernel_at, core_header_at, image_at, boot_params_at, initrd_at, _] = places[..] else {
+        unreachable!("one place for each request")
+    };
+
+    let core_header_range = core_header_at..core_header_at + core_header_size;
+    let cmdline = finish(&core_header_range)?;
+    let e820 = boot_params::e820(&first.iomem, &core_header_range);
+    let initrd_range = parts.initrd.map(|initrd| initrd_at..initrd_at + initrd.len() as u64);
+    let boot_params = boot_params(&cmdline, initrd_range, &e820, boot_params_at);
+
+    let segment = |at: usize, addr, data| Segment {
+        name: requests[at].name,
+        addr,
+        memory_size: requests[at].size,
+        data,
+    };
+    let mut segments = vec![
+        segment(0, kernel_at, Cow::Borrowed(protected_mode)),
+        segment(3, boot_params_at, Cow::Owned(boot_params)),
+    ];
+    segments.extend(parts.initrd.map(|initrd| segment(4, initrd_at, Cow::Borrowed(initrd))));
+    let mut handoff = Handoff {
+        boot_params: boot_params_at,
+        kernel_entry: kernel_at + u64::from(ENTRY_64),
+        ..Handoff::EMPTY
+    };
+    for (digest, segment) in handoff.segments.iter_mut().zip(&segments) {
+        *digest = digest_of(segment);
+        handoff.segment_count += 1;
+    }
+    let image = filled_in(parts.image, parts.parameters, &handoff);
+    // Not in the digest: the core header, because the kernel rewrites it, and the image, which has its own sum.
+    segments.push(segment(1, core_header_at, Cow::Owned(core_header)));
+    segments.push(segment(2, image_at, Cow::Owned(image)));
+    Ok(Purgatory { segments, entry: image_at + number(parts.image, abi::PURGATORY_ENTRY), cmdline, e820 })
+}
+
+/// Room for the pages that the kernel takes from what is left of the reserved memory: those of the jump's code, and of
+/// page tables for all RAM, one a GiB where it cannot map more at once. A machine with more than 4 TiB can.
+fn page_tables_size(first: &FirstKernel) -> u64 {
+    let gib: u64 = first.iomem.system_ram().map(|ram| ((ram.end - ram.start) >> 30) + 2).sum();
+    (64 + gib.min(4096)) * PAGE
+}
+
+fn digest_of(segment: &Segment<'_>) -> Digest {
+    let mut name = [0; 16];
+    put(&mut name, 0, segment.name.as_bytes());
+    let sha256 = Sha256::digest(&segment.data).into();
+    Digest { addr: segment.addr, len: segment.data.len() as u64, name, sha256 }
+}
+
+/// The image with the fields of its header that are the loader's.
+fn filled_in(image: &[u8], parameters: &str, handoff: &Handoff) -> Vec<u8> {
+    let mut image = image.to_vec();
+    put(&mut image, abi::PARAMETERS, parameters.as_bytes());
+    let mut bytes = Vec::with_capacity(size_of::<Handoff>());
+    for field in [handoff.boot_params, handoff.kernel_entry, handoff.segment_count] {
+        bytes.extend(field.to_le_bytes());
+    }
+    for segment in &handoff.segments {
+        bytes.extend(segment.addr.to_le_bytes());
+        bytes.extend(segment.len.to_le_bytes());
+        bytes.extend(segment.name);
+        bytes.extend(segment.sha256);
+    }
+    put(&mut image, abi::HANDOFF, &bytes);
+    let sum = abi::sum(&image[abi::HANDOFF..]);
+    put(&mut image, abi::OWN_SUM, &sum.to_le_bytes());
+    image
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::core_header::{Mapping, ProgramHeader},
+        *,
+    };
+    use crate::arm::ranges::IoMem;
+    use lastwords_boot::{self as boot, synthetic::Kernel};
+    use proptest::prelude::*;
+
+    const RESERVED: Range<u64> = 0x1_8000_0000..0x1_9000_0000;
+    const IMAGE_ENTRY: u64 = 0x450;
+    const ANYWHERE: Range<u64> = 0..u64::MAX;
+
+    fn image() -> Vec<u8> {
+        let mut image = vec![0xcc; 0x2000];
+        put(&mut image, abi::PURGATORY_ENTRY, &(IMAGE_ENTRY as u32).to_le_bytes());
+        put(&mut image, abi::MEMORY_SIZE, &0x5001u32.to_le_bytes());
+        image
+    }
+
+    fn first_kernel(reserved: Range<u64>) -> FirstKernel {
+        let iomem = format!(
+            "00001000-0009fbff : System RAM\n0009fc00-000fffff : Reserved\n00100000-3fffffff : System RAM\n\
+             100000000-1bfffffff : System RAM\n  {:x}-{:x} : Crash kernel\n",
+            reserved.start,
+            reserved.end - 1
+        );
+        FirstKernel {
+            iomem: IoMem::parse(&iomem),
+            reserved,
+            notes: vec![0x3f00_1000..0x3f00_1170, 0x3f00_2000..0x3f00_3024],
+            mapping: Mapping {
+                kernel: ProgramHeader {
+                    kind: 1,
+                    vaddr: 0xffff_ffff_8100_0000,
+                    paddr: 0x100_0000,
+                    len: 0x300_0000,
+                },
+                page_offset: 0xffff_8880_0000_0000,
+            },
+            hotplug_size: None,
+            boot_params: None,
+            efi: None,
+            acpi_rsdp: 0,
+            la57: false,
+        }
+    }
+
+    /// What is loaded of these.
+    fn built(
+        kernel: &[u8],
+        initrd: Option<&[u8]>,
+        parameters: &str,
+        first: &FirstKernel,
+    ) -> Result<Purgatory<'static>, PurgatoryError> {
+        let mut cmdline = Cmdline::new(2047);
+        cmdline.append("console=ttyS0 -- single");
+        let (bz_image, image) = (BzImage::parse(kernel).unwrap(), image());
+        let parts = Parts {
+            kernel,
+            bz_image: &bz_image,
+            initrd,
+            cmdline: &cmdline,
+            image: &image,
+            parameters,
+            limits: &ANYWHERE,
+            rng_seed: None,
+            noefi: false,
+        };
+        let Purgatory { segments, entry, cmdline, e820 } = build(&parts, first)?;
+        let owned = |segment: Segment<'_>| Segment { data: segment.data.into_owned().into(), ..segment };
+        Ok(Purgatory { segments: segments.into_iter().map(owned).collect(), entry, cmdline, e820 })
+    }
+
+    fn segment<'a>(purgatory: &'a Purgatory<'static>, name: &str) -> &'a Segment<'static> {
+        purgatory.segments.iter().find(|segment| segment.name == name).expect(name)
+    }
+
+    fn u64_at(bytes: &[u8], at: usize) -> u64 {
+        u64::from_le_bytes(*bytes[at..].first_chunk().unwrap())
+    }
+
+    /// The rules of `sanity_check_segment_list` in `kernel/kexec_core.c`, and of `kimage_alloc_init` for the entry.
+    fn assert_that_the_kernel_takes(purgatory: &Purgatory<'_>, reserved: &Range<u64>) {
+        let segments = &purgatory.segments;
+        assert!(segments.len() <= 16 && reserved.contains(&purgatory.entry));
+        for (at, segment) in segments.iter().enumerate() {
+            let end = segment.addr + segment.memory_size;
+            assert!(segment.addr % PAGE == 0 && segment.memory_size % PAGE == 0 && segment.memory_size > 0);
+            assert!(segment.data.len() as u64 <= segment.memory_size, "{}", segment.name);
+            assert!(segment.addr >= reserved.start && end <= reserved.end, "{}", segment.name);
+            let apart =
+                |other: &Segment<'_>| other.addr + other.memory_size <= segment.addr || end <= other.addr;
+            assert!(segments[..at].iter().all(apart), "{}", segment.name);
+        }
+    }
+
+    #[test]
+    fn the_image_is_told_where_everything_is_and_what_it_was() {
+        let kernel = Kernel { certificates: 0x100, ..Kernel::default() };
+        let file = kernel.build();
+        let initrd = vec![0x11; 5000];
+        let purgatory = built(&file, Some(&initrd), "lastwords.budget=9", &first_kernel(RESERVED)).unwrap();
+        assert_that_the_kernel_takes(&purgatory, &RESERVED);
+
+        let loaded = segment(&purgatory, "kernel");
+        assert_eq!(*loaded.data, file[kernel.setup_len()..file.len() - 0x100]);
+        assert_eq!(loaded.memory_size, u64::from(kernel.init_size));
+        let image = segment(&purgatory, "image");
+        assert_eq!((purgatory.entry, image.memory_size), (image.addr + IMAGE_ENTRY, 0x6000));
+        assert!(image.data[abi::PARAMETERS..].starts_with(b"lastwords.budget=9"));
+        let handoff = &image.data[abi::HANDOFF..];
+        assert_eq!(u64_at(handoff, 0), segment(&purgatory, "boot_params").addr);
+        assert_eq!(u64_at(handoff, 8), loaded.addr + 0x200);
+        assert_eq!(u64_at(handoff, 16), 3);
+        assert_eq!(u64_at(&image.data, abi::OWN_SUM), abi::sum(handoff));
+        for (at, name) in ["kernel", "boot_params", "initrd"].into_iter().enumerate() {
+            let (entry, segment) = (&handoff[24 + at * 64..], segment(&purgatory, name));
+            assert_eq!((u64_at(entry, 0), u64_at(entry, 8)), (segment.addr, segment.data.len() as u64));
+            assert_eq!(entry[16..32].split(|byte| *byte == 0).next().unwrap(), name.as_bytes());
+            assert_eq!(entry[32..64], *Sha256::digest(&segment.data));
+        }
+        // Nothing but the loader's own fields is changed.
+        assert!(image.data[abi::HANDOFF + size_of::<Handoff>()..].iter().all(|byte| *byte == 0xcc));
+    }
+
+    #[test]
+    fn boot_params_lead_to_the_command_line_the_initrd_and_the_core_header() {
+        let file = Kernel::default().build();
+        let purgatory = built(&file, Some(&[1, 2, 3]), "", &first_kernel(RESERVED)).unwrap();
+        let core_header = segment(&purgatory, "ELF core header");
+        let line = format!("console=ttyS0 elfcorehdr={:#x} -- single", core_header.addr);
+        assert_eq!(purgatory.cmdline, line);
+        let boot_params = segment(&purgatory, "boot_params");
+        assert_eq!(boot_params.data[0x1000..], *format!("{line}\0").as_bytes());
+        let initrd = segment(&purgatory, "initrd");
+        let ramdisk =
+            [0xc0, 0x218].map(|at| u32::from_le_bytes(*boot_params.data[at..].first_chunk().unwrap()));
+        assert_eq!(u64::from(ramdisk[0]) << 32 | u64::from(ramdisk[1]), initrd.addr);
+        assert_eq!(boot_params.data[0x21c..0x220], [3, 0, 0, 0]);
+        // The dump kernel must not use the core header's memory.
+        let is_free = |at| purgatory.e820.iter().any(|entry| entry.range.contains(&at));
+        assert!(!is_free(core_header.addr) && is_free(initrd.addr) && is_free(RESERVED.start));
+    }
+
+    #[test]
+    fn the_core_header_has_room_to_be_rewritten() {
+        let first = FirstKernel { hotplug_size: Some(0x8000), ..first_kernel(RESERVED) };
+        let file = Kernel::default().build();
+        let purgatory = built(&file, None, "", &first).unwrap();
+        // crash_elfcorehdr_size counts program headers only.
+        assert_eq!(segment(&purgatory, "ELF core header").memory_size, 0x9000);
+        assert_that_the_kernel_takes(&purgatory, &RESERVED);
+    }
+
+    #[test]
+    fn a_wrapped_kernel_is_loaded_unwrapped() {
+        let file = Kernel::default().build();
+        let mut flat = image();
+        put(&mut flat, 0, &abi::MAGIC);
+        put(&mut flat, abi::VERSION_AT, &abi::VERSION.to_le_bytes());
+        put(&mut flat, abi::ENTRY, &0x1800u32.to_le_bytes());
+        put(&mut flat, abi::FILE_SIZE, &0x2000u32.to_le_bytes());
+        let wrapped = boot::wrap(&file, &flat, "").unwrap();
+        let unwrapped = boot::unwrap(&wrapped).unwrap();
+        let first = first_kernel(RESERVED);
+        let kernel_of =
+            |file: &[u8]| segment(&built(file, None, "", &first).unwrap(), "kernel").data.to_vec();
+        assert_eq!(kernel_of(&unwrapped), kernel_of(&file));
+    }
+
+    #[test]
+    fn kernels_that_could_not_start_are_refused() {
+        let first = first_kernel(RESERVED);
+        let fixed = Kernel { xloadflags: 1, ..Kernel::default() }.build();
+        assert_eq!(built(&fixed, None, "", &first), Err(PurgatoryError::NotRelocatable));
+        let la57 = FirstKernel { la57: true, ..first.clone() };
+        let four_levels = Kernel { xloadflags: 0b1_1111, ..Kernel::default() }.build();
+        assert_eq!(built(&four_levels, None, "", &la57), Err(PurgatoryError::No5Level));
+        assert!(built(&four_levels, None, "", &first).is_ok());
+        let file = Kernel::default().build();
+        assert!(built(&file, None, "", &la57).is_ok());
+        let long = "x".repeat(PARAMETERS_LEN);
+        assert_eq!(built(&file, None, &long, &first), Err(PurgatoryError::ParametersTooLong(PARAMETERS_LEN)));
+    }
+
+    #[test]
+    fn efi_that_is_not_handed_on_leaves_word_of_acpi() {
+        let mut running = vec![0; 4096];
+        put(&mut running, 0x1c0 + 12, &[1, 0, 0, 0, 0, 0, 0, 0, 0x90]);
+        let first = FirstKernel {
+            boot_params: Some(running),
+            efi: Some(boot_params::Efi { addresses: [1; 4], runtime_map: vec![[1; 5]] }),
+            acpi_rsdp: 0x3fb7_e014,
+            ..first_kernel(RESERVED)
+        };
+        for (xloadflags, is_handed_on) in [(0x7f, true), (0x6f, false)] {
+            let file = Kernel { xloadflags, ..Kernel::default() }.build();
+            let purgatory = built(&file, None, "", &first).unwrap();
+            assert_eq!(purgatory.cmdline.contains("acpi_rsdp=0x3fb7e014"), !is_handed_on);
+            let boot_params = &segment(&purgatory, "boot_params").data;
+            assert_eq!(boot_params[0x1c0..0x1e0] != [0; 32], is_handed_on);
+            assert_eq!(u64_at(boot_params, 0x70), 0x3fb7_e014);
+        }
+    }
+
+    proptest! {
+        // Digests take their time in a build that is not optimized.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn whatever_is_loaded_the_kernel_takes(
+            start in 0x1000u64..0x3_0000, pages in 0x400u64..0x4000, initrd in prop::option::of(1usize..20_000),
+            hotplug_size in prop::option::of(0u64..0x10_0000), cpus in 1usize..300,
+        ) {
+            let reserved = start * PAGE..(start + pages) * PAGE;
+            let notes = vec![0x3f00_1000..0x3f00_1170; cpus];
+            let first = FirstKernel { notes, hotplug_size, ..first_kernel(reserved.clone()) };
+            let file = Kernel::default().build();
+            let initrd = initrd.map(|len| vec![0x5a; len]);
+            match built(&file, initrd.as_deref(), "", &first) {
+                Ok(purgatory) => assert_that_the_kernel_takes(&purgatory, &reserved),
+                Err(error) => prop_assert!(matches!(error, PurgatoryError::Placement(_)) && pages < 0x800, "{}", error),
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A BMC for tests: a SEL and a watchdog in memory, and the ways in which real ones behave.
+
+use super::{Connection, System};
+use lastwords_core::{
+    budget::{Millis, Timer},
+    ipmi::{TransferError, Transport, message::Request},
+};
+use std::sync::{Arc, Mutex};
+
+/// What it does, and what it was asked.
+#[derive(Clone, Debug, Default)]
+pub struct Fake {
+    /// Its SEL, record ids from 1 on.
+    pub sel: Vec<[u8; 16]>,
+    /// Record types that it refuses to add, and with which completion code.
+    pub refuses: Vec<(u8, u8)>,
+    /// Completion code for platform events.
+    pub event_code: u8,
+    /// Record types that it takes and forgets.
+    pub forgets: Vec<u8>,
+    /// Completion code for Delete SEL Entry.
+    pub delete_code: u8,
+    /// It needs this many more readings before it shows what was added last.
+    pub slow: usize,
+    /// How many more records fit, as Get SEL Info tells it.
+    pub free: Option<u16>,
+    /// Get Watchdog Timer's answer.
+    pub timer: [u8; 8],
+    /// All requests but Get SEL Entry: net function, command, data.
+    pub asked: Vec<(u8, u8, Vec<u8>)>,
+}
+
+impl Fake {
+    /// A connection to it, and a look at it.
+    pub fn start(self) -> (Connection, Arc<Mutex<Self>>) {
+        let shared = Arc::new(Mutex::new(self));
+        (Connection::new(Line(Arc::clone(&shared)), "the test"), shared)
+    }
+
+    fn add(&mut self, mut record: [u8; 16]) -> u16 {
+        let last = self.sel.last().map_or(0, |last| u16::from_le_bytes([last[0], last[1]]));
+        let id = last + 1;
+        record[..2].copy_from_slice(&id.to_le_bytes());
+        if record[2] < 0xe0 {
+            record[3..7].copy_from_slice(&0x6a00_0000u32.to_le_bytes());
+        }
+        if !self.forgets.contains(&record[2]) {
+            self.sel.push(record);
+        }
+        id
+    }
+
+    fn position(&self, id: &[u8]) -> Option<usize> {
+        match id {
+            [0, 0] => (!self.sel.is_empty()).then_some(0),
+            [0xff, 0xff] => self.sel.len().checked_sub(1),
+            id => self.sel.iter().position(|record| record[..2] == *id),
+        }
+    }
+
+    fn answer(&mut self, request: Request<'_>) -> Vec<u8> {
+        let data = request.data;
+        if request.cmd != 0x43 {
+            self.asked.push((request.net_fn.0, request.cmd, data.to_vec()));
+        }
+        match (request.net_fn.0, request.cmd) {
+            (0x04, 0x02) if self.event_code == 0 => {
+                let mut record = [0; 16];
+                record[2] = 2;
+                record[7] = data[0];
+                record[9..].copy_from_slice(&data[1..]);
+                self.add(record);
+                vec![0]
+            }
+            (0x04, 0x02) => vec![self.event_code],
+            (0x06, 0x01) => vec![0, 0x20, 0x23, 0x09, 0x08, 0x02, 0x9f, 0x91, 0x12, 0x00, 0x02, 0x0f],
+            (0x06, 0x22) if self.timer == [0; 8] => vec![0x80],
+            (0x06, 0x22) => vec![0],
+            (0x06, 0x24) => {
+                self.timer = [data[0], data[1], 0, 0, data[4], data[5], data[4], data[5]];
+                vec![0]
+            }
+            (0x06, 0x25) => [&[0], &self.timer[..]].concat(),
+            (0x0a, 0x40) => {
+                let free = self.free.map_or(u16::MAX, |records| records * 16).to_le_bytes();
+                let len = (self.sel.len() as u16).to_le_bytes();
+                [&[0, 0x51], &len[..], &free, &[0; 8], &[0x0a]].concat()
+            }
+            (0x0a, 0x42) => vec![0, 1, 0],
+            (0x0a, 0x43) if self.slow > 0 => {
+                self.slow -= 1;
+                vec![0xcb]
+            }
+            (0x0a, 0x43) => match self.position(&data[2..4]) {
+                Some(at) => {
+                    let next = self.sel.get(at + 1).map_or([0xff; 2], |next| [next[0], next[1]]);
+                    [&[0], &next[..], &self.sel[at]].concat()
+                }
+                None => vec![0xcb],
+            },
+            (0x0a, 0x44) => match self.refuses.iter().find(|(record_type, _)| *record_type == data[2]) {
+                Some((_, code)) => vec![*code],
+                None => [&[0], &self.add(data.try_into().unwrap()).to_le_bytes()[..]].concat(),
+            },
+            (0x0a, 0x46) if self.delete_code == 0 => match self.position(&data[2..4]) {
+                Some(at) => {
+                    self.sel.remove(at);
+                    [&[0], &data[2..4]].concat()
+                }
+                None => vec![0xcb],
+            },
+            (0x0a, 0x46) => vec![self.delete_code],
+            _ => vec![0xc1],
+        }
+    }
+}
+
+struct Line(Arc<Mutex<Fake>>);
+
+impl Transport<System> for Line {
+    fn transfer(
+        &mut self,
+        _: &mut System,
+        _: &mut Timer,
+        request: &[u8],
+        reply: &mut [u8],
+        _: Millis,
+    ) -> Result<usize, TransferError> {
+        let request = Request::decode(request).unwrap();
+        let answer = self.0.lock().unwrap().answer(request);
+        request.put_answer(&answer, reply).ok_or(TransferError::TooLong)
+    }
+}

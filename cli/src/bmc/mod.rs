@@ -1,0 +1,217 @@
+//! Talking to the BMC from a running system: through the kernel's driver, through the KCS ports where there is no
+//! driver, or over the LAN. What is asked, and when a BMC is asked again or given up, is core's (`lastwords_core::ipmi`);
+//! here are the ways there, and what takes several commands (`sel`).
+//!
+//! Every command ends: at its own time limit, and at the deadline of the whole conversation where one is set.
+
+mod device;
+pub mod discovery;
+mod error;
+#[cfg(test)]
+mod fake;
+mod kcs;
+mod lan;
+mod local;
+mod remote;
+mod sel;
+mod system;
+
+pub use error::Error;
+#[cfg(test)]
+pub use fake::Fake;
+pub use lan::Host;
+pub use local::Local;
+pub use remote::Remote;
+pub use sel::Entry;
+pub use system::System;
+
+use lastwords_core::{
+    budget::{Millis, Timer},
+    cmdline,
+    ipmi::{
+        Bmc, CommandError, TransferError, Transport,
+        commands::{Command, Event, ResetWatchdogTimer, SetWatchdogTimer},
+        interface::KcsPorts,
+        kcs::Kcs,
+        sel_writer::{SelType, SelWriter},
+    },
+    report::Stage,
+    store::sel::Sel,
+};
+use std::{io, path::Path, time::Duration};
+
+/// Longest wait for one answer. OpenBMC itself gives a request up after 5 s.
+const TIMEOUT: Millis = 10_000;
+
+/// A way to a BMC, whichever it is.
+pub struct Way(Box<dyn Transport<System> + Send>);
+
+impl Transport<System> for Way {
+    fn transfer(
+        &mut self,
+        system: &mut System,
+        timer: &mut Timer,
+        request: &[u8],
+        reply: &mut [u8],
+        deadline: Millis,
+    ) -> Result<usize, TransferError> {
+        self.0.transfer(system, timer, request, reply, deadline)
+    }
+}
+
+/// The KCS ports that a line of parameters names.
+#[must_use]
+pub fn named_ports(line: &str) -> Option<KcsPorts> {
+    KcsPorts::parse(cmdline::last_value(line, "lastwords.ipmi_kcs_ports")?).ok()
+}
+
+/// A BMC that can be asked.
+pub struct Connection {
+    bmc: Bmc<Way>,
+    system: System,
+    timer: Timer,
+    way: String,
+    ports: Option<KcsPorts>,
+}
+
+impl Connection {
+    /// This machine's own: through /dev/ipmi0 when it is there, else through the KCS `ports`, or when none are given,
+    /// those that the machine's tables tell of, else the usual ones.
+    ///
+    /// # Errors
+    /// When there is neither, or we may not: [`Error::Open`], [`Error::Permission`], [`Error::NoPorts`],
+    /// [`Error::DriverHasPorts`].
+    pub fn local(root: &Path, ports: Option<KcsPorts>) -> Result<Self, Error> {
+        let device = root.join("dev/ipmi0");
+        if device.exists() {
+            return Self::device(&device);
+        }
+        let found = || discovery::best(&discovery::interfaces(root))?.ports();
+        Self::kcs(root, ports.or_else(found).unwrap_or(KcsPorts::DEFAULT))
+    }
+
+    /// The one behind the kernel's driver.
+    ///
+    /// # Errors
+    /// [`Error::Open`], [`Error::Permission`].
+    pub fn device(path: &Path) -> Result<Self, Error> {
+        Ok(Self::new(device::Device::open(path)?, path.display().to_string()))
+    }
+
+    /// The one behind these I/O ports.
+    ///
+    /// # Errors
+    /// When the kernel's driver has the ports, or we may not use them. Whether a BMC is there shows in the first
+    /// command.
+    pub fn kcs(root: &Path, ports: KcsPorts) -> Result<Self, Error> {
+        let system = System::new(Some(kcs::open(root, ports)?));
+        let way = format!("KCS ports {ports}");
+        Ok(Self { ports: Some(ports), ..Self::of(system, Kcs::new(ports), way) })
+    }
+
+    /// The one at this host, over the LAN, at privilege level User: enough to read.
+    ///
+    /// # Errors
+    /// When the host does not answer, or does not let us in: [`Error::NoAnswer`], [`Error::NoSuite`],
+    /// [`Error::Login`].
+    pub fn lan(host: &Host, user: &str, password: &[u8]) -> Result<Self, Error> {
+        Ok(Self::new(lan::Session::open(host, user, password)?, host.to_string()))
+    }
+
+    /// The one behind this transport, which errors and reports call `way`.
+    pub fn new(transport: impl Transport<System> + Send + 'static, way: impl Into<String>) -> Self {
+        Self::of(System::new(None), transport, way)
+    }
+
+    fn of(
+        mut system: System,
+        transport: impl Transport<System> + Send + 'static,
+        way: impl Into<String>,
+    ) -> Self {
+        let timer = system.timer(None);
+        let bmc = Bmc::new(Way(Box::new(transport)), TIMEOUT);
+        Self { bmc, system, timer, way: way.into(), ports: None }
+    }
+
+    /// Through what it is reached: `/dev/ipmi0`, `KCS ports 0xca2,0xca3`, `host:623`.
+    #[must_use]
+    pub fn way(&self) -> &str {
+        &self.way
+    }
+
+    /// The KCS ports, when it is reached through them.
+    #[must_use]
+    pub fn ports(&self) -> Option<KcsPorts> {
+        self.ports
+    }
+
+    /// After so much time from now every command fails at once.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.timer = self.system.timer(Some(limit));
+        self
+    }
+
+    /// Sends a command and returns what its answer says.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Silent`], [`Error::Garbled`], [`Error::Absent`], [`Error::Io`].
+    pub fn send<C: Command>(&mut self, command: &C) -> Result<C::Answer, Error> {
+        let result = self.bmc.send(&mut self.system, &mut self.timer, command);
+        result.map_err(|error| self.error(error, C::NAME))
+    }
+
+    /// Starts the watchdog, or starts it anew with another time.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    pub fn start_watchdog(&mut self, timer: SetWatchdogTimer) -> Result<(), Error> {
+        self.send(&timer)?;
+        self.send(&ResetWatchdogTimer)
+    }
+
+    /// Adds a stage to the SEL, beginning with this type of record.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    pub fn add_stage(&mut self, stage: Stage, sel_type: SelType) -> Result<(), Error> {
+        let mut writer = SelWriter::new(sel_type);
+        let mut sel = Sel { bmc: &mut self.bmc, writer: &mut writer, limit: 1 };
+        let result = sel.stage(&mut self.system, &mut self.timer, stage);
+        let name = if writer.sel_type == SelType::Event { Event::NAME } else { "Add SEL Entry" };
+        result.map_err(|error| self.error(error, name))
+    }
+
+    /// Carries a message there and its answer back, as they are, within `limit`.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn relay(&mut self, request: &[u8], reply: &mut [u8], limit: Millis) -> Result<usize, TransferError> {
+        self.timer.now(&mut self.system);
+        let deadline = self.timer.within(limit);
+        self.bmc.transport_mut().transfer(&mut self.system, &mut self.timer, request, reply, deadline)
+    }
+
+    /// What [`Connection::relay`]'s error means to the user.
+    pub fn transfer_error(&self, error: TransferError) -> Error {
+        const NAME: &str = "a request";
+        let error = match error {
+            TransferError::Absent => CommandError::Absent,
+            TransferError::Timeout => CommandError::Silent,
+            TransferError::State(_) | TransferError::TooLong => CommandError::Garbled,
+            TransferError::Os(error) => CommandError::Os(error),
+        };
+        self.error(error, NAME)
+    }
+
+    /// A command's error with what the user can do about it.
+    fn error(&self, error: CommandError, command: &'static str) -> Error {
+        match error {
+            CommandError::Absent => Error::Absent(self.ports.unwrap_or(KcsPorts::DEFAULT)),
+            CommandError::Silent | CommandError::NoTime => Error::Silent(command),
+            CommandError::Garbled => Error::Garbled(command),
+            CommandError::Refused(code) => Error::Refused(command, code),
+            CommandError::Os(error) => Error::Io(self.way.clone(), io::Error::from_raw_os_error(error)),
+        }
+    }
+}

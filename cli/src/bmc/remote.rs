@@ -1,0 +1,86 @@
+//! The options that name a BMC on the LAN. The password never stands on the command line, where everybody can see it.
+
+use super::{Connection, Host};
+use anyhow::{Context, Result};
+use clap::Args;
+use std::{env, fs, os::unix::ffi::OsStringExt, path::PathBuf};
+
+/// Where the password is when no file is given.
+const PASSWORD: &str = "LASTWORDS_PASSWORD";
+
+/// A BMC on the LAN.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Remote {
+    /// Ask the BMC at this address over the LAN (RMCP+, cipher suite 17 or 3) [default port: 623]
+    ///
+    /// The password is in --password-file, or in the environment variable LASTWORDS_PASSWORD.
+    #[arg(long, value_name = "HOST[:PORT]", requires = "user")]
+    host: Option<Host>,
+
+    /// User at that BMC: privilege level User is enough
+    #[arg(long, value_name = "NAME", requires = "host")]
+    user: Option<String>,
+
+    /// The user's password is this file's first line
+    #[arg(long, value_name = "FILE", requires = "host")]
+    password_file: Option<PathBuf>,
+}
+
+impl Remote {
+    /// Connects to the BMC that the options name. `None` when they name none.
+    ///
+    /// # Errors
+    /// When there is no password, or the BMC does not let us in.
+    pub fn connect(&self) -> Result<Option<Connection>> {
+        let (Some(host), Some(user)) = (&self.host, &self.user) else { return Ok(None) };
+        Ok(Some(Connection::lan(host, user, &self.password()?)?))
+    }
+
+    fn password(&self) -> Result<Vec<u8>> {
+        if let Some(file) = &self.password_file {
+            let mut bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+            bytes.truncate(end.unwrap_or(bytes.len()));
+            return Ok(bytes);
+        }
+        let password = env::var_os(PASSWORD);
+        let password =
+            password.with_context(|| format!("no password: give --password-file, or set {PASSWORD}"))?;
+        Ok(password.into_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        remote: Remote,
+    }
+
+    #[test]
+    fn the_password_is_the_files_first_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        for (text, password) in
+            [("secret\nmore\n", "secret"), ("se cret \r\n", "se cret "), ("secret", "secret"), ("", "")]
+        {
+            fs::write(&file, text).unwrap();
+            let remote = Remote { password_file: Some(file.clone()), ..Remote::default() };
+            assert_eq!(remote.password().unwrap(), password.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_host_needs_a_user_and_nothing_stands_alone() {
+        let parse = |options: &str| Only::try_parse_from(format!("test {options}").split_whitespace());
+        assert!(parse("").unwrap().remote.connect().unwrap().is_none());
+        assert!(parse("--host bmc7:9623 --user reader").is_ok());
+        for wrong in ["--host bmc7", "--user reader", "--password-file x", "--host : --user reader"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! `lastwords test`: reports a made-up crash through the real BMC, and reads the report back.
+//!
+//! What reports is core's own sequence, the one that the image runs after a panic, with a report that was not read from
+//! a crashed kernel (`made_up`). The machine that it runs on has the real BMC and nothing else (`stand_in`).
+
+mod made_up;
+mod stand_in;
+
+use crate::{
+    arm::options::PlanOptions,
+    bmc::{Connection, Entry, Error, named_ports},
+    read::Reading,
+};
+use anyhow::{Context, Result};
+use clap::Args;
+use lastwords_core::{
+    ipmi::{Bmc, watchdog::Watchdog},
+    plan::Plan,
+    report::Report,
+    sequence::{Sequence, Step, ThisCpu},
+};
+use stand_in::{Relay, StandIn};
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+    thread,
+};
+
+/// Send a test report through the real BMC and read it back
+///
+/// Nothing crashes, and the watchdog is left alone. The report stays in the event log, marked as a test. Without options
+/// it holds what --ipmi-handle-panic and --output-cpu-ip report.
+#[derive(Args, Debug)]
+#[command(after_long_help = "\
+Exit status: 0 the report was read back, 1 not so, 2 wrong usage.")]
+pub struct Test {
+    /// Send platform events, too: they make the BMC alert people
+    #[arg(long)]
+    event: bool,
+
+    #[command(flatten)]
+    plan: PlanOptions,
+}
+
+/// What is reported when the options do not say otherwise.
+const DEFAULTS: &str = "lastwords.ipmi_handle_panic lastwords.output_cpu_ip";
+
+/// With more CPUs the report is the same.
+const MOST_CPUS: usize = 1024;
+
+impl Test {
+    /// Does it.
+    pub fn run(&self, root: &Path) -> Result<ExitCode> {
+        let parameters = self.plan.parameters();
+        let mut bmc = Connection::local(root, named_ports(&parameters))?;
+        let cpus = thread::available_parallelism().map_or(1, usize::from).min(MOST_CPUS);
+        let plan = Plan::new(DEFAULTS, &parameters);
+        let wants_sel = plan.handle_panic || plan.cpu_ip.sel;
+        let tested = test(&mut bmc, plan, made_up::report(root, cpus as u32), self.event);
+
+        let mut text = "Console lines of the report:\n".to_owned();
+        for line in tested.console.trim_start().lines() {
+            let _ = writeln!(text, "    {}", line.trim_end());
+        }
+        let _ = writeln!(text, "\nThe BMC's event log (SEL), read back:\n");
+        write!(io::stdout(), "{text}").context("standard output")?;
+
+        let records = tested.stored.iter().map(|entry| entry.record).collect();
+        let mut reading = Reading::new(&records, bmc.way());
+        reading.name_places_here(root);
+        reading.print(false)?;
+        Ok(if tested.verdict(wants_sel) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// What came of a test.
+#[derive(Debug, Default)]
+struct Tested {
+    /// What went to the console.
+    console: String,
+    /// How many records the BMC has accepted.
+    accepted: usize,
+    /// Those that could be read back.
+    stored: Vec<Entry>,
+    /// Platform events were wanted, and not sent.
+    withheld: bool,
+    /// The last request that was not answered.
+    error: Option<Error>,
+}
+
+impl Tested {
+    /// Tells on standard error what went wrong; false when something did. `wants_sel`: there should be records.
+    fn verdict(&self, wants_sel: bool) -> bool {
+        let mut fine = true;
+        let mut wrong = |text: String| {
+            eprintln!("lastwords: {text}");
+            fine = false;
+        };
+        if let Some(error) = &self.error {
+            wrong(error.to_string());
+        }
+        if self.withheld {
+            wrong("this BMC accepts text only in platform events, which make it alert people: --event sends them".into());
+        } else if self.stored.len() < self.accepted {
+            wrong(format!(
+                "the BMC has accepted {} records and stored {}: lastwords probe --write-test tells which types it stores",
+                self.accepted,
+                self.stored.len()
+            ));
+        } else if self.stored.is_empty() && wants_sel {
+            wrong(
+                "the BMC has accepted no record: lastwords probe --write-test tells which types it accepts"
+                    .into(),
+            );
+        }
+        fine
+    }
+}
+
+/// Sends the report through the BMC, with platform events where `event` says so.
+fn test(bmc: &mut Connection, plan: Plan, report: Report, event: bool) -> Tested {
+    let mut machine = StandIn::new();
+    let timeout = u32::from(plan.ipmi_timeout) * 1000;
+    let plan = Plan {
+        watchdog: Watchdog::Leave,
+        tsc_khz: Some(StandIn::KHZ),
+        apic_ids: None,
+        console: StandIn::CONSOLE,
+        ..plan
+    };
+    let relay = Bmc::new(Relay::new(bmc, event), timeout);
+    let mut sequence = Sequence::new(&mut machine, plan, relay, 0, ThisCpu::default());
+    sequence.report_this(report);
+    for step in Step::ALL {
+        if (event || step != Step::Event) && !matches!(step, Step::Crash | Step::Cause) {
+            sequence.step(&mut machine, step);
+        }
+    }
+    let relayed = sequence.into_bmc().into_transport().end();
+    Tested { console: machine.console(), ..relayed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bmc::Fake;
+    use lastwords_core::{
+        report::Line,
+        store::sel::{Decoded, Decoder},
+    };
+
+    fn tested(fake: Fake, parameters: &str, event: bool) -> (Tested, Fake) {
+        let (mut bmc, fake) = fake.start();
+        let report = made_up::report(Path::new("/nonexistent"), 4);
+        let tested = test(&mut bmc, Plan::new(DEFAULTS, parameters), report, event);
+        let fake = fake.lock().unwrap().clone();
+        (tested, fake)
+    }
+
+    /// The reason, as it is decoded from what was read back.
+    fn reason(tested: &Tested) -> String {
+        let mut reason = String::new();
+        let mut found = |decoded: Decoded| {
+            if let Decoded::Line(Line::Reason(text)) = decoded {
+                reason = String::from_utf8(text.to_vec()).unwrap();
+            }
+        };
+        let mut decoder = Decoder::default();
+        tested.stored.iter().for_each(|entry| decoder.push(&entry.record, &mut found));
+        decoder.finish(&mut found);
+        reason
+    }
+
+    fn commands(fake: &Fake) -> Vec<(u8, u8)> {
+        let mut commands: Vec<_> = fake.asked.iter().map(|(net_fn, cmd, _)| (*net_fn, *cmd)).collect();
+        commands.dedup();
+        commands
+    }
+
+    #[test]
+    fn the_report_goes_out_and_comes_back() {
+        let (tested, fake) = tested(Fake::default(), "lastwords.ipmi_watchdog=start=60", false);
+        assert!(
+            tested.console.contains("panicked on CPU 3: rehearsal, nothing has crashed"),
+            "{}",
+            tested.console
+        );
+        assert_eq!((tested.accepted, tested.stored.len()), (fake.sel.len(), fake.sel.len()));
+        assert_eq!(reason(&tested), "rehearsal, nothing has crashed");
+        assert!(tested.verdict(true));
+        // No platform event, no watchdog.
+        assert_eq!(commands(&fake), [(0x0a, 0x40), (0x0a, 0x44)]);
+    }
+
+    #[test]
+    fn with_the_event() {
+        let (tested, fake) = tested(Fake::default(), "", true);
+        assert_eq!(commands(&fake), [(0x04, 0x02), (0x0a, 0x40), (0x0a, 0x44)]);
+        assert_eq!((tested.stored.len(), fake.sel[0][2]), (fake.sel.len(), 2));
+        assert!(tested.verdict(true));
+    }
+
+    #[test]
+    fn a_bmc_that_wants_platform_events_gets_them_only_when_people_may_be_alerted() {
+        let refuses = Fake { refuses: vec![(0xf0, 0xd4), (0x02, 0xd4)], ..Fake::default() };
+        let (quiet, fake) = tested(refuses.clone(), "", false);
+        assert!(quiet.withheld && !quiet.verdict(true));
+        assert_eq!(fake.sel, [[0; 16]; 0]);
+
+        let (loud, _) = tested(refuses, "", true);
+        assert!(loud.verdict(true));
+        assert!(reason(&loud).starts_with("rehearsal"), "{}", reason(&loud));
+    }
+
+    #[test]
+    fn a_bmc_that_forgets_is_found_out() {
+        let (tested, _) = tested(Fake { forgets: vec![0xf0], ..Fake::default() }, "", false);
+        assert!(tested.accepted > 0 && tested.stored.is_empty() && !tested.verdict(true));
+    }
+}

@@ -1,0 +1,70 @@
+//! Files: one that is in memory only, and waiting for one that can be read.
+
+use std::{
+    ffi::CStr,
+    fs::File,
+    io::{self, Write},
+    os::fd::{AsRawFd, FromRawFd},
+    time::{Duration, Instant},
+};
+
+/// A file with these bytes that lives in memory only and is gone when it is closed.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn memory_file(name: &CStr, bytes: &[u8]) -> io::Result<File> {
+    let create = |flags| {
+        // SAFETY: `name` is a NUL-terminated string that lives through the call.
+        let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | flags) };
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(fd) }
+    };
+    // Nobody is going to execute it, and sysctl vm.memfd_noexec may demand to say so; before Linux 6.3 one could not.
+    let fd = match create(libc::MFD_NOEXEC_SEAL) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => create(0)?,
+        result => result?,
+    };
+    // SAFETY: `fd` is open, just made, and owned by nobody else.
+    let mut file = unsafe { File::from_raw_fd(fd) };
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+/// Waits until something can be read from `file`, or the time is over: false then.
+///
+/// # Errors
+/// The kernel's.
+pub fn readable(file: &File, time: Duration) -> io::Result<bool> {
+    let end = Instant::now() + time;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        // Rounded up, so that a rest of a millisecond is not spun away.
+        let timeout = libc::c_int::try_from(left.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX);
+        let mut poll = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: the kernel reads and writes this one pollfd, which is exclusively ours.
+        match unsafe { libc::poll(&raw mut poll, 1, timeout) } {
+            0 => return Ok(false),
+            result if result > 0 => return Ok(true),
+            _ => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Seek};
+
+    #[test]
+    fn a_memory_file_holds_its_bytes() {
+        let mut file = memory_file(c"test", b"kernel").unwrap();
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "kernel");
+    }
+}

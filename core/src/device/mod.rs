@@ -1,0 +1,6 @@
+//! Drivers over the seam for what is not the BMC: a UART, a text screen, the CMOS clock. Each owns the type of its
+//! parameter.
+
+pub mod rtc;
+pub mod uart;
+pub mod vga;

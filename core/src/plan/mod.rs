@@ -1,0 +1,412 @@
+//! The plan: what the image is to do, as `lastwords.NAME=VALUE` parameters of a kernel command line.
+//!
+//! One grammar for the tool's options, the parameters embedded in a wrapped kernel and the dump kernel's command
+//! line. A value that makes no sense leaves what held before and is remembered, so that it can be reported. What each
+//! parameter is stands in one table, `parameters`; the types of values are their devices' own, those that have no
+//! device are here.
+//!
+//! ```
+//! use lastwords_core::plan::Plan;
+//!
+//! let plan = Plan::new("", "quiet lastwords.ipmi_handle_panic lastwords.budget=20 lastwords.budget=30");
+//! assert!(plan.handle_panic);
+//! assert_eq!(plan.budget, 30);
+//! assert_eq!(plan.to_string(), "lastwords.ipmi_handle_panic lastwords.budget=30");
+//!
+//! let plan = Plan::new("", "lastwords.budget=soon");
+//! assert_eq!(plan.budget, Plan::default().budget);
+//! assert_eq!(plan.bad[0].unwrap().to_string(), "lastwords.budget=soon: takes 1 to 600 seconds");
+//! ```
+
+mod apic_ids;
+mod console;
+mod parameters;
+
+pub use apic_ids::ApicIds;
+pub use console::Console;
+pub use parameters::{PARAMETERS, Parameter, parameter};
+
+use crate::budget::Millis;
+use crate::cmdline;
+use crate::ipmi::Bmc;
+use crate::ipmi::interface::KcsPorts;
+use crate::ipmi::kcs::Kcs;
+use crate::ipmi::sel_writer::SelType;
+use crate::ipmi::watchdog::Watchdog;
+use core::fmt;
+
+/// What stands before every parameter's name.
+pub const PREFIX: &str = "lastwords.";
+
+/// Everything the image is to do. [`Plan::default`] is: nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan<'a> {
+    /// Registers of the BMC's KCS interface.
+    pub kcs_ports: KcsPorts,
+    /// Send the platform event and store the panic's cause.
+    pub handle_panic: bool,
+    /// What to do with the BMC's watchdog.
+    pub watchdog: Watchdog,
+    /// Where the instruction pointers of all CPUs go.
+    pub cpu_ip: CpuIp,
+    /// Longest wait for one BMC command, in seconds (1 to 60).
+    pub ipmi_timeout: u16,
+    /// Longest time for the whole report, in seconds (1 to 600).
+    pub budget: u16,
+    /// Where console lines go.
+    pub console: Console,
+    /// Most records that are added to the SEL (1 to 128).
+    pub sel_records: u8,
+    /// How text is put into the SEL.
+    pub sel_type: SelType,
+    /// So many bytes of the log's end go to the console (at most 1 MiB).
+    pub output_log: u32,
+    /// What to do when the dump kernel is not what was loaded.
+    pub on_corrupt: OnCorrupt,
+    /// Frequency of the CPU's counter in kHz, where the tool has measured it.
+    pub tsc_khz: Option<u32>,
+    /// Local APIC ids of the CPUs, where they are not the kernel's own numbers.
+    pub apic_ids: Option<ApicIds<'a>>,
+    /// The first parameters of the command line that were not understood.
+    pub bad: [Option<Bad<'a>>; 4],
+}
+
+/// A parameter that was not understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bad<'a> {
+    /// The parameter as it stands on the command line.
+    pub word: &'a str,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+impl fmt::Display for Bad<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.word, self.why)
+    }
+}
+
+impl Default for Plan<'_> {
+    fn default() -> Self {
+        Self {
+            kcs_ports: KcsPorts::DEFAULT,
+            handle_panic: false,
+            watchdog: Watchdog::Leave,
+            cpu_ip: CpuIp { sel: false, console: false },
+            ipmi_timeout: 5,
+            budget: 15,
+            console: Console { serial: None, vga: false },
+            sel_records: 32,
+            sel_type: SelType::Oem,
+            output_log: 0,
+            on_corrupt: OnCorrupt::Reset,
+            tsc_khz: None,
+            apic_ids: None,
+            bad: [None; 4],
+        }
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// The plan of a command line: first the parameters embedded in the image, then those of the line, the last one
+    /// winning. Where neither says where console lines go, they go to the dump kernel's own serial console
+    /// (`console=ttySn`).
+    #[must_use]
+    pub fn new(embedded: &'a str, line: &'a str) -> Self {
+        let mut plan = Self { console: Console::of_kernel(line), ..Self::default() };
+        plan.read(embedded);
+        plan.read(line);
+        plan
+    }
+
+    /// Takes the `lastwords.` parameters of a line into the plan.
+    pub fn read(&mut self, line: &'a str) {
+        for word in cmdline::words(line) {
+            let Some(parameter) = word.strip_prefix(PREFIX) else { continue };
+            let (name, value) = match cmdline::cut(parameter, b'=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (parameter, None),
+            };
+            if let Err(why) = self.set(name, value)
+                && let Some(slot) = self.bad.iter_mut().find(|slot| slot.is_none())
+            {
+                *slot = Some(Bad { word, why });
+            }
+        }
+    }
+
+    /// Is anything to be reported at all? A parameter that was not understood is.
+    #[must_use]
+    pub fn reports_something(&self) -> bool {
+        self.talks_to_bmc()
+            || self.cpu_ip.console
+            || self.output_log > 0
+            || self.bad.iter().any(Option::is_some)
+    }
+
+    /// The BMC that the plan names. Touches nothing.
+    #[must_use]
+    pub fn bmc(&self) -> Bmc<Kcs> {
+        Bmc::new(Kcs::new(self.kcs_ports), Millis::from(self.ipmi_timeout) * 1000)
+    }
+
+    /// Does the BMC get a request?
+    #[must_use]
+    pub fn talks_to_bmc(&self) -> bool {
+        self.handle_panic || self.watchdog != Watchdog::Leave || self.cpu_ip.sel
+    }
+}
+
+/// What to do when the dump kernel is not what was loaded: somebody has written to the reserved memory. Only as
+/// the purgatory does the image find that out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnCorrupt {
+    /// Reset the machine.
+    Reset,
+    /// Halt the CPU.
+    Halt,
+    /// Start it all the same.
+    Boot,
+}
+
+impl OnCorrupt {
+    /// All of them with their names in the parameter.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("reset", Self::Reset), ("halt", Self::Halt), ("boot", Self::Boot)];
+
+    /// Reads `reset`, `halt` or `boot`.
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        cmdline::named(&Self::NAMES, text).ok_or("takes reset, halt or boot")
+    }
+}
+
+impl fmt::Display for OnCorrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(cmdline::name_of(&Self::NAMES, *self))
+    }
+}
+
+/// Where the instruction pointers of all CPUs go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuIp {
+    /// Into the BMC's System Event Log (SEL).
+    pub sel: bool,
+    /// To the console.
+    pub console: bool,
+}
+
+impl CpuIp {
+    /// Reads `sel`, `console`, both with a comma, or nothing, which means both.
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() {
+            return Ok(Self { sel: true, console: true });
+        }
+        let mut cpu_ip = Self { sel: false, console: false };
+        for output in cmdline::fields(text) {
+            match output {
+                "sel" => cpu_ip.sel = true,
+                "console" => cpu_ip.console = true,
+                _ => return Err("takes sel, console or both with a comma"),
+            }
+        }
+        Ok(cpu_ip)
+    }
+}
+
+impl fmt::Display for CpuIp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.sel, self.console) {
+            (true, false) => "sel",
+            (false, true) => "console",
+            _ => "sel,console",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::device::uart::Serial;
+    use crate::hw::Register;
+    use crate::ipmi::commands::Action;
+    use proptest::prelude::*;
+    use std::{
+        format,
+        string::{String, ToString},
+        vec::Vec,
+    };
+
+    #[test]
+    fn the_last_one_wins_and_the_line_wins_over_what_is_embedded() {
+        let plan = Plan::new(
+            "lastwords.ipmi_timeout=9 lastwords.budget=60 lastwords.ipmi_handle_panic",
+            "quiet lastwords.budget=20 lastwords.budget=30 lastwords.ipmi_handle_panic=0",
+        );
+        assert_eq!((plan.ipmi_timeout, plan.budget, plan.handle_panic), (9, 30, false));
+    }
+
+    #[test]
+    fn nothing_is_reported_unless_asked_for() {
+        let plan = Plan::new("", "console=ttyS0 elfcorehdr=0x1000 lastwords.budget=3");
+        assert!(!plan.reports_something());
+    }
+
+    #[test]
+    fn console_lines_follow_the_kernels_console() {
+        for (line, console) in [
+            ("console=tty0 console=ttyS1,115200n8", "ttyS1"),
+            ("console=ttyS0 console=tty0", "ttyS0"),
+            ("console=ttyS9", "none"),
+            ("console=ttyAMA0", "none"),
+            ("console=0x3f8", "none"),
+            ("console=ttyS0 lastwords.console=0x2f0,9600,vga", "0x2f0,9600,vga"),
+            ("console=ttyS0 lastwords.console=none", "none"),
+            ("lastwords.console=mmio32:0xfe040000,115200", "mmio32:0xfe040000,115200"),
+        ] {
+            assert_eq!(Plan::new("", line).console.to_string(), console, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_bad_value_keeps_what_held_before_and_is_remembered() {
+        for (word, why) in [
+            ("lastwords.ipmi_kcs_ports=0x1ffff", "takes DATA"),
+            ("lastwords.ipmi_kcs_ports=0xca2,0xca2", "takes DATA"),
+            ("lastwords.ipmi_kcs_ports", "takes DATA"),
+            ("lastwords.ipmi_kcs_ports=mmio:0", "takes DATA"),
+            ("lastwords.ipmi_kcs_ports=mmio:0xfed00000,0", "takes DATA"),
+            ("lastwords.ipmi_kcs_ports=mmio:0x10000000000000", "takes DATA"),
+            ("lastwords.console=mmio:0xfff", "takes ttyS0"),
+            ("lastwords.ipmi_handle_panic=maybe", "takes no value"),
+            ("lastwords.ipmi_watchdog=start=0", "takes start"),
+            ("lastwords.ipmi_watchdog=start=6554", "takes start"),
+            ("lastwords.ipmi_watchdog=start=60,explode", "takes start"),
+            ("lastwords.output_cpu_ip=screen", "takes sel"),
+            ("lastwords.ipmi_timeout=0", "takes 1 to 60"),
+            ("lastwords.budget=-1", "takes 1 to 600"),
+            ("lastwords.console=ttyS4", "takes ttyS0"),
+            ("lastwords.console=ttyS0,110000", "takes ttyS0"),
+            ("lastwords.sel_records=129", "takes 1 to 128"),
+            ("lastwords.sel_type=sdr", "takes oem, system or event"),
+            ("lastwords.output_log=2M", "takes a number of bytes"),
+            ("lastwords.on_corrupt=explode", "takes reset, halt or boot"),
+            ("lastwords.tsc_khz=1", "takes a frequency"),
+            ("lastwords.apic_ids=0-3/0", "takes APIC ids"),
+            ("lastwords.nonsense=1", "no such parameter"),
+        ] {
+            let plan = Plan::new("", word);
+            let bad = plan.bad[0].expect(word);
+            assert_eq!(bad.word, word);
+            assert!(bad.why.starts_with(why), "{bad}");
+            assert_eq!(Plan { bad: [None; 4], ..plan }, Plan::default(), "{word}");
+        }
+    }
+
+    #[test]
+    fn apic_ids_give_cpu_numbers() {
+        let ids = ApicIds::parse("0-14/2,1-15/2,0x40").unwrap();
+        let cpus: Vec<_> = [0, 2, 14, 1, 15, 64, 16].iter().map(|id| ids.cpu(*id)).collect();
+        assert_eq!(cpus, [Some(0), Some(1), Some(7), Some(8), Some(15), Some(16), None]);
+        assert_eq!(ApicIds::parse("0-4294967295,7").unwrap().cpu(7), Some(7));
+    }
+
+    fn watchdog() -> impl Strategy<Value = Watchdog> {
+        let action = prop::sample::select(Action::NAMES.map(|(_, action)| action).to_vec());
+        prop_oneof![
+            Just(Watchdog::Leave),
+            Just(Watchdog::Stop),
+            (1u16..=6553, action).prop_map(|(seconds, action)| Watchdog::Start { seconds, action }),
+        ]
+    }
+
+    fn kcs_ports() -> impl Strategy<Value = KcsPorts> {
+        prop_oneof![
+            (1u16.., 1u16..)
+                .prop_filter("two ports", |(data, status)| data != status)
+                .prop_map(|(data, status)| KcsPorts::io(data, status)),
+            (Register::ADDRESSES, KcsPorts::SPACINGS)
+                .prop_map(|(addr, spacing)| KcsPorts::memory(addr, spacing).unwrap()),
+        ]
+    }
+
+    fn console() -> impl Strategy<Value = Console> {
+        let bauds: Vec<u32> = (2..=115_200).filter(|baud| 115_200 % baud == 0).collect();
+        let base = prop_oneof![
+            (1u16..=0xfff8).prop_map(|port| (Register::Port(port), 1)),
+            (Register::ADDRESSES, prop::sample::select([1, 4].to_vec()))
+                .prop_map(|(addr, spacing)| (Register::Memory(addr), spacing)),
+        ];
+        let serial = (base, prop::option::of(prop::sample::select(bauds)));
+        (prop::option::of(serial), any::<bool>()).prop_map(|(serial, vga)| Console {
+            serial: serial.map(|((base, spacing), baud)| Serial { base, spacing, baud }),
+            vga,
+        })
+    }
+
+    #[test]
+    fn the_document_has_every_parameter_and_its_default() {
+        let document = include_str!("../../../docs/parameters.md");
+        for parameter in PARAMETERS {
+            let row = document.lines().find(|line| line.starts_with(&format!("| `{}`", parameter.name)));
+            let row = row.unwrap_or_else(|| panic!("docs/parameters.md has no row for {}", parameter.name));
+            assert!(row.contains(parameter.default), "{row}: default {}", parameter.default);
+            for value in parameter.values {
+                assert!(row.contains(&format!("`{value}`")), "{row}: {value}");
+            }
+        }
+        let rows = document.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, PARAMETERS.len(), "docs/parameters.md has a row too many");
+    }
+
+    #[test]
+    fn what_help_says_holds() {
+        for parameter in PARAMETERS {
+            let name = parameter.name;
+            assert_eq!(Plan::default().set(name, None).is_ok(), parameter.alone.is_some(), "{name}");
+            for value in parameter.values.iter().copied().chain(parameter.alone) {
+                assert_eq!(Plan::default().set(name, Some(value)), Ok(()), "{name}={value}");
+            }
+            let first = parameter.help.lines().next().unwrap();
+            assert!(!first.ends_with('.') && first.is_ascii() && parameter.help.is_ascii(), "{first}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_parsed_to_the_same_plan(
+            kcs_ports in kcs_ports(),
+            handle_panic: bool, watchdog in watchdog(), cpu_ip in 0u8..4, ipmi_timeout in 1u16..=60,
+            budget in 1u16..=600, console in console(), sel_records in 1u8..=128,
+            sel_type in prop::sample::select(SelType::NAMES.map(|(_, sel_type)| sel_type).to_vec()),
+            output_log in 0u32..=1 << 20,
+            on_corrupt in prop::sample::select(OnCorrupt::NAMES.map(|(_, on_corrupt)| on_corrupt).to_vec()),
+            tsc_khz in prop::option::of(10_000u32..=20_000_000),
+            apic_ids in prop::option::of("[0-9]{1,3}(,[0-9]-[1-9][0-9](/[1-9])?){0,3}"),
+        ) {
+            let apic_ids = apic_ids.as_deref().map(|text| ApicIds::parse(text).unwrap());
+            let plan = Plan {
+                kcs_ports, handle_panic, watchdog,
+                cpu_ip: CpuIp { sel: cpu_ip & 1 != 0, console: cpu_ip & 2 != 0 },
+                ipmi_timeout, budget, console, sel_records, sel_type, output_log, on_corrupt, tsc_khz, apic_ids, bad: [None; 4],
+            };
+            let line = plan.to_string();
+            prop_assert_eq!(Plan::new("", &line), plan, "{}", line);
+        }
+
+        #[test]
+        fn any_value_is_taken_or_refused(name in "[a-z_]{0,20}", value in "\\PC{0,40}") {
+            let line: String = format!("lastwords.{name}={value}");
+            let _ = Plan::new(&line, &line);
+            for parameter in PARAMETERS {
+                let _ = Plan::default().set(parameter.name, Some(&value));
+            }
+        }
+    }
+}

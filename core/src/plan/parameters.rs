@@ -1,0 +1,245 @@
+//! The one table of parameters: from it come reading them ([`Plan::set`]), printing them ([`Plan`]'s `Display`), the
+//! tool's options, and the test that docs/parameters.md has them all. A new parameter is a row here and a field in
+//! [`Plan`].
+//!
+//! It is a macro, because the image wants only names and parsers of it: a table with help texts and printers in it would
+//! bring them all, and `core::fmt` with its panics, into the image.
+
+use super::{ApicIds, Console, CpuIp, OnCorrupt, PREFIX, Plan};
+use crate::budget::PLAUSIBLE_KHZ;
+use crate::cmdline;
+use crate::ipmi::interface::KcsPorts;
+use crate::ipmi::sel_writer::SelType;
+use crate::ipmi::watchdog::Watchdog;
+use core::fmt;
+
+/// A parameter, for the tool.
+pub struct Parameter {
+    /// Its name, without `lastwords.`.
+    pub name: &'static str,
+    /// The option that sets it, without dashes in front, where it has one of its own.
+    pub option: Option<&'static str>,
+    /// What its value is, as help shows it; empty where it takes none.
+    pub value: &'static str,
+    /// What is meant where its name stands alone; `None` where it must have a value.
+    pub alone: Option<&'static str>,
+    /// The values that there are, where they are few: for completion.
+    pub values: &'static [&'static str],
+    /// What it does, with range and unit. The first line is one sentence without a full stop.
+    pub help: &'static str,
+    /// Its default, as help shows it.
+    pub default: &'static str,
+    is_default: fn(&Plan) -> bool,
+    print: fn(&Plan, &mut fmt::Formatter) -> fmt::Result,
+}
+
+/// The parameter of this name.
+#[must_use]
+pub fn parameter(name: &str) -> Option<&'static Parameter> {
+    PARAMETERS.iter().find(|parameter| parameter.name == name)
+}
+
+/// `"name" => field: parse |value| …, print |value, f| …; the other fields of [`Parameter`]`.
+macro_rules! parameters {
+    ($($name:literal => $field:ident:
+       parse |$text:ident| $parse:expr, print |$shown:ident, $f:ident| $print:expr;
+       $($key:ident: $setting:expr),* $(,)?;)*) => {
+        impl<'a> Plan<'a> {
+            /// Sets one parameter. The error says what is wrong with the value; the plan is then unchanged.
+            ///
+            /// # Errors
+            /// When the parameter is unknown or its value malformed or out of range.
+            pub fn set(&mut self, name: &str, value: Option<&'a str>) -> Result<(), &'static str> {
+                match name {
+                    $($name => {
+                        let $text = value;
+                        self.$field = $parse?;
+                    })*
+                    _ => return Err("no such parameter"),
+                }
+                Ok(())
+            }
+        }
+
+        /// All parameters, in the order in which they are printed.
+        pub static PARAMETERS: &[Parameter] = &[$(
+            Parameter {
+                name: $name,
+                $($key: $setting,)*
+                is_default: |plan| plan.$field == Plan::default().$field,
+                print: |plan, $f| {
+                    let $shown = plan.$field;
+                    $print
+                },
+            },
+        )*];
+    };
+}
+
+parameters! {
+    "ipmi_kcs_ports" => kcs_ports:
+        parse |text| KcsPorts::parse(text.unwrap_or("")), print |ports, f| write!(f, "={ports}");
+        option: Some("ipmi-kcs-ports"),
+        value: "DATA[,STATUS]",
+        alone: None,
+        values: &[],
+        help: "Set the registers of the BMC's KCS interface: I/O ports, or mmio:ADDR[,SPACING]",
+        default: "from the running driver, SMBIOS or ACPI, else 0xca2,0xca3";
+
+    "ipmi_handle_panic" => handle_panic:
+        parse |text| switch(text), print |_on, _f| Ok(());
+        option: Some("ipmi-handle-panic"),
+        value: "",
+        alone: Some("1"),
+        values: &["1", "0"],
+        help: "Send a platform event and write the panic's cause to the SEL",
+        default: "off";
+
+    "ipmi_watchdog" => watchdog:
+        parse |text| Watchdog::parse(text.unwrap_or("")), print |watchdog, f| write!(f, "={watchdog}");
+        option: Some("ipmi-watchdog"),
+        value: "start=SECONDS[,ACTION]|stop",
+        alone: None,
+        values: &[],
+        help: "Start the BMC's watchdog for the dump kernel (1 to 6553 seconds), or stop it
+\
+               ACTION is what the BMC does when the countdown ends: reset (default), power-cycle, power-off or none. \
+               The dump kernel or the next boot must stop the watchdog (`lastwords mark saved --ipmi-watchdog stop`).",
+        default: "left alone";
+
+    "output_cpu_ip" => cpu_ip:
+        parse |text| CpuIp::parse(text.unwrap_or("")), print |outputs, f| write!(f, "={outputs}");
+        option: Some("output-cpu-ip"),
+        value: "sel,console",
+        alone: Some("sel,console"),
+        values: &["sel", "console", "sel,console"],
+        help: "Write the instruction pointers of all CPUs to the SEL, the console or both",
+        default: "off";
+
+    "ipmi_timeout" => ipmi_timeout:
+        parse |text| cmdline::up_to(text.unwrap_or(""), 60).ok_or("takes 1 to 60 seconds"),
+        print |seconds, f| write!(f, "={seconds}");
+        option: Some("ipmi-timeout"),
+        value: "SECONDS",
+        alone: None,
+        values: &[],
+        help: "Wait at most this long for one BMC command, 1 to 60 seconds",
+        default: "5";
+
+    "budget" => budget:
+        parse |text| cmdline::up_to(text.unwrap_or(""), 600).ok_or("takes 1 to 600 seconds"),
+        print |seconds, f| write!(f, "={seconds}");
+        option: Some("budget"),
+        value: "SECONDS",
+        alone: None,
+        values: &[],
+        help: "Limit the total time of the report, 1 to 600 seconds",
+        default: "15";
+
+    "console" => console:
+        parse |text| Console::parse(text.unwrap_or("")), print |console, f| write!(f, "={console}");
+        option: None,
+        value: "UART[,BAUD][,vga]|vga|none",
+        alone: None,
+        values: &[],
+        help: "Print console lines to this UART, to the VGA text screen, or to neither",
+        default: "the dump kernel's console=ttySn";
+
+    "sel_records" => sel_records:
+        parse |text| cmdline::up_to(text.unwrap_or(""), 128).map(|count| count as u8).ok_or("takes 1 to 128 records"),
+        print |count, f| write!(f, "={count}");
+        option: Some("sel-records"),
+        value: "N",
+        alone: None,
+        values: &[],
+        help: "Add at most N records to the SEL, 1 to 128",
+        default: "32";
+
+    "sel_type" => sel_type:
+        parse |text| SelType::parse(text.unwrap_or("")), print |sel_type, f| write!(f, "={sel_type}");
+        option: Some("sel-type"),
+        value: "TYPE",
+        alone: None,
+        values: &["oem", "system", "event"],
+        help: "Begin with this type of SEL record: oem (type 0xF0), system (type 02), event (platform events)
+\
+               Where the BMC refuses a type, the next one is tried. `lastwords probe --write-test` tells which types the \
+               BMC stores.",
+        default: "oem";
+
+    "output_log" => output_log:
+        parse |text| log_bytes(text), print |bytes, f| write!(f, "={bytes}");
+        option: Some("output-log"),
+        value: "BYTES",
+        alone: Some("4096"),
+        values: &[],
+        help: "Print the end of the crashed kernel's log to the console: up to 1M bytes, 4096 without a number",
+        default: "off";
+
+    "on_corrupt" => on_corrupt:
+        parse |text| OnCorrupt::parse(text.unwrap_or("")), print |action, f| write!(f, "={action}");
+        option: Some("on-corrupt"),
+        value: "ACTION",
+        alone: None,
+        values: &["reset", "halt", "boot"],
+        help: "Reset, halt, or boot it all the same when the dump kernel's checksum differs from the one loaded
+\
+               Only with `load --via purgatory`: else the kernel's own purgatory has checked before.",
+        default: "reset";
+
+    "tsc_khz" => tsc_khz:
+        parse |text| frequency(text).map(Some), print |khz, f| write!(f, "={}", khz.unwrap_or_default());
+        option: None,
+        value: "KHZ",
+        alone: None,
+        values: &[],
+        help: "Set the frequency of the time stamp counter, 10000 to 20000000 kHz",
+        default: "from CPUID, else measured";
+
+    "apic_ids" => apic_ids:
+        parse |text| ApicIds::parse(text.unwrap_or("")).map(Some),
+        print |ids, f| ids.map_or(Ok(()), |ids| write!(f, "={ids}"));
+        option: None,
+        value: "LIST",
+        alone: None,
+        values: &[],
+        help: "List the local APIC IDs in the order of the kernel's CPU numbers, such as 0-14/2,1-15/2",
+        default: "the CPU's own record of its number";
+}
+
+/// A parameter that is on when it stands there: `name`, `name=1`, and off again with `name=0`.
+fn switch(value: Option<&str>) -> Result<bool, &'static str> {
+    match value {
+        None | Some("1" | "y") => Ok(true),
+        Some("0" | "n") => Ok(false),
+        Some(_) => Err("takes no value, or 0 or 1"),
+    }
+}
+
+/// Bytes of the log that are printed when no number is given.
+const LOG: u32 = 4096;
+/// Most bytes of it.
+const LONGEST_LOG: u32 = 1 << 20;
+
+fn log_bytes(value: Option<&str>) -> Result<u32, &'static str> {
+    let bytes = value.map_or(Some(LOG), |text| u32::try_from(cmdline::size(text)?).ok());
+    bytes.filter(|bytes| *bytes <= LONGEST_LOG).ok_or("takes a number of bytes up to 1M, or nothing for 4096")
+}
+
+fn frequency(value: Option<&str>) -> Result<u32, &'static str> {
+    let khz = value.and_then(|text| u32::try_from(cmdline::number(text)?).ok());
+    khz.filter(|khz| PLAUSIBLE_KHZ.contains(khz)).ok_or("takes a frequency in kHz, 10000 to 20000000")
+}
+
+impl fmt::Display for Plan<'_> {
+    /// The parameters that make this plan, with blanks between; what is default is left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut blank = "";
+        for parameter in PARAMETERS.iter().filter(|parameter| !(parameter.is_default)(self)) {
+            write!(f, "{blank}{PREFIX}{}", parameter.name)?;
+            (parameter.print)(self, f)?;
+            blank = " ";
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,209 @@
+//! The texts of console lines: what became of each step, which kernel panicked and why, where a CPU was.
+
+use super::{Fault, Outcome, Step};
+use crate::budget::Millis;
+use crate::crash::{CoreHeaderError, Cpu};
+use crate::hw::Register;
+use crate::ipmi::CommandError;
+use crate::ipmi::sel_writer::SelType;
+use crate::ipmi::watchdog::Watchdog;
+use crate::plan::{Bad, OnCorrupt, Plan};
+use crate::report::{Cause, Location, Report};
+use crate::text::Buffer;
+
+/// A line that is being written.
+type ConsoleLine = Buffer<[u8]>;
+
+/// Which kernel panicked, on which CPU, and the reason. `crashed`: its memory was read.
+pub fn headline(text: &mut ConsoleLine, report: &Report, crashed: bool, apic_id: u32) {
+    text.str(concat!(env!("CARGO_PKG_VERSION"), ": "));
+    if report.release.is_empty() {
+        text.str("the kernel");
+    } else {
+        text.str("kernel ").bytes(report.release.as_bytes());
+    }
+    text.str(" panicked");
+    match report.panicked {
+        Some(panicked) => {
+            text.str(" on CPU ").dec(u64::from(panicked.cpu));
+        }
+        None if crashed => {
+            text.str(" on an unknown CPU, local APIC ID ").dec(u64::from(apic_id));
+        }
+        None => {}
+    }
+    if !report.cause.reason.is_empty() {
+        text.str(": ").bytes(report.cause.reason.as_bytes());
+    }
+}
+
+/// What led to the panic; false where nothing of it is known.
+pub fn details(text: &mut ConsoleLine, cause: &Cause) -> bool {
+    let mut comma = "";
+    let [caller, ..] = &cause.callers;
+    for (name, value) in [
+        ("cause ", cause.report.as_bytes()),
+        ("RIP ", cause.rip.as_bytes()),
+        ("Comm ", cause.comm.as_bytes()),
+        ("called by ", caller.as_bytes()),
+    ] {
+        if !value.is_empty() {
+            text.str(comma).str(name).bytes(value);
+            comma = ", ";
+        }
+    }
+    !comma.is_empty()
+}
+
+/// A parameter that was not understood.
+pub fn bad_parameter(text: &mut ConsoleLine, bad: Bad) {
+    text.bytes(bad.word.as_bytes()).str(": ").str(bad.why).str("; ignored");
+}
+
+/// A CPU's line: number, `*` for the one that panicked, pid, RIP raw and from `_stext`.
+pub fn cpu(text: &mut ConsoleLine, cpu: &Cpu, location: Location, panicked: bool) {
+    text.str("CPU ").dec(u64::from(cpu.number)).byte(if panicked { b'*' } else { b' ' });
+    let Some(regs) = cpu.regs else {
+        text.str(" did not respond to the stop NMI");
+        return;
+    };
+    text.str(" pid ").dec(u64::from(regs.pid)).str(" RIP ").hex_padded(regs.rip, 16);
+    match location {
+        Location::User => {
+            text.str(" user");
+        }
+        Location::Kernel(offset) => {
+            text.str(" _stext+0x").hex(u64::from(offset));
+        }
+        Location::Address(_) | Location::NotResponding => {}
+    }
+}
+
+/// Bytes of `[    2.818706] `.
+pub const STAMP_LEN: usize = 32;
+
+/// A line of the log, as dmesg prints it.
+pub fn log(text: &mut ConsoleLine, ts_nsec: u64, line: &[u8]) {
+    let micros = ts_nsec / 1000;
+    text.byte(b'[').dec_padded(micros / 1_000_000, 5, b' ').byte(b'.');
+    text.dec_padded(micros % 1_000_000, 6, b'0').str("] ").bytes(line);
+}
+
+/// A segment of the dump kernel is not what was loaded.
+pub fn corrupt(text: &mut ConsoleLine, segment: &[u8]) {
+    text.str("dump kernel corrupt: checksum of ").bytes(segment).str(" differs from the one loaded");
+}
+
+/// The last line, `ms` after the first.
+pub fn farewell(text: &mut ConsoleLine, corrupt: bool, on_corrupt: OnCorrupt, ms: Millis) {
+    text.str(match (corrupt, on_corrupt) {
+        (true, OnCorrupt::Reset) => "resetting the machine",
+        (true, OnCorrupt::Halt) => "halting the machine",
+        _ => "starting the dump kernel",
+    });
+    seconds(text, ms);
+}
+
+/// What became of a step; false where there is nothing to tell.
+pub fn outcome(
+    text: &mut ConsoleLine,
+    step: Step,
+    outcome: Outcome,
+    plan: &Plan,
+    sel_type: SelType,
+    elfcorehdr: u64,
+) -> bool {
+    text.str(step.name()).str(": ");
+    match outcome {
+        Outcome::Quiet => return false,
+        Outcome::Done { count, ms } => {
+            match step {
+                Step::Watchdog | Step::WatchdogAgain => match plan.watchdog {
+                    Watchdog::Start { seconds, action } => {
+                        text.str("started, ").dec(u64::from(seconds)).str(" s to ").str(action.name());
+                    }
+                    _ => {
+                        text.str("stopped");
+                    }
+                },
+                Step::Sel | Step::Checksum => {
+                    text.dec(u64::from(count)).str(match sel_type {
+                        SelType::Oem => " records added",
+                        SelType::System => " system event records added",
+                        SelType::Event => " platform events sent",
+                    });
+                }
+                Step::Crash => {
+                    text.dec(u64::from(count)).str(" CPUs");
+                }
+                _ => {
+                    text.str("sent");
+                }
+            }
+            seconds(text, ms);
+        }
+        Outcome::Bmc { error, count, ms } => {
+            if matches!(step, Step::Sel | Step::Checksum) {
+                text.str("gave up after ").dec(u64::from(count)).str(" records: ");
+            }
+            bmc_error(text, error, plan.kcs_ports.status);
+            seconds(text, ms);
+        }
+        Outcome::NoCore(CoreHeaderError::Unreadable) => {
+            text.str("ELF core header unreadable at 0x").hex(elfcorehdr);
+        }
+        Outcome::NoCore(CoreHeaderError::NoElfCore) => {
+            text.str("no ELF core header at 0x").hex(elfcorehdr);
+        }
+        Outcome::NoLog => {
+            text.str("not found in the crashed kernel's memory");
+        }
+        Outcome::NoTime => {
+            text.str("skipped, total time limit reached");
+        }
+        Outcome::Fault(Fault { vector, offset, address }) => {
+            text.str("exception ").dec(u64::from(vector)).str(" at image+0x").hex(offset);
+            text.str(", CR2 0x").hex(address);
+        }
+    }
+    true
+}
+
+fn bmc_error(text: &mut ConsoleLine, error: CommandError, status: Register) {
+    match error {
+        CommandError::Absent => {
+            match status {
+                Register::Port(port) => text.str("port 0x").hex(u64::from(port)),
+                Register::Memory(addr) => text.str("register mmio:0x").hex(addr),
+            };
+            text.str(" reads 0xff, no BMC answers there");
+        }
+        CommandError::Silent => {
+            text.str("the BMC does not respond");
+        }
+        CommandError::Garbled => {
+            text.str("the BMC's response is invalid");
+        }
+        CommandError::Refused(code) => {
+            text.str("the BMC refused with completion code 0x").hex_padded(u64::from(code.0), 2);
+        }
+        CommandError::NoTime => {
+            text.str("no time left");
+        }
+        CommandError::Os(error) => {
+            text.str("error number ").dec(u64::from(error.unsigned_abs()));
+        }
+    }
+}
+
+/// `, ` and milliseconds as seconds with three places; nothing where the clock has not moved, which without a known
+/// counter is a second or two.
+fn seconds(text: &mut ConsoleLine, ms: Millis) {
+    if ms != 0 {
+        text.str(", ")
+            .dec(u64::from(ms / 1000))
+            .byte(b'.')
+            .dec_padded(u64::from(ms % 1000), 3, b'0')
+            .str(" s");
+    }
+}

@@ -1,0 +1,517 @@
+//! The sequence: what is reported, in which order, and that the next step comes whatever became of the one before.
+//!
+//! The most important comes first, because any step can be the last one. The image runs the steps one by one and
+//! guards each of them, so that a step which faults is noted and the next one runs; the jump is the image's own. The
+//! texts of console lines are in `lines`, where they go in `console`.
+
+mod console;
+mod lines;
+
+use crate::budget::{Millis, Timer};
+use crate::crash::{CoreHeaderError, Crash};
+use crate::hw::{Clock, Machine};
+use crate::ipmi::commands::{ChassisControl, ResetWatchdogTimer, SetWatchdogTimer};
+use crate::ipmi::sel_writer::{SelWriter, critical_stop};
+use crate::ipmi::watchdog::Watchdog;
+use crate::ipmi::{Bmc, CommandError, Transport};
+use crate::plan::Plan;
+use crate::report::{Content, CpuLocation, Line, Report};
+use crate::store::{Store, sel::Sel};
+use console::Console;
+
+/// The steps, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The watchdog, so that whatever hangs after it is cut off.
+    Watchdog,
+    /// Look at the crashed kernel's memory: which kernel it was, where its CPUs were.
+    Crash,
+    /// Look at the end of its log: why it panicked.
+    Cause,
+    /// The platform event, which makes the BMC send its alert.
+    Event,
+    /// Console: what has happened so far, which kernel panicked, why, and on which CPU.
+    Headline,
+    /// The records in the SEL.
+    Sel,
+    /// Console: where every CPU was.
+    Cpus,
+    /// Console: the end of the log.
+    Log,
+    /// What was found wrong with the dump kernel ([`Sequence::corrupt`]), to the BMC and the console.
+    Checksum,
+    /// The watchdog once more, so that the dump kernel gets the full countdown.
+    WatchdogAgain,
+    /// Console: the last line.
+    Farewell,
+}
+
+impl Step {
+    /// All steps in order.
+    pub const ALL: [Self; 11] = [
+        Self::Watchdog,
+        Self::Crash,
+        Self::Cause,
+        Self::Event,
+        Self::Headline,
+        Self::Sel,
+        Self::Cpus,
+        Self::Log,
+        Self::Checksum,
+        Self::WatchdogAgain,
+        Self::Farewell,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Watchdog => "watchdog",
+            Self::Crash => "crashed kernel",
+            Self::Cause => "reason",
+            Self::Event => "platform event",
+            Self::Headline => "headline",
+            Self::Sel => "SEL",
+            Self::Cpus => "CPUs",
+            Self::Log => "log",
+            Self::Checksum => "checksum",
+            Self::WatchdogAgain => "watchdog again",
+            Self::Farewell => "farewell",
+        }
+    }
+}
+
+/// The CPU that all of this runs on, which is the one that panicked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThisCpu {
+    /// Its local APIC id.
+    pub apic_id: u32,
+    /// IA32_TSC_AUX, where the CPU has it: Linux keeps its own number of the CPU in the low 12 bits, for
+    /// `getcpu` (`arch/x86/include/asm/segment.h`, `vdso_encode_cpunode`).
+    pub tsc_aux: Option<u32>,
+}
+
+/// A CPU exception that ended a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// Its vector (Intel SDM volume 3, table 6-1).
+    pub vector: u8,
+    /// Where in the image it happened, as an offset from its start.
+    pub offset: u64,
+    /// CR2, the address of a page fault.
+    pub address: u64,
+}
+
+/// What became of a step.
+#[derive(Clone, Copy)]
+enum Outcome {
+    /// Nothing to do.
+    Quiet,
+    /// Done; so many SEL records or CPUs, where the step counts.
+    Done { count: u32, ms: Millis },
+    /// The BMC did not accept it.
+    Bmc { error: CommandError, count: u32, ms: Millis },
+    /// There is no ELF core header at the address.
+    NoCore(CoreHeaderError),
+    /// The kernel's log is not found.
+    NoLog,
+    /// The budget was spent before.
+    NoTime,
+    /// An exception ended it.
+    Fault(Fault),
+}
+
+impl Outcome {
+    /// Of a command, or of `count` records that the BMC has accepted.
+    fn of(result: Result<(), CommandError>, count: u32) -> Self {
+        match result {
+            Ok(()) => Self::Done { count, ms: 0 },
+            Err(error) => Self::Bmc { error, count, ms: 0 },
+        }
+    }
+
+    /// The same, after so much time.
+    fn after(self, took: Millis) -> Self {
+        match self {
+            Self::Done { count, .. } => Self::Done { count, ms: took },
+            Self::Bmc { error, count, .. } => Self::Bmc { error, count, ms: took },
+            other => other,
+        }
+    }
+}
+
+/// What all ways of resetting the machine may take together, and each by itself.
+const RESET: Millis = 8000;
+const RESET_PAUSE: Millis = 1000;
+
+/// What the BMC's steps leave of the budget for the console, at most: some hundred lines at 115200 baud.
+const FOR_THE_CONSOLE: Millis = 2000;
+
+/// What the last watchdog start may take when the budget is spent, together with the last line.
+const LAST: Millis = 800;
+
+/// Most records of the log that are looked at for its end, readable or not: a ring says of itself how long it is.
+const LOG_RECORDS: u64 = 32_768;
+
+/// The sequence under way.
+pub struct Sequence<'a, T> {
+    plan: Plan<'a>,
+    elfcorehdr: u64,
+    this_cpu: ThisCpu,
+    timer: Timer,
+    bmc: Bmc<T>,
+    sel: SelWriter,
+    console: Console,
+    crash: Option<Crash>,
+    report: Report,
+    corrupt: Option<&'a [u8]>,
+    outcomes: [Outcome; Step::ALL.len()],
+    printed: usize,
+}
+
+impl<'a, T> Sequence<'a, T> {
+    /// Begins: the clock runs from here on. Nothing is reported yet, and nothing but the clocks is touched.
+    ///
+    /// `bmc` is asked as the plan says; `elfcorehdr` is the physical address of the crashed kernel's ELF core header.
+    pub fn new<M: Clock>(
+        machine: &mut M,
+        plan: Plan<'a>,
+        bmc: Bmc<T>,
+        elfcorehdr: u64,
+        this_cpu: ThisCpu,
+    ) -> Self {
+        Self {
+            timer: Timer::start(machine, plan.tsc_khz, Millis::from(plan.budget) * 1000),
+            bmc,
+            sel: SelWriter::new(plan.sel_type),
+            console: Console::new(plan.console),
+            plan,
+            elfcorehdr,
+            this_cpu,
+            crash: None,
+            report: Report::default(),
+            corrupt: None,
+            outcomes: [Outcome::Quiet; Step::ALL.len()],
+            printed: 0,
+        }
+    }
+
+    /// What is reported instead of what a crashed kernel's memory tells, for a test: the steps [`Step::Crash`] and
+    /// [`Step::Cause`] are then to be left out.
+    pub fn report_this(&mut self, report: Report) {
+        self.report = report;
+    }
+
+    /// The BMC.
+    pub fn bmc(&self) -> &Bmc<T> {
+        &self.bmc
+    }
+
+    /// The BMC, at the end.
+    pub fn into_bmc(self) -> Bmc<T> {
+        self.bmc
+    }
+
+    /// Notes that an exception ended a step, to be printed with the next console lines.
+    pub fn fault(&mut self, step: Step, fault: Fault) {
+        self.note(step, Outcome::Fault(fault));
+    }
+
+    /// The segment of this name is not what was loaded: it is reported in the step [`Step::Checksum`].
+    pub fn corrupt(&mut self, name: &'a [u8]) {
+        self.corrupt = Some(name);
+    }
+
+    fn note(&mut self, step: Step, outcome: Outcome) {
+        if let Some(slot) = self.outcomes.get_mut(step as usize) {
+            *slot = outcome;
+        }
+    }
+
+    /// Does the plan ask for this step?
+    fn asked(&self, step: Step) -> bool {
+        match step {
+            Step::Watchdog | Step::WatchdogAgain => self.plan.watchdog != Watchdog::Leave,
+            Step::Event | Step::Cause => self.plan.handle_panic,
+            Step::Crash => self.asked(Step::Sel) || self.plan.cpu_ip.console || self.plan.output_log > 0,
+            Step::Sel => self.plan.handle_panic || self.plan.cpu_ip.sel,
+            Step::Cpus => self.plan.cpu_ip.console,
+            Step::Log => self.plan.output_log > 0,
+            Step::Headline | Step::Checksum | Step::Farewell => true,
+        }
+    }
+
+    /// The kernel's number of this CPU, where something tells: the plan's list, or the kernel itself.
+    fn this_cpu_number(&self) -> Option<u32> {
+        match self.plan.apic_ids {
+            Some(ids) => ids.cpu(self.this_cpu.apic_id),
+            None => self.this_cpu.tsc_aux.map(|aux| aux & 0xfff),
+        }
+    }
+
+    /// Runs one step.
+    pub fn step<M: Machine>(&mut self, machine: &mut M, step: Step)
+    where
+        T: Transport<M>,
+    {
+        let began = self.timer.now(machine);
+        // A slow BMC shall not take the console's time, too.
+        let for_bmc = matches!(step, Step::Watchdog | Step::Event | Step::Sel);
+        let console = self.plan.cpu_ip.console || self.plan.output_log > 0;
+        let quarter = Millis::from(self.plan.budget) * 250;
+        self.timer.hold_back(if for_bmc && console { quarter.min(FOR_THE_CONSOLE) } else { 0 });
+        let spent = self.timer.spent(machine);
+        if spent && !matches!(step, Step::Checksum | Step::WatchdogAgain | Step::Farewell) {
+            if self.asked(step) {
+                self.note(step, Outcome::NoTime);
+            }
+            return;
+        }
+        let outcome = match step {
+            Step::Watchdog => self.watchdog(machine),
+            Step::Crash => self.crash(machine),
+            Step::Cause => self.cause(machine),
+            Step::Event => self.event(machine),
+            Step::Headline => self.headline(machine),
+            Step::Sel => self.sel(machine),
+            Step::Cpus => self.cpus(machine),
+            Step::Log => self.log(machine),
+            Step::Checksum => self.checksum(machine),
+            Step::WatchdogAgain => self.watchdog_again(machine),
+            Step::Farewell => self.farewell(machine),
+        };
+        let took = self.timer.now(machine) - began;
+        self.note(step, outcome.after(took));
+    }
+
+    fn watchdog<M: Machine>(&mut self, machine: &mut M) -> Outcome
+    where
+        T: Transport<M>,
+    {
+        let (bmc, timer) = (&mut self.bmc, &mut self.timer);
+        let set = match self.plan.watchdog {
+            Watchdog::Leave => return Outcome::Quiet,
+            Watchdog::Stop => SetWatchdogTimer::STOP,
+            Watchdog::Start { seconds, action } => SetWatchdogTimer { seconds, action },
+        };
+        let mut result = bmc.send(machine, timer, &set);
+        if result.is_ok() && self.plan.watchdog != Watchdog::Stop {
+            result = bmc.send(machine, timer, &ResetWatchdogTimer);
+        }
+        Outcome::of(result, 0)
+    }
+
+    /// Starts the countdown over; or tries again what failed the first time.
+    fn watchdog_again<M: Machine>(&mut self, machine: &mut M) -> Outcome
+    where
+        T: Transport<M>,
+    {
+        self.timer.grant(LAST);
+        self.bmc.look_again();
+        let first = self.outcomes.get(Step::Watchdog as usize).copied().unwrap_or(Outcome::Quiet);
+        match (self.plan.watchdog, first) {
+            (Watchdog::Leave, _) | (Watchdog::Stop, Outcome::Done { .. }) => Outcome::Quiet,
+            (Watchdog::Start { .. }, Outcome::Done { .. }) => {
+                match self.bmc.send(machine, &mut self.timer, &ResetWatchdogTimer) {
+                    // It has forgotten what it was set to, by a reset of its own perhaps.
+                    Err(CommandError::Refused(_)) => self.watchdog(machine),
+                    result => Outcome::of(result, 0),
+                }
+            }
+            _ => self.watchdog(machine),
+        }
+    }
+
+    fn event<M: Machine>(&mut self, machine: &mut M) -> Outcome
+    where
+        T: Transport<M>,
+    {
+        if !self.plan.handle_panic {
+            return Outcome::Quiet;
+        }
+        // The reason's first characters, as Linux has it.
+        let event = critical_stop(self.report.cause.reason.as_bytes());
+        Outcome::of(self.bmc.send(machine, &mut self.timer, &event), 0)
+    }
+
+    fn crash<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        if !self.asked(Step::Crash) {
+            return Outcome::Quiet;
+        }
+        let crash = match Crash::read(machine, self.elfcorehdr) {
+            Ok(crash) => crash,
+            Err(error) => return Outcome::NoCore(error),
+        };
+        let number = self.this_cpu_number();
+        let report = &mut self.report;
+        let mut count = 0;
+        crash.cpus(machine, &mut |_, cpu| {
+            count += 1;
+            let location = crash.location(&cpu);
+            if Some(cpu.number) == number {
+                report.panicked = Some(CpuLocation { cpu: cpu.number, location });
+            } else {
+                report.groups.add(location);
+            }
+            true
+        });
+        report.release = crash.info.release;
+        report.build_id = crash.info.build_id;
+        self.crash = Some(crash);
+        Outcome::Done { count, ms: 0 }
+    }
+
+    fn cause<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        if let Some(crash) = self.crash.as_ref().filter(|_| self.plan.handle_panic) {
+            self.report.cause = crash.cause(machine);
+        }
+        Outcome::Quiet
+    }
+
+    fn sel<M: Machine>(&mut self, machine: &mut M) -> Outcome
+    where
+        T: Transport<M>,
+    {
+        // Of a kernel that could not be read there is nothing to store.
+        let nothing =
+            matches!(self.outcomes.get(Step::Crash as usize), Some(Outcome::NoCore(_) | Outcome::Fault(_)));
+        if nothing || !self.asked(Step::Sel) {
+            return Outcome::Quiet;
+        }
+        let with_cpus = self.plan.cpu_ip.sel;
+        let Report { build_id, panicked, groups, cause, .. } = &mut self.report;
+        let mut content = Content {
+            cause: self.plan.handle_panic.then_some(&*cause),
+            build_id: *build_id,
+            panicked: with_cpus.then(|| panicked.map_or(Line::PanickedUnknown, Line::Panicked)),
+            groups: if with_cpus { Some(groups) } else { None },
+        };
+        let limit = u32::from(self.plan.sel_records);
+        let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit };
+        let result = sel.report(machine, &mut self.timer, &mut content);
+        Outcome::of(result, self.sel.written)
+    }
+
+    fn headline<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        let (crashed, apic_id) = (self.crash.is_some(), self.this_cpu.apic_id);
+        lines::headline(self.console.our_line(), &self.report, crashed, apic_id);
+        self.print(machine);
+        if lines::details(self.console.our_line(), &self.report.cause) {
+            self.print(machine);
+        }
+        for bad in self.plan.bad.into_iter().flatten() {
+            lines::bad_parameter(self.console.our_line(), bad);
+            self.print(machine);
+        }
+        self.print_outcomes(machine, Step::Headline);
+        Outcome::Quiet
+    }
+
+    fn cpus<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        self.print_outcomes(machine, Step::Cpus);
+        let Some(crash) = self.crash.as_ref().filter(|_| self.plan.cpu_ip.console) else {
+            return Outcome::Quiet;
+        };
+        let (console, timer) = (&mut self.console, &mut self.timer);
+        let panicked = self.report.panicked.map(|panicked| panicked.cpu);
+        let mut outcome = Outcome::Quiet;
+        crash.cpus(machine, &mut |machine, cpu| {
+            if timer.spent(machine) {
+                outcome = Outcome::NoTime;
+                return false;
+            }
+            lines::cpu(console.our_line(), &cpu, crash.location(&cpu), panicked == Some(cpu.number));
+            console.print(machine, timer);
+            true
+        });
+        outcome
+    }
+
+    /// The end of the log, as dmesg prints it.
+    fn log<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        let Some(crash) = self.crash.as_ref().filter(|_| self.plan.output_log > 0) else {
+            return Outcome::Quiet;
+        };
+        let Some(log) = crash.log(machine) else { return Outcome::NoLog };
+        let (mut bytes, mut records) = (0, 0);
+        while records < log.len.min(LOG_RECORDS) && bytes < self.plan.output_log as usize {
+            let record = crash.record(machine, &log, records);
+            bytes += record.map_or(0, |record| lines::STAMP_LEN + record.text().len());
+            records += 1;
+        }
+        for before in (0..records).rev() {
+            if self.timer.spent(machine) {
+                return Outcome::NoTime;
+            }
+            let Some(record) = crash.record(machine, &log, before) else { continue };
+            for line in record.text().split(|byte| *byte == b'\n') {
+                lines::log(self.console.line(), record.ts_nsec, line);
+                self.console.print(machine, &mut self.timer);
+            }
+        }
+        Outcome::Quiet
+    }
+
+    fn checksum<M: Machine>(&mut self, machine: &mut M) -> Outcome
+    where
+        T: Transport<M>,
+    {
+        let Some(segment) = self.corrupt else { return Outcome::Quiet };
+        self.timer.grant(LAST);
+        lines::corrupt(self.console.our_line(), segment);
+        self.print(machine);
+        if !self.plan.talks_to_bmc() {
+            return Outcome::Quiet;
+        }
+        let before = self.sel.written;
+        let limit = u32::from(self.plan.sel_records);
+        let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit };
+        let result = sel.line(machine, &mut self.timer, Line::Corrupt(segment));
+        // Where the type has changed it counts anew.
+        let after = self.sel.written;
+        Outcome::of(result, after.checked_sub(before).unwrap_or(after))
+    }
+
+    fn farewell<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        self.print_outcomes(machine, Step::Farewell);
+        let now = self.timer.now(machine);
+        lines::farewell(self.console.our_line(), self.corrupt.is_some(), self.plan.on_corrupt, now);
+        self.print(machine);
+        Outcome::Quiet
+    }
+
+    /// Resets the machine by every way there is without the CPU's own: the BMC, where the plan talks to it, then the
+    /// machine's. Each gets a second to work; returns when none did.
+    pub fn reset<M: Machine>(&mut self, machine: &mut M)
+    where
+        T: Transport<M>,
+    {
+        self.timer.grant(RESET);
+        if self.plan.talks_to_bmc()
+            && self.bmc.send(machine, &mut self.timer, &ChassisControl::HardReset).is_ok()
+        {
+            self.timer.pause(machine, RESET_PAUSE);
+        }
+        let mut way = 0;
+        while machine.reset(way) {
+            self.timer.pause(machine, RESET_PAUSE);
+            way += 1;
+        }
+    }
+
+    fn print<M: Machine>(&mut self, machine: &mut M) {
+        self.console.print(machine, &mut self.timer);
+    }
+
+    /// Prints what became of the steps before `until`, as far as that was not printed yet.
+    fn print_outcomes<M: Machine>(&mut self, machine: &mut M, until: Step) {
+        while self.printed < until as usize {
+            let step = Step::ALL.get(self.printed).copied();
+            let outcome = self.outcomes.get(self.printed).copied();
+            self.printed += 1;
+            let (Some(step), Some(outcome)) = (step, outcome) else { return };
+            let (text, sel_type) = (self.console.our_line(), self.sel.sel_type);
+            if lines::outcome(text, step, outcome, &self.plan, sel_type, self.elfcorehdr) {
+                self.print(machine);
+            }
+        }
+    }
+}

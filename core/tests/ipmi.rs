@@ -1,0 +1,203 @@
+//! KCS and the commands, against a BMC at register level that works and that does not.
+
+use lastwords_core::budget::Timer;
+use lastwords_core::ipmi::commands::{Action, AddSelEntry, ResetWatchdogTimer, SetWatchdogTimer};
+use lastwords_core::ipmi::interface::KcsPorts;
+use lastwords_core::ipmi::kcs::Kcs;
+use lastwords_core::ipmi::message::CompletionCode;
+use lastwords_core::ipmi::sel_writer::critical_stop;
+use lastwords_core::ipmi::{Bmc, CommandError};
+use lastwords_sim::{Answer, Sim, WatchdogState};
+
+const RECORD: [u8; 16] = *b"\0\0\xf0\x20\x80hello world";
+
+/// Adds `RECORD`; what came of it, and the milliseconds that took.
+fn add(sim: &mut Sim) -> (Result<(), CommandError>, u64) {
+    let mut timer = Timer::start(sim, Some(2_400_000), 60_000);
+    let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+    let began = sim.time_us;
+    let result = bmc.send(sim, &mut timer, &AddSelEntry(&RECORD)).map(drop);
+    (result, (sim.time_us - began) / 1000)
+}
+
+#[test]
+fn every_command_reaches_a_bmc_that_works_in_the_specifications_bytes() {
+    let mut sim = Sim::default();
+    let mut timer = Timer::start(&mut sim, None, 60_000);
+    let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+    bmc.send(&mut sim, &mut timer, &SetWatchdogTimer { seconds: 60, action: Action::PowerCycle }).unwrap();
+    assert_eq!(sim.bmc.watchdog, Some(WatchdogState { set: [4, 3, 0, 0x10, 0x58, 0x02], running: false }));
+    bmc.send(&mut sim, &mut timer, &ResetWatchdogTimer).unwrap();
+    assert!(sim.bmc.watchdog.as_ref().unwrap().running);
+    bmc.send(&mut sim, &mut timer, &critical_stop(b"Oops")).unwrap();
+    bmc.send(&mut sim, &mut timer, &AddSelEntry(&RECORD)).map(drop).unwrap();
+    assert_eq!(sim.bmc.sel, [RECORD]);
+    assert_eq!(sim.bmc.requests[..2], [vec![0x18, 0x24, 4, 3, 0, 0x10, 0x58, 0x02], vec![0x18, 0x22]]);
+    assert_eq!(sim.bmc.requests[2], [0x10, 0x02, 0x41, 0x04, 0x20, b'O', 0x6f, 0xa1, b'o', b'p']);
+    assert_eq!(sim.bmc.requests[3], [&[0x28, 0x44], &RECORD[..]].concat());
+}
+
+#[test]
+fn a_bmc_that_leaves_out_the_dummy_byte_costs_nothing() {
+    let mut sim = Sim::default();
+    sim.bmc.no_dummy = true;
+    let (result, ms) = add(&mut sim);
+    assert_eq!((result, ms), (Ok(()), 0));
+}
+
+#[test]
+fn nobody_there_is_given_up_at_once() {
+    let mut sim = Sim::default();
+    sim.bmc.absent = true;
+    let (result, ms) = add(&mut sim);
+    assert_eq!((result, ms), (Err(CommandError::Absent), 0));
+}
+
+#[test]
+fn a_slow_bmc_is_waited_for_up_to_the_timeout() {
+    let mut sim = Sim::default();
+    sim.bmc.answer_us = 4_900_000;
+    let (result, ms) = add(&mut sim);
+    assert_eq!(result, Ok(()));
+    assert!((4_900..4_910).contains(&ms), "{ms}");
+}
+
+#[test]
+fn a_bmc_that_loses_one_answer_is_asked_once_more() {
+    let mut sim = Sim::default();
+    sim.bmc.answers = [Answer::Nothing].into();
+    let (result, ms) = add(&mut sim);
+    assert_eq!(result, Ok(()));
+    assert!((5_000..5_010).contains(&ms), "{ms}");
+    assert_eq!(sim.bmc.sel, [RECORD]);
+}
+
+#[test]
+fn after_two_timeouts_in_a_row_a_bmc_is_left_alone() {
+    let mut sim = Sim::default();
+    sim.bmc.then = Answer::Nothing;
+    let mut timer = Timer::start(&mut sim, Some(2_400_000), 60_000);
+    let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+    assert_eq!(bmc.send(&mut sim, &mut timer, &AddSelEntry(&RECORD)).map(drop), Err(CommandError::Silent));
+    assert!((10_000_000..10_100_000).contains(&sim.time_us), "{}", sim.time_us);
+    assert_eq!(sim.bmc.requests.len(), 2);
+    let accesses = sim.accesses;
+    assert_eq!(bmc.send(&mut sim, &mut timer, &ResetWatchdogTimer), Err(CommandError::Silent));
+    assert_eq!(sim.accesses, accesses);
+}
+
+#[test]
+fn a_bmc_that_initializes_itself_is_asked_again_and_one_that_is_busy_for_ever_given_up() {
+    for code in [0xc0, 0xd2] {
+        let mut sim = Sim::default();
+        sim.bmc.answers = [Answer::Code(code), Answer::Code(code)].into();
+        let mut timer = Timer::start(&mut sim, Some(2_400_000), 60_000);
+        let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+        assert_eq!(bmc.send(&mut sim, &mut timer, &AddSelEntry(&RECORD)).map(drop), Ok(()));
+
+        sim.bmc.then = Answer::Code(code);
+        let began = sim.time_us;
+        let results = [(); 4].map(|()| bmc.send(&mut sim, &mut timer, &AddSelEntry(&RECORD)).map(drop));
+        let busy = Err(CommandError::Refused(CompletionCode(code)));
+        assert_eq!(results, [busy, busy, Err(CommandError::Silent), Err(CommandError::Silent)]);
+        let ms = (sim.time_us - began) / 1000;
+        assert!((1_900..2_200).contains(&ms), "{ms}");
+    }
+}
+
+/// As the part of a BMC does that answers for another one.
+#[test]
+fn an_answer_that_says_timeout_counts_as_none() {
+    let mut sim = Sim::default();
+    sim.bmc.answer_us = 4_000_000;
+    sim.bmc.answers = [Answer::Code(0xc3)].into();
+    let (result, ms) = add(&mut sim);
+    assert_eq!(result, Ok(()));
+    assert!((8_000..8_100).contains(&ms), "{ms}");
+    sim.bmc.then = Answer::Code(0xc3);
+    let asked = sim.bmc.requests.len();
+    let (result, ms) = add(&mut sim);
+    assert_eq!(result, Err(CommandError::Silent));
+    assert!((8_000..8_100).contains(&ms), "{ms}");
+    assert_eq!(sim.bmc.requests.len(), asked + 2);
+}
+
+#[test]
+fn any_status_that_never_changes_ends_in_time() {
+    for status in 0..=0xff {
+        let mut sim = Sim::default();
+        sim.bmc.stuck_status = Some(status);
+        let (result, ms) = add(&mut sim);
+        assert!(result.is_err(), "{status:#x}");
+        // Two timeouts of 5 s, and the error exit of half a second before and after each.
+        assert!(ms <= 12_100, "{status:#x}: {ms} ms");
+    }
+}
+
+#[test]
+fn what_the_dead_kernel_left_half_done_is_cleared_away() {
+    for leave in [
+        |bmc: &mut lastwords_sim::KcsBmc| bmc.leave_reading(&[0x1c, 0x01, 0, 0x20, 0x01]),
+        |bmc: &mut lastwords_sim::KcsBmc| bmc.leave_writing(&[0x18]),
+        |bmc: &mut lastwords_sim::KcsBmc| bmc.leave_answering(50, &[0x1c, 0x01, 0, 0x20]),
+        |bmc: &mut lastwords_sim::KcsBmc| bmc.leave_answering(2_000_000, &[0x1c, 0x01, 0, 0x20]),
+    ] {
+        let mut sim = Sim::default();
+        leave(&mut sim.bmc);
+        let (result, ms) = add(&mut sim);
+        assert_eq!(result, Ok(()));
+        assert!(ms < 20, "{ms}");
+        assert_eq!(sim.bmc.sel, [RECORD]);
+    }
+}
+
+#[test]
+fn answers_that_are_none_are_asked_for_again() {
+    for nonsense in [
+        Answer::Error,
+        Answer::Bytes(vec![0x1c, 0x01, 0x00, 0x20]),
+        Answer::Bytes(vec![0x2c]),
+        Answer::Bytes(vec![0x2c, 0x44]),
+        Answer::Bytes(vec![0x2c; 300]),
+    ] {
+        let mut sim = Sim::default();
+        sim.bmc.answers = [nonsense.clone()].into();
+        assert_eq!(add(&mut sim).0, Ok(()), "{nonsense:?}");
+        sim.bmc.then = nonsense.clone();
+        let (result, ms) = add(&mut sim);
+        assert_eq!(result, Err(CommandError::Garbled), "{nonsense:?}");
+        assert!(ms < 100, "{nonsense:?}: {ms} ms");
+    }
+}
+
+#[test]
+fn a_busy_bmc_is_asked_again_for_a_while() {
+    let mut sim = Sim::default();
+    sim.bmc.answers = vec![Answer::Code(0xc0); 3].into();
+    let (result, ms) = add(&mut sim);
+    assert_eq!(result, Ok(()));
+    assert!((300..400).contains(&ms), "{ms}");
+    sim.bmc.then = Answer::Code(0xc0);
+    let (result, ms) = add(&mut sim);
+    assert_eq!(result, Err(CommandError::Refused(CompletionCode::NODE_BUSY)));
+    assert!(ms < 1_100, "{ms}");
+}
+
+#[test]
+fn a_refusal_is_final() {
+    for code in [0x80, 0xc1, 0xc4, 0xcc, 0xd4] {
+        let mut sim = Sim::default();
+        sim.bmc.then = Answer::Code(code);
+        assert_eq!(add(&mut sim).0, Err(CommandError::Refused(CompletionCode(code))));
+        assert_eq!(sim.bmc.requests.len(), 1);
+    }
+}
+
+#[test]
+fn nothing_is_sent_when_the_budget_is_spent() {
+    let mut sim = Sim::default();
+    let mut timer = Timer::start(&mut sim, Some(2_400_000), 0);
+    let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+    assert_eq!(bmc.send(&mut sim, &mut timer, &AddSelEntry(&RECORD)).map(drop), Err(CommandError::NoTime));
+    assert!(sim.bmc.requests.is_empty());
+}

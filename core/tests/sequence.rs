@@ -1,0 +1,645 @@
+//! The whole sequence against a simulated machine: each option alone does its own thing and nothing else, all
+//! together in the order of the design, and what fails takes nothing else with it.
+
+use lastwords_core::plan::Plan;
+use lastwords_core::sequence::{Fault, Sequence, Step, ThisCpu};
+use lastwords_core::store::sel::{Decoded, Decoder, text};
+use lastwords_sim::{Answer, CrashedCpu, CrashedKernel, LOG, Sim};
+
+type Break = fn(&mut Sim);
+
+/// Says the words for `kernel` by the parameters on `line`.
+fn report(sim: &mut Sim, kernel: &CrashedKernel, line: &str) {
+    let elfcorehdr = kernel.put(&mut sim.memory);
+    let plan = Plan::new("", line);
+    let last = kernel.cpus.len() as u32 - 1;
+    let this_cpu = ThisCpu { apic_id: 2 * last, tsc_aux: Some(0x1000 | last) };
+    let mut sequence = Sequence::new(sim, plan, plan.bmc(), elfcorehdr, this_cpu);
+    for step in Step::ALL {
+        sequence.step(sim, step);
+    }
+}
+
+fn reported(line: &str) -> Sim {
+    let mut sim = Sim::default();
+    report(&mut sim, &CrashedKernel::idle(4), line);
+    sim
+}
+
+/// The SEL's text, a record a line.
+fn sel(sim: &Sim) -> Vec<String> {
+    sim.bmc
+        .sel
+        .iter()
+        .map(|record| String::from_utf8_lossy(&record[5..]).trim_end_matches('\0').to_owned())
+        .collect()
+}
+
+#[test]
+fn with_no_option_the_bmc_and_the_console_get_nothing() {
+    let sim = reported("console=ttyS0 quiet lastwords.console=none");
+    assert!(sim.bmc.requests.is_empty());
+    assert!(sim.uart.sent.is_empty());
+    assert!(sim.memory.reads.is_empty());
+}
+
+#[test]
+fn the_event_alone() {
+    let sim = reported("lastwords.ipmi_handle_panic");
+    // Without a log nothing is known of the reason.
+    assert_eq!(sim.bmc.events, [[0x41, 0x04, 0x20, 0, 0x6f, 0x01, 0xff, 0xff]]);
+    assert_eq!(sel(&sim), ["id 5f3e9a1b"]);
+    assert_eq!(commands(&sim), [(4, 2), (10, 0x40), (10, 0x44)]);
+    assert!(sim.uart.sent.is_empty());
+}
+
+/// Network function and command of every request.
+fn commands(sim: &Sim) -> Vec<(u8, u8)> {
+    sim.bmc.requests.iter().map(|request| (request[0] >> 2, request[1])).collect()
+}
+
+/// A kernel with the end of a real log.
+fn with_log(cpus: usize) -> CrashedKernel {
+    let log = include_str!("data/log-fatal-exception-6.12.txt");
+    let lines: Vec<_> = log.lines().filter_map(|line| Some(line.split_once("] ")?.1)).collect();
+    // The report, its registers and trace, and the panic; as many as the small ring holds.
+    let wanted = |line: &&str| {
+        [
+            "BUG:",
+            "Oops",
+            "CPU: ",
+            "RIP: 0010",
+            "Call Trace",
+            " crash_init",
+            " do_one",
+            " do_init",
+            "Kernel panic",
+        ]
+        .iter()
+        .any(|begin| line.starts_with(begin) || line.starts_with(&format!(" {}", begin.trim())))
+    };
+    CrashedKernel::idle(cpus).with_log(&lines.into_iter().filter(wanted).collect::<Vec<_>>())
+}
+
+#[test]
+fn the_reason_is_in_the_event_the_sel_and_on_the_console() {
+    let mut sim = Sim::default();
+    report(&mut sim, &with_log(4), "console=ttyS0 lastwords.ipmi_handle_panic");
+    assert_eq!(sim.bmc.events, [[0x41, 0x04, 0x20, b'F', 0x6f, 0xa1, b'a', b't']]);
+    let expected = [
+        "Fatal excep",
+        "tion",
+        "id 5f3e9a1b",
+        "NULL deref ",
+        "at 18",
+        "RIP null_po",
+        "inter+a",
+        "Comm insmod",
+        "< crash_ini",
+        "t",
+        "< do_one_in",
+        "itcall",
+    ];
+    assert_eq!(sel(&sim), expected);
+    let text = sim.uart.text();
+    assert!(text.contains("kernel 6.1.0-99-amd64 panicked on CPU 3: Fatal exception\n"), "{text}");
+    let details =
+        "lastwords: cause NULL deref at 18, RIP null_pointer+a, Comm insmod, called by crash_init\n";
+    assert!(text.contains(details), "{text}");
+}
+
+#[test]
+fn with_only_the_instruction_pointers_asked_for_nothing_else_is_reported() {
+    let mut sim = Sim::default();
+    report(&mut sim, &with_log(4), "console=ttyS0 lastwords.output_cpu_ip");
+    assert_eq!(sel(&sim), ["id 5f3e9a1b", "3=9c2a36", "3*103f0"]);
+    assert!(sim.bmc.events.is_empty());
+    let text = sim.uart.text();
+    assert!(!text.contains("exception") && !text.contains("insmod"), "{text}");
+}
+
+#[test]
+fn a_typical_crash_of_256_cpus_takes_twelve_records() {
+    let mut kernel = with_log(256);
+    kernel.cpus[7].answered = false;
+    let mut sim = Sim::default();
+    report(&mut sim, &kernel, "lastwords.output_cpu_ip=sel lastwords.ipmi_handle_panic");
+    let expected = [
+        "Fatal excep",
+        "tion",
+        "id 5f3e9a1b",
+        "ff=9c2a36",
+        "NULL deref ",
+        "at 18",
+        "RIP null_po",
+        "inter+a",
+        "Comm insmod",
+        "fe*103f0",
+        "1*dead",
+    ];
+    assert_eq!(sel(&sim), expected);
+}
+
+#[test]
+fn where_the_sel_is_nearly_full_the_reason_and_the_panicked_cpu_come_first() {
+    let line = "console=ttyS0 lastwords.output_cpu_ip=sel lastwords.ipmi_handle_panic";
+    for (free, expected) in [
+        // No room at all: perhaps the oldest ones go.
+        (0, &["Fatal excep", "tion", "id 5f3e9a1b", "3=9c2a36"][..]),
+        (6 * 16, &["Fatal excep", "tion", "id 5f3e9a1b", "3=9c2a36", "Comm insmod", "3*103f0"]),
+        (7 * 16, &["Fatal excep", "tion", "id 5f3e9a1b", "3=9c2a36", "NULL deref ", "at 18", "3*103f0"]),
+    ] {
+        let mut sim = Sim::default();
+        sim.bmc.sel_free = free;
+        report(&mut sim, &with_log(4), line);
+        assert_eq!(sel(&sim), expected);
+    }
+    for (records, expected) in [
+        (1, &["Fatal exc.."][..]),
+        (2, &["Fatal exc..", "3=9c2a36"]),
+        (3, &["Fatal excep", "tion", "3=9c2a36"]),
+    ] {
+        let mut sim = Sim::default();
+        report(&mut sim, &with_log(4), &format!("{line} lastwords.sel_records={records}"));
+        assert_eq!(sel(&sim), expected);
+    }
+}
+
+/// What our decoder makes of the SEL and the platform events together.
+fn decoded(sim: &Sim) -> Vec<String> {
+    let event = |data: &Vec<u8>| {
+        let mut record = [0, 0, 2, 0, 0, 0, 0, data[0], 0, data[1], data[2], 0, 0, 0, 0, 0];
+        record[11..].copy_from_slice(&data[3..]);
+        record
+    };
+    let mut decoder = Decoder::default();
+    let mut lines = Vec::new();
+    let mut keep = |found: Decoded| {
+        if let Decoded::Line(line) = found {
+            lines.push(String::from_utf8(text(line).as_bytes().to_vec()).unwrap());
+        }
+    };
+    for record in sim.bmc.events.iter().map(event).chain(sim.bmc.sel.iter().copied()) {
+        decoder.push(&record, &mut keep);
+    }
+    decoder.finish(&mut keep);
+    lines
+}
+
+#[test]
+fn a_bmc_that_refuses_text_records_gets_system_events_and_then_platform_events() {
+    let line = "console=ttyS0 lastwords.output_cpu_ip=sel lastwords.ipmi_handle_panic";
+    let short = ["Fatal exception", "3=9c2a36"];
+    for code in [0xc1, 0xcc, 0xd4] {
+        let mut sim = Sim::default();
+        sim.bmc.refused = vec![(0xf0, code)];
+        report(&mut sim, &with_log(4), line);
+        assert_eq!(decoded(&sim), short);
+        // STX, 15 characters, LF, 8 characters, ETX: three at a time.
+        assert_eq!(sim.bmc.sel.len(), 9);
+        assert!(sim.uart.text().contains("SEL: 9 system event records added"), "{}", sim.uart.text());
+
+        sim.bmc = lastwords_sim::KcsBmc::default();
+        sim.bmc.refused = vec![(0xf0, code), (0x02, code)];
+        report(&mut sim, &with_log(4), line);
+        assert!(sim.bmc.sel.is_empty());
+        assert_eq!(decoded(&sim), short);
+        assert_eq!(sim.bmc.events.len(), 1 + 9);
+        assert!(sim.uart.text().contains("SEL: 9 platform events sent"), "{}", sim.uart.text());
+    }
+}
+
+#[test]
+fn memory_mapped_registers_serve_as_well() {
+    let mut sim = Sim::default();
+    sim.mmio = vec![(0xfe00_0000, 0xca2), (0xfe00_0004, 0xca3)];
+    sim.mmio.extend((0..8).map(|register| (0xfd00_0000 + 4 * u64::from(register), 0x3f8 + register)));
+    let line = "lastwords.ipmi_kcs_ports=mmio:0xfe000000,4 lastwords.console=mmio32:0xfd000000 \
+                lastwords.output_cpu_ip";
+    report(&mut sim, &CrashedKernel::idle(4), line);
+    assert_eq!(sel(&sim), ["id 5f3e9a1b", "3=9c2a36", "3*103f0"]);
+    assert!(sim.uart.text().contains("panicked on CPU 3\n"));
+
+    // Nobody there.
+    let mut sim = Sim::default();
+    report(&mut sim, &CrashedKernel::idle(1), &format!("{line} lastwords.console=ttyS0"));
+    let text = sim.uart.text();
+    assert!(text.contains("register mmio:0xfe000004 reads 0xff, no BMC answers there"), "{text}");
+}
+
+#[test]
+fn a_bmc_that_comes_back_from_a_reset_of_its_own_gets_the_last_arming() {
+    let mut sim = Sim::default();
+    sim.bmc.away_us = 400..500_000;
+    // The log takes its time on the serial line.
+    let log: Vec<_> = (0..30).map(|line| format!("{line} {}", "x".repeat(200))).collect();
+    let kernel = CrashedKernel::idle(4).with_log(&log.iter().map(String::as_str).collect::<Vec<_>>());
+    report(&mut sim, &kernel, "console=ttyS0 lastwords.ipmi_watchdog=start=60 lastwords.output_log=8K");
+    let text = sim.uart.text();
+    assert!(text.contains("watchdog: port 0xca3 reads 0xff"), "{text}");
+    assert!(text.contains("watchdog again: started, 60 s to reset"), "{text}");
+    assert!(sim.bmc.watchdog.is_some_and(|watchdog| watchdog.running));
+}
+
+#[test]
+fn a_ring_that_says_it_is_endless_costs_little() {
+    let mut kernel = CrashedKernel::idle(1).with_log(&["first", "second"]);
+    // Descriptors of no length: each can be read, none is consistent.
+    kernel.vmcoreinfo_end = "SIZE(prb_desc)=0\n".to_owned();
+    let mut sim = Sim::default();
+    let elfcorehdr = kernel.put(&mut sim.memory);
+    let mut ring = sim.memory.get(LOG, 0x1000);
+    // 2^24 records, and a tail that is far behind the head.
+    ring[0x10..0x14].copy_from_slice(&24u32.to_le_bytes());
+    ring[0x30..0x38].copy_from_slice(&0u64.to_le_bytes());
+    sim.memory.put(LOG, ring);
+    let plan = Plan::new("", "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_log=1M");
+    let mut sequence = Sequence::new(&mut sim, plan, plan.bmc(), elfcorehdr, ThisCpu::default());
+    for step in Step::ALL {
+        sequence.step(&mut sim, step);
+    }
+    assert!(sim.memory.reads.len() < 100_000, "{} reads", sim.memory.reads.len());
+    assert!(sim.uart.text().contains("starting the dump kernel"));
+}
+
+#[test]
+fn a_slow_bmc_leaves_time_for_the_console() {
+    let mut sim = Sim::default();
+    sim.bmc.answer_us = 2_000_000;
+    let line =
+        "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip lastwords.ipmi_watchdog=start=60";
+    report(&mut sim, &with_log(8), line);
+    let text = sim.uart.text();
+    assert!(text.contains("SEL: gave up after 2 records"), "{text}");
+    assert!(text.contains("CPU 0  pid 0") && text.contains("CPU 7* pid 312"), "{text}");
+    assert!(sim.time_us <= 16_000_000, "{}", sim.time_us);
+}
+
+#[test]
+fn a_full_sel_is_no_reason_to_try_others() {
+    let mut sim = Sim::default();
+    sim.bmc.refused = vec![(0xf0, 0xc4)];
+    report(&mut sim, &with_log(4), "console=ttyS0 lastwords.ipmi_handle_panic");
+    assert_eq!(commands(&sim), [(4, 2), (10, 0x40), (10, 0x44)]);
+    assert!(
+        sim.uart.text().contains("SEL: gave up after 0 records: the BMC refused with completion code 0xc4")
+    );
+}
+
+#[test]
+fn the_plan_may_begin_with_another_type_of_record() {
+    for (sel_type, records, events) in [("system", 9, 1), ("event", 0, 10)] {
+        let mut sim = Sim::default();
+        let line =
+            format!("lastwords.output_cpu_ip=sel lastwords.ipmi_handle_panic lastwords.sel_type={sel_type}");
+        report(&mut sim, &with_log(4), &line);
+        assert_eq!((sim.bmc.sel.len(), sim.bmc.events.len()), (records, events));
+        assert_eq!(decoded(&sim), ["Fatal exception", "3=9c2a36"]);
+    }
+}
+
+#[test]
+fn the_logs_end_comes_as_dmesg_prints_it() {
+    let kernel =
+        CrashedKernel::idle(1).with_log(&["first", "second\nhalf", "Kernel panic - not syncing: why"]);
+    let mut sim = Sim::default();
+    report(&mut sim, &kernel, "console=ttyS0 lastwords.output_log");
+    assert!(sim.bmc.requests.is_empty());
+    let lines = "[    0.001000] first\n[    0.002000] second\n[    0.002000] half\n\
+                 [    0.003000] Kernel panic - not syncing: why\n";
+    assert!(sim.uart.text().contains(lines), "{}", sim.uart.text());
+
+    let mut sim = Sim::default();
+    report(&mut sim, &kernel, "console=ttyS0 lastwords.output_log=30");
+    let text = sim.uart.text();
+    assert!(text.contains("] Kernel panic") && !text.contains("second"), "{text}");
+}
+
+#[test]
+fn the_watchdog_alone_started_and_started_again_before_the_jump() {
+    let sim = reported("lastwords.ipmi_watchdog=start=60,power-cycle");
+    let set = vec![0x18, 0x24, 4, 3, 0, 0x10, 0x58, 0x02];
+    assert_eq!(sim.bmc.requests, [set, vec![0x18, 0x22], vec![0x18, 0x22]]);
+}
+
+#[test]
+fn the_watchdog_alone_stopped() {
+    let sim = reported("lastwords.ipmi_watchdog=stop");
+    assert_eq!(sim.bmc.requests, [[0x18, 0x24, 4, 0, 0, 0x10, 0x70, 0x17]]);
+    assert!(!sim.bmc.watchdog.as_ref().unwrap().running);
+}
+
+#[test]
+fn the_sel_alone() {
+    let sim = reported("lastwords.output_cpu_ip=sel");
+    assert_eq!(sel(&sim), ["id 5f3e9a1b", "3=9c2a36", "3*103f0"]);
+    assert_eq!(commands(&sim), [(10, 0x40), (10, 0x44), (10, 0x44), (10, 0x44)]);
+    assert!(sim.uart.sent.is_empty());
+}
+
+#[test]
+fn the_console_alone() {
+    let sim = reported("console=ttyS0 lastwords.output_cpu_ip=console");
+    assert!(sim.bmc.requests.is_empty());
+    let text = sim.uart.text();
+    assert!(text.contains("kernel 6.1.0-99-amd64 panicked on CPU 3\n"), "{text}");
+    assert!(text.contains("CPU 0  pid 0 RIP ffffffff8e2103f0 _stext+0x103f0\n"), "{text}");
+    assert!(text.contains("CPU 3* pid 312 RIP ffffffff8ebc2a36 _stext+0x9c2a36\n"), "{text}");
+}
+
+#[test]
+fn all_together_most_important_first() {
+    let sim = reported(
+        "console=ttyS0 lastwords.ipmi_watchdog=start=60 lastwords.ipmi_handle_panic lastwords.output_cpu_ip",
+    );
+    let (set, reset, event, info, add) = ((6, 0x24), (6, 0x22), (4, 2), (10, 0x40), (10, 0x44));
+    assert_eq!(commands(&sim), [set, reset, event, info, add, add, add, reset]);
+    let text = sim.uart.text();
+    let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words}: {text}"));
+    assert!(place("panicked on CPU") < place("watchdog: started"));
+    assert!(place("watchdog: started") < place("platform event: sent"));
+    assert!(place("platform event: sent") < place("SEL: 3 records"));
+    assert!(place("SEL: 3 records") < place("CPU 0"));
+    assert!(place("CPU 3*") < place("watchdog again: started"));
+    assert!(place("watchdog again: started") < place("starting the dump kernel"));
+}
+
+#[test]
+fn cpus_that_never_answered_and_cpus_in_user_space() {
+    let mut kernel = CrashedKernel::idle(8);
+    kernel.cpus[2].answered = false;
+    for cpu in &mut kernel.cpus[4..6] {
+        *cpu = CrashedCpu { pid: 77, rip: 0x40_1000, cs: 0x33, answered: true };
+    }
+    // In a module.
+    kernel.cpus[6].rip = 0xffff_ffff_c05a_1234;
+    let mut sim = Sim::default();
+    report(&mut sim, &kernel, "console=ttyS0 lastwords.output_cpu_ip");
+    assert_eq!(sel(&sim), ["id 5f3e9a1b", "7=9c2a36", "3*103f0", "2*user", "1*dead", "1*@c05a1234"]);
+    let text = sim.uart.text();
+    assert!(text.contains("CPU 2  did not respond to the stop NMI\n"), "{text}");
+    assert!(text.contains("CPU 4  pid 77 RIP 0000000000401000 user\n"), "{text}");
+    assert!(text.contains("CPU 6  pid 0 RIP ffffffffc05a1234\n"), "{text}");
+}
+
+#[test]
+fn merged_notes_are_read_as_well() {
+    let mut kernel = CrashedKernel::idle(3);
+    kernel.merged = true;
+    let mut sim = Sim::default();
+    report(&mut sim, &kernel, "lastwords.output_cpu_ip=sel");
+    assert_eq!(sel(&sim), ["id 5f3e9a1b", "2=9c2a36", "2*103f0"]);
+}
+
+#[test]
+fn the_plans_apic_ids_win_over_what_the_kernel_left_in_the_cpu() {
+    // The simulated CPU 3 has local APIC id 6.
+    let sim = reported("lastwords.output_cpu_ip=sel lastwords.apic_ids=6,0-4/2");
+    assert_eq!(sel(&sim)[1], "0=103f0");
+    let sim = reported("lastwords.output_cpu_ip=sel lastwords.apic_ids=0-6/2");
+    assert_eq!(sel(&sim)[1], "3=9c2a36");
+}
+
+#[test]
+fn where_nothing_tells_the_cpu_it_is_said_and_not_guessed() {
+    for line in ["", "lastwords.apic_ids=7-9", "lastwords.apic_ids=0,1,2,3,6"] {
+        let mut sim = Sim::default();
+        let kernel = CrashedKernel::idle(4);
+        let elfcorehdr = kernel.put(&mut sim.memory);
+        let line = format!("console=ttyS0 lastwords.output_cpu_ip {line}");
+        let this_cpu = ThisCpu { apic_id: 6, tsc_aux: None };
+        let mut sequence =
+            Sequence::new(&mut sim, Plan::new("", &line), Plan::new("", &line).bmc(), elfcorehdr, this_cpu);
+        for step in Step::ALL {
+            sequence.step(&mut sim, step);
+        }
+        assert_eq!(sel(&sim), ["id 5f3e9a1b", "?=?", "3*103f0", "1*9c2a36"]);
+        let text = sim.uart.text();
+        assert!(text.contains("panicked on an unknown CPU, local APIC ID 6\n"), "{text}");
+        assert!(!text.contains('*'), "{text}");
+    }
+}
+
+#[test]
+fn a_machine_with_more_places_than_records_says_what_was_cut() {
+    let mut kernel = CrashedKernel::idle(200);
+    for (number, cpu) in kernel.cpus.iter_mut().enumerate() {
+        cpu.rip += 16 * number as u64;
+    }
+    let mut sim = Sim::default();
+    report(&mut sim, &kernel, "lastwords.output_cpu_ip=sel lastwords.sel_records=10");
+    let sel = sel(&sim);
+    assert_eq!(sel.len(), 10);
+    assert_eq!(sel.last().unwrap(), "+c0");
+}
+
+#[test]
+fn a_thousand_cpus_all_elsewhere_take_the_limit_and_the_rest_is_counted() {
+    let mut kernel = with_log(1024);
+    for (number, cpu) in kernel.cpus.iter_mut().enumerate() {
+        cpu.rip += 16 * number as u64;
+    }
+    let mut sim = Sim::default();
+    report(&mut sim, &kernel, "lastwords.output_cpu_ip=sel lastwords.ipmi_handle_panic");
+    let said = sel(&sim);
+    assert_eq!(said.len(), 32);
+    // Nine records are the reason's and the panicked CPU's, one is this.
+    assert_eq!(said.last().unwrap(), &format!("+{:x}", 1023 - 22));
+}
+
+#[test]
+fn a_parameter_that_is_not_understood_is_reported() {
+    let sim = reported("console=ttyS0 lastwords.budget=soon lastwords.ipmi_handle_panic");
+    assert_eq!(sim.bmc.events.len(), 1);
+    let text = sim.uart.text();
+    assert!(text.contains("lastwords.budget=soon: takes 1 to 600 seconds; ignored\n"), "{text}");
+}
+
+#[test]
+fn what_fails_is_said_and_takes_nothing_with_it() {
+    let mut sim = Sim::default();
+    sim.bmc.absent = true;
+    report(
+        &mut sim,
+        &CrashedKernel::idle(2),
+        "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip",
+    );
+    let text = sim.uart.text();
+    assert!(text.contains("platform event: port 0xca3 reads 0xff, no BMC answers there"), "{text}");
+    assert!(text.contains("SEL: gave up after 0 records: port 0xca3 reads 0xff"), "{text}");
+    assert!(text.contains("CPU 1*"), "{text}");
+
+    let mut sim = Sim::default();
+    sim.bmc.answers = [Answer::Obey, Answer::Obey, Answer::Code(0xc4)].into();
+    report(&mut sim, &CrashedKernel::idle(2), "console=ttyS0 lastwords.output_cpu_ip");
+    let text = sim.uart.text();
+    assert!(
+        text.contains("SEL: gave up after 1 records: the BMC refused with completion code 0xc4"),
+        "{text}"
+    );
+    assert!(text.contains("CPU 1*"), "{text}");
+}
+
+#[test]
+fn without_an_elf_core_header_the_bmc_still_hears_of_it() {
+    for (address, words) in
+        [(0x5000_0000, "unreadable at 0x50000000"), (0x10_0000, "no ELF core header at 0x100000")]
+    {
+        let mut sim = Sim::default();
+        CrashedKernel::idle(2).put(&mut sim.memory);
+        let plan = Plan::new("", "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip");
+        let mut sequence = Sequence::new(&mut sim, plan, plan.bmc(), address, ThisCpu::default());
+        for step in Step::ALL {
+            sequence.step(&mut sim, step);
+        }
+        assert_eq!(sim.bmc.events.len(), 1);
+        let text = sim.uart.text();
+        assert!(text.contains(words), "{text}");
+        assert!(text.contains("starting the dump kernel"), "{text}");
+    }
+}
+
+#[test]
+fn a_fault_in_a_step_is_said_with_the_next_words() {
+    let mut sim = Sim::default();
+    let elfcorehdr = CrashedKernel::idle(2).put(&mut sim.memory);
+    let plan = Plan::new("", "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip");
+    let mut sequence = Sequence::new(&mut sim, plan, plan.bmc(), elfcorehdr, ThisCpu::default());
+    for step in Step::ALL {
+        if step == Step::Crash {
+            sequence.fault(step, Fault { vector: 14, offset: 0x1234, address: 0xdead_beef });
+        } else {
+            sequence.step(&mut sim, step);
+        }
+    }
+    let text = sim.uart.text();
+    assert!(text.contains("crashed kernel: exception 14 at image+0x1234, CR2 0xdeadbeef\n"), "{text}");
+    assert!(text.contains("starting the dump kernel"), "{text}");
+}
+
+#[test]
+fn a_watchdog_that_failed_at_first_is_tried_again_at_the_end() {
+    let mut sim = Sim::default();
+    sim.bmc.answers = [Answer::Code(0xc3)].into();
+    report(&mut sim, &CrashedKernel::idle(2), "lastwords.ipmi_watchdog=start=60");
+    assert!(sim.bmc.watchdog.unwrap().running);
+}
+
+#[test]
+fn when_the_budget_is_spent_only_the_watchdog_is_armed_again() {
+    let mut sim = Sim::default();
+    sim.bmc.answer_us = 900_000;
+    let khz = sim.tsc_khz;
+    let line = format!(
+        "console=ttyS0 lastwords.tsc_khz={khz} lastwords.budget=3 lastwords.ipmi_watchdog=start=60 \
+         lastwords.ipmi_handle_panic lastwords.output_cpu_ip"
+    );
+    sim.bmc.answers = [Answer::Obey, Answer::Obey, Answer::Obey, Answer::Nothing].into();
+    let began = sim.time_us;
+    report(&mut sim, &CrashedKernel::idle(2), &line);
+    let took = (sim.time_us - began) / 1000;
+    assert!((3000..=4000).contains(&took), "{took} ms");
+    let last = sim.bmc.requests.last().unwrap();
+    assert_eq!(last, &[0x18, 0x22]);
+    assert!(sim.bmc.sel.is_empty());
+}
+
+#[test]
+fn the_budget_holds_whatever_one_part_does() {
+    let line = "console=ttyS0 lastwords.tsc_khz=2400000 lastwords.budget=15 lastwords.ipmi_watchdog=start=60 \
+        lastwords.ipmi_handle_panic lastwords.output_cpu_ip";
+    let parts: [(&str, Break); 8] = [
+        ("silent BMC", |sim| sim.bmc.then = Answer::Nothing),
+        ("slow BMC", |sim| sim.bmc.answer_us = 4_000_000),
+        ("stuck IBF", |sim| sim.bmc.stuck_status = Some(0x02)),
+        ("stuck OBF", |sim| sim.bmc.stuck_status = Some(0x01)),
+        ("error for ever", |sim| sim.bmc.then = Answer::Error),
+        ("busy for ever", |sim| sim.bmc.then = Answer::Code(0xc0)),
+        ("UART never ready", |sim| sim.uart.byte_us = u64::MAX),
+        ("UART at 300 baud", |sim| sim.uart.byte_us = 33_333),
+    ];
+    for (name, break_it) in parts {
+        let mut sim = Sim::default();
+        break_it(&mut sim);
+        report(&mut sim, &CrashedKernel::idle(64), line);
+        let took = sim.time_us / 1000;
+        assert!(took <= 16_000, "{name}: {took} ms");
+    }
+}
+
+#[test]
+fn the_vga_screen_scrolls_and_shows_the_last_lines() {
+    let mut sim = Sim::default();
+    sim.memory.put(0xb8000, vec![b'x'; 80 * 25 * 2]);
+    report(&mut sim, &CrashedKernel::idle(2), "lastwords.console=vga lastwords.output_cpu_ip=console");
+    let screen = sim.memory.get(0xb8000, 80 * 25 * 2);
+    let row = |row: usize| -> String {
+        screen[row * 160..][..160].iter().step_by(2).map(|glyph| char::from(*glyph)).collect()
+    };
+    assert!(row(24).starts_with("lastwords: starting the dump kernel"));
+    assert!(row(23).starts_with("lastwords: CPU 1* pid 312 RIP"));
+    assert_eq!(row(0), "x".repeat(80));
+    assert!(sim.uart.sent.is_empty());
+}
+
+#[test]
+fn a_uart_is_set_up_only_when_a_speed_is_given() {
+    assert_eq!(reported("lastwords.console=ttyS0 lastwords.ipmi_handle_panic").uart.divisor, None);
+    let sim = reported("lastwords.console=ttyS0,9600 lastwords.ipmi_handle_panic");
+    assert_eq!(sim.uart.divisor, Some(12));
+    assert!(sim.uart.text().contains("platform event: sent"));
+}
+
+#[test]
+fn a_uart_that_is_not_there_costs_one_look() {
+    let mut sim = Sim::default();
+    sim.uart.absent = true;
+    report(&mut sim, &CrashedKernel::idle(2), "lastwords.console=ttyS0 lastwords.output_cpu_ip");
+    assert!(sim.uart.sent.is_empty());
+    assert_eq!(sim.bmc.sel.len(), 3);
+}
+
+/// Runs the steps with a damaged segment, then the reset.
+fn report_corrupt(sim: &mut Sim, line: &str, segment: &[u8]) {
+    let elfcorehdr = CrashedKernel::idle(2).put(&mut sim.memory);
+    let this_cpu = ThisCpu { apic_id: 1, tsc_aux: Some(1) };
+    let mut sequence =
+        Sequence::new(sim, Plan::new("", line), Plan::new("", line).bmc(), elfcorehdr, this_cpu);
+    for step in Step::ALL {
+        if step == Step::Checksum {
+            sequence.corrupt(segment);
+        }
+        sequence.step(sim, step);
+    }
+    sequence.reset(sim);
+}
+
+#[test]
+fn a_damaged_dump_kernel_is_named_to_bmc_and_console_and_the_bmc_resets() {
+    let mut sim = Sim::default();
+    report_corrupt(&mut sim, "console=ttyS0 lastwords.output_cpu_ip=sel", b"initrd");
+    assert_eq!(sel(&sim), ["id 5f3e9a1b", "1=9c2a36", "1*103f0", "bad initrd"]);
+    assert_eq!(sim.bmc.sel[3][4], 0x83, "it goes on with the sequence");
+    let text = sim.uart.text();
+    assert!(text.contains("dump kernel corrupt: checksum of initrd differs from the one loaded\n"), "{text}");
+    assert!(text.contains("resetting the machine"), "{text}");
+    assert_eq!(sim.bmc.resets, 1);
+}
+
+#[test]
+fn a_bmc_that_nobody_asked_for_is_left_alone_and_the_chipset_resets() {
+    let mut sim = Sim::default();
+    report_corrupt(&mut sim, "console=ttyS0", b"kernel");
+    assert!(sim.bmc.requests.is_empty());
+    assert_eq!(sim.other_writes, [(0xcf9, 0xf3), (0xcf9, 0xf7), (0x64, 0xfe)]);
+}
+
+#[test]
+fn a_bmc_that_does_not_reset_is_followed_by_the_chipset() {
+    for answer in [Answer::Code(0xc1), Answer::Nothing, Answer::Obey] {
+        let mut sim = Sim::default();
+        sim.bmc.then = answer;
+        report_corrupt(&mut sim, "lastwords.tsc_khz=2400000 lastwords.ipmi_handle_panic", b"kernel");
+        assert_eq!(sim.other_writes.len(), 3);
+    }
+}

@@ -1,0 +1,49 @@
+//! What the loader tells the dump kernel, and us: the command line.
+
+use core::ptr::addr_of_mut;
+
+/// Offsets in `struct boot_params` (Linux `Documentation/arch/x86/zero-page.rst`).
+const EXT_CMD_LINE_PTR: u64 = 0x0c8;
+const CMD_LINE_PTR: u64 = 0x228;
+const CMDLINE_SIZE: u64 = 0x238;
+
+/// Longest command line that is read, in bytes. Linux' own limit for x86 is 2048.
+const LONGEST: usize = 4096;
+
+/// Copies of the command line and of the embedded parameters, in ASCII.
+static mut LINE: [u8; LONGEST] = [0; LONGEST];
+static mut EMBEDDED: [u8; LONGEST] = [0; LONGEST];
+
+/// The dump kernel's command line; empty when there is none. Called once.
+pub fn command_line(boot_params: u64) -> &'static str {
+    let field = |offset: u64| {
+        // SAFETY: boot_params is what the 64-bit boot protocol has in RSI: mapped, and ours to read until the jump.
+        unsafe { ((boot_params + offset) as *const u32).read_unaligned() }
+    };
+    let address = u64::from(field(EXT_CMD_LINE_PTR)) << 32 | u64::from(field(CMD_LINE_PTR));
+    let longest = if address == 0 { 0 } else { field(CMDLINE_SIZE) };
+    // SAFETY: the loader put a NUL-terminated command line of at most cmdline_size bytes there, and the kernel is
+    // about to read it from the same place; no byte behind the NUL is touched. Nobody writes to it while the image
+    // runs.
+    let byte = |at: u32| unsafe { *((address + u64::from(at)) as *const u8) };
+    // SAFETY: called once, so this is the only reference.
+    ascii(unsafe { &mut *addr_of_mut!(LINE) }, (0..longest).map(byte))
+}
+
+/// The parameters embedded in the header. Called once.
+pub fn embedded(parameters: &[u8]) -> &'static str {
+    // SAFETY: called once, so this is the only reference.
+    ascii(unsafe { &mut *addr_of_mut!(EMBEDDED) }, parameters.iter().copied())
+}
+
+/// Copies bytes up to the first NUL; `?` stands for what is not ASCII, so that a damaged word takes no other with it.
+fn ascii(copy: &'static mut [u8; LONGEST], bytes: impl Iterator<Item = u8>) -> &'static str {
+    let mut len = 0;
+    for (slot, byte) in copy.iter_mut().zip(bytes.take_while(|byte| *byte != 0)) {
+        *slot = if byte.is_ascii() { byte } else { b'?' };
+        len += 1;
+    }
+    let text = copy.get(..len).unwrap_or(&[]);
+    // SAFETY: ASCII is UTF-8. Checking it once more would cost half a kilobyte of code.
+    unsafe { str::from_utf8_unchecked(text) }
+}

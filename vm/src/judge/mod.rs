@@ -1,0 +1,19 @@
+//! The judge: reads what came of a scenario and holds it against what others say of the same crash.
+//!
+//! Written from the documents, with readers and numbers of its own: it shares no code and no constant with lastwords,
+//! whose mistakes it would else repeat.
+
+pub mod asked;
+pub mod console;
+pub mod dmesg;
+pub mod dump;
+pub mod image;
+pub mod outcome;
+pub mod reading;
+pub mod sections;
+pub mod segments;
+pub mod sel;
+pub mod sel_text;
+pub mod symbols;
+pub mod vmcore;
+pub mod watchdog;

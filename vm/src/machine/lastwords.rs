@@ -1,0 +1,54 @@
+//! The `lastwords` program under test, built by cargo in the same target folder.
+
+use crate::machine::{cache, process};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Builds the program, once in a process, and returns its path.
+///
+/// # Errors
+/// When it does not build.
+pub fn program() -> Result<&'static Path> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+fn build() -> Result<PathBuf> {
+    let target = cache::target()?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--package", "lastwords", "--manifest-path"]);
+    cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).arg("--target-dir").arg(&target);
+    process::output(&mut cargo).context("lastwords does not build")?;
+    Ok(target.join("debug/lastwords"))
+}
+
+/// The image's ELF file, from which the program's own build has made the flat one.
+///
+/// # Errors
+/// When the program does not build.
+pub fn image_elf() -> Result<PathBuf> {
+    program()?;
+    let builds = std::fs::read_dir(cache::target()?.join("debug/build"))?;
+    let built = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    builds
+        .filter_map(|entry| {
+            Some(entry.ok()?.path().join("out/image/x86_64-unknown-linux-gnu/purgatory/purgatory"))
+        })
+        .filter(|path| path.is_file())
+        .max_by_key(built)
+        .context("the program's build has left no image")
+}
+
+/// `lastwords wrap`: the kernel with the image in front of it, written to `out`.
+///
+/// # Errors
+/// When it refuses.
+pub fn wrap(kernel: &Path, out: &Path, options: &str) -> Result<()> {
+    let mut wrap = Command::new(program()?);
+    wrap.arg("wrap").arg(kernel).arg("-o").arg(out).args(options.split_whitespace());
+    process::output(&mut wrap)?;
+    Ok(())
+}

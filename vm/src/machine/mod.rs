@@ -1,0 +1,17 @@
+//! The machine: QEMU with its monitor and debugger, BMCs, kernels, and what runs in the guests.
+
+pub mod bmc;
+pub mod cache;
+pub mod console;
+pub mod cpio;
+pub mod crash_module;
+pub mod gdb;
+pub mod initramfs;
+pub mod kernels;
+pub mod lastwords;
+pub mod monitor;
+pub mod orders;
+pub mod packages;
+pub mod process;
+pub mod qemu;
+pub mod snapshot;

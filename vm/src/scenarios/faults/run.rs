@@ -1,0 +1,187 @@
+//! A fault's run: what the host does to the machine, how it ended, and what the BMC took.
+
+use super::bmc::Shared;
+use super::{Fault, Way};
+use crate::judge::outcome::Outcome;
+use crate::machine::console::Line;
+use crate::machine::qemu::Vm;
+use crate::scenarios::crash_kinds::Kind;
+use anyhow::{Context, Result, ensure};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The dump kernel's first line, before it is decompressed, and what makes it write that.
+const FIRST_LINE: &str = "KASLR disabled: 'nokaslr' on cmdline";
+pub(super) const FIRST_LINE_PARAMETERS: &str = "nokaslr earlyprintk=serial,ttyS0,115200";
+
+/// What the BMC took after the fault set in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Platform events.
+    pub events: usize,
+    /// SEL records.
+    pub records: usize,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum End {
+    /// The dump kernel came to its script's end; so long after the panic it wrote its first line. What it takes from
+    /// there on is its own affair, and long where CPUs are emulated.
+    Up(Duration),
+    /// The machine was reset, or switched itself off, without a dump.
+    Reset,
+    /// It did nothing any more until the limit.
+    Hung,
+}
+
+/// A run of a fault.
+pub struct Run {
+    /// How it ended.
+    pub end: End,
+    /// What the BMC took.
+    pub taken: Taken,
+    /// How often an NMI was injected.
+    pub nmis: usize,
+    /// The console.
+    pub console: Vec<Line>,
+    /// All the rest, unless it hung.
+    pub outcome: Option<Outcome>,
+}
+
+impl Run {
+    /// Did lastwords tell the console of a CPU?
+    #[must_use]
+    pub fn console_has_cpus(&self) -> bool {
+        self.console.iter().any(|line| line.text.starts_with("lastwords: CPU "))
+    }
+
+    /// The outcome, for tests.
+    ///
+    /// # Errors
+    /// When it hung.
+    pub fn outcome(&self) -> Result<&Outcome> {
+        self.outcome.as_ref().context("the machine hung")
+    }
+}
+
+impl Fault {
+    /// Makes it happen. `dump` is the dump kernel's script.
+    ///
+    /// # Errors
+    /// When the bench fails; not when the machine does.
+    pub fn run(self, way: Way, dump: &str) -> Result<Run> {
+        let shared = Arc::new(Shared::default());
+        let (tell, request) = channel();
+        let scenario = self.scenario(way, &shared, tell).dump(dump);
+        let mut console = Vec::new();
+        let mut nmis = 0;
+        // A kernel that panics in an NMI has no time left to write it to the console.
+        let mut struck = None;
+        let result = scenario.watch(|vm, line| {
+            console.push(line.clone());
+            self.act(vm, line, &shared, &request, &mut nmis)?;
+            if line.text.starts_with("bench: panic on ") {
+                struck = Some(vm.elapsed());
+            }
+            Ok(())
+        });
+        let at = |text: &str| console.iter().find(|line| line.text.contains(text)).map(|line| line.at);
+        let (end, outcome) = match result {
+            Ok(outcome) if outcome.dumped() => {
+                let panic = at("Kernel panic")
+                    .or(struck)
+                    .with_context(|| format!("a dump, but no panic; {outcome}"))?;
+                let first = at(FIRST_LINE).with_context(|| format!("a silent dump kernel; {outcome}"))?;
+                (End::Up(first.saturating_sub(panic)), Some(outcome))
+            }
+            Ok(outcome) => {
+                at("bench: the dump kernel is armed").with_context(|| format!("not armed; {outcome}"))?;
+                (End::Reset, Some(outcome))
+            }
+            Err(error) if format!("{error:#}").contains("the machine was still running") => {
+                // One that panics in an NMI and hangs before it says so is taken for this, too.
+                let panicked =
+                    ["Kernel panic", "lastwords: ", FIRST_LINE].iter().any(|text| at(text).is_some());
+                ensure!(panicked, "the kernel did not panic, or said nothing of it; {error:#}");
+                (End::Hung, None)
+            }
+            Err(error) => return Err(error),
+        };
+        let taken = Taken {
+            events: shared.events.load(Ordering::SeqCst),
+            records: shared.records.load(Ordering::SeqCst),
+        };
+        Ok(Run { end, taken, nmis, console, outcome })
+    }
+
+    /// What the host does at a line of the console.
+    fn act(
+        self,
+        vm: &Vm,
+        line: &Line,
+        shared: &Shared,
+        request: &Receiver<()>,
+        nmis: &mut usize,
+    ) -> Result<()> {
+        if line.text.contains("bench: the fault sets in") {
+            shared.ill.store(true, Ordering::SeqCst);
+            if self == Self::MuteAndRtcStopped {
+                // Register B: SET, which stops the updates; 24 hours.
+                let mut monitor = vm.monitor()?;
+                monitor.human("o /b 0x70 0x0b")?;
+                monitor.human("o /b 0x71 0x82")?;
+            }
+        }
+        match self {
+            Self::PanicInNmi => Kind::Nmi.act(vm, line)?,
+            Self::HardLockup => Kind::HardLockup.act(vm, line)?,
+            Self::PanicInInterrupt if line.text.contains("bench: panic in ") => {
+                vm.monitor()?.human("sendkey alt-sysrq-c")?;
+            }
+            Self::NmisAtRequests if line.text.contains("Kernel panic") => {
+                // The driver's own requests of before.
+                while request.try_recv().is_ok() {}
+                while *nmis < 5 && request.recv_timeout(Duration::from_secs(5)).is_ok() {
+                    vm.monitor()?.nmi()?;
+                    *nmis += 1;
+                }
+            }
+            Self::NmiAfterTheKernel if line.text.contains("Kernel panic") => {
+                let mut monitor = vm.monitor()?;
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_secs(60) {
+                    if monitor.human("info registers")?.contains("RIP=00000000") {
+                        monitor.nmi()?;
+                        *nmis += 1;
+                        break;
+                    }
+                    sleep(Duration::from_millis(1));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Runs every fault in every way, two machines at a time, and hands over each result. `kexec` alone asks no BMC, and is
+/// left out where the fault is the BMC's only.
+pub fn run_all(faults: &[Fault], ways: &[Way], done: impl Fn(usize, usize, Result<Run>) + Sync) {
+    let mut jobs: Vec<(usize, usize)> =
+        (0..faults.len()).flat_map(|fault| (0..ways.len()).map(move |way| (fault, way))).collect();
+    jobs.retain(|(fault, way)| ways[*way] != Way::Kexec || !faults[*fault].is_bmc_only());
+    let next = Mutex::new(jobs.into_iter());
+    let work = || {
+        while let Some((fault, way)) = next.lock().ok().and_then(|mut jobs| jobs.next()) {
+            done(fault, way, faults[fault].run(ways[way], "true"));
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        work();
+    });
+}

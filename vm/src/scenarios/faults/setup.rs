@@ -1,0 +1,85 @@
+//! The machine of a fault, and the script by which its kernel dies.
+
+use super::bmc::Shared;
+use super::run::FIRST_LINE_PARAMETERS;
+use super::{Fault, OPTIONS, Way};
+use crate::machine::bmc::Bmc;
+use crate::machine::kernels::Release;
+use crate::scenarios::crash_kinds::Kind;
+use crate::scenarios::{Arm, Call, Scenario};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+impl Fault {
+    pub(super) fn scenario(self, way: Way, shared: &Arc<Shared>, tell: Sender<()>) -> Scenario {
+        let arm = match way {
+            Way::Purgatory => Arm::Lastwords(format!("--via purgatory {OPTIONS}")),
+            Way::Wrap => Arm::Wrapped(Call::FileLoad, OPTIONS.to_owned()),
+            Way::Linux | Way::Kexec => Arm::Stock(Call::FileLoad),
+        };
+        let (append, panic_op) = match way {
+            Way::Linux => ("crash_kexec_post_notifiers", "panic_op=string"),
+            _ => ("", ""),
+        };
+        // The driver looks for minutes at a register that is stuck, and takes none of these for a BMC.
+        let (bmc, options, driver) = match self {
+            Self::NoBmc => (Bmc::None, Vec::new(), ""),
+            Self::Stuck(status) => (Bmc::None, stuck(status), ""),
+            _ => (Bmc::Ours(self.manner(Arc::clone(shared), tell)), Vec::new(), "ipmi"),
+        };
+        let mut scenario = Scenario::new(Release::V6_1)
+            .cpus(self.cpus() as u32)
+            .bmc(bmc)
+            .arm(arm)
+            .append(FIRST_LINE_PARAMETERS)
+            .first_append(&format!("crashkernel=256M {append}"))
+            .before(&format!("insmod /modules/ipmi_msghandler.ko {panic_op}\n{driver}"))
+            .death(&format!("step the fault sets in\nsleep 1\n{}", self.death()))
+            .limit(Duration::from_secs(150));
+        if matches!(self, Self::NmisAtRequests | Self::NmiAfterTheKernel) {
+            // Without an APIC nobody can mask an NMI.
+            scenario = scenario.cpu("max,la57=off,erms=off,-apic");
+        }
+        for [option, value] in options {
+            scenario = scenario.qemu([option.as_str(), value.as_str()]);
+        }
+        scenario
+    }
+
+    /// The script by which the kernel dies.
+    fn death(self) -> String {
+        match self {
+            Self::Traffic => {
+                "for turn in 1 2 3 4; do while :; do ipmitool raw 6 1 >/dev/null 2>&1; done & done\n\
+                              sleep 3\npanic_on 0"
+                    .to_owned()
+            }
+            Self::PanicInNmi => Kind::Nmi.death(),
+            Self::HardLockup => Kind::HardLockup.death(),
+            Self::PanicInInterrupt => {
+                "kernel kernel/sysrq 1\nstep panic in an interrupt\nsleep 60".to_owned()
+            }
+            Self::TwoPanics => "step panic on both CPUs\n\
+                                on_cpu 1 sh -c 'echo c >/proc/sysrq-trigger' &\n\
+                                on_cpu 0 sh -c 'echo c >/proc/sysrq-trigger'"
+                .to_owned(),
+            Self::PanicInPanic => "oops 0 double_panic".to_owned(),
+            _ => "panic_on 0".to_owned(),
+        }
+    }
+}
+
+/// QEMU's options for a status register that always reads the same.
+fn stuck(status: u8) -> Vec<[String; 2]> {
+    let port = |port: u16, value: u8| {
+        [
+            ["-chardev".to_owned(), format!("null,id=port{port:x}")],
+            [
+                "-device".to_owned(),
+                format!("isa-debugcon,iobase={port:#x},readback={value:#x},chardev=port{port:x}"),
+            ],
+        ]
+    };
+    [port(0xca2, 0), port(0xca3, status)].concat()
+}

@@ -1,0 +1,51 @@
+//! How fast the digest is: the image's code, and what else there is.
+
+use crate::machine::{cache, process};
+use anyhow::{Context, Result};
+use std::process::Command;
+
+/// MB/s of SHA-256: our code with SHA-NI (where this CPU has it), without, `sha256sum`, and `openssl speed`.
+///
+/// # Errors
+/// When one of them does not run.
+pub fn digests() -> Result<[(&'static str, f64); 4]> {
+    let bytes: u32 = 512 << 20;
+    let file = tempfile::NamedTempFile::new()?;
+    file.as_file().set_len(bytes.into())?;
+    let mut best = f64::INFINITY;
+    for _ in 0..3 {
+        let began = std::time::Instant::now();
+        process::output(Command::new("sha256sum").arg(file.path()))?;
+        best = best.min(began.elapsed().as_secs_f64());
+    }
+    // `+F:21:sha256:…:1850594000.00`, bytes a second at the end.
+    let speed = ["speed", "-mr", "-seconds", "1", "-bytes", "1048576", "-evp", "sha256"];
+    let openssl = process::text(Command::new("openssl").args(speed))?;
+    let openssl: f64 = openssl.trim().rsplit(':').next().context("openssl speed says nothing")?.parse()?;
+    Ok([
+        ("the image's code, SHA-NI where the CPU has it", digest(&[])?),
+        ("the image's code, without", digest(&["--cfg=sha2_backend=\"soft\""])?),
+        ("sha256sum", f64::from(bytes) / 1e6 / best),
+        ("openssl speed", openssl / 1e6),
+    ])
+}
+
+/// Our digest, built as cli/build.rs builds the image, with more flags.
+fn digest(more: &[&str]) -> Result<f64> {
+    let target = cache::target()?.join("vm").join(if more.is_empty() { "digest" } else { "digest-soft" });
+    let flags = [&["-Cno-redzone=yes", "--cfg=sha2_backend_soft=\"compact\""], more].concat().join("\x1f");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args([
+        "run",
+        "--quiet",
+        "-p",
+        "lastwords-purgatory",
+        "--example",
+        "digest",
+        "--profile",
+        "purgatory",
+    ]);
+    cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+    cargo.arg("--target-dir").arg(target).env("CARGO_ENCODED_RUSTFLAGS", flags);
+    Ok(process::text(&mut cargo)?.trim().parse()?)
+}

@@ -1,0 +1,13 @@
+//! The figures of `make bench`, each measured in one run beside the stock tool's: how large, how fast the digest, how fast
+//! to load, and how long from the panic to the dump kernel's entry. They are measured alone, with no other machine
+//! beside.
+
+mod digest;
+mod entry;
+mod load;
+mod size;
+
+pub use digest::digests;
+pub use entry::{Way, panic_to_entry};
+pub use load::{Load, loads};
+pub use size::sizes;

@@ -1,0 +1,106 @@
+//! What the guests are given: the first kernel's orders, and the dump kernel's initial RAM disk with the script in it.
+
+use crate::machine::cpio::Archive;
+use crate::machine::initramfs::{self, Base};
+use crate::machine::kernels::Kernel;
+use crate::machine::{lastwords, process};
+use crate::scenarios::scenario::{Arm, Call, Scenario};
+use anyhow::Result;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// What both kernels are told: a serial console, and to leave out what costs an emulated CPU time and has no part
+/// in a crash. Address randomization stays on.
+pub(super) const QUICK: &str =
+    "console=ttyS0 quiet mitigations=off nmi_watchdog=0 no_timer_check tsc=reliable cryptomgr.notests";
+
+/// What a dump kernel is told besides (Linux `Documentation/admin-guide/kdump/kdump.rst`).
+const DUMP_KERNEL: &str = "nr_cpus=1 reset_devices";
+
+impl Call {
+    /// As kexec-tools has it.
+    fn option(self) -> &'static str {
+        match self {
+            Self::FileLoad => "-s",
+            Self::Load => "-c",
+        }
+    }
+}
+
+impl Scenario {
+    /// The first kernel's orders, an archive: its script, and what it needs for it.
+    pub(super) fn orders(&self, kernel: &Kernel, base: &Base, folder: &Path) -> Result<Vec<u8>> {
+        let mut archive = Archive::default();
+        archive.file("scenario", 0o644, self.first_script().as_bytes());
+        if self.arm != Arm::Not || self.lastwords_at_hand {
+            let image = match &self.arm {
+                Arm::Wrapped(_, options) => {
+                    let image = folder.join("wrapped");
+                    lastwords::wrap(&kernel.image, &image, options)?;
+                    fs::read(image)?
+                }
+                _ => fs::read(&kernel.image)?,
+            };
+            archive.file("boot/vmlinuz", 0o644, &image);
+            let mut initrd = fs::read(&base.compressed)?;
+            initrd.extend(self.dump_root(folder)?);
+            archive.file("boot/initrd", 0o644, &initrd);
+        }
+        if matches!(self.arm, Arm::Lastwords(_)) || self.lastwords_at_hand {
+            add_lastwords(&mut archive, folder)?;
+        }
+        Ok(archive.finish())
+    }
+
+    fn first_script(&self) -> String {
+        let append = format!("{QUICK} {DUMP_KERNEL} {}", self.append);
+        let load = format!("--initrd=/boot/initrd --append=\"{}\"", append.trim_end());
+        let arm = match &self.arm {
+            Arm::Not => None,
+            Arm::Stock(call) | Arm::Wrapped(call, _) => {
+                Some(format!("kexec {} -p /boot/vmlinuz {load}", call.option()))
+            }
+            Arm::Lastwords(options) => Some(format!("lastwords load /boot/vmlinuz {load} {options}")),
+        };
+        let mut script = format!("step the first kernel is up\n{}\n", self.before);
+        if let Some(arm) = arm {
+            let _ = writeln!(
+                script,
+                "section arm {arm} || {{ step not armed: status $?; poweroff -f; }}\nstep the dump kernel is armed"
+            );
+        }
+        let _ = writeln!(script, "{}", self.death);
+        script
+    }
+
+    /// What the dump kernel's root has besides the base.
+    fn dump_root(&self, folder: &Path) -> Result<Vec<u8>> {
+        // The ELF header and the notes: a page each, and room for the CPUs' notes.
+        let head = 2 * 4096 + (4096 + self.cpus * 512).next_multiple_of(4096);
+        let mut archive = Archive::default();
+        let script = format!(
+            "VMCORE_HEAD={head}\nstep the dump kernel is up\n{}\nsection end true\nstep the end\n",
+            self.dump
+        );
+        archive.file("scenario", 0o644, script.as_bytes());
+        if self.lastwords_at_hand {
+            add_lastwords(&mut archive, folder)?;
+        }
+        Ok(archive.finish())
+    }
+}
+
+/// Puts `lastwords` into a root.
+fn add_lastwords(archive: &mut Archive, folder: &Path) -> Result<()> {
+    let program = lastwords::program()?;
+    // Without its debugging symbols, which are most of it.
+    let stripped = folder.join("lastwords");
+    process::output(Command::new("strip").arg("-o").arg(&stripped).arg(program))?;
+    initramfs::add_program(archive, &stripped)?;
+    for library in initramfs::libraries(&[program])? {
+        initramfs::add_library(archive, &library)?;
+    }
+    Ok(())
+}

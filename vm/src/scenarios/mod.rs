@@ -1,0 +1,11 @@
+//! What happens to a machine: how it is set up, armed and killed; faults, figures and the demo's story.
+
+pub mod crash_kinds;
+pub mod faults;
+pub mod figures;
+mod guest;
+mod run;
+mod scenario;
+pub mod story;
+
+pub use scenario::{Arm, Call, Scenario};

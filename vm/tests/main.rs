@@ -1,0 +1,23 @@
+//! Real kernels in QEMU: each module says what it shows.
+//!
+//! A test that is `#[ignore]`d is one of `make test-all`; the reason says which other one stands for it in `make test`.
+
+mod bad_input;
+mod boots;
+mod cpus;
+mod crashes;
+mod faults;
+mod image;
+mod log;
+mod mark;
+mod mmio;
+mod options;
+mod probe;
+mod purgatory;
+mod reading;
+mod reasons;
+mod rehearse;
+mod side_by_side;
+mod stack;
+mod trouble;
+mod watchdog;
