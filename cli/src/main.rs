@@ -10,6 +10,8 @@ mod arm;
 mod bmc;
 mod check;
 mod help;
+mod layout;
+mod machine;
 mod read;
 mod symbols;
 #[allow(unsafe_code, reason = "system calls, each with its reason; all are in there")]
@@ -42,8 +44,7 @@ enum Command {
     ///
     /// The reserved memory stays reserved. When nothing is armed it says so, and that is no failure.
     Unload,
-    /// Says whether a dump kernel is armed, what stands in its way, and where the BMC is
-    Status,
+    Status(status::Status),
     Wrap(wrap::Wrap),
     Read(read::Read),
     Probe(probe::Probe),
@@ -87,7 +88,7 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
     match &lastwords.command {
         Command::Load(load) => return load.run(root),
         Command::Unload => unload::run(root)?,
-        Command::Status => status::run(root)?,
+        Command::Status(status) => return status.run(root),
         Command::Wrap(wrap) => wrap.run()?,
         Command::Read(read) => return read.run(root),
         Command::Probe(probe) => probe.run(root)?,

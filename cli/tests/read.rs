@@ -1,5 +1,5 @@
 //! `lastwords read` from outside, on what ipmitool 1.8.19 and FreeIPMI 1.6.10 wrote of one SEL in OpenIPMI's ipmi_sim
-//! (`read/`): foreign records, Linux's own words, a rehearsal, a whole crash, one with lost records, one in system event
+//! (`read/`): foreign records, Linux's own text, a test report, a whole crash, one with lost records, one in system event
 //! records, one with next to nothing.
 
 use std::{
@@ -32,40 +32,55 @@ fn printed(output: &Output) -> String {
 
 /// The time of each crash looks as it does in the listing.
 fn without_times(report: &str) -> String {
-    let line = |line: &str| match line.split_once(", ") {
-        Some((title, time)) if time.ends_with(" (BMC time)") => format!("{title}\n"),
-        _ => format!("{line}\n"),
+    let line = |line: &str| match line.split_once(" (BMC clock)") {
+        Some((title, dump)) => format!("{}{dump}\n", title.split(',').next().unwrap()),
+        None => format!("{line}\n"),
     };
     report.lines().map(line).collect()
 }
 
 #[test]
-fn complete_forms_tell_everything() {
-    assert_eq!(printed(&read(&[], "ipmitool-writeraw.bin")), text("report.txt"));
-    assert_eq!(printed(&read(&[], "ipmi-sel-hex-dump.txt")), text("report.txt"));
+fn complete_forms_hold_everything() {
+    assert_eq!(printed(&read(&["--all"], "ipmitool-writeraw.bin")), text("report.txt"));
+    assert_eq!(printed(&read(&["--all"], "ipmi-sel-hex-dump.txt")), text("report.txt"));
     for file in ["ipmi-sel.txt", "ipmi-sel.csv", "ipmi-sel-vv.txt"] {
-        assert_eq!(without_times(&printed(&read(&[], file))), without_times(&text("report.txt")), "{file}");
+        let report = printed(&read(&["--all"], file));
+        assert_eq!(without_times(&report), without_times(&text("report.txt")), "{file}");
     }
 }
 
 #[test]
-fn forms_without_numbers_are_joined_and_say_so() {
+fn the_newest_is_shown_in_full_and_the_others_in_a_line() {
+    assert_eq!(printed(&read(&[], "ipmitool-writeraw.bin")), text("report-overview.txt"));
+}
+
+#[test]
+fn colour_comes_when_asked_for_and_changes_no_text() {
+    let report = text("report-overview.txt");
+    assert_eq!(printed(&read(&["--color", "never"], "ipmitool-writeraw.bin")), report);
+    let coloured = printed(&read(&["--color=always"], "ipmitool-writeraw.bin"));
+    assert!(coloured.contains("\x1b["), "{coloured}");
+    assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), report);
+}
+
+#[test]
+fn forms_without_numbers_are_joined_with_a_note() {
     for (file, report) in [
         ("ipmi-sel-oem-data.txt", "report-unnumbered.txt"),
         ("ipmitool-v-list.txt", "report-unnumbered.txt"),
         ("ipmitool-list.txt", "report-list.txt"),
         ("ipmitool-c-list.csv", "report-list.txt"),
     ] {
-        assert_eq!(without_times(&printed(&read(&[], file))), text(report), "{file}");
+        let printed = printed(&read(&["--all"], file));
+        assert_eq!(without_times(&printed), without_times(&text(report)), "{file}");
     }
-    let list = printed(&read(&[], "ipmitool-list.txt"));
-    assert!(list.contains("Crash 2 of 5, 11/22/26 16:17:10 UTC (BMC time)"), "{list}");
+    assert_eq!(printed(&read(&["--all"], "ipmitool-list.txt")), text("report-list.txt"));
 }
 
 #[test]
-fn symbols_name_the_places() {
+fn symbols_name_the_locations() {
     let symbols = data("kallsyms.txt");
-    let report = printed(&read(&["--symbols", symbols.to_str().unwrap()], "ipmitool-writeraw.bin"));
+    let report = printed(&read(&["--all", "--symbols", symbols.to_str().unwrap()], "ipmitool-writeraw.bin"));
     assert_eq!(report, text("report-symbols.txt"));
 }
 
@@ -79,11 +94,34 @@ fn json_is_as_documented() {
     assert_eq!(json, expected);
 }
 
+/// What keeps the names from a person keeps them from a program, too.
 #[test]
-fn the_last_crash_alone() {
-    let last = printed(&read(&["--last"], "ipmitool-writeraw.bin"));
-    assert!(last.starts_with("Crash, Mon 23 Nov 2026 02:00:00 (BMC time)\n"), "{last}");
-    assert_eq!(last.matches("\n  why ").count(), 1, "{last}");
+fn json_has_the_notes() {
+    let notes = |file| {
+        let json: serde_json::Value = serde_json::from_str(&printed(&read(&["--json"], file))).unwrap();
+        (json["notes"].to_string(), json["kernels_without_symbols"].to_string())
+    };
+    let kernels = r#"["00c0ffee","5f3e9a1b"]"#.to_owned();
+    assert_eq!(notes("ipmitool-writeraw.bin"), (r#"["no-symbols"]"#.to_owned(), kernels.clone()));
+    let all = r#"["no-sequence","no-event-data","no-symbols"]"#.to_owned();
+    assert_eq!(notes("ipmitool-list.txt"), (all, kernels));
+}
+
+#[test]
+fn the_newest_alone() {
+    let report = text("report.txt");
+    let crashes: Vec<_> = report.split("\n\nPANIC, ").collect();
+    for (arguments, count) in
+        [(&["-n", "1"][..], 1), (&["--last"], 1), (&["-n2"], 2), (&["--newest", "3"], 3)]
+    {
+        let shown = printed(&read(arguments, "ipmitool-writeraw.bin"));
+        assert!(shown.starts_with(crashes[0]), "{shown}");
+        assert_eq!(shown.matches("PANIC, ").count(), count, "{shown}");
+        assert!(!shown.contains("Earlier") && !shown.contains("TEST REPORT"), "{shown}");
+        let json = printed(&read(&[arguments, &["--json"]].concat(), "ipmitool-writeraw.bin"));
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["crashes"].as_array().unwrap().len(), count);
+    }
 }
 
 #[test]
@@ -101,22 +139,31 @@ fn standard_input_is_read_and_the_exit_status_tells() {
     };
     let list = text("ipmitool-list.txt");
     assert_eq!(status(list.as_bytes()), Some(0));
-    // A SEL without words, in text and raw; an empty one.
+    // A SEL without a panic report, in text and raw; an empty one.
     assert_eq!(status(list.lines().next().unwrap().as_bytes()), Some(3));
     assert_eq!(status(&fs::read(data("ipmitool-writeraw.bin")).unwrap()[..16]), Some(3));
     assert_eq!(status(b"SEL has no entries\n"), Some(3));
     assert_eq!(status(b""), Some(3));
     // No SEL, and one that is of no use.
     assert_eq!(status(b"hello, world\n"), Some(1));
-    assert_eq!(status(b"\x7fELF\x02\x01\x01\0"), Some(1));
+    for foreign in
+        [&b"\x7fELF\x02\x01\x01\0"[..], b"\x1f\x8b\x08\0\0\0\0\0", b"\xff\xfe1\0|\0", &[1; 64], &[7; 64]]
+    {
+        assert_eq!(status(foreign), Some(1), "{foreign:?}");
+    }
     assert_eq!(status(text("ipmitool-save.txt").as_bytes()), Some(1));
 }
 
 #[test]
 fn wrong_usage() {
-    for arguments in
-        [&["--host", "bmc"][..], &["--file", "x", "--host", "bmc", "--user", "u"], &["--user", "u"]]
-    {
+    for arguments in [
+        &["--host", "bmc"][..],
+        &["--file", "x", "--host", "bmc", "--user", "u"],
+        &["--user", "u"],
+        &["-n", "0"],
+        &["-n", "1", "--all"],
+        &["--color", "blue"],
+    ] {
         let output =
             Command::new(env!("CARGO_BIN_EXE_lastwords")).arg("read").args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -55,8 +55,14 @@ fn what_was_armed_stays_armed_and_boots() -> Result<()> {
         outcome.text(&format!("{case}-armed"))?;
     }
     let status = outcome.text("status")?;
-    for line in ["dump kernel:     armed", "reserved memory: 256 MiB", "lockdown:        none", "0xca2,0xca3"]
-    {
+    for line in [
+        "READY: the next panic will be reported and dumped",
+        "/boot/vmlinuz, loaded ",
+        "panic reason and CPU locations, to SEL and ttyS0",
+        "256 MiB reserved",
+        "Lockdown     none",
+        "0xca2,0xca3",
+    ] {
         ensure!(status.contains(line), "status does not say {line:?}: {status}");
     }
     dump::check(&outcome, 2)?;
@@ -83,7 +89,7 @@ fn lockdown_wants_a_signed_kernel() -> Result<()> {
     refused(&outcome, "locked", &["locked down (integrity", "sbsign"])?;
     outcome.text("armed")?;
     let status = outcome.text("status")?;
-    ensure!(status.contains("lockdown:        integrity"), "status says {status}");
+    ensure!(status.contains("Lockdown     integrity"), "status says {status}");
     Asked::ALL.check_console(&outcome, 0)?;
     Asked::ALL.check_requests(&outcome, 0)
 }
@@ -101,9 +107,10 @@ fn without_reserved_memory_nothing_can_be_armed() -> Result<()> {
         )
         .run()?;
     refused(&outcome, "load", &["no memory is reserved", "crashkernel="])?;
-    let status = outcome.text("status")?;
-    for line in ["dump kernel:     not armed", "reserved memory: none"] {
-        ensure!(status.contains(line), "status does not say {line:?}: {status}");
+    let status = outcome.section("status")?;
+    ensure!(status.status == 3, "status {}: {}", status.status, status.text);
+    for line in ["NOT READY", "! Dump kernel  none loaded", "! Memory       none reserved"] {
+        ensure!(status.text.contains(line), "status does not say {line:?}: {}", status.text);
     }
     ensure!(outcome.text("unload")?.contains("nothing is armed"));
     Ok(())
@@ -115,11 +122,20 @@ fn unloaded_is_no_longer_armed() -> Result<()> {
         .arm(Arm::Lastwords(Asked::ALL.options()))
         .death(
             "section before cat /sys/kernel/kexec_crash_loaded
+             section ours lastwords status
+             section other kexec -c -p /boot/vmlinuz --initrd=/boot/initrd --append=console=ttyS0
+             section others lastwords status
              section unload lastwords unload
-             section after cat /sys/kernel/kexec_crash_loaded",
+             section after cat /sys/kernel/kexec_crash_loaded
+             section none lastwords status",
         )
         .run()?;
     ensure!(outcome.text("before")?.trim() == "1");
+    ensure!(outcome.text("ours")?.contains("/boot/vmlinuz, loaded "), "{}", outcome.text("ours")?);
+    // What another program has loaded over it is not taken for ours.
+    outcome.text("other")?;
+    ensure!(outcome.text("others")?.contains("loaded by another program"), "{}", outcome.text("others")?);
+    ensure!(outcome.section("none")?.status == 3, "{}", outcome.section("none")?.text);
     outcome.text("unload")?;
     ensure!(outcome.text("after")?.trim() == "0");
     Ok(())

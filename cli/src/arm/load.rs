@@ -10,6 +10,7 @@ use super::{
     initrd::Initrd,
     kdump::Kdump,
     kexec::KexecOptions,
+    loaded,
     loading::{Loading, Verbose},
     options::PlanOptions,
     refusal::{Refusal, Situation},
@@ -114,7 +115,7 @@ impl Load {
         if self.verbose {
             println!("way in: {why}");
         }
-        match via {
+        let line = match via {
             Via::Purgatory => {
                 let kernel = if bz_image.is_wrapped() {
                     boot::unwrap(&kernel).with_context(name)?.into()
@@ -139,7 +140,9 @@ impl Load {
                 if self.verbose {
                     print!("{}", Verbose(&purgatory));
                 }
+                let line = purgatory.cmdline.clone();
                 Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() }.arm(root, &kdump)?;
+                line
             }
             Via::Wrap => {
                 let situation = Situation {
@@ -161,10 +164,12 @@ impl Load {
                     sys::memory_file(c"lastwords", &wrapped).context("no memory for the wrapped kernel")?
                 };
                 let initrd = initrd.map(|initrd| initrd.file);
-                Loading::Wrap { kernel, initrd, cmdline: CString::new(cmdline)?, situation }
+                Loading::Wrap { kernel, initrd, cmdline: CString::new(cmdline.as_str())?, situation }
                     .arm(root, &kdump)?;
+                cmdline
             }
-        }
+        };
+        loaded::remember(root, path, via, [&embedded, &line]);
         println!("armed: {} in {} MiB of reserved memory", name(), kdump.crash_size >> 20);
         if !self.no_symbols {
             match store::save(root) {

@@ -1,6 +1,6 @@
 //! `lastwords unload`: disarms the dump kernel.
 
-use super::{kdump::Kdump, refusal::Refusal};
+use super::{kdump::Kdump, loaded, refusal::Refusal};
 use crate::sys::{self, Place};
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -20,6 +20,7 @@ pub fn run(root: &Path) -> Result<()> {
         })
         .map_err(|error| Refusal::to_unload(&error, &kdump))
         .context("still armed")?;
+    loaded::forget(root);
     println!("disarmed");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the SEL tells of each crash, as one value: what is said, what is cut, what is missing. Nothing is guessed.
+//! What the SEL holds of each crash, as one value: what is known, what is truncated, what is missing.
 
 use super::log::{Entry, Log};
 use crate::symbols::{Name, Symbols, When};
@@ -9,41 +9,45 @@ use lastwords_core::{
 };
 use std::fmt;
 
-/// A crash, or the rehearsal of one.
+/// A crash, or a test report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Crash {
     /// When the BMC logged the platform event, by its own clock.
     pub time: Option<Time>,
-    /// Who wrote the words; `None` when there is a platform event only, or a mark.
-    pub speaker: Option<Source>,
+    /// Who wrote the records; `None` when there is a platform event only, or progress records.
+    pub source: Option<Source>,
     /// The text of the panic.
-    pub reason: Option<Words>,
+    pub reason: Option<Text>,
     /// The first four bytes of the kernel's build id.
     pub build_id: Option<u32>,
-    /// The kernel's release, where the saved symbols tell.
+    /// The kernel's release, where the symbols name it.
     pub release: Option<String>,
     /// What the kernel reported before it panicked.
-    pub cause: Option<Words>,
-    /// Where that was, symbol and offset.
-    pub rip: Option<Words>,
+    pub cause: Option<Text>,
+    /// Where that was, symbol and offset, as the kernel's log has it.
+    pub location: Option<Text>,
     /// The process that ran.
-    pub comm: Option<Words>,
+    pub process: Option<Text>,
     /// The call trace, the innermost function first.
-    pub callers: Vec<Words>,
+    pub call_trace: Vec<Text>,
     /// The CPU that panicked.
     pub panicked: Option<Panicked>,
     /// The other CPUs, by where they were.
     pub groups: Vec<Group>,
-    /// CPUs that nothing is said of, because of the record limit.
+    /// CPUs that are not reported, because of the record limit.
     pub left_out: u32,
-    /// Parts of the dump kernel that were not what was loaded.
-    pub damaged: Vec<Words>,
+    /// Parts of the dump kernel whose checksum was not that of what was loaded.
+    pub corrupt: Vec<Text>,
     /// How far the dump came.
     pub dump: Vec<Stage>,
-    /// Records that are lost.
+    /// Records of it in the log.
+    pub records: u32,
+    /// Records that are missing.
     pub missing: u32,
-    /// What is left of lines whose other records are lost.
-    pub fragments: Vec<Words>,
+    /// Lines of no known kind, and what is left of lines whose other records are missing.
+    pub unparsed: Vec<Text>,
+    /// The dump's file, where one was found.
+    pub vmcore: Option<String>,
 }
 
 /// A time by the BMC's clock.
@@ -58,16 +62,16 @@ pub enum Time {
 }
 
 /// Times up to this one count from the BMC's start.
-const LAST_UPTIME: u32 = 0x2000_0000;
+pub const LAST_UPTIME: u32 = 0x2000_0000;
 /// No time at all.
-const NO_TIME: u32 = 0xffff_ffff;
+pub const NO_TIME: u32 = 0xffff_ffff;
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Seconds(seconds) => {
                 let time = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(i64::from(*seconds));
-                write!(f, "{}", time.to_zoned(TimeZone::UTC).strftime("%a %-d %b %Y %H:%M:%S"))
+                write!(f, "{}", time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S"))
             }
             Self::Uptime(seconds) => write!(f, "{seconds} s after the BMC's start"),
             Self::Listed(text) => f.write_str(text),
@@ -77,20 +81,20 @@ impl fmt::Display for Time {
 
 /// A text, or what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Words {
-    /// Printable characters.
-    pub text: String,
-    /// Is its beginning lost?
+pub struct Text {
+    /// Without control characters.
+    pub value: String,
+    /// Is its beginning missing?
     pub headless: bool,
-    /// Is its end lost?
+    /// Is its end missing?
     pub cut: bool,
 }
 
-impl Words {
+impl Text {
     fn new(bytes: &[u8]) -> Self {
         let printable = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
         let text = String::from_utf8_lossy(bytes).trim_end().chars().map(printable).collect();
-        Self { text, headless: false, cut: false }
+        Self { value: text, headless: false, cut: false }
     }
 
     fn cut(bytes: &[u8]) -> Self {
@@ -99,11 +103,11 @@ impl Words {
 
     /// `symbol+12` as the kernel prints it: `symbol+0x12`.
     fn with_0x(mut self) -> Self {
-        if let Some((symbol, offset)) = self.text.rsplit_once('+')
+        if let Some((symbol, offset)) = self.value.rsplit_once('+')
             && offset.bytes().all(|byte| byte.is_ascii_hexdigit())
             && !offset.is_empty()
         {
-            self.text = format!("{symbol}+0x{offset}");
+            self.value = format!("{symbol}+0x{offset}");
         }
         self
     }
@@ -111,13 +115,25 @@ impl Words {
     fn headless(bytes: &[u8]) -> Self {
         Self { headless: true, ..Self::new(bytes) }
     }
+
+    /// Is all of it there?
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.headless && !self.cut
+    }
+
+    /// With this mark where something is missing.
+    #[must_use]
+    pub fn marked(&self, mark: &str) -> String {
+        let (before, after) = (if self.headless { mark } else { "" }, if self.cut { mark } else { "" });
+        format!("{before}{}{after}", self.value)
+    }
 }
 
-/// With `…` where something is lost.
-impl fmt::Display for Words {
+/// With `...` where something is missing.
+impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (before, after) = (if self.headless { "…" } else { "" }, if self.cut { "…" } else { "" });
-        write!(f, "{before}{}{after}", self.text)
+        f.write_str(&self.marked("..."))
     }
 }
 
@@ -125,122 +141,113 @@ impl fmt::Display for Words {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Panicked {
     /// This one (the kernel's number), here.
-    Cpu(u32, At),
+    Cpu(u32, NamedLocation),
     /// Nothing told which; it is among the groups.
     Unknown,
 }
 
-/// CPUs in one place.
+/// CPUs at one location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// How many.
     pub count: u32,
     /// Where.
-    pub at: At,
+    pub location: NamedLocation,
 }
 
-/// A place and its name.
+/// Where a CPU was, and the name of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct At {
-    /// The place as it was said.
-    pub place: Location,
-    /// What the symbols say of it.
-    pub name: Named,
+pub struct NamedLocation {
+    /// As it was recorded.
+    pub location: Location,
+    /// Its name.
+    pub symbol: Symbol,
 }
 
-/// What the symbols say of a place.
+/// What the symbols have for a location.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Named {
-    /// Nobody has asked: there are none.
+pub enum Symbol {
+    /// There are no symbols of this kernel.
     #[default]
-    Not,
+    Unavailable,
     /// Its symbol and offset, as the kernel would print it.
-    As(String),
-    /// It is in nothing that they are of: a module that came later, say.
-    Nowhere,
-    /// There is a name for it, but in another boot, or nobody knows in which.
+    Known(String),
+    /// None: it is in a module that was loaded later, say.
+    NotFound,
+    /// One, but of another boot, or of an unknown one.
     OtherBoot,
 }
 
-impl Named {
+impl Symbol {
     /// The name.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match self {
-            Self::As(name) => Some(name),
-            Self::Not | Self::Nowhere | Self::OtherBoot => None,
+            Self::Known(name) => Some(name),
+            Self::Unavailable | Self::NotFound | Self::OtherBoot => None,
         }
     }
 }
 
-impl From<Option<Name>> for Named {
+impl From<Option<Name>> for Symbol {
     fn from(name: Option<Name>) -> Self {
-        name.map_or(Self::Nowhere, |name| Self::As(name.to_string()))
+        name.map_or(Self::NotFound, |name| Self::Known(name.to_string()))
     }
 }
 
-impl From<Location> for At {
-    fn from(place: Location) -> Self {
-        Self { place, name: Named::Not }
+impl From<Location> for NamedLocation {
+    fn from(location: Location) -> Self {
+        Self { location, symbol: Symbol::Unavailable }
     }
 }
 
-/// What a rehearsal's reason begins with.
-const REHEARSAL: &str = "rehearsal";
+/// What a test report's reason begins with.
+const TEST: &str = "rehearsal";
 
 impl Crash {
-    /// Is it the rehearsal of one?
+    /// Is it a test report?
     #[must_use]
-    pub fn is_rehearsal(&self) -> bool {
+    pub fn is_test(&self) -> bool {
         self.reason.as_ref().is_some_and(|reason| {
-            let begins_so = reason.cut && reason.text.len() >= 3 && REHEARSAL.starts_with(&reason.text);
-            begins_so || reason.text.starts_with(REHEARSAL)
+            let begins_so = reason.cut && reason.value.len() >= 3 && TEST.starts_with(&reason.value);
+            begins_so || reason.value.starts_with(TEST)
         })
     }
 
-    /// All CPUs that are told of, the one that panicked among them.
-    #[must_use]
-    pub fn cpus(&self) -> u32 {
-        let one = u32::from(matches!(self.panicked, Some(Panicked::Cpu(..))));
-        self.groups
-            .iter()
-            .fold(one.saturating_add(self.left_out), |sum, group| sum.saturating_add(group.count))
-    }
-
-    /// Every place in it.
-    fn places(&mut self) -> impl Iterator<Item = &mut At> {
+    /// Every location in it.
+    fn locations(&mut self) -> impl Iterator<Item = &mut NamedLocation> {
         let panicked = match &mut self.panicked {
-            Some(Panicked::Cpu(_, at)) => Some(at),
+            Some(Panicked::Cpu(_, location)) => Some(location),
             _ => None,
         };
-        panicked.into_iter().chain(self.groups.iter_mut().map(|group| &mut group.at))
+        panicked.into_iter().chain(self.groups.iter_mut().map(|group| &mut group.location))
     }
 
-    /// Are there places that only symbols name?
+    /// Are there locations that only symbols name?
     #[must_use]
     pub fn needs_symbols(&self) -> bool {
         let panicked = match &self.panicked {
-            Some(Panicked::Cpu(_, at)) => Some(at),
+            Some(Panicked::Cpu(_, location)) => Some(location),
             _ => None,
         };
-        let mut places = panicked.into_iter().chain(self.groups.iter().map(|group| &group.at));
-        places.any(|at| matches!(at.place, Location::Kernel(_)))
+        let mut locations = panicked.into_iter().chain(self.groups.iter().map(|group| &group.location));
+        locations.any(|location| matches!(location.location, Location::Kernel(_)))
     }
 
-    /// Gives the places their names. `ahead` is how many seconds the BMC's clock is before this machine's.
-    pub fn name_places(&mut self, symbols: &Symbols, ahead: i64, running: Option<&str>) {
+    /// Names the locations. `ahead` is how many seconds the BMC's clock is before this machine's.
+    pub fn name_locations(&mut self, symbols: &Symbols, ahead: i64, running: Option<&str>) {
         let time = match self.time {
             Some(Time::Seconds(seconds)) => Some(i64::from(seconds) - ahead),
             _ => None,
         };
-        // A rehearsal's boot may be the running one.
-        let when = When { time, running: running.filter(|_| !self.is_rehearsal()) };
+        // A test report's boot may be the running one.
+        let when = When { time, running: running.filter(|_| !self.is_test()) };
         self.release = symbols.release().map(str::to_owned);
-        for at in self.places() {
-            match at.place {
-                Location::Kernel(offset) => at.name = symbols.kernel(offset).into(),
+        for location in self.locations() {
+            match location.location {
+                Location::Kernel(offset) => location.symbol = symbols.kernel(offset).into(),
                 Location::Address(address) => {
-                    at.name = symbols.address(address, when).map_or(Named::OtherBoot, Named::from);
+                    location.symbol = symbols.address(address, when).map_or(Symbol::OtherBoot, Symbol::from);
                 }
                 Location::NotResponding | Location::User => {}
             }
@@ -248,16 +255,42 @@ impl Crash {
     }
 }
 
-/// The crashes that a log tells of, the oldest first.
+/// The crashes that a log holds, the oldest first.
 #[must_use]
 pub fn crashes(log: &Log) -> Vec<Crash> {
     let mut crashes = Crashes::default();
     let mut decoder = Decoder::default();
+    let mut last_text = None;
     for entry in &log.entries {
-        decoder.push(&entry.record, |decoded| crashes.take(&decoded, Some(entry)));
+        let mut counted = false;
+        decoder.push(&entry.record, |decoded| {
+            counted |= matches!(decoded, Decoded::Event(_));
+            crashes.take(&decoded, Some(entry));
+        });
+        // A text record that was sent twice, because the BMC's answer came too late, counts once.
+        let text = entry.record.last_chunk::<12>();
+        if is_text(&entry.record) {
+            counted = std::mem::replace(&mut last_text, text) == text;
+        } else if is_event(&entry.record) {
+            last_text = None;
+        } else {
+            continue;
+        }
+        crashes.held += u32::from(!counted);
     }
     decoder.finish(|decoded| crashes.take(&decoded, None));
     crashes.found
+}
+
+/// Is it a record of a panic's text?
+fn is_text(record: &[u8; 16]) -> bool {
+    record[2..4] == sel::mark(Stage::Started)[2..4]
+}
+
+/// Is it a system event record of a panic?
+fn is_event(record: &[u8; 16]) -> bool {
+    let event = sel::event_record([0; 3]);
+    [2, 7, 10, 12].iter().all(|byte| record[*byte] == event[*byte])
 }
 
 /// Seconds in which a platform event like the one before is the same one, sent once more because the BMC's answer came
@@ -269,8 +302,10 @@ struct Crashes {
     found: Vec<Crash>,
     /// The platform event of the last one, as long as nothing else is known of it.
     event: Option<[u8; 3]>,
-    /// Nothing of the last one's words is lost so far, and this is their first line.
+    /// Nothing of the last one's text is missing so far, and this is its first line.
     at_start: bool,
+    /// Records that the decoder has taken and not handed on.
+    held: u32,
 }
 
 impl Crashes {
@@ -282,7 +317,7 @@ impl Crashes {
                     self.found.push(Crash::default());
                 }
                 self.at_start = true;
-                self.last().speaker = Some(speaker);
+                self.last().source = Some(speaker);
             }
             Decoded::Mark(stage) => {
                 self.event = None;
@@ -293,16 +328,20 @@ impl Crashes {
                 let first = self.at_start;
                 self.last().cut(bytes, first);
             }
-            Decoded::Headless(bytes) => self.last().fragments.push(Words::headless(bytes)),
+            Decoded::Headless(bytes) => self.last().unparsed.push(Text::headless(bytes)),
             Decoded::Missing(records) => {
                 let crash = self.last();
                 crash.missing = crash.missing.saturating_add(u32::from(records));
             }
         }
         self.at_start &= matches!(decoded, Decoded::Crash(_));
+        if !matches!(decoded, Decoded::Event(_)) {
+            let held = std::mem::take(&mut self.held);
+            self.last().records += held;
+        }
     }
 
-    /// The crash that is being told of.
+    /// The crash that is being read.
     fn last(&mut self) -> &mut Crash {
         if self.found.is_empty() {
             self.found.push(Crash::default());
@@ -323,43 +362,42 @@ impl Crashes {
         // None are 0 or 0xff.
         let letters: Vec<_> =
             letters.into_iter().take_while(|letter| (b' '..=b'~').contains(letter)).collect();
-        let reason = (!letters.is_empty()).then(|| Words::cut(&letters));
-        self.found.push(Crash { time, reason, ..Crash::default() });
+        let reason = (!letters.is_empty()).then(|| Text::cut(&letters));
+        self.found.push(Crash { time, reason, records: 1, ..Crash::default() });
     }
 }
 
 impl Crash {
     fn line(&mut self, line: Line<'_>) {
         match line {
-            Line::Reason(text) => self.reason = Some(Words::new(text)),
+            Line::Reason(text) => self.reason = Some(Text::new(text)),
             Line::BuildId(id) => self.build_id = Some(id),
             Line::Panicked(CpuLocation { cpu, location }) => {
                 self.panicked = Some(Panicked::Cpu(cpu, location.into()));
             }
             Line::PanickedUnknown => self.panicked = Some(Panicked::Unknown),
-            // Of several the first; what else is said is kept as it is.
-            Line::Cause(text) if self.cause.is_some() => self.fragments.push(Words::new(text)),
-            Line::Cause(text) => self.cause = Some(Words::new(text)),
-            Line::Rip(text) => self.rip = Some(Words::new(text).with_0x()),
-            Line::Comm(text) => self.comm = Some(Words::new(text)),
-            Line::Group { count, location } => self.groups.push(Group { count, at: location.into() }),
+            // Of several the first; the others are kept as they are.
+            Line::Cause(text) if self.cause.is_some() => self.unparsed.push(Text::new(text)),
+            Line::Cause(text) => self.cause = Some(Text::new(text)),
+            Line::Rip(text) => self.location = Some(Text::new(text).with_0x()),
+            Line::Comm(text) => self.process = Some(Text::new(text)),
+            Line::Group { count, location } => self.groups.push(Group { count, location: location.into() }),
             Line::Omitted(count) => self.left_out = self.left_out.saturating_add(count),
-            Line::Caller(text) => self.callers.push(Words::new(text)),
-            Line::Corrupt(text) => self.damaged.push(Words::new(text)),
+            Line::Caller(text) => self.call_trace.push(Text::new(text)),
+            Line::Corrupt(text) => self.corrupt.push(Text::new(text)),
         }
     }
 
-    /// A line whose end is lost. What it was about shows in its beginning, if that is long enough; what it says of
-    /// numbers does not hold.
+    /// A line whose end is missing. Its kind shows in its beginning, if that is long enough; its numbers do not hold.
     fn cut(&mut self, bytes: &[u8], first: bool) {
         match sel::parse(bytes, first) {
-            Line::Reason(text) => self.reason = Some(Words::cut(text)),
+            Line::Reason(text) => self.reason = Some(Text::cut(text)),
             // It is never longer.
             Line::BuildId(id) => self.build_id = Some(id),
-            Line::Rip(text) => self.rip = Some(Words::cut(text).with_0x()),
-            Line::Comm(text) => self.comm = Some(Words::cut(text)),
-            Line::Caller(text) => self.callers.push(Words::cut(text)),
-            _ => self.fragments.push(Words::cut(bytes)),
+            Line::Rip(text) => self.location = Some(Text::cut(text).with_0x()),
+            Line::Comm(text) => self.process = Some(Text::cut(text)),
+            Line::Caller(text) => self.call_trace.push(Text::cut(text)),
+            _ => self.unparsed.push(Text::cut(bytes)),
         }
     }
 }
@@ -367,7 +405,7 @@ impl Crash {
 /// A record's time.
 fn time(entry: &Entry) -> Option<Time> {
     if let Some(text) = &entry.time {
-        return Some(Time::Listed(text.clone()));
+        return Some(Time::Listed(Text::new(text.as_bytes()).value));
     }
     let [_, _, _, t0, t1, t2, t3, ..] = entry.record;
     match u32::from_le_bytes([t0, t1, t2, t3]) {
@@ -380,24 +418,23 @@ fn time(entry: &Entry) -> Option<Time> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lastwords_core::store::sel;
     use proptest::{collection::vec, prelude::*, sample::Index};
 
-    /// A crash as it was said, with the numbers of its records that are in the SEL.
+    /// A crash as it was written, and its records that are in the SEL.
     #[derive(Clone, Debug)]
-    struct Said {
+    struct Written {
         linux: bool,
         lines: Vec<Vec<u8>>,
         kept: Vec<[u8; 16]>,
-        /// Records lost before the last that is kept.
+        /// Records missing before the last that is kept.
         missing: u32,
-        /// Where the words break off within a line behind a full record, nothing shows that they do: what is left of
+        /// Where the text breaks off within a line behind a full record, nothing shows that it does: what is left of
         /// that line.
         broken_off: Option<Vec<u8>>,
         marks: Vec<Stage>,
     }
 
-    fn place() -> impl Strategy<Value = Location> {
+    fn location() -> impl Strategy<Value = Location> {
         prop_oneof![
             Just(Location::NotResponding),
             Just(Location::User),
@@ -414,14 +451,14 @@ mod tests {
 
     fn lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
         let bytes = |line: Line<'_>| sel::text(line).as_bytes().to_vec();
-        let group = (1..=u32::MAX, place());
-        let cpus = (any::<u32>(), any::<u32>(), place(), vec(group, 0..8), 0..3u32);
+        let group = (1..=u32::MAX, location());
+        let cpus = (any::<u32>(), any::<u32>(), location(), vec(group, 0..8), 0..3u32);
         (text(), text(), "[a-z_]{1,20}", vec("[a-z_]{1,20}", 0..3), cpus, any::<[bool; 6]>()).prop_map(
-            move |(reason, cause, word, callers, (id, cpu, place, groups, left_out), has)| {
+            move |(reason, cause, word, callers, (id, cpu, location, groups, left_out), has)| {
                 let lines = [
                     Line::Reason(reason.as_bytes()),
                     Line::BuildId(id),
-                    Line::Panicked(CpuLocation { cpu, location: place }),
+                    Line::Panicked(CpuLocation { cpu, location }),
                     Line::Cause(cause.as_bytes()),
                     Line::Rip(word.as_bytes()),
                     Line::Comm(word.as_bytes()),
@@ -430,7 +467,7 @@ mod tests {
                 // What comes first is the reason, whatever it was meant to be.
                 let lines = lines.skip_while(|line| matches!(line, Line::Cause(_)));
                 let groups =
-                    groups.iter().map(|(count, place)| Line::Group { count: *count, location: *place });
+                    groups.iter().map(|(count, location)| Line::Group { count: *count, location: *location });
                 let left_out = (left_out > 0).then_some(Line::Omitted(left_out));
                 let callers = callers.iter().map(|name| Line::Caller(name.as_bytes()));
                 let lines: Vec<_> = lines.chain(groups).chain(left_out).chain(callers).map(bytes).collect();
@@ -439,7 +476,7 @@ mod tests {
         )
     }
 
-    fn said() -> impl Strategy<Value = Said> {
+    fn written() -> impl Strategy<Value = Written> {
         let marks = vec(prop::sample::select(&Stage::ALL[..]), 0..3);
         (any::<bool>(), text(), lines(), vec(any::<Index>(), 0..4), marks).prop_map(
             |(linux, text, lines, lost, marks)| {
@@ -469,7 +506,7 @@ mod tests {
                     at += line.len().div_ceil(sel::TEXT_LEN);
                 }
                 let kept = records.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(record, _)| record);
-                Said { linux, lines, kept: kept.collect(), missing, broken_off, marks }
+                Written { linux, lines, kept: kept.collect(), missing, broken_off, marks }
             },
         )
     }
@@ -495,38 +532,38 @@ mod tests {
         records.into_iter().collect()
     }
 
-    /// All that is said in a crash, as lines; and what is left of cut ones.
-    fn told(crash: &Crash) -> (Vec<Vec<u8>>, Vec<Words>) {
+    /// All lines of a crash, and what is left of truncated ones.
+    fn lines_of(crash: &Crash) -> (Vec<Vec<u8>>, Vec<Text>) {
         let mut whole = Vec::new();
-        let mut parts = crash.fragments.clone();
-        let without_0x = |words: &Words| Words { text: words.text.replacen("+0x", "+", 1), ..words.clone() };
-        let mut texts = |prefix: &str, words: Option<&Words>| {
-            let Some(words) = words else { return };
-            let words = without_0x(words);
-            let text = format!("{prefix}{}", words.text);
-            if words.cut || words.headless {
-                parts.push(Words { text, ..words });
-            } else {
+        let mut parts = crash.unparsed.clone();
+        let without_0x = |text: &Text| Text { value: text.value.replacen("+0x", "+", 1), ..text.clone() };
+        let mut texts = |prefix: &str, part: Option<&Text>| {
+            let Some(part) = part else { return };
+            let part = without_0x(part);
+            let text = format!("{prefix}{}", part.value);
+            if part.is_whole() {
                 whole.push(text.into_bytes());
+            } else {
+                parts.push(Text { value: text, ..part });
             }
         };
         texts("", crash.reason.as_ref());
         texts("", crash.cause.as_ref());
-        texts("RIP ", crash.rip.as_ref());
-        texts("Comm ", crash.comm.as_ref());
-        crash.callers.iter().for_each(|caller| texts("< ", Some(caller)));
-        crash.damaged.iter().for_each(|part| texts("bad ", Some(part)));
+        texts("RIP ", crash.location.as_ref());
+        texts("Comm ", crash.process.as_ref());
+        crash.call_trace.iter().for_each(|caller| texts("< ", Some(caller)));
+        crash.corrupt.iter().for_each(|part| texts("bad ", Some(part)));
         let mut line = |line: Line<'_>| whole.push(sel::text(line).as_bytes().to_vec());
         crash.build_id.into_iter().for_each(|id| line(Line::BuildId(id)));
         match &crash.panicked {
             Some(Panicked::Cpu(cpu, at)) => {
-                line(Line::Panicked(CpuLocation { cpu: *cpu, location: at.place }));
+                line(Line::Panicked(CpuLocation { cpu: *cpu, location: at.location }));
             }
             Some(Panicked::Unknown) => line(Line::PanickedUnknown),
             None => {}
         }
-        for Group { count, at } in &crash.groups {
-            line(Line::Group { count: *count, location: at.place });
+        for Group { count, location } in &crash.groups {
+            line(Line::Group { count: *count, location: location.location });
         }
         if crash.left_out > 0 {
             line(Line::Omitted(crash.left_out));
@@ -536,57 +573,58 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_told_was_said_and_what_is_lost_is_told(
-            all in vec(said(), 1..4),
+        fn what_is_read_was_written_and_what_is_missing_is_counted(
+            all in vec(written(), 1..4),
             others in vec((any::<Index>(), foreign()), 0..12),
         ) {
             let mut records = Vec::new();
-            for (index, said) in all.iter().enumerate() {
+            for (index, written) in all.iter().enumerate() {
                 records.push(sel::event_record([b'a', b'b', index as u8 + b'0']));
-                records.extend(&said.kept);
-                records.extend(said.marks.iter().map(|stage| sel::mark(*stage)));
+                records.extend(&written.kept);
+                records.extend(written.marks.iter().map(|stage| sel::mark(*stage)));
             }
             let crashes = crashes(&mixed(records, &others));
             prop_assert_eq!(crashes.len(), all.len());
-            for (said, crash) in all.iter().zip(&crashes) {
-                prop_assert_eq!(crash.missing, said.missing);
+            for (written, crash) in all.iter().zip(&crashes) {
+                prop_assert_eq!(crash.missing, written.missing);
                 // The same mark twice in a row is one that was sent again.
-                let mut marks = said.marks.clone();
+                let mut marks = written.marks.clone();
                 marks.dedup();
                 prop_assert_eq!(&crash.dump, &marks);
-                let (mut whole, mut parts) = told(crash);
-                // The platform event's three letters stand in for a reason that is not said.
-                parts.retain(|part| !(part.cut && part.text.starts_with("ab")));
-                let mut lines = said.lines.clone();
-                if let Some(left) = &said.broken_off {
+                prop_assert_eq!(crash.records as usize, 1 + written.kept.len() + marks.len());
+                let (mut whole, mut parts) = lines_of(crash);
+                // The platform event's three letters stand in for a reason that is not there.
+                parts.retain(|part| !(part.cut && part.value.starts_with("ab")));
+                let mut lines = written.lines.clone();
+                if let Some(left) = &written.broken_off {
                     let line = match sel::parse(left, lines.len() == 1) {
                         Line::Reason(text) | Line::Cause(text) => text.trim_ascii_end().to_vec(),
                         line => sel::text(line).as_bytes().trim_ascii_end().to_vec(),
                     };
                     lines.push(line);
                 }
-                if said.missing == 0 && parts.is_empty() && whole.len() == lines.len() {
+                if written.missing == 0 && parts.is_empty() && whole.len() == lines.len() {
                     whole.sort();
                     lines.sort();
                     prop_assert_eq!(&whole, &lines);
-                    prop_assert_eq!(crash.speaker == Some(Source::Linux), said.linux);
+                    prop_assert_eq!(crash.source == Some(Source::Linux), written.linux);
                     continue;
                 }
-                // Each line that is told was said, and each part is one of a line that was said.
+                // Each line that is read was written, and each part is one of a line that was written.
                 for line in whole {
-                    let at = lines.iter().position(|said| *said == line);
-                    prop_assert!(at.is_some(), "{:?} was never said: {said:?}", String::from_utf8_lossy(&line));
+                    let at = lines.iter().position(|written| *written == line);
+                    prop_assert!(at.is_some(), "{:?} was never written: {written:?}", String::from_utf8_lossy(&line));
                     lines.remove(at.unwrap());
                 }
                 for part in parts {
                     let is_of = |line: &Vec<u8>| {
                         let line = String::from_utf8_lossy(line);
                         match (part.headless, part.cut) {
-                            (true, _) => line.contains(part.text.as_str()),
-                            (false, _) => line.starts_with(part.text.as_str()),
+                            (true, _) => line.contains(part.value.as_str()),
+                            (false, _) => line.starts_with(part.value.as_str()),
                         }
                     };
-                    prop_assert!(lines.iter().any(is_of), "{part:?} was never said: {said:?}");
+                    prop_assert!(lines.iter().any(is_of), "{part:?} was never written: {written:?}");
                 }
             }
         }
@@ -599,7 +637,7 @@ mod tests {
             prop::sample::select(&Stage::ALL[..]).prop_map(sel::mark),
         ], 0..300)) {
             for crash in crashes(&records.into_iter().collect()) {
-                let _ = (crash.is_rehearsal(), crash.cpus(), crash.needs_symbols());
+                let _ = (crash.is_test(), crash.needs_symbols());
             }
         }
     }
@@ -617,13 +655,13 @@ mod tests {
             crashes.iter().map(|crash| crash.time.as_ref().map(Time::to_string)).collect()
         };
         let day = |text: &str| Some(text.to_owned());
-        assert_eq!(shown(&[event(*b"sys", 1795364230)]), [day("Sun 22 Nov 2026 16:17:10")]);
+        assert_eq!(shown(&[event(*b"sys", 1795364230)]), [day("2026-11-22 16:17:10")]);
         assert_eq!(shown(&[event(*b"sys", 90)]), [day("90 s after the BMC's start")]);
         assert_eq!(shown(&[event(*b"sys", u32::MAX)]), [None]);
         // Sent again because the answer came late; and another crash.
         let first = 1795364230;
         let twice = [event(*b"sys", first), event(*b"sys", first + 5)];
-        assert_eq!(shown(&twice), [day("Sun 22 Nov 2026 16:17:10")]);
+        assert_eq!(shown(&twice), [day("2026-11-22 16:17:10")]);
         assert_eq!(shown(&[twice[0], event(*b"sys", first + 60)]).len(), 2);
         let id = sel::records(b"id 5f3e9a1b", 0).next().unwrap();
         assert_eq!(shown(&[twice[0], id, twice[1]]).len(), 2);

@@ -1,8 +1,8 @@
-//! What `lastwords read --json` prints. `docs/reading.md` describes it; a program may rely on what is there.
+//! What `lastwords read --json` prints. `docs/reading.md` describes it: programs rely on it.
 
 use super::{
     Reading,
-    crash::{At, Crash, Named, Panicked, Time, Words},
+    crash::{Crash, NamedLocation, Panicked, Symbol, Text, Time},
 };
 use lastwords_core::{
     report::{Location, Stage},
@@ -11,26 +11,36 @@ use lastwords_core::{
 use serde::Serialize;
 
 /// The schema's version. It changes when something that was there changes its meaning or goes.
-const VERSION: u32 = 1;
+const SCHEMA: u32 = 1;
+/// What stands in a text where something is missing.
+const MISSING: &str = "…";
 
 /// As JSON, without a newline at its end.
 #[must_use]
 pub fn json(reading: &Reading) -> String {
+    let no_symbols = (!reading.unnamed.is_empty()).then_some("no-symbols");
     let root = Root {
-        version: VERSION,
+        schema: SCHEMA,
+        version: SCHEMA,
         source: &reading.source,
-        crashes: reading.crashes.iter().map(CrashJson::from).collect(),
-        notes: reading.notes.iter().map(|note| note.name()).collect(),
+        host: reading.host.as_deref(),
+        crashes: reading.crashes.iter().map(|crash| CrashJson::new(crash, reading.age(crash))).collect(),
+        notes: reading.notes.iter().map(|note| note.name()).chain(no_symbols).collect(),
+        kernels_without_symbols: reading.unnamed.iter().map(|id| format!("{id:08x}")).collect(),
     };
     serde_json::to_string_pretty(&root).unwrap_or_default()
 }
 
 #[derive(Serialize)]
 struct Root<'a> {
+    schema: u32,
+    /// Its older name.
     version: u32,
     source: &'a str,
+    host: Option<&'a str>,
     crashes: Vec<CrashJson>,
     notes: Vec<&'static str>,
+    kernels_without_symbols: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -51,14 +61,17 @@ struct CrashJson {
     cpus_left_out: u32,
     damaged: Vec<String>,
     dump: Vec<&'static str>,
+    records: u32,
     missing_records: u32,
     fragments: Vec<String>,
+    vmcore: Option<String>,
 }
 
 #[derive(Serialize)]
 struct TimeJson {
     seconds: Option<u32>,
     text: String,
+    age_seconds: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -82,36 +95,38 @@ enum PlaceJson {
     Dead,
 }
 
-impl From<&Crash> for CrashJson {
-    fn from(crash: &Crash) -> Self {
-        let text = |words: &Option<Words>| words.as_ref().map(Words::to_string);
-        let texts = |words: &[Words]| words.iter().map(Words::to_string).collect();
+impl CrashJson {
+    fn new(crash: &Crash, age: Option<i64>) -> Self {
+        let text = |text: &Option<Text>| text.as_ref().map(|text| text.marked(MISSING));
+        let texts = |texts: &[Text]| texts.iter().map(|text| text.marked(MISSING)).collect();
         Self {
-            rehearsal: crash.is_rehearsal(),
-            time: crash.time.as_ref().map(TimeJson::from),
-            speaker: crash.speaker.map(|speaker| match speaker {
+            rehearsal: crash.is_test(),
+            time: crash.time.as_ref().map(|time| TimeJson::new(time, age)),
+            speaker: crash.source.map(|source| match source {
                 Source::Lastwords => "lastwords",
                 Source::Linux => "linux",
             }),
             reason: text(&crash.reason),
             reason_whole: crash.reason.as_ref().is_some_and(|reason| !reason.cut),
             cause: text(&crash.cause),
-            rip: text(&crash.rip),
-            process: text(&crash.comm),
-            callers: texts(&crash.callers),
+            rip: text(&crash.location),
+            process: text(&crash.process),
+            callers: texts(&crash.call_trace),
             build_id: crash.build_id.map(|id| format!("{id:08x}")),
             release: crash.release.clone(),
             panicked: crash.panicked.as_ref().map(|panicked| match panicked {
-                Panicked::Cpu(cpu, at) => PanickedJson { cpu: Some(*cpu), place: Some(at.into()) },
+                Panicked::Cpu(cpu, location) => {
+                    PanickedJson { cpu: Some(*cpu), place: Some(location.into()) }
+                }
                 Panicked::Unknown => PanickedJson { cpu: None, place: None },
             }),
             groups: crash
                 .groups
                 .iter()
-                .map(|group| GroupJson { count: group.count, place: (&group.at).into() })
+                .map(|group| GroupJson { count: group.count, place: (&group.location).into() })
                 .collect(),
             cpus_left_out: crash.left_out,
-            damaged: texts(&crash.damaged),
+            damaged: texts(&crash.corrupt),
             dump: crash
                 .dump
                 .iter()
@@ -121,31 +136,33 @@ impl From<&Crash> for CrashJson {
                     Stage::Failed => "failed",
                 })
                 .collect(),
+            records: crash.records,
             missing_records: crash.missing,
-            fragments: texts(&crash.fragments),
+            fragments: texts(&crash.unparsed),
+            vmcore: crash.vmcore.clone(),
         }
     }
 }
 
-impl From<&Time> for TimeJson {
-    fn from(time: &Time) -> Self {
+impl TimeJson {
+    fn new(time: &Time, age_seconds: Option<i64>) -> Self {
         let seconds = match time {
             Time::Seconds(seconds) => Some(*seconds),
             Time::Uptime(_) | Time::Listed(_) => None,
         };
-        Self { seconds, text: time.to_string() }
+        Self { seconds, text: time.to_string(), age_seconds }
     }
 }
 
-impl From<&At> for PlaceJson {
-    fn from(at: &At) -> Self {
-        let symbol = at.name.name().map(str::to_owned);
-        match at.place {
+impl From<&NamedLocation> for PlaceJson {
+    fn from(location: &NamedLocation) -> Self {
+        let symbol = location.symbol.name().map(str::to_owned);
+        match location.location {
             Location::Kernel(offset) => Self::Kernel { offset: format!("{offset:#x}"), symbol },
             Location::Address(address) => Self::Address {
                 address: format!("{address:#x}"),
                 symbol,
-                other_boot: at.name == Named::OtherBoot,
+                other_boot: location.symbol == Symbol::OtherBoot,
             },
             Location::User => Self::User,
             Location::NotResponding => Self::Dead,

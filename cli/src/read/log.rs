@@ -1,7 +1,7 @@
 //! A System Event Log from a file: what ipmitool and FreeIPMI write, told apart by content, as records of 16 bytes.
 //!
 //! Their listings leave things out. What they show is put back where it stands in a record, so that one decoder reads
-//! them all; what they do not show is said in a note. `docs/reading.md` says which forms are taken.
+//! them all; what they do not show a note names. `docs/reading.md` lists the forms.
 
 use lastwords_core::{
     report::{Line, Stage},
@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, fmt};
 pub struct Log {
     /// Its records, in its order.
     pub entries: Vec<Entry>,
-    /// What the reader should know of it.
+    /// What it leaves out.
     pub notes: BTreeSet<Note>,
 }
 
@@ -44,11 +44,11 @@ impl FromIterator<[u8; 16]> for Log {
 pub enum Note {
     /// The sequence byte of the text records.
     NoSequence,
-    /// Event data 2 and 3, in which two of three characters of short words are.
+    /// Event data 2 and 3, where two of three characters of a text in system event records are.
     NoEventData,
     /// Bytes after the last whole record.
     PartOfRecord,
-    /// Of which kernel the symbols are, where there are crashes of several.
+    /// Of which kernel the symbols are, where there are crashes of several kernels.
     SymbolsOfAnyKernel,
 }
 
@@ -68,17 +68,17 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoSequence => {
-                "this listing does not number the records: lines are joined by their looks, and lost ones do not show \
-                 (ipmitool sel writeraw FILE keeps all)"
+                "this listing has no record numbers. Texts were joined by their looks, and missing records do not show. \
+                 ipmitool sel writeraw FILE keeps the numbers."
             }
             Self::NoEventData => {
-                "this listing shows one of every three characters of some words, which are left out \
-                 (ipmitool sel writeraw FILE keeps all)"
+                "this listing leaves out event data 2 and 3. Texts with three characters in a record were left out. \
+                 ipmitool sel writeraw FILE keeps them."
             }
-            Self::PartOfRecord => "the file ends within a record: is it whole?",
+            Self::PartOfRecord => "the file ends within a record.",
             Self::SymbolsOfAnyKernel => {
-                "these crashes are of several kernels, and the symbols do not tell of which they are: \
-                 names are wrong for the others"
+                "these crashes are of several kernels, and the symbols file does not name its own. The names of the \
+                 other kernels' locations are wrong."
             }
         })
     }
@@ -88,15 +88,37 @@ impl fmt::Display for Note {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// `ipmitool sel save`.
-    #[error("ipmitool sel save leaves out more than half of each record: use ipmitool sel writeraw FILE")]
+    #[error(
+        "ipmitool sel save leaves out more than half of each record\n\
+         hint: ipmitool sel writeraw FILE"
+    )]
     Save,
+    /// Packed, and what unpacks it.
+    #[error("not a SEL: compressed\nhint: {0} FILE | lastwords read --file -")]
+    Packed(&'static str),
+    /// In 16-bit characters, as PowerShell redirects output.
+    #[error("not a SEL: UTF-16 text\nhint: iconv -f UTF-16 -t UTF-8 FILE | lastwords read --file -")]
+    Utf16,
     /// Something else.
     #[error(
-        "not a System Event Log in a form that is known: ipmitool sel writeraw FILE makes one, \
-         see lastwords read --help for others"
+        "not a SEL in a known form: these are ipmitool sel writeraw, sel list, elist, -v and -c, FreeIPMI's ipmi-sel, \
+         and lines of 16 bytes in hex\nhint: ipmitool sel writeraw FILE"
     )]
     Unknown,
 }
+
+/// What other files begin with.
+const FOREIGN: [(&[u8], Error); 9] = [
+    (b"\x1f\x8b", Error::Packed("gunzip -c")),
+    (b"\xfd7zXZ\0", Error::Packed("xz -dc")),
+    (b"\x28\xb5\x2f\xfd", Error::Packed("zstd -dc")),
+    (b"BZh", Error::Packed("bunzip2 -c")),
+    (b"PK\x03\x04", Error::Packed("unzip -p")),
+    (b"\xff\xfe", Error::Utf16),
+    (b"\xfe\xff", Error::Utf16),
+    (b"\x7fELF", Error::Unknown),
+    (b"MZ", Error::Unknown),
+];
 
 impl Log {
     /// Takes apart what a file holds.
@@ -104,33 +126,42 @@ impl Log {
     /// # Errors
     /// When it is no SEL.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        if let Some((_, error)) = FOREIGN.iter().find(|(begin, _)| bytes.starts_with(begin)) {
+            return Err(*error);
+        }
         let control = |byte: &u8| *byte < b' ' && !b"\t\n\r\x1b".contains(byte);
         if bytes.iter().any(control) {
             let (records, rest) = bytes.as_chunks();
-            if records.is_empty() {
-                return Err(Error::Unknown);
+            if are_records(records) {
+                let mut log: Self = records.iter().copied().collect();
+                log.notes.extend((!rest.is_empty()).then_some(Note::PartOfRecord));
+                return Ok(log);
             }
-            let mut log: Self = records.iter().copied().collect();
-            log.notes.extend((!rest.is_empty()).then_some(Note::PartOfRecord));
-            return Ok(log);
         }
-        Listing::parse(&String::from_utf8_lossy(bytes))
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        Listing::parse(&String::from_utf8_lossy(text))
     }
 }
 
-/// Record type of the words (`docs/sel-format.md`), byte 3 of their records, and in byte 4: this one starts a line.
+/// Are most of them of a record type that there is (IPMI 2.0 sections 32.1 to 32.3)? Some BMCs have a few of others.
+fn are_records(records: &[[u8; 16]]) -> bool {
+    let known = records.iter().filter(|record| matches!(record[2], 0x02 | 0xc0..=0xff)).count();
+    !records.is_empty() && known * 2 >= records.len()
+}
+
+/// Record type of the text records (`docs/sel-format.md`), byte 3 of their records, and in byte 4: this one starts a line.
 const RECORD_TYPE: u8 = 0xf0;
 const LINUX: u8 = 0x20;
 const STARTS_LINE: u8 = 0x80;
-/// The first character of words in system event records.
+/// The first character of a text in system event records.
 const STX: u8 = 2;
 
 /// One line of a listing, or one paragraph.
 enum Row {
     /// A record, as far as it is known.
     Record(Entry),
-    /// The text of a record of the words, without its number.
-    Words(String),
+    /// The text of a text record, without its number.
+    Text(String),
     /// A record that is shown, but not so that anything of it can be read.
     Unreadable,
 }
@@ -190,8 +221,8 @@ impl Listing {
     fn ipmitool(&mut self, line: &str) -> Option<Row> {
         let (id, rest) = line.trim_start().split_once(['|', ','])?;
         u16::from_str_radix(id.trim(), 16).ok()?;
-        if let Some((before, words)) = rest.split_once("Linux kernel panic: ") {
-            return before.trim_matches([' ', ',']).is_empty().then(|| self.words(words));
+        if let Some((before, text)) = rest.split_once("Linux kernel panic: ") {
+            return before.trim_matches([' ', ',']).is_empty().then(|| self.text(text));
         }
         let fields: Vec<_> = rest.split(['|', ',']).map(str::trim).collect();
         if fields.first()?.starts_with("OEM record") {
@@ -216,7 +247,7 @@ impl Listing {
             return None;
         }
         let columns = self.columns?;
-        // The words may hold the separator.
+        // The text may hold the separator.
         if fields.len() > columns {
             fields = line.splitn(columns, separator).collect();
         }
@@ -227,7 +258,7 @@ impl Listing {
             return Some(oem_record(bytes));
         }
         if date.trim() == "N/A" && name.trim() == "N/A" {
-            return Some(self.words(shown));
+            return Some(self.text(shown));
         }
         let is_critical_stop = between.iter().any(|field| field.trim() == "OS Critical Stop");
         let number = name.split_once('#').and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
@@ -269,10 +300,10 @@ impl Listing {
     }
 
     /// A text record that is shown as text.
-    fn words(&mut self, text: &str) -> Row {
+    fn text(&mut self, text: &str) -> Row {
         self.in_stream = false;
         self.notes.insert(Note::NoSequence);
-        Row::Words(text.to_owned())
+        Row::Text(text.to_owned())
     }
 }
 
@@ -283,7 +314,7 @@ struct Paragraph {
     event: String,
     number: Option<u8>,
     data: Option<[u8; 3]>,
-    words: Option<String>,
+    text: Option<String>,
 }
 
 impl Listing {
@@ -305,7 +336,7 @@ impl Listing {
             "Timestamp" => value.clone_into(&mut paragraph.time),
             "Description" => value.clone_into(&mut paragraph.event),
             "Sensor Number" => paragraph.number = u8::from_str_radix(value.trim(), 16).ok(),
-            "Panic string" => paragraph.words = Some(value.to_owned()),
+            "Panic string" => paragraph.text = Some(value.to_owned()),
             "Event Data" | "Event Data (RAW)" => {
                 let number = u32::from_str_radix(value.trim(), 16).ok();
                 paragraph.data = number.and_then(|number| number.to_be_bytes().last_chunk().copied());
@@ -319,8 +350,8 @@ impl Listing {
     fn end_paragraph(&mut self) {
         let Some(paragraph) = self.paragraph.take() else { return };
         self.known = true;
-        let row = if let Some(words) = paragraph.words {
-            self.words(&words)
+        let row = if let Some(text) = paragraph.text {
+            self.text(&text)
         } else {
             // ipmitool 1.8.19 shows the date twice.
             let time = match paragraph.time.trim().split_once(' ') {
@@ -335,15 +366,15 @@ impl Listing {
 }
 
 impl Listing {
-    /// Numbers the words again.
+    /// Numbers the text records again.
     fn finish(self) -> Log {
-        // A crash's words: those behind a platform event, and within these from one build id to the next.
+        // A crash's texts: those behind a platform event, and within these from one build id to the next.
         let mut crashes: Vec<Vec<usize>> = vec![Vec::new()];
         for (index, row) in self.rows.iter().enumerate() {
             match row {
-                Row::Words(text) if mark(text).is_none() => {
+                Row::Text(text) if mark(text).is_none() => {
                     let crash = crashes.last_mut().filter(|crash| {
-                        !is_build_id(text) || !crash.iter().any(|index| is_build_id(self.words_at(*index)))
+                        !is_build_id(text) || !crash.iter().any(|index| is_build_id(self.text_at(*index)))
                     });
                     match crash {
                         Some(crash) => crash.push(index),
@@ -356,35 +387,35 @@ impl Listing {
         }
         let mut numbers = vec![0; self.rows.len()];
         for crash in &crashes {
-            let words: Vec<_> = crash.iter().map(|index| self.words_at(*index)).collect();
-            for (number, (starts, index)) in line_starts(&words).into_iter().zip(crash).enumerate() {
+            let texts: Vec<_> = crash.iter().map(|index| self.text_at(*index)).collect();
+            for (number, (starts, index)) in line_starts(&texts).into_iter().zip(crash).enumerate() {
                 numbers[*index] = number as u8 & !STARTS_LINE | if starts { STARTS_LINE } else { 0 };
             }
         }
         let entry = |(row, number)| match row {
             Row::Record(entry) => entry,
-            Row::Words(text) => mark(&text).unwrap_or_else(|| text_record(number, text.as_bytes())).into(),
+            Row::Text(text) => mark(&text).unwrap_or_else(|| text_record(number, text.as_bytes())).into(),
             Row::Unreadable => [0; 16].into(),
         };
         Log { entries: self.rows.into_iter().zip(numbers).map(entry).collect(), notes: self.notes }
     }
 
-    fn words_at(&self, index: usize) -> &str {
+    fn text_at(&self, index: usize) -> &str {
         match self.rows.get(index) {
-            Some(Row::Words(text)) => text,
+            Some(Row::Text(text)) => text,
             _ => "",
         }
     }
 }
 
 /// Which of a crash's records start a line. Where none is one of our lines it is Linux's own text, which starts none.
-fn line_starts(words: &[&str]) -> Vec<bool> {
+fn line_starts(texts: &[&str]) -> Vec<bool> {
     let mut line = String::new();
-    let starts: Vec<_> = words
+    let starts: Vec<_> = texts
         .iter()
         .enumerate()
         .map(|(index, text)| {
-            let before = index.checked_sub(1).and_then(|before| words.get(before));
+            let before = index.checked_sub(1).and_then(|before| texts.get(before));
             let starts = before.is_none_or(|before| before.len() < TEXT_LEN || starts_line(&line, text));
             if starts {
                 line.clear();
@@ -393,8 +424,8 @@ fn line_starts(words: &[&str]) -> Vec<bool> {
             starts
         })
         .collect();
-    let is_ours = words.iter().any(|text| !matches!(sel::parse(text.as_bytes(), false), Line::Cause(_)));
-    if is_ours { starts } else { vec![false; words.len()] }
+    let is_ours = texts.iter().any(|text| !matches!(sel::parse(text.as_bytes(), false), Line::Cause(_)));
+    if is_ours { starts } else { vec![false; texts.len()] }
 }
 
 /// Behind a full record: does this one go on with the line, or is it the next?
@@ -408,7 +439,7 @@ fn starts_line(line: &str, text: &str) -> bool {
         _ => match sel::parse(text.as_bytes(), false) {
             // `+16` goes on with a symbol; how many CPUs were left out comes behind a group.
             Line::Reason(_) | Line::Cause(_) | Line::Omitted(_) => false,
-            Line::Corrupt(words) => [&b"initrd"[..], b"kernel", b"boot_params"].contains(&words),
+            Line::Corrupt(part) => [&b"initrd"[..], b"kernel", b"boot_params"].contains(&part),
             _ => true,
         },
     }
@@ -475,7 +506,7 @@ mod tests {
     use lastwords_core::report::Location;
     use proptest::{collection::vec, prelude::*};
 
-    fn told(text: &str) -> Vec<Crash> {
+    fn crashes_of(text: &str) -> Vec<Crash> {
         crashes(&Log::parse(text.as_bytes()).unwrap())
     }
 
@@ -505,30 +536,30 @@ mod tests {
             "< eleven_ch",
             "< more",
         ];
-        let [crash] = &told(&list(&lines))[..] else { panic!() };
-        let text = |words: &Option<crate::read::crash::Words>| words.as_ref().unwrap().to_string();
+        let [crash] = &crashes_of(&list(&lines))[..] else { panic!() };
+        let text = |text: &Option<crate::read::crash::Text>| text.as_ref().unwrap().to_string();
         assert_eq!(text(&crash.reason), "exactly 11c");
         assert_eq!(crash.build_id, Some(0x5f3e9a1b));
         assert_eq!(text(&crash.cause), "cause of 11");
-        assert_eq!(text(&crash.rip), "of_22_charact+0x12ab");
-        assert_eq!(text(&crash.comm), "kthrea");
+        assert_eq!(text(&crash.location), "of_22_charact+0x12ab");
+        assert_eq!(text(&crash.process), "kthrea");
         assert_eq!(crash.groups.len(), 3);
         assert_eq!(crash.left_out, 0x1f);
-        assert_eq!(crash.callers.len(), 2);
-        assert_eq!((crash.missing, crash.fragments.len()), (0, 0));
+        assert_eq!(crash.call_trace.len(), 2);
+        assert_eq!((crash.missing, crash.unparsed.len()), (0, 0));
     }
 
     #[test]
     fn a_second_build_id_is_another_crash() {
         let twice = list(&["id 5f3e9a1b", "1=10", "id 5f3e9a1b", "2=20"]);
-        assert_eq!(told(&twice).len(), 2);
+        assert_eq!(crashes_of(&twice).len(), 2);
     }
 
     #[test]
     fn sixteen_bytes_in_hex_are_a_record() {
         let words = "00 00 f0 20 80 69 64 20 35 66 33 65 39 61 31 62\n";
         for text in [words.to_owned(), words.replace(' ', ", 0x"), format!("Record:\r\n {words}")] {
-            assert_eq!(told(&text)[0].build_id, Some(0x5f3e9a1b), "{text}");
+            assert_eq!(crashes_of(&text)[0].build_id, Some(0x5f3e9a1b), "{text}");
         }
         assert_eq!(Log::parse(b"00 00 f0 20 80 69 64 20 35 66 33 65 39 61 31\n"), Err(Error::Unknown));
     }
@@ -541,15 +572,36 @@ mod tests {
         assert_eq!((log.entries.len(), log.notes.contains(&Note::PartOfRecord)), (1, true));
     }
 
+    #[test]
+    fn what_is_no_sel_is_refused_with_a_hint() {
+        let hint = |bytes: &[u8]| {
+            let error = Log::parse(bytes).unwrap_err().to_string();
+            error.split_once("\nhint: ").unwrap().1.to_owned()
+        };
+        assert_eq!(hint(b"\x1f\x8b\x08\x08zZ\x07k"), "gunzip -c FILE | lastwords read --file -");
+        assert_eq!(hint(b"\xff\xfe1\0 \0"), "iconv -f UTF-16 -t UTF-8 FILE | lastwords read --file -");
+        for foreign in
+            [&b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0"[..], &[7; 160], &[0; 64], b"\0", b"hello"]
+        {
+            assert_eq!(hint(foreign), "ipmitool sel writeraw FILE", "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn a_listing_with_odd_bytes_is_a_listing() {
+        let with_mark = format!("\u{feff}{}\x07\n", list(&["id 5f3e9a1b"]));
+        assert_eq!(crashes_of(&with_mark)[0].build_id, Some(0x5f3e9a1b));
+    }
+
     /// Words that look like no other line at any of their records.
-    fn words() -> impl Strategy<Value = String> {
+    fn text() -> impl Strategy<Value = String> {
         "[g-z]{2,9}( [g-z]{2,9}){0,5}"
     }
 
     proptest! {
         #[test]
-        fn a_listing_is_joined_to_what_was_said(
-            reason in words(), cause in words(), name in "[g-z]{1,20}", offset in 0..0x10000u32,
+        fn a_listing_is_joined_to_what_was_written(
+            reason in text(), cause in text(), name in "[g-z]{1,20}", offset in 0..0x10000u32,
             cpus in vec((1..2000u32, prop_oneof![
                 any::<u32>().prop_map(Location::Kernel),
                 (0xffff_ffff_c000_0000..0xffff_ffff_ff00_0000u64).prop_map(Location::Address),
@@ -561,10 +613,10 @@ mod tests {
                 Line::Reason(reason.as_bytes()), Line::BuildId(7), Line::Cause(cause.as_bytes()),
                 Line::Rip(rip.as_bytes()), Line::Comm(comm.as_bytes()),
             ];
-            lines.extend(cpus.iter().map(|(count, place)| Line::Group { count: *count, location: *place }));
+            lines.extend(cpus.iter().map(|(count, location)| Line::Group { count: *count, location: *location }));
             lines.push(Line::Caller(name.as_bytes()));
             let lines: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(sel::text(*line).as_bytes()).into_owned()).collect();
-            let from_list = told(&list(&lines.iter().map(String::as_str).collect::<Vec<_>>()));
+            let from_list = crashes_of(&list(&lines.iter().map(String::as_str).collect::<Vec<_>>()));
             let mut records = vec![sel::event_record([b's', 0, 0])];
             for line in &lines {
                 records.extend(sel::records(line.as_bytes(), records.len() as u8 - 1));

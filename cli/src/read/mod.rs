@@ -1,81 +1,116 @@
-//! `lastwords read`: the last words in a System Event Log, told.
+//! `lastwords read`: the panic reports in a System Event Log (SEL).
 //!
-//! Where the log is from (`source`), how a file's forms are taken apart (`log`), what it tells of each crash (`crash`),
-//! and how that is shown (`report`, `json`) are one module each; all but the first are without system calls.
+//! Where the log is from (`source`), how a file's forms are taken apart (`log`), what it holds of each crash (`crash`),
+//! how that is shown to people (`report`, `rows`, `next`) and to programs (`json`) are one module each; `source` and
+//! `next` make the system calls.
 
 mod crash;
 mod json;
 mod log;
+mod next;
 mod report;
+mod rows;
 mod source;
 
 pub use log::Log;
 
-use crate::symbols::Symbols;
+use crate::{
+    layout::{self, Color},
+    machine::{boot_id, hostname, now},
+    symbols::Symbols,
+};
 use anyhow::{Context, Result};
 use clap::Args;
-use crash::Crash;
+use crash::{Crash, Time};
 use log::Note;
 use report::Report;
 use source::{Source, Sources};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-/// Exit status: there are no last words.
+/// Exit status: there is no panic report.
 const NONE_FOUND: u8 = 3;
 
-/// Tells the last words in the BMC's event log: why and where the server died
+/// Show the panic reports in a BMC's event log
 ///
-/// Reads this machine's BMC, one on the LAN, or a file, and tells of each crash in order, the newest last: when, why,
-/// where every CPU was, how far the dump came, and what is lost. The panic records of Linux's own IPMI driver are told
-/// too.
+/// Reads the System Event Log (SEL) of this machine's BMC (baseboard management controller), of one on the LAN, or from
+/// a file. Shows the newest crash in full: its reason and location, every CPU, the dump, and what to do next. Earlier
+/// crashes get a line each. The panic texts of Linux's own IPMI driver are shown, too.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
-Files are taken in these forms, told apart by content: ipmitool sel writeraw (the best: it is complete), ipmitool sel \
-list, elist, -v and -c, FreeIPMI's ipmi-sel (but --legacy-output), --hex-dump among them, and lines of 16 bytes in hex.
+Files are told apart by content: ipmitool sel writeraw (complete), ipmitool sel list, elist, -v and -c, FreeIPMI's \
+ipmi-sel (without --legacy-output), and lines of 16 bytes in hex. What a listing leaves out, a note names.
 
 Examples:
   lastwords read
-  lastwords read --last --json
+  lastwords read --all
+  lastwords read -n 1 --json
   lastwords read --host bmc17 --user admin --password-file /etc/bmc17.password --symbols /srv/kallsyms-6.1.0-56
   ipmitool sel writeraw /tmp/sel; lastwords read --file /tmp/sel
   ssh server ipmitool sel list | lastwords read --file -
 
-Exit status: 0 words found, 3 none found, 1 failed, 2 wrong usage.")]
+Exit status: 0 a panic report was found, 3 none, 1 failure, 2 wrong usage.")]
 pub struct Read {
     #[command(flatten)]
     sources: Sources,
-    /// Only the newest crash (a rehearsal when there is nothing else)
-    #[arg(long)]
-    last: bool,
-    /// Name places by this file: kallsyms, System.map or vmlinux of the kernel that crashed, or a saved one
+    /// Show all crashes and test reports in full
+    #[arg(long, conflicts_with = "newest")]
+    all: bool,
+    /// Show the newest N crashes in full, and nothing else (1 to 65535)
     ///
-    /// Without it those that `lastwords load` has saved in /var/lib/lastwords are taken.
+    /// Without it the newest one is shown in full, and each other in a line.
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    newest: Option<u16>,
+    /// As -n 1
+    #[arg(long, hide = true, conflicts_with_all = ["all", "newest"])]
+    last: bool,
+    /// Name code locations by this file [default: /var/lib/lastwords]
+    ///
+    /// It is the crashed kernel's kallsyms, System.map or vmlinux, or a file that `lastwords load` has saved in
+    /// /var/lib/lastwords.
     #[arg(long, value_name = "FILE")]
     symbols: Option<PathBuf>,
-    /// Print JSON (docs/reading.md describes it)
+    /// Print JSON: all crashes, or the newest N
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    color: Color,
 }
 
 impl Read {
     /// Does it.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
+        self.color.apply();
         let symbols = self.symbols.as_deref().map(Symbols::open).transpose()?;
         let source = self.sources.open(root)?;
         let mut reading = Reading::new(&source.log, &source.name);
-        if self.last {
-            reading.keep_last();
+        let view = match self.newest.or(self.last.then_some(1)) {
+            _ if self.all => View::All,
+            None => View::Overview,
+            Some(count) => View::Newest(count.into()),
+        };
+        if let View::Newest(count) = view {
+            reading.keep_newest(count);
         }
-        reading.name_places(root, &source, symbols.as_ref());
-        reading.print(self.json)?;
+        reading.complete(root, &source, symbols.as_ref());
+        reading.show(view, self.json)?;
         Ok(if reading.crashes.is_empty() { ExitCode::from(NONE_FOUND) } else { ExitCode::SUCCESS })
     }
+}
+
+/// What is shown in full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// The newest crash; the others get a line each.
+    Overview,
+    /// The newest so many, and nothing else.
+    Newest(usize),
+    /// All, test reports among them.
+    All,
 }
 
 /// What was read.
@@ -83,44 +118,67 @@ impl Read {
 pub struct Reading {
     /// From where: `/dev/ipmi0`, a file's name.
     source: String,
+    /// Whose log it is, where that is known.
+    host: Option<String>,
+    /// Is it this machine's own?
+    is_local: bool,
+    /// The time by the BMC's clock, in seconds since 1970, where it is known.
+    now: Option<i64>,
     /// The oldest first.
     crashes: Vec<Crash>,
-    /// What the source does not tell.
+    /// What the source leaves out.
     notes: BTreeSet<Note>,
     /// Kernels whose symbols are not at hand.
     unnamed: BTreeSet<u32>,
 }
 
 impl Reading {
-    /// What a log tells, without names for the places.
+    /// What a log holds, without names for the locations.
     #[must_use]
     pub fn new(log: &Log, source: &str) -> Self {
         Self {
             source: source.to_owned(),
             crashes: crash::crashes(log),
             notes: log.notes.clone(),
-            unnamed: BTreeSet::new(),
+            ..Self::default()
         }
     }
 
-    /// Forgets all but the newest crash.
-    fn keep_last(&mut self) {
-        let last = self.crashes.iter().rposition(|crash| !crash.is_rehearsal());
-        self.crashes = last
-            .or(self.crashes.len().checked_sub(1))
-            .map(|last| self.crashes.swap_remove(last))
-            .into_iter()
-            .collect();
+    /// Forgets all but the newest crashes; where there is no crash, all but the newest test reports.
+    fn keep_newest(&mut self, count: usize) {
+        if self.crashes.iter().any(|crash| !crash.is_test()) {
+            self.crashes.retain(|crash| !crash.is_test());
+        }
+        self.crashes.drain(..self.crashes.len().saturating_sub(count));
     }
 
-    /// Gives the places their names, by those that are saved, where the log is this machine's own.
+    /// Adds what this machine knows, whose own log it is: names for the locations by the saved symbols, its host name.
     pub fn name_places_here(&mut self, root: &Path) {
-        let source = Source { log: Log::default(), name: String::new(), ahead: 0, running: boot_id(root) };
-        self.name_places(root, &source, None);
+        let source = Source {
+            log: Log::default(),
+            name: String::new(),
+            ahead: None,
+            host: hostname(root),
+            running: boot_id(root),
+        };
+        self.complete(root, &source, None);
     }
 
-    /// Gives the places their names, by `symbols` or those that are saved.
-    fn name_places(&mut self, root: &Path, source: &Source, symbols: Option<&Symbols>) {
+    /// Adds what is known of the source, and what its machine has: symbols (or `symbols`) and dumps.
+    fn complete(&mut self, root: &Path, source: &Source, symbols: Option<&Symbols>) {
+        self.host.clone_from(&source.host);
+        self.is_local = source.running.is_some();
+        self.now = source.ahead.map(|ahead| now() + ahead);
+        self.name_locations(root, source, symbols);
+        if self.is_local {
+            self.find_dumps(root, source.ahead.unwrap_or_default());
+        }
+    }
+
+    /// Names the locations, by `symbols` or those that are saved.
+    fn name_locations(&mut self, root: &Path, source: &Source, symbols: Option<&Symbols>) {
+        let ahead = source.ahead.unwrap_or_default();
+        let running = source.running.as_deref();
         let kernels: BTreeSet<_> = self.crashes.iter().filter_map(|crash| crash.build_id).collect();
         if kernels.len() > 1 && symbols.is_some_and(|symbols| !symbols.have_build_id()) {
             self.notes.insert(Note::SymbolsOfAnyKernel);
@@ -128,9 +186,9 @@ impl Reading {
         let mut saved = BTreeMap::new();
         for crash in &mut self.crashes {
             let Some(id) = crash.build_id else {
-                // Nothing tells which kernel it was: the one that is named.
+                // Nothing says which kernel it was: the one that is named.
                 if let Some(symbols) = symbols {
-                    crash.name_places(symbols, source.ahead, source.running.as_deref());
+                    crash.name_locations(symbols, ahead, running);
                 }
                 continue;
             };
@@ -147,22 +205,47 @@ impl Reading {
                     .as_ref(),
             };
             match found {
-                Some(symbols) => crash.name_places(symbols, source.ahead, source.running.as_deref()),
+                Some(symbols) => crash.name_locations(symbols, ahead, running),
                 None if crash.needs_symbols() => drop(self.unnamed.insert(id)),
                 None => {}
             }
         }
     }
 
-    /// Prints it.
+    /// Finds each crash's dump, where the time of the crash is known.
+    fn find_dumps(&mut self, root: &Path, ahead: i64) {
+        let mut next = None;
+        for crash in self.crashes.iter_mut().rev().filter(|crash| !crash.is_test()) {
+            let Some(Time::Seconds(seconds)) = crash.time else { continue };
+            let time = i64::from(seconds) - ahead;
+            crash.vmcore = next::vmcore(root, time, next).map(|path| path.display().to_string());
+            next = Some(time);
+        }
+    }
+
+    /// Seconds since a crash, where the BMC's clock was asked.
+    fn age(&self, crash: &Crash) -> Option<i64> {
+        let Some(Time::Seconds(seconds)) = crash.time else { return None };
+        self.now.map(|now| now - i64::from(seconds)).filter(|age| *age >= 0)
+    }
+
+    /// Prints all of it.
     ///
     /// # Errors
     /// When standard output does not take it.
     pub fn print(&self, json: bool) -> Result<()> {
+        self.show(View::All, json)
+    }
+
+    /// Prints it.
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    fn show(&self, view: View, json: bool) -> Result<()> {
         let printed = if json {
             writeln!(io::stdout(), "{}", json::json(self))
         } else {
-            let report = Report { reading: self, picture: io::stdout().is_terminal() };
+            let report = Report { reading: self, view, width: layout::width() };
             write!(anstream::stdout(), "{report}")
         };
         match printed {
@@ -171,9 +254,4 @@ impl Reading {
             printed => printed.context("standard output"),
         }
     }
-}
-
-/// The boot id of the running system.
-fn boot_id(root: &Path) -> Option<String> {
-    Some(fs::read_to_string(root.join("proc/sys/kernel/random/boot_id")).ok()?.trim().to_owned())
 }

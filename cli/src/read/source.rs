@@ -1,7 +1,13 @@
 //! Where a System Event Log is read from: this machine's BMC, one on the LAN, a file, standard input.
 
-use super::{Log, boot_id};
-use crate::bmc::{Connection, Local, Remote};
+use super::{
+    Log,
+    crash::{LAST_UPTIME, NO_TIME},
+};
+use crate::{
+    bmc::{Connection, Local, Remote},
+    machine::{boot_id, hostname, now},
+};
 use anyhow::{Context, Result};
 use clap::Args;
 use lastwords_core::ipmi::commands::GetSelTime;
@@ -9,13 +15,12 @@ use std::{
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// The options that say from where. Without any it is this machine's BMC.
 #[derive(Args, Debug)]
 #[command(mut_arg("ipmi_kcs_ports", |option| option.conflicts_with("host").help("\
-Reach this machine's BMC at these I/O ports, where /dev/ipmi0 is not there and the machine's tables are wrong")))]
+Reach this machine's BMC at these registers: for one without /dev/ipmi0 whose SMBIOS and ACPI tables are wrong")))]
 pub struct Sources {
     #[command(flatten)]
     remote: Remote,
@@ -32,8 +37,10 @@ pub struct Source {
     pub log: Log,
     /// What to call it.
     pub name: String,
-    /// How many seconds the BMC's clock is ahead of this machine's.
-    pub ahead: i64,
+    /// How many seconds the BMC's clock is ahead of this machine's, where the BMC was asked and knows.
+    pub ahead: Option<i64>,
+    /// Whose log it is, where that is known.
+    pub host: Option<String>,
     /// Boot id of the running system, when the log is this machine's own.
     pub running: Option<String>,
 }
@@ -47,17 +54,19 @@ impl Sources {
         if let Some(path) = &self.file {
             return file(path);
         }
-        let remote = self.remote.connect()?;
-        let running = if remote.is_some() { None } else { boot_id(root) };
-        let mut bmc = match remote {
-            Some(bmc) => bmc,
-            None => Connection::local(root, self.local.ipmi_kcs_ports)?,
+        let (mut bmc, host, running) = match self.remote.connect()? {
+            Some(bmc) => {
+                let host = bmc.way().to_owned();
+                (bmc, Some(host), None)
+            }
+            None => (Connection::local(root, self.local.ipmi_kcs_ports)?, hostname(root), boot_id(root)),
         };
         let records = bmc.sel_entries()?;
         Ok(Source {
             log: records.into_iter().map(|entry| entry.record).collect(),
             name: bmc.way().to_owned(),
-            ahead: ahead(&mut bmc).unwrap_or_default(),
+            ahead: ahead(&mut bmc),
+            host,
             running,
         })
     }
@@ -75,13 +84,15 @@ fn file(path: &Path) -> Result<Source> {
         }
         Ok(Log::parse(&bytes)?)
     };
-    Ok(Source { log: read().with_context(|| name.clone())?, name, ahead: 0, running: None })
+    Ok(Source { log: read().with_context(|| name.clone())?, name, ahead: None, host: None, running: None })
 }
 
-/// How far the SEL's clock is ahead of ours (Get SEL Time, IPMI 2.0 section 31.10). A BMC that does not tell is taken
-/// to be right.
+/// How far the SEL's clock is ahead of ours (Get SEL Time, IPMI 2.0 section 31.10).
 fn ahead(bmc: &mut Connection) -> Option<i64> {
+    // Up to 0x20000000 it counts from the BMC's start, and 0xffffffff is none at all.
     let time = bmc.send(&GetSelTime).ok()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-    Some(i64::from(time) - i64::try_from(now).ok()?)
+    if !(LAST_UPTIME + 1..NO_TIME).contains(&time) {
+        return None;
+    }
+    Some(i64::from(time) - now())
 }
