@@ -101,7 +101,7 @@ fn a_mute_bmc() -> Result<()> {
     )?;
     let ports = outcome.section("ports")?;
     ensure!(
-        ports.status == 1 && ports.text.contains("has taken no words"),
+        ports.status == 1 && ports.text.contains("has accepted no record"),
         "{}: {}",
         ports.status,
         ports.text
