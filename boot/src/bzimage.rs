@@ -127,7 +127,7 @@ impl BzImage {
         &file[self.protected_mode..self.end]
     }
 
-    /// Alignment of the load address in bytes, a power of two of at least a page, whatever the header says.
+    /// Alignment of the load address in bytes, a power of two of at least a page, whatever the header has.
     #[must_use]
     pub fn kernel_alignment(&self) -> u64 {
         u64::from(self.kernel_alignment).max(PAGE as u64).next_power_of_two()

@@ -8,17 +8,17 @@ use lastwords_core::abi::PARAMETERS_LEN;
 pub enum Error {
     /// No boot sector with `HdrS` in it.
     #[error(
-        "not a bzImage: no boot_flag 0xAA55 and header \"HdrS\"; take the kernel as it is in /boot, not a vmlinux"
+        "not a bzImage: no boot_flag 0xAA55 and header \"HdrS\"\nhint: use the kernel as it is in /boot, not a vmlinux"
     )]
     NotBzImage,
     /// Boot protocol before 2.12.
     #[error("boot protocol {}.{:02}, but 2.12 or later is needed (Linux 3.8)", .0 >> 8, .0 & 0xff)]
     Old(u16),
     /// No 64-bit entry.
-    #[error("a 32-bit kernel (xloadflags says no XLF_KERNEL_64): take one built for x86_64")]
+    #[error("a 32-bit kernel (xloadflags without XLF_KERNEL_64)\nhint: use one built for x86_64")]
     Not64Bit,
-    /// The file ends before its header says.
-    #[error("truncated: {has} bytes, but its header says at least {needs}; get the file again")]
+    /// The file ends before what its header needs.
+    #[error("truncated: {has} bytes, but the header needs at least {needs}\nhint: get the file again")]
     Truncated {
         /// Bytes that the header asks for.
         needs: usize,
@@ -29,7 +29,7 @@ pub enum Error {
     #[error("larger than a bzImage can be")]
     TooLarge,
     /// A PE header that contradicts itself or the file.
-    #[error("damaged PE header: {0}; get the file again")]
+    #[error("corrupt PE header: {0}\nhint: get the file again")]
     Pe(&'static str),
     /// No zeros before the 64-bit entry.
     #[error("no room for the hook: no {} zero bytes in a row before the 64-bit entry", TRAMPOLINE_MARGIN + TRAMPOLINE_LEN)]
@@ -43,13 +43,13 @@ pub enum Error {
         needs: usize,
     },
     /// It has an image already.
-    #[error("already wrapped: take the original kernel, or say --force to replace what is in it")]
+    #[error("already wrapped\nhint: use the original kernel, or replace what is in this one with --force")]
     AlreadyWrapped,
     /// It has a hook, but not all that belongs to it.
-    #[error("wrapped, but damaged: take the original kernel")]
+    #[error("wrapped, but corrupt\nhint: use the original kernel")]
     Damaged,
     /// The parameters do not fit in the image's header.
-    #[error("parameters to embed are {0} bytes long, at most {max} fit; put some on the command line", max = PARAMETERS_LEN - 1)]
+    #[error("parameters to embed are {0} bytes long, at most {max} fit\nhint: put some on the command line", max = PARAMETERS_LEN - 1)]
     ParametersTooLong(usize),
     /// The flat image itself is not what it should be: an error of the build.
     #[error("lastwords was built with an unusable image: {0}")]

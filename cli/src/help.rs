@@ -1,25 +1,30 @@
-//! `lastwords completions` and `lastwords man`: what the options' own definition gives for free.
+//! `lastwords completions` and `lastwords man`, both from the options' own definition.
 
 use anyhow::{Context, Result};
-use clap::{Args, CommandFactory};
+use clap::{Arg, Args, Command, CommandFactory, builder::Resettable};
 use clap_complete::Shell;
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use std::{
     io::{self, Write},
     path::PathBuf,
 };
 
-/// Prints completions for a shell.
+/// Print shell completions
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
-Example:
-  lastwords completions bash > /usr/share/bash-completion/completions/lastwords")]
+Examples:
+  lastwords completions bash \\
+      > /usr/share/bash-completion/completions/lastwords")]
 pub struct Completions {
-    /// The shell
+    /// Shell to complete for
     shell: Shell,
 }
 
 impl Completions {
-    /// Does it.
+    /// Prints the completions.
+    ///
+    /// # Errors
+    /// When standard output fails.
     pub fn run<C: CommandFactory>(&self) -> Result<()> {
         let mut text = Vec::new();
         clap_complete::generate(self.shell, &mut C::command(), "lastwords", &mut text);
@@ -27,39 +32,159 @@ impl Completions {
     }
 }
 
-/// Prints the man page, or writes one for each subcommand.
+/// Print the man page, or write one for each command
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
   lastwords man | man -l -
   lastwords man --out /usr/local/share/man/man8")]
 pub struct Man {
-    /// Write lastwords.8, lastwords-wrap.8 and so on to this folder
+    /// Write the pages of all commands to DIR [default: print one page]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
 impl Man {
-    /// Does it.
+    /// Prints the page of the program, or writes all pages.
+    ///
+    /// # Errors
+    /// When standard output fails, or a file cannot be written.
     pub fn run<C: CommandFactory>(&self) -> Result<()> {
-        let command = C::command().disable_help_subcommand(true);
+        // The image's checksum is too long for a page's footer.
+        let mut root = C::command().disable_help_subcommand(true).long_version(Resettable::Reset);
+        root.build();
         let Some(out) = &self.out else {
-            return clap_mangen::Man::new(command)
-                .section("8")
-                .render(&mut io::stdout())
-                .context("standard output");
+            return io::stdout().write_all(&page(&root, &root)?).context("standard output");
         };
         std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-        let mut root = command;
-        root.build();
-        let pages = std::iter::once(&root).chain(root.get_subcommands());
-        for command in pages {
-            let page = clap_mangen::Man::new(command.clone()).section("8");
-            let path = out.join(page.get_filename());
-            let mut text = Vec::new();
-            page.render(&mut text)?;
-            std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+        for command in std::iter::once(&root).chain(root.get_subcommands()) {
+            let path = out.join(format!("{}.{SECTION}", title(command)));
+            std::fs::write(&path, page(&root, command)?).with_context(|| path.display().to_string())?;
         }
         Ok(())
     }
+}
+
+/// The manual's section for system administration.
+const SECTION: &str = "8";
+
+/// `lastwords-load`.
+fn title(command: &Command) -> &str {
+    command.get_display_name().unwrap_or_else(|| command.get_name())
+}
+
+/// The man page of a command, in roff.
+fn page(root: &Command, command: &Command) -> io::Result<Vec<u8>> {
+    let man = clap_mangen::Man::new(command.clone())
+        .section(SECTION)
+        .source(format!("lastwords {}", env!("CARGO_PKG_VERSION")));
+    let mut text = Vec::new();
+    man.render_title(&mut text)?;
+    man.render_name_section(&mut text)?;
+    synopsis(command).to_writer(&mut text)?;
+    man.render_description_section(&mut text)?;
+    man.render_options_section(&mut text)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut text)?;
+    }
+    sections(command).to_writer(&mut text)?;
+    see_also(root, command).to_writer(&mut text)?;
+    Ok(text)
+}
+
+/// How the command is called: as clap_mangen has it, but with the options' values.
+fn synopsis(command: &Command) -> Roff {
+    let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
+    let mut line = vec![bold(name)];
+    let (positional, options): (Vec<_>, Vec<_>) =
+        command.get_arguments().filter(|arg| !arg.is_hide_set()).partition(|arg| arg.is_positional());
+    for arg in options.into_iter().chain(positional) {
+        let (before, after) = if arg.is_required_set() { (" ", "") } else { (" [", "]") };
+        line.push(roman(before));
+        line.extend(argument(arg));
+        line.push(roman(after));
+    }
+    if command.has_subcommands() {
+        line.extend([roman(" "), italic("command")]);
+    }
+    let mut roff = Roff::default();
+    roff.control("SH", ["SYNOPSIS"]).text(line);
+    roff
+}
+
+/// `--initrd FILE`, `--output-log[=BYTES]`, `KERNEL`.
+fn argument(arg: &Arg) -> Vec<Inline> {
+    let value = arg.get_value_names().unwrap_or_default().join(" ");
+    let name = match (arg.get_long(), arg.get_short()) {
+        (Some(long), _) => format!("--{long}"),
+        (None, Some(short)) => format!("-{short}"),
+        (None, None) => return vec![italic(value)],
+    };
+    if !arg.get_action().takes_values() {
+        return vec![bold(name)];
+    }
+    let (before, after) = if arg.is_require_equals_set() { ("[=", "]") } else { (" ", "") };
+    vec![bold(name), roman(before), italic(value), roman(after)]
+}
+
+/// The sections of each page that the help text has behind the options, and what they are where it has not.
+const SECTIONS: [(&str, &str); 4] = [
+    ("Exit status", "  0  done\n  1  failed\n  2  wrong usage"),
+    ("Files", "None."),
+    ("Environment", "None."),
+    ("Examples", "None."),
+];
+
+/// The paragraphs `Examples:`, `Files:` and so on of the help text, as sections.
+fn sections(command: &Command) -> Roff {
+    let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+    let mut roff = Roff::default();
+    for (name, otherwise) in SECTIONS {
+        let heading = format!("{name}:");
+        let lines: Vec<_> = help
+            .lines()
+            .skip_while(|line| *line != heading)
+            .skip(1)
+            .take_while(|line| line.is_empty() || line.starts_with(' '))
+            .collect();
+        let lines = if lines.is_empty() { otherwise.lines().collect() } else { lines };
+        roff.control("SH", [name.to_uppercase().as_str()]);
+        if name == "Examples" {
+            roff.control("nf", []);
+            for line in lines {
+                roff.text([roman(line.strip_prefix("  ").unwrap_or(line))]);
+            }
+            roff.control("fi", []);
+            continue;
+        }
+        for line in lines {
+            // `  NAME  what it is`; what goes on in the next line has no name.
+            match line.strip_prefix("  ").and_then(|line| line.split_once("  ")) {
+                Some((name, text)) if !name.is_empty() => {
+                    roff.control("TP", []).text([bold(name)]).text([roman(text.trim())]);
+                }
+                _ => {
+                    roff.text([roman(line.trim())]);
+                }
+            }
+        }
+    }
+    roff
+}
+
+/// The other pages, and those of the programs around this one.
+fn see_also(root: &Command, command: &Command) -> Roff {
+    let own = std::iter::once(root).chain(root.get_subcommands()).filter(|one| title(one) != title(command));
+    let own = own.map(|one| (title(one), SECTION));
+    let others = [("crash", "8"), ("ipmitool", "1"), ("kexec", "8")];
+    let mut line = Vec::new();
+    for (name, section) in own.chain(others) {
+        if !line.is_empty() {
+            line.push(roman(", "));
+        }
+        line.extend([bold(name), roman(format!("({section})"))]);
+    }
+    let mut roff = Roff::default();
+    roff.control("SH", ["SEE ALSO"]).text(line);
+    roff
 }

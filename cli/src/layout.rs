@@ -24,9 +24,9 @@ const NARROWEST: usize = 40;
 /// The option that chooses colour.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Color {
-    /// Use colour
+    /// Use colour: auto, always or never
     ///
-    /// auto: on a terminal, unless NO_COLOR is set or TERM is dumb.
+    /// auto means on a terminal, unless NO_COLOR is set or TERM is dumb.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     color: When,
 }
@@ -136,7 +136,7 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|letter| if matches!(letter, ' '..='~') { letter } else { '?' }).collect()
 }
 
-/// Seconds as people say them: `8 minutes`.
+/// Seconds as people count them: `8 minutes`.
 pub struct Duration(pub i64);
 
 impl fmt::Display for Duration {

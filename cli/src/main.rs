@@ -1,9 +1,9 @@
-//! `lastwords`: arms a Linux dump kernel with last words for the BMC and the console.
+//! `lastwords`: loads a Linux dump kernel with panic reporting to the BMC and the console, and reads the reports.
 //!
-//! One file a subcommand, in the room of what it is about: arming a dump kernel (`arm`), trying it out (`check`),
-//! reading what was said (`read`); `bmc` has the ways to a BMC, `symbols` the names of places in a kernel. What can be
-//! wrong with a file, a table or an option is found out in modules without system calls, which the tests can reach;
-//! system calls are all in `sys`.
+//! One file a subcommand, in the room of what it is about: loading a dump kernel (`arm`), trying it out (`check`),
+//! reading the reports (`read`); `bmc` has the connections to a BMC, `symbols` the names of locations in a kernel, `message`
+//! the form of errors and warnings. What can be wrong with a file, a table or an option is found out in modules without
+//! system calls, which the tests can reach; system calls are all in `sys`.
 #![deny(unsafe_code)]
 
 mod arm;
@@ -12,6 +12,7 @@ mod check;
 mod help;
 mod layout;
 mod machine;
+mod message;
 mod read;
 mod symbols;
 #[allow(unsafe_code, reason = "system calls, each with its reason; all are in there")]
@@ -20,18 +21,41 @@ mod sys;
 use anyhow::Result;
 use arm::{image, kexec, load, status, unload, wrap};
 use check::{mark, probe, test};
-use clap::{Parser, Subcommand};
-use std::{path::Path, process::ExitCode};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
-/// Lets a panicking Linux server tell its BMC and its console why and where it died, before the dump kernel starts.
+/// Report Linux kernel panics to the BMC and the console
+///
+/// Loads a dump kernel together with a small program that runs between the panicking kernel and the dump kernel. The
+/// program reports the panic to the event log (SEL, System Event Log) of the BMC (baseboard management controller) and
+/// to the console, even if the dump then fails.
 #[derive(Debug, Parser)]
-#[command(name = "lastwords", version = image::VERSION.as_str(), propagate_version = true)]
+#[command(name = "lastwords", version, long_version = image::VERSION.as_str(), propagate_version = true)]
 #[command(after_long_help = "\
 Examples:
-  lastwords load /boot/vmlinuz --initrd /var/lib/kdump/initrd.img --reuse-cmdline --ipmi-handle-panic --output-cpu-ip
-  lastwords wrap /boot/vmlinuz -o /var/lib/kdump/vmlinuz
+  lastwords probe --write-test
+  lastwords load /boot/vmlinuz --initrd /var/lib/kdump/initrd.img \\
+      --reuse-cmdline --ipmi-handle-panic --output-cpu-ip
+  lastwords status
+  lastwords test
+  lastwords read
 
-Exit status: 0 done, 1 failed, 2 wrong usage.")]
+Exit status:
+  0  done
+  1  failed
+  2  wrong usage
+  3  no panic report (read), not ready (status)
+
+Files:
+  /run/lastwords/loaded.json  what lastwords load has loaded
+  /var/lib/lastwords          symbols of the kernels that ran here
+  /dev/ipmi0                  this machine's BMC
+
+Environment:
+  LASTWORDS_KEXEC     path of the real kexec, under the name kexec
+  LASTWORDS_PASSWORD  password for lastwords read --host
+  IPMI_PASSWORD       the same, for those who use ipmitool
+  NO_COLOR            no colour, unless --color always")]
 struct Lastwords {
     #[command(subcommand)]
     command: Command,
@@ -40,46 +64,73 @@ struct Lastwords {
 #[derive(Debug, Subcommand)]
 enum Command {
     Load(load::Load),
-    /// Disarms the dump kernel, whoever armed it
-    ///
-    /// The reserved memory stays reserved. When nothing is armed it says so, and that is no failure.
-    Unload,
     Status(status::Status),
-    Wrap(wrap::Wrap),
-    Read(read::Read),
-    Probe(probe::Probe),
-    Mark(mark::Mark),
     #[command(visible_alias = "rehearse")]
     Test(test::Test),
+    Read(read::Read),
+    Probe(probe::Probe),
+    Wrap(wrap::Wrap),
+    Mark(mark::Mark),
+    /// Unload the dump kernel
+    ///
+    /// Whichever program has loaded it. The reserved memory stays reserved. If no dump kernel is loaded, lastwords prints
+    /// that and exits with 0.
+    #[command(after_long_help = "\
+Examples:
+  lastwords unload
+
+Exit status:
+  0  no dump kernel is loaded any more
+  1  failed
+  2  wrong usage
+
+Files:
+  /run/lastwords/loaded.json  what was loaded; removed")]
+    Unload,
     Completions(help::Completions),
     Man(help::Man),
 }
 
 fn main() -> ExitCode {
     match kexec::arguments() {
-        Some(arguments) => kexec::run(&arguments, |arguments| run(&Lastwords::try_parse_from(arguments)?)),
-        None => match Lastwords::try_parse() {
+        Some(arguments) => kexec::run(&arguments, |arguments| run(&parse(arguments)?)),
+        None => match parse(std::env::args_os()) {
             Ok(lastwords) => run(&lastwords).unwrap_or_else(|error| {
-                eprintln!("lastwords: error: {error:#}");
+                message::error(&error);
                 hint();
                 ExitCode::FAILURE
             }),
             Err(error) => {
-                // As much as clap itself would do; a help text is no error.
-                let _ = error.print();
-                if error.use_stderr() {
-                    hint();
-                }
+                print(&error);
                 ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
             }
         },
     }
 }
 
-/// What may be wrong with the arguments although each of them can be read.
+/// Reads the arguments. Help texts are as wide as the terminal, but no wider than can be read with ease.
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Lastwords, clap::Error> {
+    const WIDEST: usize = 100;
+    let command = Lastwords::command().term_width(layout::width().min(WIDEST));
+    Lastwords::from_arg_matches(&command.try_get_matches_from(arguments)?)
+}
+
+/// Prints an error of wrong usage in the form of all others; or a help text, which is no error.
+fn print(error: &clap::Error) {
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_help || !error.use_stderr() {
+        // As much as clap itself would do.
+        let _ = error.print();
+        return;
+    }
+    eprint!("lastwords: {}", error.to_string().replace("\n  tip: ", "\nhint: "));
+    hint();
+}
+
+/// Prints what may be wrong with the arguments although each of them can be read.
 fn hint() {
     if let Some(hint) = arm::options::missing_equals(std::env::args_os()) {
-        eprintln!("hint: {hint}");
+        message::hint(hint);
     }
 }
 
@@ -102,10 +153,76 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::*;
+    use clap::{Arg, Command};
+    use lastwords_core::plan::PARAMETERS;
 
     #[test]
     fn the_options_do_not_contradict_each_other() {
-        super::Lastwords::command().debug_assert();
+        Lastwords::command().debug_assert();
+    }
+
+    /// Asserts that a help text's first line is an imperative: at most 70 characters, a capital letter first, no full
+    /// stop, no third person.
+    fn is_imperative(help: &str, of: &str) {
+        let line = help.lines().next().unwrap_or_default();
+        let line = line.split(" [default: ").next().unwrap_or_default();
+        assert!(!line.is_empty() && line.len() <= 70, "{of}: {} characters: {line}", line.len());
+        assert!(line.starts_with(|letter: char| letter.is_ascii_uppercase()), "{of}: {line}");
+        assert!(!line.ends_with('.'), "{of}: {line}");
+        let verb = line.split(' ').next().unwrap_or_default();
+        assert!(!verb.ends_with('s') || verb.ends_with("ss"), "{of}: {line}");
+    }
+
+    #[test]
+    fn help_texts_begin_with_an_imperative() {
+        fn check(command: &Command) {
+            let name = command.get_name();
+            is_imperative(&command.get_about().expect(name).to_string(), name);
+            for arg in command.get_arguments().filter(|arg| !is_a_parameter(arg)) {
+                let of = format!("{name} --{}", arg.get_long().unwrap_or_default());
+                is_imperative(&arg.get_help().expect(&of).to_string(), &of);
+            }
+            command.get_subcommands().for_each(check);
+        }
+        let mut command = Lastwords::command();
+        command.build();
+        check(&command);
+    }
+
+    /// Is its help text that of core's table of parameters?
+    fn is_a_parameter(arg: &Arg) -> bool {
+        let text = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        PARAMETERS.iter().any(|parameter| text.starts_with(parameter.help.lines().next().unwrap_or_default()))
+    }
+
+    #[test]
+    fn help_texts_have_the_words_of_the_field() {
+        fn check(command: &Command) {
+            const HOME_MADE: [&str; 8] =
+                ["last words", "dead kernel", "armed", "disarm", "says", "tells", "words", "docs/"];
+            let texts = [command.get_about(), command.get_long_about(), command.get_after_long_help()];
+            let args = command.get_arguments().filter(|arg| !is_a_parameter(arg));
+            let helps = args.flat_map(|arg| [arg.get_help(), arg.get_long_help()]);
+            for text in texts.into_iter().chain(helps).flatten() {
+                let text = text.to_string().replace("lastwords", "");
+                for word in HOME_MADE {
+                    assert!(!text.contains(word), "{}: {word:?}: {text}", command.get_name());
+                }
+            }
+            command.get_subcommands().for_each(check);
+        }
+        let mut command = Lastwords::command();
+        command.build();
+        check(&command);
+    }
+
+    #[test]
+    fn the_most_used_commands_come_first() {
+        let names: Vec<_> =
+            Lastwords::command().get_subcommands().map(|one| one.get_name().to_owned()).collect();
+        let expected =
+            ["load", "status", "test", "read", "probe", "wrap", "mark", "unload", "completions", "man"];
+        assert_eq!(names, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! The built program, from outside: what it says and how it ends, for good input and for bad.
+//! The built program, from outside: what it prints and how it ends, for good input and for bad.
 
 use lastwords_boot::synthetic::Kernel;
 use std::{
@@ -25,7 +25,7 @@ fn folder(kernel: &Kernel) -> TempDir {
     folder
 }
 
-/// Asserts that it failed with this exit code, that it says this, and that it has left nothing behind.
+/// Asserts that it failed with this exit code, that it prints this, and that it has left nothing behind.
 fn refuses(folder: &TempDir, arguments: &str, code: i32, what: &str) {
     let files = || fs::read_dir(folder).unwrap().count();
     let before = files();
@@ -42,7 +42,7 @@ fn wrap_writes_a_kernel_with_the_bits_of_the_old_one() {
     fs::set_permissions(folder.path().join("kernel"), fs::Permissions::from_mode(0o640)).unwrap();
     let output = lastwords(&folder, "wrap kernel -o out --ipmi-handle-panic");
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && text.contains("signature is taken off"), "{text}");
+    assert!(output.status.success() && text.contains("signature removed"), "{text}");
     let out = folder.path().join("out");
     assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o640);
 
@@ -70,9 +70,19 @@ fn wrap_follows_a_link_and_replaces_no_device() {
 fn bad_kernels_are_refused() {
     let good = folder(&Kernel::default());
     assert!(lastwords(&good, "wrap kernel -o wrapped").status.success());
-    refuses(&good, "wrap wrapped -o out", 1, "wrapped: already wrapped");
-    refuses(&good, "wrap nonesuch -o out", 1, "nonesuch: No such file");
-    refuses(&good, "wrap kernel -o nonesuch/out", 1, "nonesuch/out: No such file");
+    refuses(
+        &good,
+        "wrap wrapped -o out",
+        1,
+        "lastwords: error: wrapped: already wrapped\nhint: use the original kernel",
+    );
+    refuses(&good, "wrap nonesuch -o out", 1, "lastwords: error: nonesuch: no such file or directory\n");
+    refuses(
+        &good,
+        "wrap kernel -o nonesuch/out",
+        1,
+        "lastwords: error: nonesuch/out: no such file or directory\n",
+    );
     fs::write(good.path().join("elf"), b"\x7fELF").unwrap();
     refuses(&good, "wrap elf -o out", 1, "not a bzImage");
     let kernel = fs::read(good.path().join("kernel")).unwrap();
@@ -90,26 +100,35 @@ fn bad_kernels_are_refused() {
 }
 
 #[test]
-fn wrong_usage_is_told_apart_from_failure() {
+fn wrong_usage_is_not_failure() {
     let folder = folder(&Kernel::default());
     refuses(&folder, "wrap kernel", 2, "--output <OUT>");
     refuses(&folder, "wrap kernel -o out --ipmi-watchdog soon", 2, "takes start=SECONDS");
     refuses(&folder, "wrap kernel -o out --ipmi-magic", 2, "unexpected argument '--ipmi-magic'");
     refuses(&folder, "wrap kernel -o out --serial-baud 9600", 2, "--serial <PORT>");
     refuses(&folder, "load kernel", 2, "--append <STRING>");
-    refuses(&folder, "arm", 2, "unrecognized subcommand");
+    refuses(&folder, "arm", 2, "lastwords: error: unrecognized subcommand");
+    refuses(&folder, "statu", 2, "\nhint: a similar subcommand exists: 'status'");
+    refuses(
+        &folder,
+        "load kernel --output-cpu-ip sel",
+        2,
+        "\nhint: --output-cpu-ip takes its value behind a '='",
+    );
+    refuses(&folder, "mark half", 2, "[possible values: started, saved, failed]");
 }
 
 #[test]
-fn the_version_tells_which_image_it_carries() {
+fn the_version_has_the_images_checksum() {
     let output = lastwords(&tempfile::tempdir().unwrap(), "--version");
     let text = String::from_utf8(output.stdout).unwrap();
-    let digest =
-        text.trim().strip_prefix("lastwords 0.1.0 (image sha256 ").unwrap().strip_suffix(')').unwrap();
-    assert!(digest.len() == 64 && digest.bytes().all(|digit| digit.is_ascii_hexdigit()), "{text}");
+    let checksum = text.trim().strip_prefix("lastwords 0.1.0\nimage SHA-256: ").unwrap();
+    assert!(checksum.len() == 64 && checksum.bytes().all(|digit| digit.is_ascii_hexdigit()), "{text}");
+    let short = lastwords(&tempfile::tempdir().unwrap(), "-V");
+    assert_eq!(String::from_utf8(short.stdout).unwrap(), "lastwords 0.1.0\n");
 }
 
-/// Whatever machine this is: the exit status says what the first line and the JSON say.
+/// Whatever machine this is: the exit status is that of the first line and the JSON.
 #[test]
 fn status_has_one_verdict() {
     let folder = tempfile::tempdir().unwrap();
@@ -132,13 +151,68 @@ fn status_has_one_verdict() {
 fn each_subcommand_has_a_man_page() {
     let folder = tempfile::tempdir().unwrap();
     assert!(lastwords(&folder, "man --out .").status.success());
-    for command in ["load", "unload", "status", "wrap", "completions", "man"] {
-        let page = fs::read_to_string(folder.path().join(format!("lastwords-{command}.8"))).expect(command);
-        assert!(page.contains(".TH") && page.contains("SYNOPSIS"), "{command}");
+    for command in COMMANDS {
+        let name = if command.is_empty() { "lastwords".to_owned() } else { format!("lastwords-{command}") };
+        let page = fs::read_to_string(folder.path().join(format!("{name}.8"))).expect(command);
+        let mut sections: Vec<_> = page.lines().filter(|line| line.starts_with(".SH")).collect();
+        sections.retain(|line| !line.ends_with("OPTIONS\"") && !line.contains("OPTIONS OF"));
+        for section in
+            ["NAME", "SYNOPSIS", "\"EXIT STATUS\"", "FILES", "ENVIRONMENT", "EXAMPLES", "\"SEE ALSO\""]
+        {
+            assert!(
+                sections.contains(&format!(".SH {section}").as_str()),
+                "{command}: {section}: {sections:?}"
+            );
+        }
+        assert!(page.is_ascii() && !page.contains("docs/"), "{command}");
+        // The page's footer has the version, and not the image's checksum.
+        let title = page.lines().find(|line| line.starts_with(".TH")).expect(command);
+        assert!(title.contains("\"lastwords 0.1.0\"") && !page.contains("SHA-256"), "{title}");
     }
-    assert!(fs::read_to_string(folder.path().join("lastwords.8")).unwrap().contains("Exit status"));
-    let bash = lastwords(&folder, "completions bash");
-    assert!(String::from_utf8(bash.stdout).unwrap().contains("--ipmi-handle-panic"));
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), COMMANDS.len());
+    let load = fs::read_to_string(folder.path().join("lastwords-load.8")).unwrap();
+    assert!(load.contains("\\fIFILE\\fR"), "no value in the synopsis: {load}");
+}
+
+/// All commands; the empty one is the program itself.
+const COMMANDS: [&str; 11] =
+    ["", "load", "status", "test", "read", "probe", "wrap", "mark", "unload", "completions", "man"];
+
+#[test]
+fn help_is_plain_and_narrow() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in COMMANDS {
+        let output = lastwords(&folder, &format!("{command} --help"));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.is_ascii() && !text.contains("docs/"), "{text}");
+        // An option's name and its values are not broken.
+        let wide = text.lines().find(|line| line.len() > 100);
+        assert_eq!(wide, None, "{command}");
+        let first = text.lines().next().unwrap();
+        assert!(first.len() <= 70 && !first.ends_with('.'), "{command}: {first}");
+        assert!(first.starts_with(|letter: char| letter.is_ascii_uppercase()), "{command}: {first}");
+    }
+    let text = String::from_utf8(lastwords(&folder, "load --help").stdout).unwrap();
+    let headings: Vec<_> =
+        text.lines().filter(|line| line.ends_with("ptions:") || line.starts_with("Options of")).collect();
+    assert_eq!(headings, ["Options:", "Reporting options:", "Loading options:", "Options of kexec(8):"]);
+}
+
+#[test]
+fn completions_know_the_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = String::from_utf8(lastwords(&folder, "completions bash").stdout).unwrap();
+    for values in [
+        "started saved failed",
+        "purgatory wrap",
+        "oem system event",
+        "reset halt boot",
+        "auto always never",
+        "ttyS0 ttyS1 ttyS2 ttyS3",
+        "feed stop",
+    ] {
+        assert!(text.contains(values), "{values}");
+    }
 }
 
 /// sbsign and sbverify, which know nothing of us, take a wrapped kernel for a good PE file. Needs Debian's packages
@@ -204,13 +278,16 @@ fn calls_that_are_not_about_the_dump_kernel_reach_the_real_kexec_unchanged() {
 }
 
 #[test]
-fn a_dump_kernel_that_gets_no_last_words_is_loaded_by_the_real_kexec() {
+fn a_dump_kernel_without_panic_reporting_is_loaded_by_the_real_kexec() {
     for arguments in [&["-p", "missing", "--append=a"][..], &["missing", "-ps", "--no-such-option"]] {
         let output = kexec(arguments);
         let all: String = arguments.iter().flat_map(|argument| ["[", argument, "]"]).collect();
         assert_eq!(output.status.code(), Some(7), "{arguments:?}");
         assert_eq!(String::from_utf8(output.stdout).unwrap(), all);
         let text = String::from_utf8(output.stderr).unwrap();
-        assert!(text.starts_with("lastwords: warning: no last words"), "{text}");
+        assert!(
+            text.starts_with("lastwords: warning: loading without panic reporting, by the real kexec: "),
+            "{text}"
+        );
     }
 }

@@ -1,5 +1,5 @@
 //! Makes the dump kernel's command line: what is reused of the running kernel's, what the user gives, the options'
-//! parameters, and what the machine's tables tell, in this order, since the last one wins.
+//! parameters, and what the SMBIOS and ACPI tables have, in this order, since the last one wins.
 
 use lastwords_core::{
     cmdline,
@@ -10,7 +10,7 @@ use thiserror::Error;
 /// What kexec_file_load(2) asks to be left free for the `elfcorehdr=0x… ` that it puts in front, in bytes.
 const ELFCOREHDR_LEN: usize = 30;
 
-/// Words of the running kernel that are not for the dump kernel: they belong to this boot, or would make the dump
+/// Parameters of the running kernel that are not for the dump kernel: they belong to this boot, or would make the dump
 /// kernel reserve memory that it has not got.
 const NOT_REUSED: [&str; 4] = ["BOOT_IMAGE=", "initrd=", "crashkernel=", "elfcorehdr="];
 
@@ -19,7 +19,7 @@ const NOT_REUSED: [&str; 4] = ["BOOT_IMAGE=", "initrd=", "crashkernel=", "elfcor
 pub enum CmdlineError {
     /// It has more bytes than the dump kernel takes.
     #[error(
-        "the command line is {len} bytes long, but this kernel takes {most}: leave something out\n  {line}"
+        "the command line is {len} bytes long, but this kernel accepts {most}\n  {line}\nhint: leave something out"
     )]
     TooLong {
         /// Bytes that it has.
@@ -79,7 +79,7 @@ impl Cmdline {
         join(&mut self.for_init, for_init);
     }
 
-    /// Adds `lastwords.NAME=VALUE`, unless the line or what is embedded in the image says it already. False when it
+    /// Adds `lastwords.NAME=VALUE`, unless the line or what is embedded in the image has it already. False when it
     /// has no room, or when the image would not understand it: what only helps must not keep anything from loading.
     pub fn append_unless_given(&mut self, embedded: &str, name: &str, value: &str) -> bool {
         let full = format!("{PREFIX}{name}");

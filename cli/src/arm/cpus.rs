@@ -1,4 +1,4 @@
-//! What the running kernel tells of its CPUs in /proc/cpuinfo, for the image, which cannot find it out by itself when the
+//! What the running kernel shows of its CPUs in /proc/cpuinfo, for the image, which cannot find it out by itself when the
 //! kernel is dead.
 
 use std::{fmt, fs, path::Path};

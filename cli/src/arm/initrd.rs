@@ -14,14 +14,17 @@ pub struct Initrd<'a> {
 }
 
 impl<'a> Initrd<'a> {
-    /// Opens it, and sees whether it can be one.
+    /// Opens the file and checks whether it can be an initial RAM disk.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is no regular file, or is empty.
     pub fn open(path: &'a Path) -> Result<Self> {
         let open = || -> Result<_> {
             let file = File::open(path)?;
             let metadata = file.metadata()?;
             ensure!(metadata.is_file(), "not a regular file");
             if metadata.len() == 0 {
-                bail!("it is empty");
+                bail!("empty file");
             }
             Ok(Self { path, file, len: metadata.len() })
         };

@@ -1,12 +1,12 @@
-//! What the running kernel tells of kdump in /proc and /sys: whether a dump kernel is armed, whether one may be. It takes
+//! What the running kernel shows of kdump in /proc and /sys: whether a dump kernel is loaded, whether one may be. It takes
 //! the root of the file system, so that tests can give it a stored machine.
 
 use std::{fs, ops::RangeInclusive, path::Path};
 
-/// What matters for arming a dump kernel.
+/// What matters for loading a dump kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kdump {
-    /// Is a dump kernel armed? `None`: the kernel has no kdump (CONFIG_CRASH_DUMP=n).
+    /// Is a dump kernel loaded? `None`: the kernel has no kdump (CONFIG_CRASH_DUMP=n).
     pub crash_loaded: Option<bool>,
     /// Is a kernel loaded for `kexec -e`?
     pub reboot_loaded: bool,
@@ -45,8 +45,8 @@ impl Kdump {
         }
     }
 
-    /// Is there something armed to be careful of, and may the place of `kexec -e` be used to try a kernel out?
-    pub fn can_rehearse(&self) -> bool {
+    /// Is there a loaded dump kernel to be careful of, and may the place of `kexec -e` be used to try another?
+    pub fn can_try(&self) -> bool {
         self.crash_loaded == Some(true) && !self.reboot_loaded && self.limit_reboot.is_none()
     }
 }
@@ -72,12 +72,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rehearsal_costs_nobody_anything() {
-        let armed = Kdump { crash_loaded: Some(true), ..Kdump::default() };
-        assert!(armed.can_rehearse());
-        assert!(!Kdump { crash_loaded: Some(false), ..armed.clone() }.can_rehearse());
-        assert!(!Kdump { reboot_loaded: true, ..armed.clone() }.can_rehearse());
-        assert!(!Kdump { limit_reboot: Some(2), ..armed }.can_rehearse());
+    fn a_trial_costs_nobody_anything() {
+        let loaded = Kdump { crash_loaded: Some(true), ..Kdump::default() };
+        assert!(loaded.can_try());
+        assert!(!Kdump { crash_loaded: Some(false), ..loaded.clone() }.can_try());
+        assert!(!Kdump { reboot_loaded: true, ..loaded.clone() }.can_try());
+        assert!(!Kdump { limit_reboot: Some(2), ..loaded }.can_try());
     }
 
     #[test]

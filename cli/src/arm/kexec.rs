@@ -1,10 +1,11 @@
 //! Called by the name `kexec`: takes the calls that are about the dump kernel, as kdump-tools, kdumpctl and SUSE's kdump
 //! make them, and hands everything else, unchanged, to the real kexec.
 //!
-//! Never worse than plain kdump: when a dump kernel cannot be loaded with last words, the real kexec loads it without,
-//! and a warning says why there will be none.
+//! Never worse than plain kdump: when a dump kernel cannot be loaded with panic reporting, the real kexec loads it
+//! without, and a warning has the reason.
 
 use super::via::Via;
+use crate::message;
 use anyhow::{Context, Error, Result};
 use clap::Args;
 use lastwords_core::cmdline;
@@ -18,62 +19,62 @@ use std::{
     process::{Command, ExitCode},
 };
 
-/// Says which program the real kexec is.
+/// Names the real kexec.
 const KEXEC: &str = "LASTWORDS_KEXEC";
 /// Is set for the real kexec, so that two of us do not call each other for ever.
 const HANDED_ON: &str = "LASTWORDS_HANDED_ON";
 /// Where the real kexec may have gone: renamed by hand, diverted by dpkg, or later in the search path.
 const NAMES: [&str; 3] = ["kexec.real", "kexec.distrib", "kexec"];
-/// Where a kexec is when the search path does not say so.
+/// Where a kexec is when the search path has none.
 const FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin";
 
 /// The options of `kexec` that `load` takes as they are (kexec(8)).
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "As kexec's")]
+#[command(next_help_heading = "Options of kexec(8)")]
 pub struct KexecOptions {
-    /// Load the dump kernel: what this command does anyway
+    /// Load the dump kernel (what this command does anyway)
     #[arg(short = 'p', long)]
     pub load_panic: bool,
-    /// Disarm, as `lastwords unload`
+    /// Unload the dump kernel, as `lastwords unload` does
     #[arg(short, long)]
     pub unload: bool,
-    /// Say nothing, but exit with 1 when a dump kernel is armed, and with 0 when none is
+    /// Print nothing, exit with 1 if a dump kernel is loaded, else with 0
     #[arg(short = 'S', long)]
     pub status: bool,
-    /// Use kexec_file_load(2): --via wrap
+    /// Use kexec_file_load(2), as --via wrap does
     #[arg(short = 's', long, overrides_with_all = ["kexec_syscall", "kexec_syscall_auto"])]
     kexec_file_syscall: bool,
-    /// Use kexec_load(2): --via purgatory
+    /// Use kexec_load(2), as --via purgatory does
     #[arg(short = 'c', long, overrides_with_all = ["kexec_file_syscall", "kexec_syscall_auto"])]
     kexec_syscall: bool,
-    /// Use the one that is allowed: the default of --via
+    /// Use the system call that is allowed (the default)
     #[arg(short = 'a', long, overrides_with_all = ["kexec_file_syscall", "kexec_syscall"])]
     kexec_syscall_auto: bool,
-    /// Put nothing below this address (--via purgatory)
+    /// Put nothing below this address (--via purgatory) [default: 0x0]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     mem_min: Option<u64>,
-    /// Put nothing above this address (--via purgatory)
+    /// Put nothing above this address (--via purgatory) [default: none]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     mem_max: Option<u64>,
     /// Do not let the dump kernel use EFI (--via purgatory)
     #[arg(long)]
     pub noefi: bool,
-    /// Of no effect: the only arguments there are
+    /// Accept kexec's option (these are the only arguments there are)
     #[arg(long, hide = true)]
     args_linux: bool,
-    /// Of no effect: always done where the kernel can
+    /// Accept kexec's option (always done where the kernel can)
     #[arg(long, hide = true)]
     hotplug: bool,
-    /// Of no effect: always done
+    /// Accept kexec's option (always done)
     #[arg(long, hide = true)]
     elf64_core_headers: bool,
-    /// Of no effect: the only types there are
+    /// Accept kexec's option (these are the only types there are)
     #[arg(short = 't', long = "type", hide = true, value_parser = ["bzImage", "bzImage64"])]
     kind: Option<String>,
 }
 
 impl KexecOptions {
-    /// The way in that is asked for.
+    /// The loading method that is asked for.
     pub fn via(&self) -> Option<Via> {
         if self.kexec_file_syscall { Some(Via::Wrap) } else { self.kexec_syscall.then_some(Via::Purgatory) }
     }
@@ -98,7 +99,7 @@ pub fn arguments() -> Option<Vec<OsString>> {
 /// Does what `kexec` with these arguments would do. `ours` does what `lastwords` with its arguments does.
 pub fn run(arguments: &[OsString], ours: impl FnOnce(Vec<OsString>) -> Result<ExitCode>) -> ExitCode {
     let failed = |error: Error| {
-        eprintln!("lastwords: {error:#}");
+        message::error(&error);
         ExitCode::FAILURE
     };
     if !is_about_the_dump_kernel(arguments) {
@@ -108,13 +109,16 @@ pub fn run(arguments: &[OsString], ours: impl FnOnce(Vec<OsString>) -> Result<Ex
     match ours(load.into_iter().chain(arguments.iter().cloned()).collect()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lastwords: warning: no last words, plain kexec is called instead: {error:#}");
+            // Whoever wants help gets the real kexec's.
+            if error.downcast_ref::<clap::Error>().is_none_or(clap::Error::use_stderr) {
+                message::warning(&error.context("loading without panic reporting, by the real kexec"));
+            }
             failed(hand_on(arguments))
         }
     }
 }
 
-/// Is this call about the dump kernel? It is with `-p`, and with `-S` that does not say `-l`, in any of the ways in
+/// Is this call about the dump kernel? It is with `-p`, and with `-S` without `-l`, in any of the ways in
 /// which getopt_long(3) takes them.
 fn is_about_the_dump_kernel(arguments: &[OsString]) -> bool {
     /// Long options that take the next argument when there is no `=` in them.
@@ -166,7 +170,7 @@ fn is_about_the_dump_kernel(arguments: &[OsString]) -> bool {
 fn hand_on(arguments: &[OsString]) -> Error {
     if env::var_os(HANDED_ON).is_some() {
         return Error::msg(format!(
-            "the real kexec was not found, only this one again: say which it is in ${KEXEC}"
+            "the real kexec was not found, only this one again\nhint: set {KEXEC} to the path of the real one"
         ));
     }
     let real = match real() {
@@ -183,7 +187,7 @@ fn real() -> Result<PathBuf> {
     let folders = own.parent().map(Path::to_owned).into_iter().chain(env::split_paths(&path));
     let folders: Vec<_> = folders.chain(env::split_paths(FOLDERS)).collect();
     find(env::var_os(KEXEC).map(PathBuf::from), &own, &folders).with_context(|| {
-        format!("the real kexec was not found: install kexec-tools, or say where it is in ${KEXEC}")
+        format!("the real kexec was not found\nhint: install kexec-tools, or set {KEXEC} to its path")
     })
 }
 

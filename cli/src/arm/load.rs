@@ -1,4 +1,4 @@
-//! `lastwords load`: arms the dump kernel, the image as its purgatory (kexec_load(2)) or wrapped into it in memory
+//! `lastwords load`: loads the dump kernel, with the image as its purgatory (kexec_load(2)) or wrapped into it in memory
 //! (kexec_file_load(2)).
 //!
 //! All that can be checked is checked here, before `loading` gives it to the kernel.
@@ -21,8 +21,8 @@ use super::{
         purgatory::{self, Parts},
     },
 };
-use crate::{bmc::discovery, symbols::store, sys};
-use anyhow::{Context, Result};
+use crate::{bmc::discovery, message, symbols::store, sys};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use lastwords_boot::{self as boot, BzImage};
 use lastwords_core::{ipmi::interface::KcsPorts, plan::PREFIX};
@@ -35,58 +35,85 @@ use std::{
     process::ExitCode,
 };
 
-/// Arms a dump kernel with last words.
+/// Load a dump kernel with panic reporting
 ///
-/// KERNEL may be the kernel as it is in /boot, or one that `lastwords wrap` has made, whose embedded parameters count,
-/// and which may be signed. What was armed before stays armed when something is wrong.
+/// The report goes to the event log (SEL, System Event Log) of the BMC (baseboard management controller) and to the
+/// console, before the dump kernel starts. Without a reporting option the next panic is dumped, but not reported.
+///
+/// KERNEL is a kernel as in /boot, or one that `lastwords wrap` has made, which may be signed and has parameters of its
+/// own. When it cannot be loaded, the earlier dump kernel stays loaded.
+///
+/// The reporting options become parameters on the dump kernel's command line. Where they are not given there, the BMC's
+/// KCS (keyboard controller style) ports, the frequency of the time stamp counter and the APIC IDs of the CPUs are added.
+///
+/// Installed under the name kexec, lastwords handles the calls for the dump kernel (-p, -p -u, -S), with kexec's options,
+/// and hands all others to the real kexec.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
-The parameters that the options stand for are put on the dump kernel's command line, and with them, where they are \
-needed and you have not given them there: the BMC's ports, the frequency of the TSC, the APIC ids of the CPUs.
-
 Examples:
-  lastwords load /boot/vmlinuz-6.1.0-56-amd64 --initrd /var/lib/kdump/initrd.img-6.1.0-56-amd64 \\
-      --reuse-cmdline --append \"reset_devices nr_cpus=1\" --ipmi-handle-panic --output-cpu-ip
-  lastwords load KERNEL --initrd FILE --append \"root=/dev/sda1 irqpoll\" --ipmi-watchdog start=300
+  lastwords load /boot/vmlinuz --initrd /var/lib/kdump/initrd.img \\
+      --reuse-cmdline --append \"reset_devices nr_cpus=1\" \\
+      --ipmi-handle-panic --output-cpu-ip
+  lastwords load KERNEL --initrd FILE --append \"root=/dev/sda1 irqpoll\" \\
+      --ipmi-handle-panic --ipmi-watchdog start=300
 
-Installed under the name kexec, it takes the calls that are about the dump kernel (-p, -p -u, -S), with kexec's options, \
-and hands all others to the real kexec: $LASTWORDS_KEXEC, or kexec.real, kexec.distrib or kexec in $PATH.")]
+Exit status:
+  0  loaded
+  1  failed
+  2  wrong usage
+
+Files:
+  /run/lastwords/loaded.json  what was loaded, for lastwords status
+  /var/lib/lastwords          symbols of the running kernel, for lastwords read
+
+Environment:
+  LASTWORDS_KEXEC  path of the real kexec, under the name kexec
+                   [default: kexec.real, kexec.distrib or kexec in PATH]")]
 pub struct Load {
-    /// The dump kernel (a 64-bit bzImage, as in /boot)
+    #[command(flatten)]
+    plan: PlanOptions,
+    /// Dump kernel to load (a 64-bit bzImage, as in /boot)
     #[arg(required_unless_present_any = ["unload", "status"])]
     kernel: Option<PathBuf>,
-    /// How the image gets in before the dump kernel [default: purgatory, where kexec_load(2) is allowed]
-    #[arg(long, value_name = "WAY")]
-    via: Option<Via>,
-    /// Its initial RAM disk
-    #[arg(long, visible_alias = "ramdisk", value_name = "FILE")]
+    /// Load the initial RAM disk FILE for the dump kernel [default: none]
+    #[arg(long, visible_alias = "ramdisk", value_name = "FILE", help_heading = HEADING)]
     initrd: Option<PathBuf>,
-    /// Its command line
+    /// Set the dump kernel's command line [default: none]
     #[arg(
         long,
         visible_alias = "command-line",
         value_name = "STRING",
         allow_hyphen_values = true,
+        help_heading = HEADING,
         required_unless_present_any = ["reuse_cmdline", "load_panic", "unload", "status"]
     )]
     append: Option<String>,
-    /// Its command line starts with the running kernel's, without crashkernel= and what belongs to this boot
-    #[arg(long)]
+    /// Start the command line with the running kernel's
+    ///
+    /// Left out are crashkernel= and what belongs to this boot. What --append has comes behind it.
+    #[arg(long, help_heading = HEADING)]
     reuse_cmdline: bool,
-    /// Do not save the running kernel's symbols in /var/lib/lastwords, by which `lastwords read` names places
-    #[arg(long)]
+    /// Choose the loading method [default: purgatory if allowed, else wrap]
+    #[arg(long, value_name = "METHOD", help_heading = HEADING)]
+    via: Option<Via>,
+    /// Do not save the running kernel's symbols for `lastwords read`
+    #[arg(long, help_heading = HEADING)]
     no_symbols: bool,
-    /// Print what is loaded where, the command line, and what was found out about the machine
-    #[arg(short, long, visible_alias = "debug", visible_short_alias = 'd')]
+    /// Print segments, the command line and the machine's data
+    #[arg(short, long, visible_alias = "debug", visible_short_alias = 'd', help_heading = HEADING)]
     verbose: bool,
     #[command(flatten)]
     kexec: KexecOptions,
-    #[command(flatten)]
-    plan: PlanOptions,
 }
 
+/// The heading of the options that are not about reporting, in help texts.
+const HEADING: &str = "Loading options";
+
 impl Load {
-    /// Does it.
+    /// Loads, or as kexec's options demand, unloads or checks whether a dump kernel is loaded.
+    ///
+    /// # Errors
+    /// When a file cannot be used, or with a [`Refusal`] of the kernel.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
         if self.kexec.status {
             return Ok(ExitCode::from(u8::from(Kdump::read(root).crash_loaded == Some(true))));
@@ -111,9 +138,9 @@ impl Load {
         let embedded = boot::embedded_parameters(&kernel).with_context(name)?;
         let cmdline = || self.cmdline(root, &embedded, bz_image.cmdline_size);
 
-        let (via, why) = self.choose(root, &kdump)?;
+        let (via, reason) = self.choose(root, &kdump)?;
         if self.verbose {
-            println!("way in: {why}");
+            println!("loading method: {reason}");
         }
         let line = match via {
             Via::Purgatory => {
@@ -141,7 +168,7 @@ impl Load {
                     print!("{}", Verbose(&purgatory));
                 }
                 let line = purgatory.cmdline.clone();
-                Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() }.arm(root, &kdump)?;
+                Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() }.load(root, &kdump)?;
                 line
             }
             Via::Wrap => {
@@ -165,36 +192,36 @@ impl Load {
                 };
                 let initrd = initrd.map(|initrd| initrd.file);
                 Loading::Wrap { kernel, initrd, cmdline: CString::new(cmdline.as_str())?, situation }
-                    .arm(root, &kdump)?;
+                    .load(root, &kdump)?;
                 cmdline
             }
         };
         loaded::remember(root, path, via, [&embedded, &line]);
-        println!("armed: {} in {} MiB of reserved memory", name(), kdump.crash_size >> 20);
+        println!("loaded: {} in {} MiB of reserved memory", name(), kdump.crash_size >> 20);
         if !self.no_symbols {
             match store::save(root) {
                 Ok(path) if self.verbose => println!("symbols: {}", path.display()),
                 Ok(_) => {}
-                Err(error) => eprintln!("lastwords: warning: symbols not saved: {error:#}"),
+                Err(error) => message::warning(&error.context("symbols not saved")),
             }
         }
         Ok(())
     }
 
-    /// The way in, and why it is that one.
+    /// The loading method, and the reason for it.
     fn choose(&self, root: &Path, kdump: &Kdump) -> Result<(Via, String)> {
         let asked = self.via.or(self.kexec.via());
         if asked == Some(Via::Wrap) {
-            return Ok((Via::Wrap, "wrapped, as was asked for".to_owned()));
+            return Ok((Via::Wrap, "wrap, by option".to_owned()));
         }
         match via::obstacle(root, kdump) {
-            None => Ok((Via::Purgatory, "as the purgatory, kexec_load(2) is allowed".to_owned())),
-            Some(why) if asked == Some(Via::Purgatory) => Err(Refusal::Purgatory(why).into()),
-            Some(why) => Ok((Via::Wrap, format!("wrapped, because {why}"))),
+            None => Ok((Via::Purgatory, "purgatory (kexec_load(2) is allowed)".to_owned())),
+            Some(obstacle) if asked == Some(Via::Purgatory) => Err(Refusal::Purgatory(obstacle).into()),
+            Some(obstacle) => Ok((Via::Wrap, format!("wrap ({obstacle})"))),
         }
     }
 
-    /// The command line, with what the machine's tables tell; warns of what cannot work.
+    /// The command line, with what the SMBIOS and ACPI tables have; warns of what cannot work.
     fn cmdline(&self, root: &Path, embedded: &str, cmdline_size: u32) -> Result<Cmdline> {
         let mut cmdline = Cmdline::new(cmdline_size);
         if self.reuse_cmdline {
@@ -206,15 +233,15 @@ impl Load {
         let plan = cmdline.plan(embedded)?;
         let (reports_something, talks_to_bmc) = (plan.reports_something(), plan.talks_to_bmc());
         if !reports_something {
-            eprintln!(
-                "lastwords: warning: the next panic will be dumped but not reported: no reporting option was given\n\
+            message::warning(&anyhow!(
+                "the next panic will be dumped but not reported: no reporting option was given\n\
                  hint: --ipmi-handle-panic --output-cpu-ip report the cause and all CPUs"
-            );
+            ));
             return Ok(cmdline);
         }
         let add = |cmdline: &mut Cmdline, name, value: &str| {
             if !cmdline.append_unless_given(embedded, name, value) {
-                eprintln!("lastwords: warning: no room on the command line for {PREFIX}{name}={value}");
+                message::warning(&anyhow!("no room on the command line for {PREFIX}{name}={value}"));
             }
         };
         if talks_to_bmc {
@@ -228,9 +255,11 @@ impl Load {
                     add(&mut cmdline, "ipmi_kcs_ports", &ports.to_string());
                 }
             } else if let Some(interface) = best {
-                eprintln!("lastwords: warning: the BMC may not be reached: {interface}");
+                message::warning(&anyhow!(
+                    "the BMC may not be reached at a panic: {interface}\nhint: report to the console, too: --serial ttyS0"
+                ));
             } else if self.verbose {
-                println!("BMC: neither SMBIOS nor ACPI names one, 0xca2,0xca3 will be tried");
+                println!("BMC: no interface in the SMBIOS and ACPI tables, 0xca2,0xca3 will be tried");
             }
         }
         let cpus = Cpus::read(root);

@@ -2,7 +2,10 @@
 //! loaded something else since: what is written counts only while the kernel still holds the same image (`kimage`).
 
 use super::{kimage, via::Via};
-use crate::machine::{boot_id, now};
+use crate::{
+    machine::{boot_id, now},
+    message,
+};
 use anyhow::{Context, Result};
 use lastwords_core::{cmdline, plan::PREFIX};
 use serde::{Deserialize, Serialize};
@@ -49,7 +52,7 @@ pub enum Known {
 /// Remembers what has just been loaded, with these lines of parameters. Without that all is as well, but for `status`.
 pub fn remember(root: &Path, kernel: &Path, via: Via, lines: [&str; 2]) {
     if let Err(error) = write(root, kernel, via, lines) {
-        eprintln!("lastwords: warning: lastwords status will not show what is loaded: {error:#}");
+        message::warning(&error.context("lastwords status will not show what is loaded"));
     }
 }
 
@@ -60,8 +63,8 @@ pub fn forget(root: &Path) {
 }
 
 fn write(root: &Path, kernel: &Path, via: Via, lines: [&str; 2]) -> Result<()> {
-    let words = lines.into_iter().flat_map(cmdline::words);
-    let words = words.filter(|word| word.starts_with(PREFIX) || word.starts_with("console="));
+    let all = lines.into_iter().flat_map(cmdline::words);
+    let parameters = all.filter(|word| word.starts_with(PREFIX) || word.starts_with("console="));
     let loaded = Loaded {
         schema: SCHEMA,
         boot_id: boot_id(root).context("/proc/sys/kernel/random/boot_id")?,
@@ -73,7 +76,7 @@ fn write(root: &Path, kernel: &Path, via: Via, lines: [&str; 2]) -> Result<()> {
             Via::Wrap => "wrap",
         }
         .to_owned(),
-        parameters: words.collect::<Vec<_>>().join(" "),
+        parameters: parameters.collect::<Vec<_>>().join(" "),
     };
     let path = root.join(FILE);
     let write = || -> io::Result<()> {

@@ -1,8 +1,8 @@
 //! Gives the running kernel what is to be loaded.
 //!
-//! "Never worse than plain kdump" holds for arming, too. The kernel frees what was armed before it looks at the new
-//! image, so all that can be checked is checked first, and where something is armed already the same files are first
-//! loaded into the place of `kexec -e`, where the kernel checks them without touching what is armed.
+//! "Never worse than plain kdump" holds for loading, too. The kernel frees the loaded dump kernel before it looks at the
+//! new one, so all that can be checked is checked first, and where a dump kernel is loaded already the same files are
+//! first loaded into the place of `kexec -e`, where the kernel checks them without touching the dump kernel.
 
 use super::{
     kdump::Kdump,
@@ -22,23 +22,27 @@ pub enum Loading<'a> {
 }
 
 impl Loading<'_> {
-    /// Arms the dump kernel, after a rehearsal where that helps.
-    pub fn arm(&self, root: &Path, kdump: &Kdump) -> Result<()> {
-        if kdump.can_rehearse() {
-            self.rehearse()
-                .map_err(|error| self.refusal(kdump, &error).in_rehearsal())
-                .context("not loaded, what was armed before is still armed")?;
+    /// Loads the dump kernel, after a trial where that helps.
+    ///
+    /// # Errors
+    /// A [`Refusal`], with whether a dump kernel is still loaded.
+    pub fn load(&self, root: &Path, kdump: &Kdump) -> Result<()> {
+        const KEPT: &str = "not loaded, the earlier dump kernel is still loaded";
+        if kdump.can_try() {
+            self.attempt().map_err(|error| self.refusal(kdump, &error).of_a_trial()).context(KEPT)?;
         }
-        self.load(Place::Crash).map_err(|error| self.refusal(kdump, &error)).with_context(|| {
+        self.load_into(Place::Crash).map_err(|error| self.refusal(kdump, &error)).with_context(|| {
             match (kdump.crash_loaded, Kdump::read(root).crash_loaded) {
-                (Some(true), Some(false)) => "not loaded, and what was armed before is lost: arm it again",
-                (Some(true), _) => "not loaded, what was armed before is still armed",
+                (Some(true), Some(false)) => {
+                    "not loaded, and the earlier dump kernel is no longer loaded\nhint: load the earlier one again"
+                }
+                (Some(true), _) => KEPT,
                 _ => "not loaded",
             }
         })
     }
 
-    fn load(&self, place: Place) -> io::Result<()> {
+    fn load_into(&self, place: Place) -> io::Result<()> {
         match self {
             Self::Purgatory { purgatory, hotplug } => {
                 let segments: Vec<_> = purgatory
@@ -59,8 +63,8 @@ impl Loading<'_> {
     }
 
     /// Loads into the place of `kexec -e` and takes it out again.
-    fn rehearse(&self) -> io::Result<()> {
-        self.load(Place::Reboot)?;
+    fn attempt(&self) -> io::Result<()> {
+        self.load_into(Place::Reboot)?;
         match self {
             Self::Purgatory { .. } => sys::kexec_unload(Place::Reboot),
             Self::Wrap { .. } => sys::kexec_file_unload(Place::Reboot),
@@ -75,7 +79,7 @@ impl Loading<'_> {
     }
 }
 
-/// What `--verbose` says of what is loaded.
+/// What `--verbose` prints of what is loaded.
 pub struct Verbose<'a>(pub &'a Purgatory<'a>);
 
 impl fmt::Display for Verbose<'_> {

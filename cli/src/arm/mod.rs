@@ -1,4 +1,4 @@
-//! Arming a dump kernel with last words, and disarming it: `load`, `unload`, `wrap`, `status`, and the calls that are
+//! Loading a dump kernel with panic reporting, and unloading it: `load`, `unload`, `wrap`, `status`, and the calls that are
 //! taken by the name `kexec`.
 //!
 //! What an architecture decides is in `x86_64`, what may stand in the way in `via` and `refusal`.

@@ -29,19 +29,24 @@ const HEADING: &str = "Reporting options";
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = HEADING, group = ArgGroup::new("uart").multiple(true))]
 struct ConsoleOptions {
-    /// Print console lines to this UART: ttyS0 to ttyS3, its I/O port, mmio:ADDR or mmio32:ADDR [default: the dump kernel's console=ttySn]
-    #[arg(long, value_name = "PORT", value_parser = serial, group = "uart")]
+    /// Print console lines to this UART [default: console=ttySn's]
+    ///
+    /// ttyS0 to ttyS3, an I/O port such as 0x3f8, mmio:ADDR or mmio32:ADDR. The default is the UART of console=ttySn on
+    /// the dump kernel's command line.
+    #[arg(long, value_name = "PORT", group = "uart", hide_possible_values = true,
+        value_parser = Usual { parse: serial, values: &["ttyS0", "ttyS1", "ttyS2", "ttyS3"] })]
     serial: Option<Serial>,
 
-    /// Set this line speed, 115200/n [default: left as it is]
-    #[arg(long, value_name = "BAUD", value_parser = baud, requires = "uart")]
+    /// Set the speed of the UART, 115200/n baud [default: unchanged]
+    #[arg(long, value_name = "BAUD", requires = "uart", hide_possible_values = true,
+        value_parser = Usual { parse: baud, values: &["9600", "19200", "38400", "57600", "115200"] })]
     serial_baud: Option<u32>,
 
-    /// Print console lines to a UART: that of --serial, else ttyS0
+    /// Print console lines to the UART of --serial, else ttyS0
     #[arg(long, group = "uart")]
     console_serial: bool,
 
-    /// Print console lines to the VGA text screen
+    /// Print console lines to the VGA text screen [default: off]
     #[arg(long)]
     console_vga: bool,
 }
@@ -111,7 +116,8 @@ impl Args for PlanOptions {
         let command = Local::augment_args(command.next_help_heading(HEADING));
         let command =
             options().fold(command, |command, (name, parameter)| command.arg(option(name, parameter)));
-        ConsoleOptions::augment_args(command)
+        // What is declared next has no part in it.
+        ConsoleOptions::augment_args(command).next_help_heading(None::<&str>)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -157,11 +163,10 @@ impl TypedValueParser for ValueParser {
         } else {
             Plan::default().set(self.0.name, Some(&text))
         };
-        result.map(|()| text.clone().into_owned()).map_err(|why| {
-            let name = arg.map_or_else(|| self.0.name.to_owned(), ToString::to_string);
-            let text = format!("invalid value '{text}' for '{name}': {why}\n");
-            clap::Error::raw(ErrorKind::ValueValidation, text).with_cmd(command)
-        })
+        match result {
+            Ok(()) => Ok(text.into_owned()),
+            Err(what) => Err(invalid(command, arg, &text, what)),
+        }
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
@@ -187,6 +192,35 @@ pub fn missing_equals(arguments: impl IntoIterator<Item = OsString>) -> Option<S
         before = argument;
     }
     None
+}
+
+/// Reads a value with a function. Completions offer the usual values; others are accepted, too.
+#[derive(Clone, Copy)]
+pub struct Usual<T> {
+    /// Reads it; the error is what it should have been.
+    pub parse: fn(&str) -> Result<T, &'static str>,
+    /// The usual values.
+    pub values: &'static [&'static str],
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Usual<T> {
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        let text = value.to_string_lossy();
+        (self.parse)(&text).map_err(|what| invalid(command, arg, &text, what))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.values.iter().map(PossibleValue::new)))
+    }
+}
+
+/// A value that an option does not take, and what it takes.
+fn invalid(command: &Command, arg: Option<&Arg>, value: &str, what: &str) -> clap::Error {
+    let name = arg.map(ToString::to_string).unwrap_or_default();
+    let text = format!("invalid value '{value}' for '{name}': {what}\n");
+    clap::Error::raw(ErrorKind::ValueValidation, text).with_cmd(command)
 }
 
 fn serial(value: &str) -> Result<Serial, &'static str> {
@@ -224,7 +258,7 @@ mod tests {
             ("--ipmi-watchdog=stop", "lastwords.ipmi_watchdog=stop"),
             ("--output-cpu-ip", "lastwords.output_cpu_ip=sel,console"),
             ("--output-cpu-ip=sel", "lastwords.output_cpu_ip=sel"),
-            // A default that is said must win over what is embedded in a wrapped kernel.
+            // A default that is given must win over what is embedded in a wrapped kernel.
             ("--ipmi-timeout 5 --budget 15", "lastwords.ipmi_timeout=5 lastwords.budget=15"),
             ("--sel-records 8", "lastwords.sel_records=8"),
             ("--sel-type system", "lastwords.sel_type=system"),

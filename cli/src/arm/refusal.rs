@@ -1,7 +1,8 @@
-//! Why a dump kernel cannot be armed, and what to do about it: pure, from the kernel's error number and what /proc and
-//! /sys tell, since the numbers alone mean too many things.
+//! Why a dump kernel cannot be loaded, and what to do about it: pure, from the kernel's error number and what /proc and
+//! /sys show, since the numbers alone mean too many things.
 
 use super::{kdump::Kdump, via::Obstacle};
+use crate::message;
 use std::io;
 use thiserror::Error;
 
@@ -10,18 +11,18 @@ use thiserror::Error;
 pub enum Refusal {
     /// CONFIG_CRASH_DUMP=n, or /sys is not there.
     #[error(
-        "this kernel has no kdump (no /sys/kernel/kexec_crash_loaded): boot one with CONFIG_CRASH_DUMP=y"
+        "this kernel has no kdump (no /sys/kernel/kexec_crash_loaded)\nhint: boot one with CONFIG_CRASH_DUMP=y"
     )]
     NoKdump,
     /// No memory reserved.
     #[error(
-        "no memory is reserved for a dump kernel: boot with crashkernel=256M (or more) on the kernel's command line"
+        "no memory is reserved for a dump kernel\nhint: boot with crashkernel=256M (or more) on the kernel's command line"
     )]
     NoReservation,
     /// Not enough memory reserved.
     #[error(
-        "{reserved} MiB reserved for the dump kernel are too few, kernel and initrd alone need {needed}: \
-         boot with a larger crashkernel="
+        "{reserved} MiB reserved for the dump kernel are too few, kernel and initrd alone need {needed}\n\
+         hint: boot with a larger crashkernel="
     )]
     ReservationTooSmall {
         /// MiB that there are.
@@ -30,46 +31,49 @@ pub enum Refusal {
         needed: u64,
     },
     /// EADDRNOTAVAIL.
-    #[error("the memory reserved for the dump kernel is too small: boot with a larger crashkernel=")]
+    #[error("the memory reserved for the dump kernel is too small\nhint: boot with a larger crashkernel=")]
     NoHole,
     /// sysctl kernel.kexec_load_disabled.
-    #[error("loading kernels is switched off until the next boot (sysctl kernel.kexec_load_disabled = 1)")]
+    #[error(
+        "loading kernels is disabled until the next boot (sysctl kernel.kexec_load_disabled = 1)\nhint: reboot"
+    )]
     Disabled,
     /// sysctl kernel.kexec_load_limit_panic.
     #[error(
-        "no more dump kernels may be loaded until the next boot (sysctl kernel.kexec_load_limit_panic = 0)"
+        "no more dump kernels may be loaded until the next boot (sysctl kernel.kexec_load_limit_panic = 0)\n\
+         hint: reboot"
     )]
     Limit,
     /// Lockdown, and nothing signed.
     #[error(
-        "the kernel is locked down ({mode}, as with Secure Boot) and takes signed kernels only{why}: \
-         `lastwords wrap`, sign the result with sbsign and a key that the kernel trusts, and load that"
+        "the kernel is locked down ({mode}, as with Secure Boot) and accepts only signed kernels{reason}\n\
+         hint: lastwords wrap, then sbsign the result with a key that the kernel trusts, and load that"
     )]
     Lockdown {
         /// The lockdown mode.
         mode: String,
         /// Why there is no signature, where it may surprise.
-        why: &'static str,
+        reason: &'static str,
     },
     /// A signature is missing or not trusted.
     #[error(
-        "the kernel demands a signature that it trusts{why}: `lastwords wrap`, sign the result with sbsign and a key \
-         that the kernel trusts (in its keyring, db or MOK), and load that"
+        "the kernel demands a signature that it trusts{reason}\n\
+         hint: lastwords wrap, then sbsign the result with a key in the kernel's keyring, db or MOK, and load that"
     )]
     Signature {
         /// Why there is no signature, where it may surprise.
-        why: &'static str,
+        reason: &'static str,
     },
     /// EPERM and no other reason.
-    #[error("no permission (CAP_SYS_BOOT): run it as root")]
+    #[error("no permission (CAP_SYS_BOOT)\nhint: run it as root")]
     Permission,
     /// EBUSY.
-    #[error("another program is loading a kernel just now: try again")]
+    #[error("another program is loading a kernel\nhint: retry")]
     Busy,
     /// ENOSYS.
     #[error(
-        "this kernel has no kexec_file_load(2) (CONFIG_KEXEC_FILE=n): \
-         --via purgatory does without it"
+        "this kernel has no kexec_file_load(2) (CONFIG_KEXEC_FILE=n)\n\
+         hint: lastwords load --via purgatory"
     )]
     NoSystemCall,
     /// ENOSYS, when unloading.
@@ -78,37 +82,37 @@ pub enum Refusal {
     )]
     NoSystemCallToUnload,
     /// What keeps from loading as the purgatory.
-    #[error("--via purgatory: {0}; --via wrap may do")]
+    #[error("--via purgatory: {0}\nhint: lastwords load --via wrap")]
     Purgatory(Obstacle),
     /// ENOEXEC, EINVAL.
     #[error(
-        "the running kernel does not take this kernel or its command line: dmesg may say why \
-         (a dump kernel must be relocatable, and know 5-level paging where the running one uses it)"
+        "the running kernel does not accept this kernel or its command line (a dump kernel must be relocatable, and \
+         support 5-level paging where the running one uses it)\nhint: dmesg may show the reason"
     )]
     Format,
-    /// ENOMEM or EADDRNOTAVAIL when it is tried out in ordinary memory.
+    /// ENOMEM or EADDRNOTAVAIL when it is tried in ordinary memory.
     #[error(
-        "not enough free memory to try it out beside what is armed: `lastwords unload` first, then load without trying"
+        "not enough free memory to try it beside the loaded dump kernel\nhint: lastwords unload, then load again"
     )]
-    NoMemoryToRehearse,
+    NoMemoryToTry,
     /// ENOMEM.
     #[error("not enough free memory to load it")]
     Memory,
     /// Anything else of kexec_load(2).
-    #[error("kexec_load: {0}; dmesg may say why")]
+    #[error("kexec_load: {error}\nhint: dmesg may show the reason", error = message::system(.0))]
     KexecLoad(io::Error),
     /// Anything else.
-    #[error("kexec_file_load: {0}")]
+    #[error("kexec_file_load: {error}", error = message::system(.0))]
     Other(io::Error),
 }
 
-const SIGNATURE_GONE: &str = " (KERNEL's own signature does not cover the words put into it)";
+const SIGNATURE_GONE: &str = " (KERNEL's own signature does not cover what is put into it)";
 
 impl Refusal {
-    /// What can be told before any file is read.
+    /// Checks what is known before any file is read.
     ///
     /// # Errors
-    /// When no dump kernel could be armed.
+    /// [`Refusal::NoKdump`], [`Refusal::Disabled`], [`Refusal::Limit`], [`Refusal::NoReservation`].
     pub fn beforehand(kdump: &Kdump) -> Result<(), Self> {
         if kdump.crash_loaded.is_none() {
             return Err(Self::NoKdump);
@@ -125,10 +129,10 @@ impl Refusal {
         Ok(())
     }
 
-    /// What it means when the kernel was only tried out: nothing about the reserved memory.
-    pub fn in_rehearsal(self) -> Self {
+    /// What it means when the kernel was only tried: nothing about the reserved memory.
+    pub fn of_a_trial(self) -> Self {
         match self {
-            Self::Memory | Self::NoHole => Self::NoMemoryToRehearse,
+            Self::Memory | Self::NoHole => Self::NoMemoryToTry,
             other => other,
         }
     }
@@ -177,10 +181,10 @@ pub struct Situation<'a> {
 }
 
 impl Situation<'_> {
-    /// What can be told before the system call.
+    /// Checks what is known before the system call.
     ///
     /// # Errors
-    /// When it would be refused.
+    /// [`Refusal::ReservationTooSmall`], [`Refusal::Lockdown`].
     pub fn check(&self) -> Result<(), Refusal> {
         if self.kdump.crash_size < self.needs {
             return Err(Refusal::ReservationTooSmall {
@@ -189,7 +193,9 @@ impl Situation<'_> {
             });
         }
         match &self.kdump.lockdown {
-            Some(mode) if !self.signed => Err(Refusal::Lockdown { mode: mode.clone(), why: self.why() }),
+            Some(mode) if !self.signed => {
+                Err(Refusal::Lockdown { mode: mode.clone(), reason: self.reason() })
+            }
             _ => Ok(()),
         }
     }
@@ -198,7 +204,7 @@ impl Situation<'_> {
     pub fn refusal(&self, error: &io::Error) -> Refusal {
         match error.raw_os_error() {
             Some(libc::EPERM) => match &self.kdump.lockdown {
-                Some(mode) => Refusal::Lockdown { mode: mode.clone(), why: self.why() },
+                Some(mode) => Refusal::Lockdown { mode: mode.clone(), reason: self.reason() },
                 None => Refusal::Permission,
             },
             // EACCES is the answer of an IMA policy.
@@ -209,7 +215,7 @@ impl Situation<'_> {
                 | libc::EBADMSG
                 | libc::ENOKEY
                 | libc::EACCES,
-            ) => Refusal::Signature { why: self.why() },
+            ) => Refusal::Signature { reason: self.reason() },
             Some(libc::EBUSY) => Refusal::Busy,
             Some(libc::ENOSYS) => Refusal::NoSystemCall,
             Some(libc::ENOEXEC | libc::EINVAL) => Refusal::Format,
@@ -219,7 +225,7 @@ impl Situation<'_> {
         }
     }
 
-    fn why(&self) -> &'static str {
+    fn reason(&self) -> &'static str {
         if self.was_signed && !self.signed { SIGNATURE_GONE } else { "" }
     }
 }
@@ -233,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_the_way_is_told_beforehand() {
+    fn what_keeps_from_loading_is_found_beforehand() {
         assert!(Refusal::beforehand(&ready()).is_ok());
         for (kdump, what_to_do) in [
             (Kdump { crash_loaded: None, ..ready() }, "CONFIG_CRASH_DUMP=y"),
@@ -248,16 +254,16 @@ mod tests {
     }
 
     #[test]
-    fn too_small_a_reservation_is_told_beforehand() {
+    fn too_small_a_reservation_is_found_beforehand() {
         let kdump = Kdump { crash_size: 64 << 20, ..ready() };
         let situation = |needs| Situation { kdump: &kdump, signed: false, was_signed: false, needs };
         assert!(situation(64 << 20).check().is_ok());
         let text = situation((64 << 20) + 1).check().unwrap_err().to_string();
-        assert!(text.starts_with("64 MiB reserved") && text.contains("alone need 65:"), "{text}");
+        assert!(text.starts_with("64 MiB reserved") && text.contains("alone need 65\n"), "{text}");
     }
 
     #[test]
-    fn lockdown_wants_a_signature_before_the_armed_kernel_is_lost() {
+    fn lockdown_demands_a_signature_before_the_loaded_kernel_is_lost() {
         let kdump = Kdump { lockdown: Some("integrity".to_owned()), ..ready() };
         let unsigned = Situation { kdump: &kdump, signed: false, was_signed: true, needs: 0 };
         let text = unsigned.check().unwrap_err().to_string();
@@ -269,14 +275,14 @@ mod tests {
     }
 
     #[test]
-    fn each_error_number_says_what_to_do() {
+    fn each_error_number_has_a_hint() {
         let kdump = ready();
         let situation = Situation { kdump: &kdump, signed: false, was_signed: false, needs: 0 };
         for (errno, what_to_do) in [
             (libc::EPERM, "run it as root"),
             (libc::EKEYREJECTED, "sbsign"),
             (libc::ENODATA, "sbsign"),
-            (libc::EBUSY, "try again"),
+            (libc::EBUSY, "retry"),
             (libc::ENOSYS, "--via purgatory"),
             (libc::ENOEXEC, "dmesg"),
             (libc::EINVAL, "dmesg"),
@@ -290,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rehearsal_says_nothing_about_the_reserved_memory() {
+    fn a_trial_proves_nothing_about_the_reserved_memory() {
         let kdump = ready();
         let situation = Situation { kdump: &kdump, signed: false, was_signed: false, needs: 0 };
         for (errno, what_to_do) in [
@@ -298,7 +304,7 @@ mod tests {
             (libc::EADDRNOTAVAIL, "lastwords unload"),
             (libc::EKEYREJECTED, "sbsign"),
         ] {
-            let text = situation.refusal(&io::Error::from_raw_os_error(errno)).in_rehearsal().to_string();
+            let text = situation.refusal(&io::Error::from_raw_os_error(errno)).of_a_trial().to_string();
             assert!(text.contains(what_to_do), "{errno}: {text}");
         }
     }
@@ -308,10 +314,10 @@ mod tests {
         let locked = Kdump { lockdown: Some("integrity".to_owned()), ..ready() };
         for (errno, kdump, what_to_do) in [
             (libc::EPERM, ready(), "run it as root"),
-            (libc::EPERM, locked, "--via wrap may do"),
-            (libc::EACCES, ready(), "--via wrap may do"),
+            (libc::EPERM, locked, "--via wrap"),
+            (libc::EACCES, ready(), "--via wrap"),
             (libc::ENOSYS, ready(), "CONFIG_KEXEC=n"),
-            (libc::EBUSY, ready(), "try again"),
+            (libc::EBUSY, ready(), "retry"),
             (libc::EADDRNOTAVAIL, ready(), "larger crashkernel="),
             (libc::ENOMEM, ready(), "not enough free memory"),
             (libc::EINVAL, ready(), "kexec_load: "),
@@ -328,7 +334,7 @@ mod tests {
             (libc::EPERM, ready(), "run it as root"),
             (libc::EPERM, Kdump { load_disabled: true, ..ready() }, "kexec_load_disabled"),
             (libc::EPERM, Kdump { limit_panic: Some(0), ..ready() }, "kexec_load_limit_panic"),
-            (libc::EBUSY, ready(), "try again"),
+            (libc::EBUSY, ready(), "retry"),
             (libc::ENOSYS, ready(), "neither"),
         ] {
             let text = Refusal::to_unload(&io::Error::from_raw_os_error(errno), &kdump).to_string();

@@ -1,4 +1,4 @@
-//! `lastwords status`: will the next panic be reported and dumped, and if not, why not. Only what is known is shown.
+//! `lastwords status`: will the next panic be reported and dumped, and if not, what keeps it from that. Only what is known is shown.
 
 use super::{
     kdump::Kdump,
@@ -37,14 +37,24 @@ const LABELS: usize = 13;
 #[command(after_long_help = "\
 Examples:
   lastwords status
-  lastwords status --quiet || lastwords load KERNEL --initrd FILE --reuse-cmdline --ipmi-handle-panic
+  lastwords status --quiet || systemctl restart kdump
 
-Exit status: 0 ready, 3 not ready, 1 failure, 2 wrong usage.")]
+Exit status:
+  0  ready
+  1  failed
+  2  wrong usage
+  3  not ready
+
+Files:
+  /run/lastwords/loaded.json  what lastwords load has loaded
+
+Environment:
+  NO_COLOR  no colour, unless --color always")]
 pub struct Status {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Print nothing: the exit status tells
+    /// Print nothing, only set the exit status
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
     #[command(flatten)]
@@ -52,7 +62,10 @@ pub struct Status {
 }
 
 impl Status {
-    /// Does it.
+    /// Prints the status; not ready is exit status 3.
+    ///
+    /// # Errors
+    /// When standard output fails.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
         self.color.apply();
         let kdump = Kdump::read(root);

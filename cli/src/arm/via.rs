@@ -1,7 +1,7 @@
-//! The two ways in, and which one is open: as the purgatory with kexec_load(2), or wrapped into the dump kernel with
-//! kexec_file_load(2).
+//! The two loading methods, and which one is possible: as the purgatory with kexec_load(2), or wrapped into the dump
+//! kernel with kexec_file_load(2).
 //!
-//! The purgatory is preferred, because it speaks before the dump kernel's digest is checked. But a kernel that demands
+//! The purgatory is preferred, because it reports before the dump kernel's checksum is verified. But a kernel that demands
 //! signatures cannot check them with kexec_load(2), and forbids it.
 
 use super::{image::IMAGE, kdump::Kdump, x86_64::purgatory};
@@ -10,12 +10,12 @@ use clap::ValueEnum;
 use std::{io, path::Path};
 use thiserror::Error;
 
-/// A way in.
+/// A loading method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Via {
-    /// The image is the purgatory: words first, then the digest (kexec_load(2))
+    /// Load with kexec_load(2): the report comes before the checksum of the dump kernel is verified
     Purgatory,
-    /// The image is put into the kernel, behind the running kernel's own purgatory (kexec_file_load(2))
+    /// Load with kexec_file_load(2): the report comes after it; signed kernels can be verified
     Wrap,
 }
 
@@ -35,10 +35,10 @@ pub enum Obstacle {
     #[error("this kernel has no kexec_load(2) (CONFIG_KEXEC=n)")]
     NoSystemCall,
     /// No /proc/kcore.
-    #[error("this kernel has no /proc/kcore, which tells where its memory lies (CONFIG_PROC_KCORE=n)")]
+    #[error("this kernel has no /proc/kcore, which shows where its memory is (CONFIG_PROC_KCORE=n)")]
     NoKcore,
     /// EPERM without lockdown.
-    #[error("only root can tell whether kexec_load(2) is allowed")]
+    #[error("only root can find out whether kexec_load(2) is allowed")]
     Permission,
 }
 
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn without_kcore_nothing_tells_where_memory_lies() {
+    fn without_kcore_nothing_shows_where_memory_is() {
         let root = tempfile::tempdir().unwrap();
         let limited = Kdump { limit_panic: Some(2), ..Kdump::default() };
         assert_eq!(obstacle(root.path(), &limited), Some(Obstacle::NoKcore));

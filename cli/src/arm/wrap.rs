@@ -10,26 +10,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Puts last words into a dump kernel, for any stock kexec to load.
+/// Put panic reporting into a dump kernel for the stock kexec
 ///
-/// OUT boots as KERNEL does. Only when it is started as a dump kernel (its command line holds elfcorehdr=) it first
-/// does what the options embedded in it say, or the lastwords. parameters on its command line, which win. A signature
-/// is taken off, because it would no longer be true; sign OUT again with sbsign where that is needed.
+/// OUT boots as KERNEL does. Started as a dump kernel (with elfcorehdr= on the command line), OUT first reports the panic
+/// to the BMC (baseboard management controller) and to the console. The options are embedded in OUT; lastwords.
+/// parameters on the command line win over them. KERNEL's signature would no longer be valid and is removed.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
-  lastwords wrap /boot/vmlinuz-6.1.0-56-amd64 -o /var/lib/kdump/vmlinuz
-  kexec -p /var/lib/kdump/vmlinuz --initrd=INITRD --append=\"... lastwords.ipmi_handle_panic\"
+  lastwords wrap /boot/vmlinuz -o /var/lib/kdump/vmlinuz --ipmi-handle-panic
+  kexec -p /var/lib/kdump/vmlinuz --initrd=INITRD --append=\"...\"
 
-  lastwords wrap KERNEL -o OUT --ipmi-handle-panic --output-cpu-ip --ipmi-watchdog start=300
-  sbsign --key KEY --cert CERT --output OUT.signed OUT")]
+  lastwords wrap KERNEL -o OUT --ipmi-handle-panic --output-cpu-ip
+  sbsign --key KEY --cert CERT --output OUT.signed OUT
+
+Exit status:
+  0  OUT was written
+  1  failed
+  2  wrong usage")]
 pub struct Wrap {
-    /// The dump kernel (a 64-bit bzImage, as in /boot)
+    /// Dump kernel to read (a 64-bit bzImage, as in /boot)
     kernel: PathBuf,
-    /// File to write; it is there in full or not at all
+    /// Write to OUT, completely or not at all
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
-    /// Replace what is in an already wrapped KERNEL, and let OUT be KERNEL itself
+    /// Replace the reporting in a wrapped KERNEL, or KERNEL itself
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -37,7 +42,10 @@ pub struct Wrap {
 }
 
 impl Wrap {
-    /// Does it.
+    /// Writes the wrapped kernel.
+    ///
+    /// # Errors
+    /// When KERNEL cannot be wrapped, or OUT not written.
     pub fn run(&self) -> Result<()> {
         let kernel = fs::read(&self.kernel).with_context(|| self.kernel.display().to_string())?;
         let wrapped = self.wrapped(&kernel).with_context(|| self.kernel.display().to_string())?;
@@ -45,17 +53,10 @@ impl Wrap {
         write_whole(&output, &wrapped, &self.kernel).with_context(|| self.output.display().to_string())?;
 
         let signed = boot::BzImage::parse(&kernel)?.is_signed();
-        println!(
-            "{}: {} bytes, were {}{}",
-            self.output.display(),
-            wrapped.len(),
-            kernel.len(),
-            if signed {
-                "; its signature is taken off, for Secure Boot sign it again with sbsign"
-            } else {
-                ""
-            },
-        );
+        println!("wrapped: {}, {} bytes ({} before)", self.output.display(), wrapped.len(), kernel.len());
+        if signed {
+            println!("signature removed; for Secure Boot sign it again with sbsign");
+        }
         Ok(())
     }
 
@@ -74,7 +75,7 @@ impl Wrap {
             bail!("not a regular file");
         }
         if !self.force && fs::canonicalize(&self.kernel).is_ok_and(|kernel| kernel == output) {
-            bail!("this is KERNEL itself: choose another OUT, or say --force to overwrite it");
+            bail!("this is KERNEL itself\nhint: choose another OUT, or overwrite it with --force");
         }
         Ok(output)
     }
@@ -88,6 +89,6 @@ fn write_whole(path: &Path, bytes: &[u8], like: &Path) -> Result<()> {
     file.write_all(bytes)?;
     file.as_file().set_permissions(fs::metadata(like)?.permissions())?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
+    file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }

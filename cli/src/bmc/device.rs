@@ -1,4 +1,4 @@
-//! The way to the BMC through Linux' driver: /dev/ipmi0.
+//! The connection to the BMC through Linux' driver: /dev/ipmi0.
 
 use super::{Error, System, error::os};
 use crate::sys;
@@ -19,10 +19,10 @@ pub struct Device {
 }
 
 impl Device {
-    /// Opens it.
+    /// Opens the device.
     ///
     /// # Errors
-    /// When that fails.
+    /// [`Error::Permission`], [`Error::Open`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         let name = path.display().to_string();
         match File::options().read(true).write(true).open(path) {

@@ -1,5 +1,6 @@
 //! Why a BMC could not be asked, and what the user can do about it.
 
+use crate::message;
 use lastwords_core::ipmi::{TransferError, interface::KcsPorts, message::CompletionCode};
 use std::io;
 
@@ -7,43 +8,48 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// We lack the right.
-    #[error("only root may use {0}")]
+    #[error("{0}: only root may use it\nhint: run it as root")]
     Permission(String),
     /// A device that cannot be opened for another reason.
-    #[error("cannot open {0}: {1}")]
+    #[error("cannot open {0}: {error}", error = message::system(.1))]
     Open(String, io::Error),
     /// The driver is there, but no device to reach it.
-    #[error("the ipmi_si driver uses the ports {0}, but /dev/ipmi0 is not there: modprobe ipmi_devintf")]
+    #[error("the ipmi_si driver uses the ports {0}, but /dev/ipmi0 is missing\nhint: modprobe ipmi_devintf")]
     DriverHasPorts(KcsPorts),
-    /// There is no way to I/O ports.
-    #[error("cannot use I/O ports: {0}; modprobe ipmi_si and ipmi_devintf, so that /dev/ipmi0 is there")]
+    /// I/O ports cannot be used.
+    #[error("cannot use I/O ports: {error}\nhint: modprobe -a ipmi_si ipmi_devintf", error = message::system(.0))]
     NoPorts(io::Error),
+    /// Registers in memory are the driver's alone.
+    #[error("only the ipmi_si driver can use the registers {0}\nhint: modprobe -a ipmi_si ipmi_devintf")]
+    InMemory(KcsPorts),
     /// Nobody is at the ports.
     #[error(
-        "no BMC answers at the ports {0}, and /dev/ipmi0 is not there: \
-         modprobe ipmi_si and ipmi_devintf, or name its registers with --ipmi-kcs-ports"
+        "no BMC answers at the ports {0}, and /dev/ipmi0 is missing\n\
+         hint: modprobe -a ipmi_si ipmi_devintf, or name the BMC's registers with --ipmi-kcs-ports"
     )]
     Absent(KcsPorts),
     /// The driver, or the network, failed.
-    #[error("{0}: {1}")]
+    #[error("{0}: {error}", error = message::system(.1))]
     Io(String, io::Error),
     /// Nobody answers on the LAN.
-    #[error("{0} does not answer: is it the BMC's address, and is IPMI over LAN switched on there?")]
+    #[error("{0} does not answer\nhint: check the BMC's address, and that IPMI over LAN is enabled there")]
     NoAnswer(String),
     /// No common cipher suite.
-    #[error("{0} accepts neither cipher suite 17 nor 3: enable one of them (ipmitool lan print shows them)")]
+    #[error(
+        "{0} accepts neither cipher suite 17 nor 3\nhint: enable one of them (ipmitool lan print shows them)"
+    )]
     NoSuite(String),
-    /// It does not let us in.
+    /// The BMC refuses the login.
     #[error("{0} refuses the login: {1}")]
     Login(String, &'static str),
     /// No answer in time.
-    #[error("the BMC did not answer {0} in time: try again, or restart it (ipmitool mc reset cold)")]
+    #[error("the BMC did not answer {0} in time\nhint: retry, or restart the BMC: ipmitool mc reset cold")]
     Silent(&'static str),
     /// An answer that the specification does not have.
-    #[error("the BMC's answer to {0} is invalid: try again, or restart it (ipmitool mc reset cold)")]
+    #[error("the BMC's answer to {0} is invalid\nhint: retry, or restart the BMC: ipmitool mc reset cold")]
     Garbled(&'static str),
     /// Reset Watchdog Timer's own completion code.
-    #[error("the BMC's watchdog was never started: start it first, with start=SECONDS")]
+    #[error("the BMC's watchdog was never started\nhint: lastwords mark --ipmi-watchdog start=SECONDS")]
     NoWatchdog,
     /// A completion code other than 0.
     #[error("the BMC refused {0}: {1}")]

@@ -22,7 +22,7 @@ pub struct Fake {
     pub delete_code: u8,
     /// It needs this many more readings before it shows what was added last.
     pub slow: usize,
-    /// How many more records fit, as Get SEL Info tells it.
+    /// How many more records fit, as Get SEL Info has it.
     pub free: Option<u16>,
     /// Get Watchdog Timer's answer.
     pub timer: [u8; 8],

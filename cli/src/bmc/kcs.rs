@@ -1,22 +1,20 @@
-//! The way to the BMC through its KCS ports, with core's own driver, for a kernel without one: the dump kernel, mostly.
+//! The connection to the BMC through its KCS (keyboard controller style) ports, with core's own driver, for a kernel without one: the dump kernel, mostly.
 //! Two programs at the same ports would talk past each other, so with a driver it refuses.
 
 use super::Error;
 use lastwords_core::{hw::Register, ipmi::interface::KcsPorts};
 use std::{
     fs::{self, File},
-    io,
     path::Path,
 };
 
 /// Opens /dev/port for these registers. Touches none.
 ///
 /// # Errors
-/// [`Error::DriverHasPorts`], [`Error::Permission`], [`Error::NoPorts`].
+/// [`Error::InMemory`], [`Error::DriverHasPorts`], [`Error::Permission`], [`Error::NoPorts`].
 pub fn open(root: &Path, ports: KcsPorts) -> Result<File, Error> {
     let (Register::Port(data), Register::Port(status)) = (ports.data, ports.status) else {
-        let why = "memory-mapped registers are the driver's alone: modprobe ipmi_si ipmi_devintf";
-        return Err(Error::NoPorts(io::Error::other(why)));
+        return Err(Error::InMemory(ports));
     };
     let ioports = fs::read_to_string(root.join("proc/ioports")).unwrap_or_default();
     if [data, status].iter().any(|port| driver_has(&ioports, *port)) {
@@ -24,7 +22,7 @@ pub fn open(root: &Path, ports: KcsPorts) -> Result<File, Error> {
     }
     let path = root.join("dev/port");
     File::options().read(true).write(true).open(&path).map_err(|error| {
-        // EPERM is the kernel's own word: lockdown.
+        // EPERM is lockdown.
         match error.raw_os_error() {
             Some(libc::EACCES) => Error::Permission(path.display().to_string()),
             _ => Error::NoPorts(error),
@@ -69,5 +67,7 @@ mod tests {
         assert!(matches!(refused, Some(Error::DriverHasPorts(_))), "{refused:?}");
         let other = open(root.path(), KcsPorts::io(0xca8, 0xcac)).err();
         assert!(matches!(other, Some(Error::NoPorts(_))), "{other:?}");
+        let memory = open(root.path(), KcsPorts::memory(0xfe00_0000, 4).unwrap()).err();
+        assert!(matches!(memory, Some(Error::InMemory(_))), "{memory:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The option that says where this machine's own BMC is. It is declared here and nowhere else; a subcommand that takes it
+//! The option that names the registers of this machine's own BMC. It is declared here and nowhere else; a subcommand that takes it
 //! for another purpose gives it another help text.
 
 use clap::Args;

@@ -1,6 +1,6 @@
 //! Talking to the BMC from a running system: through the kernel's driver, through the KCS ports where there is no
 //! driver, or over the LAN. What is asked, and when a BMC is asked again or given up, is core's (`lastwords_core::ipmi`);
-//! here are the ways there, and what takes several commands (`sel`).
+//! here are the transports, and what takes several commands (`sel`).
 //!
 //! Every command ends: at its own time limit, and at the deadline of the whole conversation where one is set.
 
@@ -43,10 +43,10 @@ use std::{io, path::Path, time::Duration};
 /// Longest wait for one answer. OpenBMC itself gives a request up after 5 s.
 const TIMEOUT: Millis = 10_000;
 
-/// A way to a BMC, whichever it is.
-pub struct Way(Box<dyn Transport<System> + Send>);
+/// A transport to a BMC, whichever it is.
+pub struct AnyTransport(Box<dyn Transport<System> + Send>);
 
-impl Transport<System> for Way {
+impl Transport<System> for AnyTransport {
     fn transfer(
         &mut self,
         system: &mut System,
@@ -67,20 +67,19 @@ pub fn named_ports(line: &str) -> Option<KcsPorts> {
 
 /// A BMC that can be asked.
 pub struct Connection {
-    bmc: Bmc<Way>,
+    bmc: Bmc<AnyTransport>,
     system: System,
     timer: Timer,
-    way: String,
+    name: String,
     ports: Option<KcsPorts>,
 }
 
 impl Connection {
     /// This machine's own: through /dev/ipmi0 when it is there, else through the KCS `ports`, or when none are given,
-    /// those that the machine's tables tell of, else the usual ones.
+    /// those that the SMBIOS or ACPI tables have, else the usual ones.
     ///
     /// # Errors
-    /// When there is neither, or we may not: [`Error::Open`], [`Error::Permission`], [`Error::NoPorts`],
-    /// [`Error::DriverHasPorts`].
+    /// [`Error::Open`], [`Error::Permission`], [`Error::NoPorts`], [`Error::InMemory`], [`Error::DriverHasPorts`].
     pub fn local(root: &Path, ports: Option<KcsPorts>) -> Result<Self, Error> {
         let device = root.join("dev/ipmi0");
         if device.exists() {
@@ -101,42 +100,41 @@ impl Connection {
     /// The one behind these I/O ports.
     ///
     /// # Errors
-    /// When the kernel's driver has the ports, or we may not use them. Whether a BMC is there shows in the first
+    /// [`Error::Permission`], [`Error::NoPorts`], [`Error::InMemory`], [`Error::DriverHasPorts`]. Whether a BMC is there shows in the first
     /// command.
     pub fn kcs(root: &Path, ports: KcsPorts) -> Result<Self, Error> {
         let system = System::new(Some(kcs::open(root, ports)?));
-        let way = format!("KCS ports {ports}");
-        Ok(Self { ports: Some(ports), ..Self::of(system, Kcs::new(ports), way) })
+        let name = format!("KCS ports {ports}");
+        Ok(Self { ports: Some(ports), ..Self::of(system, Kcs::new(ports), name) })
     }
 
     /// The one at this host, over the LAN, at privilege level User: enough to read.
     ///
     /// # Errors
-    /// When the host does not answer, or does not let us in: [`Error::NoAnswer`], [`Error::NoSuite`],
-    /// [`Error::Login`].
+    /// [`Error::NoAnswer`], [`Error::NoSuite`], [`Error::Login`], [`Error::Io`].
     pub fn lan(host: &Host, user: &str, password: &[u8]) -> Result<Self, Error> {
         Ok(Self::new(lan::Session::open(host, user, password)?, host.to_string()))
     }
 
-    /// The one behind this transport, which errors and reports call `way`.
-    pub fn new(transport: impl Transport<System> + Send + 'static, way: impl Into<String>) -> Self {
-        Self::of(System::new(None), transport, way)
+    /// The one behind this transport, with this name in errors and reports.
+    pub fn new(transport: impl Transport<System> + Send + 'static, name: impl Into<String>) -> Self {
+        Self::of(System::new(None), transport, name)
     }
 
     fn of(
         mut system: System,
         transport: impl Transport<System> + Send + 'static,
-        way: impl Into<String>,
+        name: impl Into<String>,
     ) -> Self {
         let timer = system.timer(None);
-        let bmc = Bmc::new(Way(Box::new(transport)), TIMEOUT);
-        Self { bmc, system, timer, way: way.into(), ports: None }
+        let bmc = Bmc::new(AnyTransport(Box::new(transport)), TIMEOUT);
+        Self { bmc, system, timer, name: name.into(), ports: None }
     }
 
     /// Through what it is reached: `/dev/ipmi0`, `KCS ports 0xca2,0xca3`, `host:623`.
     #[must_use]
-    pub fn way(&self) -> &str {
-        &self.way
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The KCS ports, when it is reached through them.
@@ -152,7 +150,7 @@ impl Connection {
         self
     }
 
-    /// Sends a command and returns what its answer says.
+    /// Sends a command and returns what its answer has.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Silent`], [`Error::Garbled`], [`Error::Absent`], [`Error::Io`].
@@ -185,7 +183,7 @@ impl Connection {
     /// Carries a message there and its answer back, as they are, within `limit`.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// The transport's: [`TransferError`].
     pub fn relay(&mut self, request: &[u8], reply: &mut [u8], limit: Millis) -> Result<usize, TransferError> {
         self.timer.now(&mut self.system);
         let deadline = self.timer.within(limit);
@@ -211,7 +209,7 @@ impl Connection {
             CommandError::Silent | CommandError::NoTime => Error::Silent(command),
             CommandError::Garbled => Error::Garbled(command),
             CommandError::Refused(code) => Error::Refused(command, code),
-            CommandError::Os(error) => Error::Io(self.way.clone(), io::Error::from_raw_os_error(error)),
+            CommandError::Os(error) => Error::Io(self.name.clone(), io::Error::from_raw_os_error(error)),
         }
     }
 }

@@ -5,23 +5,24 @@ use anyhow::{Context, Result};
 use clap::Args;
 use std::{env, fs, os::unix::ffi::OsStringExt, path::PathBuf};
 
-/// Where the password is when no file is given.
-const PASSWORD: &str = "LASTWORDS_PASSWORD";
+/// The environment variables that have the password when no file is given, ours before ipmitool's.
+const PASSWORDS: [&str; 2] = ["LASTWORDS_PASSWORD", "IPMI_PASSWORD"];
 
 /// A BMC on the LAN.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Remote {
-    /// Ask the BMC at this address over the LAN (RMCP+, cipher suite 17 or 3) [default port: 623]
+    /// Read the SEL of the BMC at this address [default port: 623]
     ///
-    /// The password is in --password-file, or in the environment variable LASTWORDS_PASSWORD.
-    #[arg(long, value_name = "HOST[:PORT]", requires = "user")]
+    /// Over the LAN (RMCP+, cipher suite 17 or 3). The password is in --password-file, or in the environment variable
+    /// LASTWORDS_PASSWORD or IPMI_PASSWORD.
+    #[arg(short = 'H', long, value_name = "HOST[:PORT]", requires = "user")]
     host: Option<Host>,
 
-    /// User at that BMC: privilege level User is enough
-    #[arg(long, value_name = "NAME", requires = "host")]
+    /// Log in as this user (privilege level User is enough)
+    #[arg(short = 'U', long, value_name = "NAME", requires = "host")]
     user: Option<String>,
 
-    /// The user's password is this file's first line
+    /// Take the password from the first line of FILE
     #[arg(long, value_name = "FILE", requires = "host")]
     password_file: Option<PathBuf>,
 }
@@ -30,7 +31,7 @@ impl Remote {
     /// Connects to the BMC that the options name. `None` when they name none.
     ///
     /// # Errors
-    /// When there is no password, or the BMC does not let us in.
+    /// When there is no password, or the BMC refuses the login.
     pub fn connect(&self) -> Result<Option<Connection>> {
         let (Some(host), Some(user)) = (&self.host, &self.user) else { return Ok(None) };
         Ok(Some(Connection::lan(host, user, &self.password()?)?))
@@ -38,14 +39,14 @@ impl Remote {
 
     fn password(&self) -> Result<Vec<u8>> {
         if let Some(file) = &self.password_file {
-            let mut bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let mut bytes = fs::read(file).with_context(|| file.display().to_string())?;
             let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
             bytes.truncate(end.unwrap_or(bytes.len()));
             return Ok(bytes);
         }
-        let password = env::var_os(PASSWORD);
+        let password = PASSWORDS.into_iter().find_map(env::var_os);
         let password =
-            password.with_context(|| format!("no password: give --password-file, or set {PASSWORD}"))?;
+            password.context("no password\nhint: give --password-file, or set LASTWORDS_PASSWORD")?;
         Ok(password.into_vec())
     }
 }
@@ -79,6 +80,7 @@ mod tests {
         let parse = |options: &str| Only::try_parse_from(format!("test {options}").split_whitespace());
         assert!(parse("").unwrap().remote.connect().unwrap().is_none());
         assert!(parse("--host bmc7:9623 --user reader").is_ok());
+        assert!(parse("-H bmc7 -U reader").is_ok());
         for wrong in ["--host bmc7", "--user reader", "--password-file x", "--host : --user reader"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

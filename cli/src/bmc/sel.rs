@@ -64,7 +64,7 @@ impl Connection {
         }
     }
 
-    /// Looks for a record that was added, under the id that the BMC has told, and, since not all tell the truth, at the
+    /// Looks for a record that was added, under the id that the BMC has answered, and, since not all are right, at the
     /// log's end. With `patience` it looks again for a second. The BMC sets a record's id, and an event's time and
     /// sender: by these they may differ.
     ///
@@ -89,7 +89,7 @@ impl Connection {
                         return Ok(Some(Entry { id, record: found }));
                     }
                     Ok(_) => {}
-                    // It is not there, or this BMC cannot say what is there.
+                    // It is not there, or this BMC cannot show what is there.
                     Err(error) if error.code().is_some() => {}
                     Err(error) => return Err(error),
                 }
@@ -115,7 +115,7 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    /// A BMC that answers what the function says, completion code first.
+    /// A BMC that answers what the function returns, completion code first.
     struct Fake<F>(F);
 
     impl<F: FnMut(Request<'_>) -> Vec<u8>> Transport<System> for Fake<F> {

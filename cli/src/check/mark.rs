@@ -1,11 +1,18 @@
-//! `lastwords mark`: the dump kernel's scripts tell the SEL how far the dump has come, and keep the watchdog from
+//! `lastwords mark`: the dump kernel's scripts record in the SEL how far the dump has come, and keep the watchdog from
 //! cutting it short.
 //!
 //! It runs where not much else does, and nobody is there to interrupt it: whatever the BMC does, it ends in time.
 
-use crate::bmc::{Connection, Error, Local, named_ports};
-use anyhow::{Result, anyhow, bail};
-use clap::{ArgGroup, Args};
+use crate::{
+    arm::options::Usual,
+    bmc::{Connection, Error, Local, named_ports},
+    message,
+};
+use anyhow::{Result, bail};
+use clap::{
+    ArgGroup, Args,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use lastwords_core::{
     ipmi::{
         commands::{ResetWatchdogTimer, SetWatchdogTimer},
@@ -24,47 +31,67 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Tells the SEL how far the dump has come, and feeds, lengthens or stops the BMC's watchdog
+/// Record how far the dump came, and restart or stop the watchdog
 ///
-/// For the dump kernel's scripts. The BMC is asked through /dev/ipmi0 when it is there, else through its I/O ports.
+/// For the dump kernel's scripts. Adds a progress record to the event log (SEL, System Event Log) of the BMC (baseboard
+/// management controller), through /dev/ipmi0 if it is there, else through the BMC's KCS (keyboard controller style)
+/// ports. `lastwords read` shows the record with the panic report.
 #[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("what").args(["stage", "ipmi_watchdog"]).required(true).multiple(true))]
 #[command(mut_arg("ipmi_kcs_ports", |option| option.help("\
-I/O ports of the BMC's KCS interface [default: lastwords.ipmi_kcs_ports on the kernel's command line, else what the \
-machine's tables say, else 0xca2,0xca3]")))]
+Use the BMC's KCS interface at these ports [default: from the tables]").long_help("\
+Use the BMC's KCS (keyboard controller style) interface at these ports [default: lastwords.ipmi_kcs_ports on the kernel's \
+command line, else from SMBIOS or ACPI, else 0xca2,0xca3]")))]
 #[command(after_long_help = "\
 Examples:
   lastwords mark started --ipmi-watchdog start=1800
   lastwords mark --ipmi-watchdog feed
   lastwords mark saved --ipmi-watchdog stop
 
-Exit status: 0 done, 1 failed, 2 wrong usage.")]
+Exit status:
+  0  done
+  1  failed
+  2  wrong usage
+
+Files:
+  /dev/ipmi0     the BMC, by the kernel's driver
+  /dev/port      the BMC, without the driver
+  /proc/cmdline  lastwords. parameters of the dump kernel")]
 pub struct Mark {
-    /// What to add to the SEL: started, saved or failed
-    #[arg(value_parser = stage)]
+    /// Progress to record in the SEL
+    #[arg(value_parser = stages())]
     stage: Option<Stage>,
 
-    /// Start the BMC's watchdog (also when it runs: with the new time), start its countdown over, or stop it
+    /// Start the BMC's watchdog, restart its countdown, or stop it
     ///
-    /// `start=SECONDS[,ACTION]`, `feed` or `stop`; ACTION is reset (default), power-cycle, power-off or none.
-    #[arg(long, value_name = "start=SECONDS|feed|stop", value_parser = WatchdogRequest::parse)]
+    /// start=SECONDS[,ACTION] starts the watchdog, also one that runs, with 1 to 6553 seconds. ACTION is reset (default),
+    /// power-cycle, power-off or none. feed restarts the countdown, stop stops the watchdog. The default is to leave the
+    /// watchdog alone.
+    #[arg(long, value_name = "start=SECONDS[,ACTION]|feed|stop", hide_possible_values = true,
+        value_parser = Usual { parse: WatchdogRequest::parse, values: &["start=1800", "feed", "stop"] })]
     ipmi_watchdog: Option<WatchdogRequest>,
 
     #[command(flatten)]
     local: Local,
 
-    /// Give up after this time
+    /// Give up after so many seconds (1 to 600)
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
 }
 
-fn stage(name: &str) -> Result<Stage, &'static str> {
-    match name {
-        "started" => Ok(Stage::Started),
-        "saved" => Ok(Stage::Saved),
-        "failed" => Ok(Stage::Failed),
-        _ => Err("is none of started, saved and failed"),
-    }
+fn stages() -> impl TypedValueParser<Value = Stage> {
+    let stages = [
+        ("started", "the dump has begun"),
+        ("saved", "the dump is complete"),
+        ("failed", "the dump cannot be saved"),
+    ];
+    PossibleValuesParser::new(stages.map(|(name, help)| PossibleValue::new(name).help(help))).map(|name| {
+        match &*name {
+            "started" => Stage::Started,
+            "saved" => Stage::Saved,
+            _ => Stage::Failed,
+        }
+    })
 }
 
 /// What to do with the watchdog.
@@ -91,7 +118,10 @@ impl WatchdogRequest {
 }
 
 impl Mark {
-    /// Does it, in time.
+    /// Sets the watchdog and adds the record, and gives up when the time is over.
+    ///
+    /// # Errors
+    /// When the BMC cannot be asked, refuses, or does not answer in time.
     pub fn run(&self, root: &Path) -> Result<()> {
         let (mark, root) = (self.clone(), root.to_owned());
         let time = Duration::from_secs(self.timeout);
@@ -100,7 +130,7 @@ impl Mark {
     }
 
     fn work(&self, root: &Path, deadline: Instant) -> Result<()> {
-        // What the first kernel planned holds here too. A line that cannot be read says nothing.
+        // What the first kernel planned holds here too. A line that cannot be read has nothing.
         let line = fs::read_to_string(root.join("proc/cmdline")).unwrap_or_default();
         let ports = self.local.ipmi_kcs_ports.or_else(|| named_ports(&line));
         let left = deadline.saturating_duration_since(Instant::now());
@@ -109,7 +139,10 @@ impl Mark {
         let watchdog = self.ipmi_watchdog.map_or(Ok(()), |request| set(&mut bmc, request));
         let mark = self.stage.map_or(Ok(()), |stage| add(&mut bmc, stage, Plan::new("", &line).sel_type));
         match (watchdog, mark) {
-            (Err(watchdog), Err(mark)) => Err(anyhow!("watchdog: {watchdog}; SEL: {mark}")),
+            (Err(watchdog), Err(mark)) => {
+                let watchdog = watchdog.to_string();
+                Err(anyhow::Error::new(mark).context(format!("watchdog: {}; SEL", message::fact(&watchdog))))
+            }
             (watchdog, mark) => watchdog.and(mark).map_err(Into::into),
         }
     }
@@ -127,7 +160,7 @@ fn in_time(time: Duration, work: impl FnOnce() -> Result<()> + Send + 'static) -
     });
     match result.recv_timeout(time) {
         Ok(result) => result,
-        Err(_) => bail!("given up after {:.1} s: the BMC or its driver hangs", time.as_secs_f32()),
+        Err(_) => bail!("gave up after {:.1} s: the BMC or its driver hangs", time.as_secs_f32()),
     }
 }
 
@@ -135,7 +168,7 @@ fn set(bmc: &mut Connection, request: WatchdogRequest) -> Result<(), Error> {
     match request {
         WatchdogRequest::Start(timer) => {
             bmc.start_watchdog(timer)?;
-            println!("watchdog: started, {} s to {}", timer.seconds, timer.action.name());
+            println!("watchdog: started, {} after {} s", timer.action.name(), timer.seconds);
         }
         WatchdogRequest::Feed => {
             bmc.send(&ResetWatchdogTimer).map_err(|error| match error.code() {
@@ -155,7 +188,7 @@ fn set(bmc: &mut Connection, request: WatchdogRequest) -> Result<(), Error> {
 /// Adds a stage to the SEL, beginning with this type of record.
 fn add(bmc: &mut Connection, stage: Stage, sel_type: SelType) -> Result<(), Error> {
     bmc.add_stage(stage, sel_type)?;
-    println!("SEL: {}", stage.text());
+    println!("recorded in the SEL: {}", stage.text());
     Ok(())
 }
 
@@ -168,11 +201,11 @@ mod tests {
         store::sel::{Decoded, Decoder},
     };
 
-    /// What a decoder makes of the SEL after all three marks, and how many requests it took.
-    fn marked(fake: Fake, rung: SelType) -> (Vec<Stage>, usize) {
+    /// What a decoder makes of the SEL after all three stages, and how many requests it took.
+    fn recorded(fake: Fake, sel_type: SelType) -> (Vec<Stage>, usize) {
         let (mut bmc, fake) = fake.start();
         for stage in Stage::ALL {
-            add(&mut bmc, stage, rung).unwrap();
+            add(&mut bmc, stage, sel_type).unwrap();
         }
         let fake = fake.lock().unwrap();
         let mut stages = Vec::new();
@@ -187,19 +220,19 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_read_again_from_whichever_rung_it_is_on() {
+    fn a_stage_is_read_again_from_whichever_type_of_record_it_is_in() {
         let no_oem = Fake { refuses: vec![(0xf0, 0xcc)], ..Fake::default() };
         let no_add = Fake { refuses: vec![(0xf0, 0xd4), (0x02, 0xd4)], ..Fake::default() };
-        for (fake, rung, requests) in [
+        for (fake, sel_type, requests) in [
             (Fake::default(), SelType::Oem, 3),
             (Fake::default(), SelType::System, 4 + 4 + 5),
             (Fake::default(), SelType::Event, 4 + 4 + 5),
             (no_oem, SelType::Oem, 3 + 4 + 4 + 5),
             (no_add, SelType::Oem, 3 + 3 + 4 + 4 + 5),
         ] {
-            let (stages, asked) = marked(fake, rung);
+            let (stages, asked) = recorded(fake, sel_type);
             assert_eq!(stages, Stage::ALL);
-            assert_eq!(asked, requests, "{rung}");
+            assert_eq!(asked, requests, "{sel_type}");
         }
     }
 
@@ -256,16 +289,16 @@ mod tests {
     }
 
     #[test]
-    fn without_a_bmc_it_says_what_to_do() {
+    fn without_a_bmc_there_is_a_hint() {
         let root = tempfile::tempdir().unwrap();
         let mark =
             Mark { stage: Some(Stage::Saved), ipmi_watchdog: None, local: Local::default(), timeout: 10 };
         let none = mark.run(root.path()).unwrap_err().to_string();
-        assert!(none.contains("modprobe ipmi_si"), "{none}");
+        assert!(none.contains("modprobe -a ipmi_si"), "{none}");
 
         fs::create_dir(root.path().join("dev")).unwrap();
         fs::write(root.path().join("dev/ipmi0"), "").unwrap();
         let wrong = mark.run(root.path()).unwrap_err().to_string();
-        assert!(wrong.contains("dev/ipmi0: Inappropriate ioctl"), "{wrong}");
+        assert!(wrong.contains("dev/ipmi0: inappropriate ioctl"), "{wrong}");
     }
 }

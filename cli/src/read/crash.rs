@@ -142,7 +142,7 @@ impl fmt::Display for Text {
 pub enum Panicked {
     /// This one (the kernel's number), here.
     Cpu(u32, NamedLocation),
-    /// Nothing told which; it is among the groups.
+    /// Nothing shows which; it is among the groups.
     Unknown,
 }
 
@@ -172,7 +172,7 @@ pub enum Symbol {
     Unavailable,
     /// Its symbol and offset, as the kernel would print it.
     Known(String),
-    /// None: it is in a module that was loaded later, say.
+    /// None: it is in a module that was loaded later, for example.
     NotFound,
     /// One, but of another boot, or of an unknown one.
     OtherBoot,
@@ -201,16 +201,20 @@ impl From<Location> for NamedLocation {
     }
 }
 
-/// What a test report's reason begins with.
-const TEST: &str = "rehearsal";
+/// What a test report's reason begins with, today and in older versions.
+const TEST: [&str; 2] = ["test report", "rehearsal"];
+/// So many characters of it, where the rest is missing, are enough: a platform event has no more.
+const SHORTEST: usize = 3;
 
 impl Crash {
     /// Is it a test report?
     #[must_use]
     pub fn is_test(&self) -> bool {
         self.reason.as_ref().is_some_and(|reason| {
-            let begins_so = reason.cut && reason.value.len() >= 3 && TEST.starts_with(&reason.value);
-            begins_so || reason.value.starts_with(TEST)
+            TEST.iter().any(|test| {
+                let is_part = reason.cut && reason.value.len() >= SHORTEST && test.starts_with(&reason.value);
+                is_part || reason.value.starts_with(test)
+            })
         })
     }
 
@@ -646,6 +650,23 @@ mod tests {
         let mut record = sel::event_record(letters);
         record[3..7].copy_from_slice(&time.to_le_bytes());
         record
+    }
+
+    #[test]
+    fn a_test_report_is_known_by_its_reason_whole_or_cut_short() {
+        let is_test = |value: &str, cut| {
+            let reason = Some(Text { value: value.to_owned(), headless: false, cut });
+            Crash { reason, ..Crash::default() }.is_test()
+        };
+        for reason in ["test report, nothing has crashed", "rehearsal, nothing has crashed"] {
+            assert!(is_test(reason, false), "{reason}");
+            for len in 0..reason.len() {
+                assert_eq!(is_test(&reason[..len], true), len >= 3, "{}", &reason[..len]);
+            }
+        }
+        for (reason, cut) in [("tes", false), ("rehe", false), ("Fatal exception", false), ("tea", true)] {
+            assert!(!is_test(reason, cut), "{reason}");
+        }
     }
 
     #[test]

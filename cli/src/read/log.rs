@@ -1,4 +1,4 @@
-//! A System Event Log from a file: what ipmitool and FreeIPMI write, told apart by content, as records of 16 bytes.
+//! A System Event Log from a file: what ipmitool and FreeIPMI write, distinguished by content, as records of 16 bytes.
 //!
 //! Their listings leave things out. What they show is put back where it stands in a record, so that one decoder reads
 //! them all; what they do not show a note names. `docs/reading.md` lists the forms.
@@ -23,7 +23,7 @@ pub struct Log {
 pub struct Entry {
     /// As in the SEL (IPMI 2.0 section 32), as far as it is known.
     pub record: [u8; 16],
-    /// Its time as a listing shows it. Without one it is what the record says.
+    /// Its time as a listing shows it. Without one it is the record's.
     pub time: Option<String>,
 }
 

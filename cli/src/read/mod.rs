@@ -17,6 +17,7 @@ pub use log::Log;
 use crate::{
     layout::{self, Color},
     machine::{boot_id, hostname, now},
+    message,
     symbols::Symbols,
 };
 use anyhow::{Context, Result};
@@ -40,32 +41,46 @@ const NONE_FOUND: u8 = 3;
 /// Reads the System Event Log (SEL) of this machine's BMC (baseboard management controller), of one on the LAN, or from
 /// a file. Shows the newest crash in full: its reason and location, every CPU, the dump, and what to do next. Earlier
 /// crashes get a line each. The panic texts of Linux's own IPMI driver are shown, too.
+///
+/// The form of a file is found by its content: ipmitool sel writeraw (complete), ipmitool sel list, elist, -v and -c,
+/// FreeIPMI's ipmi-sel (without --legacy-output), and lines of 16 bytes in hex. A note names what a listing leaves out.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
-Files are told apart by content: ipmitool sel writeraw (complete), ipmitool sel list, elist, -v and -c, FreeIPMI's \
-ipmi-sel (without --legacy-output), and lines of 16 bytes in hex. What a listing leaves out, a note names.
-
 Examples:
   lastwords read
   lastwords read --all
   lastwords read -n 1 --json
-  lastwords read --host bmc17 --user admin --password-file /etc/bmc17.password --symbols /srv/kallsyms-6.1.0-56
+  lastwords read -H bmc17 -U admin --password-file /etc/bmc17.password
   ipmitool sel writeraw /tmp/sel; lastwords read --file /tmp/sel
   ssh server ipmitool sel list | lastwords read --file -
 
-Exit status: 0 a panic report was found, 3 none, 1 failure, 2 wrong usage.")]
+Exit status:
+  0  a panic report was found
+  1  failed
+  2  wrong usage
+  3  no panic report
+
+Files:
+  /var/lib/lastwords  symbols that lastwords load has saved
+  /var/crash          dumps, to name the one of a crash
+  /dev/ipmi0          this machine's BMC
+
+Environment:
+  LASTWORDS_PASSWORD  password for --host, before IPMI_PASSWORD
+  IPMI_PASSWORD       password for --host, as for ipmitool
+  NO_COLOR            no colour, unless --color always")]
 pub struct Read {
     #[command(flatten)]
     sources: Sources,
     /// Show all crashes and test reports in full
     #[arg(long, conflicts_with = "newest")]
     all: bool,
-    /// Show the newest N crashes in full, and nothing else (1 to 65535)
+    /// Show the newest N crashes in full, nothing else (1 to 65535)
     ///
     /// Without it the newest one is shown in full, and each other in a line.
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     newest: Option<u16>,
-    /// As -n 1
+    /// Show the newest crash, as -n 1 does
     #[arg(long, hide = true, conflicts_with_all = ["all", "newest"])]
     last: bool,
     /// Name code locations by this file [default: /var/lib/lastwords]
@@ -82,7 +97,10 @@ pub struct Read {
 }
 
 impl Read {
-    /// Does it.
+    /// Reads the log and prints the reports.
+    ///
+    /// # Errors
+    /// When the log or the symbols cannot be read, or standard output fails.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
         self.color.apply();
         let symbols = self.symbols.as_deref().map(Symbols::open).transpose()?;
@@ -186,7 +204,7 @@ impl Reading {
         let mut saved = BTreeMap::new();
         for crash in &mut self.crashes {
             let Some(id) = crash.build_id else {
-                // Nothing says which kernel it was: the one that is named.
+                // Which kernel it was is unknown: the one that is named.
                 if let Some(symbols) = symbols {
                     crash.name_locations(symbols, ahead, running);
                 }
@@ -198,7 +216,7 @@ impl Reading {
                     .entry(id)
                     .or_insert_with(|| {
                         Symbols::find(root, id).unwrap_or_else(|error| {
-                            eprintln!("lastwords: warning: {error:#}");
+                            message::warning(&error);
                             None
                         })
                     })

@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn the_newest_crash_in_full_and_a_line_for_each_other() {
-        let test = records(TIME - 9000, &["rehearsal, nothing has crashed"], &[]);
+        let test = records(TIME - 9000, &["test report, nothing has crashed"], &[]);
         let reading = reading([test, sysrq(TIME - 2177), insmod()], 8 * 60 + 5);
         assert_eq!(
             shown(&reading, View::Overview, 80),
@@ -384,13 +384,13 @@ Next: crash \\
 
     #[test]
     fn a_test_report_is_no_crash() {
-        let test = |time| records(time, &["rehearsal, nothing has crashed", "Comm test"], &[]);
+        let test = |time| records(time, &["test report, nothing has crashed", "Comm test"], &[]);
         let reading = reading([test(TIME - 60), test(TIME)], 3);
         assert_eq!(
             shown(&reading, View::Overview, 80),
             "\
 TEST REPORT on db04, 2026-11-23 01:38:20 (BMC clock, 3 seconds ago)
-rehearsal, nothing has crashed, process test
+test report, nothing has crashed, process test
 
   Process     test
   Records     5, none missing

@@ -17,14 +17,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The options that say from where. Without any it is this machine's BMC.
+/// The options that name the log. Without any it is this machine's BMC's.
 #[derive(Args, Debug)]
 #[command(mut_arg("ipmi_kcs_ports", |option| option.conflicts_with("host").help("\
-Reach this machine's BMC at these registers: for one without /dev/ipmi0 whose SMBIOS and ACPI tables are wrong")))]
+Use this machine's BMC at these registers [default: from SMBIOS or ACPI]").long_help("\
+Use this machine's BMC at these KCS (keyboard controller style) registers, where /dev/ipmi0 is missing and the SMBIOS \
+and ACPI tables are wrong [default: from SMBIOS or ACPI, else 0xca2,0xca3]")))]
 pub struct Sources {
     #[command(flatten)]
     remote: Remote,
-    /// Read a file, or standard input when it is `-`
+    /// Read the SEL from FILE, or from standard input if it is -
     #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "ipmi_kcs_ports"])]
     file: Option<PathBuf>,
     #[command(flatten)]
@@ -46,7 +48,7 @@ pub struct Source {
 }
 
 impl Sources {
-    /// Reads it.
+    /// Reads the log.
     ///
     /// # Errors
     /// When there is no BMC, it does not answer, the file cannot be read, or it is no SEL.
@@ -56,7 +58,7 @@ impl Sources {
         }
         let (mut bmc, host, running) = match self.remote.connect()? {
             Some(bmc) => {
-                let host = bmc.way().to_owned();
+                let host = bmc.name().to_owned();
                 (bmc, Some(host), None)
             }
             None => (Connection::local(root, self.local.ipmi_kcs_ports)?, hostname(root), boot_id(root)),
@@ -64,7 +66,7 @@ impl Sources {
         let records = bmc.sel_entries()?;
         Ok(Source {
             log: records.into_iter().map(|entry| entry.record).collect(),
-            name: bmc.way().to_owned(),
+            name: bmc.name().to_owned(),
             ahead: ahead(&mut bmc),
             host,
             running,

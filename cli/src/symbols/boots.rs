@@ -38,14 +38,14 @@ impl Symbols {
         Ok(Self { kernel: file::open(path)?, boots: Vec::new() })
     }
 
-    /// Are they of the kernel whose build id begins so, as far as the file tells?
+    /// Are they of the kernel whose build id begins so, as far as the file has it?
     #[must_use]
     pub fn are_of(&self, build_id: u32) -> bool {
         let first = self.kernel.build_id.as_ref().and_then(|id| id.first_chunk());
         first.is_none_or(|first| u32::from_be_bytes(*first) == build_id)
     }
 
-    /// Does the file tell of which kernel they are?
+    /// Does the file have its kernel's build id?
     #[must_use]
     pub fn have_build_id(&self) -> bool {
         self.kernel.build_id.is_some()
@@ -64,7 +64,7 @@ impl Symbols {
     }
 
     /// The name for an address in the boot that the crash ended. `Err` when a module was there in another boot, and
-    /// nothing tells that this one was it.
+    /// nothing shows that this one was it.
     ///
     /// # Errors
     /// See above.

@@ -5,7 +5,10 @@ use anyhow::{Context, Result};
 use flate2::read::MultiGzDecoder;
 use std::{fs, io::Read, path::Path};
 
-/// Reads it.
+/// Reads the file.
+///
+/// # Errors
+/// When it cannot be read, or is no table of symbols.
 pub fn open(path: &Path) -> Result<Table> {
     let read = || -> Result<Table> {
         let mut bytes = fs::read(path)?;

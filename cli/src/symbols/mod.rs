@@ -16,13 +16,13 @@ use std::fmt;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// All addresses are zero.
-    #[error("the addresses are hidden, as they are without privileges or by sysctl kernel.kptr_restrict=2")]
+    #[error("the addresses are hidden (sysctl kernel.kptr_restrict, or no privileges)\nhint: run it as root")]
     Hidden,
     /// Something else.
-    #[error("no symbols of a kernel: it has no _stext (/proc/kallsyms, System.map and vmlinux have)")]
+    #[error("no symbols of a kernel: no _stext\nhint: use a copy of /proc/kallsyms, System.map or vmlinux")]
     NoStext,
     /// A damaged ELF file.
-    #[error("not a whole vmlinux: {0}")]
+    #[error("not a whole vmlinux")]
     Elf(#[from] object::Error),
 }
 

@@ -2,7 +2,7 @@
 //! that they hold in any boot, as `BUILD-ID.gz`; and of each of the last few boots the modules, at the addresses that
 //! they had in that boot, as `BUILD-ID.BOOT-ID.gz`. Both are text as in /proc/kallsyms, packed.
 //!
-//! After a crash the machine boots and arms again: so the crash's boot is not the last one that was saved. It is found
+//! After a crash the machine boots and loads a dump kernel again: so the crash's boot is not the last one that was saved. It is found
 //! by the time of the crash.
 
 use super::{
@@ -259,7 +259,7 @@ mod tests {
         // What a module that is being loaded runs first, and throws away.
         assert_eq!(name(&symbols, 0xffffffffc0080007, None, None), "start+0x7 [spin]");
 
-        // Later that boot loads its module elsewhere; the machine crashes, boots, arms again.
+        // Later that boot loads its module elsewhere; the machine crashes, boots, loads again.
         boot(root, &BUILD_ID, "aaaa", 1000, 0xffffffff81000000, 0xffffffffc0100000);
         save(root).unwrap();
         boot(root, &BUILD_ID, "bbbb", 2000, 0xffffffffa2000000, 0xffffffffc0300000);

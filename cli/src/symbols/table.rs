@@ -20,7 +20,7 @@ pub struct Symbol {
 /// Symbols of a kernel's text and of the modules that it had in one boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
-    /// The kernel's build id, where the file tells.
+    /// The kernel's build id, where the file has it.
     pub build_id: Option<Vec<u8>>,
     /// `uname -r`, likewise.
     pub release: Option<String>,
@@ -36,7 +36,7 @@ pub struct Table {
     pub modules: Vec<Symbol>,
 }
 
-/// Longest piece of code behind a module's last symbol, where nothing else tells where it ends.
+/// Longest piece of code behind a module's last symbol, where nothing else shows where it ends.
 const LAST: u64 = 0x4000;
 
 impl Table {

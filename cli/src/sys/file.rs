@@ -18,7 +18,7 @@ pub fn memory_file(name: &CStr, bytes: &[u8]) -> io::Result<File> {
         let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | flags) };
         if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(fd) }
     };
-    // Nobody is going to execute it, and sysctl vm.memfd_noexec may demand to say so; before Linux 6.3 one could not.
+    // Nobody is going to execute it, and sysctl vm.memfd_noexec may demand that flag; before Linux 6.3 one could not.
     let fd = match create(libc::MFD_NOEXEC_SEAL) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => create(0)?,
         result => result?,

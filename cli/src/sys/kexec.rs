@@ -32,7 +32,7 @@ impl Place {
 /// kexec_file_load(2).
 ///
 /// # Errors
-/// The kernel's. For [`Place::Crash`] only EPERM (but for lockdown), EBUSY and ENOSYS leave armed what was armed:
+/// The kernel's. For [`Place::Crash`] only EPERM (but for lockdown), EBUSY and ENOSYS leave loaded what was loaded:
 /// the kernel frees the old image before it reads the new one (`kernel/kexec_file.c`, the same in 5.10 and today).
 pub fn kexec_file_load(place: Place, kernel: &File, initrd: Option<&File>, cmdline: &CStr) -> io::Result<()> {
     let no_initramfs = if initrd.is_none() { KEXEC_FILE_NO_INITRAMFS } else { 0 };
@@ -87,12 +87,12 @@ struct RawSegment {
 }
 
 /// kexec_load(2). With `hotplug` the kernel keeps the ELF core header up to date on CPU and memory hotplug; it knows
-/// that segment by its first bytes. It may be said only where /sys/kernel/crash_elfcorehdr_size exists (Linux 6.5 and
+/// that segment by its first bytes. It may be set only where /sys/kernel/crash_elfcorehdr_size exists (Linux 6.5 and
 /// later, CONFIG_CRASH_HOTPLUG). The newer KEXEC_CRASH_HOTPLUG_SUPPORT (8, Linux 6.10) means the same on x86
 /// (`arch_crash_hotplug_support` in `arch/x86/kernel/crash.c`), and 6.5 to 6.9 refuse it.
 ///
 /// # Errors
-/// The kernel's. For [`Place::Crash`] what was armed stays armed on EPERM, EACCES, EBUSY, ENOSYS, and on EINVAL for
+/// The kernel's. For [`Place::Crash`] what was loaded stays loaded on EPERM, EACCES, EBUSY, ENOSYS, and on EINVAL for
 /// the flags; the kernel frees it before it looks at the segments (`do_kexec_load` in `kernel/kexec.c`).
 pub fn kexec_load(place: Place, entry: u64, segments: &[KexecSegment], hotplug: bool) -> io::Result<()> {
     let segments: Vec<_> = segments

@@ -1,4 +1,4 @@
-//! The dump kernel's boot_params: what the first kernel's boot loader once told it, told again for the reserved memory
+//! The dump kernel's boot_params: what the first kernel's boot loader passed to it, again for the reserved memory
 //! (`Documentation/arch/x86/boot.rst` and `zero-page.rst`).
 //!
 //! One segment holds it all: boot_params, the command line, the list of setup_data and the EFI memory map.
@@ -226,7 +226,7 @@ impl BootParams<'_> {
     }
 }
 
-/// Can a kernel take EFI over with these boot_params of the first kernel? They must say that it runs on EFI, with a
+/// Can a kernel take EFI over with these boot_params of the first kernel? They must have that it runs on EFI, with a
 /// memory map of version 1.
 pub fn has_efi(running: &[u8]) -> bool {
     let number =

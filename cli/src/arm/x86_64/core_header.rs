@@ -1,4 +1,4 @@
-//! The ELF core header: tells the dump kernel, and our own image before it, where the dead kernel's notes and memory
+//! The ELF core header: shows the dump kernel, and our own image before it, where the crashed kernel's notes and memory
 //! are. It becomes the head of /proc/vmcore (`Documentation/admin-guide/kdump/vmcoreinfo.rst`, `fs/proc/vmcore.c`).
 //!
 //! What it holds is what the kernel itself puts there under kexec_file_load(2) (`crash_prepare_elf64_headers` in
@@ -19,7 +19,7 @@ const ET_CORE: u16 = 4;
 const EM_X86_64: u16 = 62;
 
 /// The first MiB, which the kernel keeps for itself and firmware and never gives to anyone (`reserve_real_mode`, since
-/// Linux 5.13; with crashkernel= since 5.5): nothing of the dead kernel is in it, and the dump kernel will use it.
+/// Linux 5.13; with crashkernel= since 5.5): nothing of the crashed kernel is in it, and the dump kernel will use it.
 pub const LOW_1M: Range<u64> = 0..1 << 20;
 
 /// The kernel's own mapping: `__START_KERNEL_map` and the GiB from there (`Documentation/arch/x86/x86_64/mm.rst`).
@@ -32,13 +32,17 @@ pub enum CoreHeaderError {
     #[error("/proc/kcore is not an ELF core file of x86_64")]
     Kcore,
     /// No mapping of the kernel.
-    #[error("/proc/kcore or /proc/iomem does not say where the running kernel is: use --via wrap")]
+    #[error(
+        "/proc/kcore or /proc/iomem does not show where the running kernel is\nhint: lastwords load --via wrap"
+    )]
     NoKernel,
     /// No direct map.
-    #[error("/proc/kcore does not say where memory is mapped: use --via wrap")]
+    #[error("/proc/kcore does not show where memory is mapped\nhint: lastwords load --via wrap")]
     NoDirectMap,
     /// More program headers than `e_phnum` counts.
-    #[error("{0} CPUs and ranges of memory are more than an ELF header counts: use --via wrap")]
+    #[error(
+        "{0} CPUs and ranges of memory are more than an ELF header counts\nhint: lastwords load --via wrap"
+    )]
     TooMany(usize),
 }
 
@@ -79,7 +83,7 @@ pub fn kcore_headers_len(ehdr: &[u8]) -> Result<usize, CoreHeaderError> {
 /// The mapping, from the headers of /proc/kcore (`fs/proc/kcore.c`) and /proc/iomem.
 ///
 /// # Errors
-/// When they do not tell it.
+/// [`CoreHeaderError::NoKernel`], [`CoreHeaderError::NoDirectMap`].
 pub fn mapping(kcore: &[u8], iomem: &IoMem) -> Result<Mapping, CoreHeaderError> {
     let number = |phdr: &[u8], at| phdr[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
     let loads: Vec<_> = kcore
@@ -103,7 +107,7 @@ pub fn mapping(kcore: &[u8], iomem: &IoMem) -> Result<Mapping, CoreHeaderError> 
         .ok_or(CoreHeaderError::NoKernel)?;
     let kernel = ProgramHeader { len: kernel.len.next_multiple_of(PAGE), ..*kernel };
 
-    // kcore says the physical address of RAM as it is and of everything else but the kernel as -1. The direct map's
+    // kcore has the physical address of RAM as it is and of everything else but the kernel as -1. The direct map's
     // base is a multiple of 1 GiB (`arch/x86/mm/kaslr.c`).
     let ram: Vec<_> = iomem.system_ram().collect();
     let page_offset = loads
@@ -163,7 +167,7 @@ pub fn build(
         let flags = if phdr.kind == PT_LOAD { PF_RWX } else { 0 };
         put(bytes, 0, &phdr.kind.to_le_bytes());
         put(bytes, 4, &flags.to_le_bytes());
-        // p_offset is the physical address: the "file" is the dead kernel's memory.
+        // p_offset is the physical address: the "file" is the crashed kernel's memory.
         for (at, value) in
             [(8, phdr.paddr), (16, phdr.vaddr), (24, phdr.paddr), (32, phdr.len), (40, phdr.len)]
         {

@@ -45,11 +45,10 @@ impl FirstKernel {
     pub fn read(root: &Path) -> Result<Self> {
         let text = |path: &str| fs::read_to_string(root.join(path)).with_context(|| format!("/{path}"));
         let iomem = IoMem::parse(&text("proc/iomem")?);
-        ensure!(!iomem.is_hidden(), "/proc/iomem hides the addresses (CAP_SYS_ADMIN): run it as root");
-        let reserved = iomem
-            .named("Crash kernel")
-            .max_by_key(|range| range.start)
-            .context("/proc/iomem shows no memory reserved for a dump kernel: boot with crashkernel=256M")?;
+        ensure!(!iomem.is_hidden(), "/proc/iomem hides the addresses (CAP_SYS_ADMIN)\nhint: run it as root");
+        let reserved = iomem.named("Crash kernel").max_by_key(|range| range.start).context(
+            "/proc/iomem shows no memory reserved for a dump kernel\nhint: boot with crashkernel=256M",
+        )?;
         let boot_params = fs::read(root.join("sys/kernel/boot_params/data")).ok();
         let systab = text("sys/firmware/efi/systab").unwrap_or_default();
         let rsdp = boot_params.as_deref().map_or(0, boot_params::acpi_rsdp);

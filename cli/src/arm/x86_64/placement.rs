@@ -23,7 +23,7 @@ pub struct Request {
 /// There is no place.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
-    "no place for the {name} ({} KiB) in the {reserved} MiB of reserved memory; all together takes {needed} MiB: {advice}",
+    "no place for the {name} ({} KiB) in the {reserved} MiB of reserved memory; all parts need {needed} MiB\nhint: {advice}",
     .size.div_ceil(1024)
 )]
 pub struct PlacementError {
@@ -140,12 +140,12 @@ mod tests {
     }
 
     #[test]
-    fn too_small_says_how_much_is_needed() {
+    fn too_small_has_how_much_is_needed() {
         let requests =
             [request(48 << 20, 0x20_0000, 0), Request { name: "initrd", ..request(100 << 20, 0x1000, 0) }];
         let error = place(&(0x1000_0000..0x1800_0000), &ALL, &requests).unwrap_err().to_string();
         assert!(error.contains("initrd (102400 KiB) in the 128 MiB"), "{error}");
-        assert!(error.contains("takes 148 MiB") && error.contains("crashkernel=320M"), "{error}");
+        assert!(error.contains("need 148 MiB") && error.contains("crashkernel=320M"), "{error}");
         let error = place(&(0x1000_0000..0x4000_0000), &(0..0x1100_0000), &requests).unwrap_err().to_string();
         assert!(error.contains("--mem-max"), "{error}");
     }

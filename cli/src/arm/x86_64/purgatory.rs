@@ -1,5 +1,5 @@
 //! Puts together what kexec_load(2) loads: dump kernel, initial RAM disk, boot_params, ELF core header, and the flat
-//! image in purgatory's place, which is told where the others lie and what they were.
+//! image in purgatory's place, which gets the others' addresses and checksums.
 
 use super::{
     PAGE,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::arm::cmdline::{Cmdline, CmdlineError};
 use lastwords_boot::BzImage;
-use lastwords_core::abi::{self, ENTRY_64, Handoff, PARAMETERS_LEN, Segment as Digest};
+use lastwords_core::abi::{self, ENTRY_64, Handoff, PARAMETERS_LEN, Segment as Checksum};
 use sha2::{Digest as _, Sha256};
 use std::{borrow::Cow, ops::Range};
 use thiserror::Error;
@@ -21,14 +21,14 @@ use thiserror::Error;
 pub enum PurgatoryError {
     /// CONFIG_RELOCATABLE=n.
     #[error(
-        "this kernel is not relocatable (xloadflags says no XLF_CAN_BE_LOADED_ABOVE_4G), so it cannot run in reserved \
-         memory: take one built with CONFIG_RELOCATABLE=y"
+        "this kernel is not relocatable (xloadflags without XLF_CAN_BE_LOADED_ABOVE_4G), so it cannot run in reserved \
+         memory\nhint: use one built with CONFIG_RELOCATABLE=y"
     )]
     NotRelocatable,
     /// No XLF_5LEVEL where it is needed.
     #[error(
-        "the running kernel uses 5-level paging, and this one cannot take over from it: take one of Linux 4.14 or \
-         later with CONFIG_X86_5LEVEL=y, or boot the running one with no5lvl"
+        "the running kernel uses 5-level paging, and this one cannot take over from it\n\
+         hint: use Linux 4.14 or later with CONFIG_X86_5LEVEL=y, or boot the running one with no5lvl"
     )]
     No5Level,
     /// Longer than the image's field.
@@ -50,7 +50,7 @@ pub enum PurgatoryError {
 pub struct Parts<'a> {
     /// The kernel file, not wrapped.
     pub kernel: &'a [u8],
-    /// What its headers say.
+    /// What its headers have.
     pub bz_image: &'a BzImage,
     /// The initial RAM disk.
     pub initrd: Option<&'a [u8]>,
@@ -99,7 +99,7 @@ fn number(image: &[u8], at: usize) -> u64 {
     image.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes).into())
 }
 
-/// Has the image a way in as the purgatory?
+/// Has the image an entry as the purgatory?
 pub fn has_entry(image: &[u8]) -> bool {
     number(image, abi::PURGATORY_ENTRY) != 0
 }
@@ -190,12 +190,12 @@ pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>
         kernel_entry: kernel_at + u64::from(ENTRY_64),
         ..Handoff::EMPTY
     };
-    for (digest, segment) in handoff.segments.iter_mut().zip(&segments) {
-        *digest = digest_of(segment);
+    for (checksum, segment) in handoff.segments.iter_mut().zip(&segments) {
+        *checksum = checksum_of(segment);
         handoff.segment_count += 1;
     }
     let image = filled_in(parts.image, parts.parameters, &handoff);
-    // Not in the digest: the core header, because the kernel rewrites it, and the image, which has its own sum.
+    // Not in the checksum: the core header, because the kernel rewrites it, and the image, which has its own sum.
     segments.push(segment(1, core_header_at, Cow::Owned(core_header)));
     segments.push(segment(2, image_at, Cow::Owned(image)));
     Ok(Purgatory { segments, entry: image_at + number(parts.image, abi::PURGATORY_ENTRY), cmdline, e820 })
@@ -208,11 +208,11 @@ fn page_tables_size(first: &FirstKernel) -> u64 {
     (64 + gib.min(4096)) * PAGE
 }
 
-fn digest_of(segment: &Segment<'_>) -> Digest {
+fn checksum_of(segment: &Segment<'_>) -> Checksum {
     let mut name = [0; 16];
     put(&mut name, 0, segment.name.as_bytes());
     let sha256 = Sha256::digest(&segment.data).into();
-    Digest { addr: segment.addr, len: segment.data.len() as u64, name, sha256 }
+    Checksum { addr: segment.addr, len: segment.data.len() as u64, name, sha256 }
 }
 
 /// The image with the fields of its header that are the loader's.
@@ -443,7 +443,7 @@ mod tests {
     }
 
     proptest! {
-        // Digests take their time in a build that is not optimized.
+        // Checksums take their time in a build that is not optimized.
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn whatever_is_loaded_the_kernel_takes(

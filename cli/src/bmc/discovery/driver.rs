@@ -1,4 +1,4 @@
-//! What Linux' own driver says: it has tried it.
+//! The interface that Linux' own driver uses: the driver has tried it.
 
 use super::{Interface, Kind, Source, Space, folder};
 use lastwords_core::cmdline;

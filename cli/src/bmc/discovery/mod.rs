@@ -1,5 +1,5 @@
-//! Finds the BMC's interface: what the running driver uses, else what the machine's tables say. Tables lie (an HPE
-//! Gen9's SPMI says 0xca3 where its SMBIOS says 0xca2), the driver's word has been tried.
+//! Finds the BMC's interface: what the running driver uses, else what the SMBIOS and ACPI tables have. Tables can
+//! be wrong (an HPE Gen9's SPMI has 0xca3 where its SMBIOS has 0xca2), the driver's registers have been tried.
 //!
 //! Readers take the root of the file system, so that tests can give them a stored machine.
 
@@ -16,7 +16,7 @@ use std::{
 /// Kind of system interface (IPMI 2.0 appendix C1, "Interface Type").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Keyboard controller style: the one that the image speaks.
+    /// Keyboard controller style: the one that the image supports.
     Kcs,
     /// Server management interface chip.
     Smic,
@@ -41,7 +41,7 @@ pub enum Space {
     Memory,
 }
 
-/// Who told us.
+/// Where it is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Linux' own driver, running.
@@ -63,7 +63,7 @@ pub struct Interface {
     pub address: u64,
     /// Distance of the registers in bytes: 1, 4 or 16.
     pub spacing: u8,
-    /// Who told us.
+    /// Where it is from.
     pub source: Source,
 }
 
@@ -108,7 +108,7 @@ impl fmt::Display for Interface {
     }
 }
 
-/// All interfaces that the machine tells of, the most trustworthy first.
+/// All interfaces that the driver and the tables have, the most trustworthy first.
 pub fn interfaces(root: &Path) -> Vec<Interface> {
     driver::interfaces(root).chain(smbios::interfaces(root)).chain(spmi::interface(root)).collect()
 }
@@ -131,7 +131,7 @@ pub mod tests {
         Interface { kind: Kind::Kcs, space: Space::Io, address: 0xca2, spacing: 1, source: Source::Driver };
 
     #[test]
-    fn the_driver_is_believed_first_then_smbios() {
+    fn the_driver_comes_first_then_smbios() {
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, bytes: &[u8]| {
             let path = root.path().join(path);

@@ -1,4 +1,4 @@
-//! What the firmware says in SMBIOS type 38.
+//! What the firmware has in SMBIOS type 38.
 
 use super::{Interface, Kind, Source, Space, folder};
 use std::{fs, path::Path};

@@ -1,4 +1,4 @@
-//! What the firmware says in ACPI's Service Processor Management Interface table.
+//! What the firmware has in ACPI's Service Processor Management Interface table.
 
 use super::{Interface, Kind, Source, Space};
 use std::{fs, path::Path};

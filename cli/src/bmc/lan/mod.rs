@@ -158,7 +158,7 @@ impl Session {
         session.keys = Keys::new(suite, &handshake.sik());
         session.bmc_id = u32::from_le_bytes(handshake.bmc_id);
         let level = Request { net_fn: NetFn::APP, cmd: SET_SESSION_PRIVILEGE_LEVEL, data: &[USER] };
-        // A session begins at this level; a BMC that sees it otherwise says so when it is asked something.
+        // A session begins at this level; a BMC that sees it otherwise refuses the first command.
         let answered = session.ask(level, Instant::now() + STEP).map_err(|error| session.io_error(error))?;
         answered.map(|_| session).ok_or_else(|| Error::NoAnswer(host.to_string()))
     }
@@ -183,7 +183,7 @@ impl Session {
                 "it has no room for one more session: try again in a minute",
             )),
             0x09 | 0x0a => Err(Error::Login(self.host.clone(), "this user has no privileges on the LAN")),
-            0x0c | 0x0d => Err(Error::Login(self.host.clone(), "it has no such user")),
+            0x0c | 0x0d => Err(Error::Login(self.host.clone(), "no such user")),
             0x0f => Err(Error::Login(self.host.clone(), WRONG_PASSWORD)),
             _ => Err(self.nonsense()),
         }
@@ -194,7 +194,7 @@ impl Session {
     }
 
     fn nonsense(&self) -> Error {
-        Error::Login(self.host.clone(), "its answer makes no sense")
+        Error::Login(self.host.clone(), "the BMC's answer is invalid")
     }
 
     /// Sends what `make` makes, again and again, until `find` finds the answer in a packet or the time is over: `None`
@@ -236,7 +236,7 @@ impl Session {
     }
 }
 
-const WRONG_PASSWORD: &str = "it does not take this password";
+const WRONG_PASSWORD: &str = "wrong password";
 
 fn io_error(host: String, error: io::Error) -> Error {
     match error.kind() {

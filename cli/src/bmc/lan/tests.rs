@@ -11,7 +11,7 @@ use proptest::prelude::*;
 /// a request and its answer.
 type Capture = [&'static str; 7];
 
-/// Against pyghmi 1.6.19's BMC, made to say SHA-256 where it says SHA-1.
+/// Against pyghmi 1.6.19's BMC, made to use SHA-256 where it uses SHA-1.
 const SUITE_17: Capture = [
     "\
      0600ff0706110000000000000000240000000400a4a3a2a0802e475900000008030000000100000804000000020000080100\
@@ -98,10 +98,10 @@ fn ipmitools_own_sessions() {
         let own = Request { net_fn: NetFn(asked[1] >> 2), cmd: asked[5], data: &asked[6..asked.len() - 1] };
         let number = asked[4] >> 2;
         assert_eq!(message(own, number), asked);
-        let told = keys.open(console, &reply).expect("the BMC's answer");
-        assert_eq!(answer(own, number, &told).unwrap()[0], 0);
-        assert_eq!(answer(own, number + 1, &told), None);
-        assert_eq!(answer(Request { cmd: own.cmd + 1, ..own }, number, &told), None);
+        let opened = keys.open(console, &reply).expect("the BMC's answer");
+        assert_eq!(answer(own, number, &opened).unwrap()[0], 0);
+        assert_eq!(answer(own, number + 1, &opened), None);
+        assert_eq!(answer(Request { cmd: own.cmd + 1, ..own }, number, &opened), None);
 
         handshake.password = b"lastword";
         assert!(!handshake.rakp_2(&two[18..]));
@@ -155,7 +155,7 @@ fn bmc(suite: Suite, loses: bool) -> Host {
                 _ => {
                     let keys = Keys::new(suite, &sik);
                     let asked = keys.open(u32::from_le_bytes(ID), packet).unwrap();
-                    // The answer says what was asked, and in which packet.
+                    // The answer has what was asked, and in which packet.
                     let answer = |number: u8, data: &[u8]| {
                         let mut message = vec![CONSOLE, asked[1] | 4];
                         message.push(checksum(&message));
@@ -199,10 +199,10 @@ fn a_session_from_its_opening_on() {
 }
 
 #[test]
-fn who_is_not_let_in_is_told_why() {
+fn a_refused_login_has_a_reason() {
     let host = bmc(Suite::Sha256, false);
     let wrong = Session::open(&host, "reader", b"guess").err().unwrap();
-    assert_eq!(wrong.to_string(), format!("{host} does not let us in: {WRONG_PASSWORD}"));
+    assert_eq!(wrong.to_string(), format!("{host} refuses the login: {WRONG_PASSWORD}"));
     let long = Session::open(&host, "a name of 17 bytes", b"").err().unwrap();
     assert!(matches!(long, Error::Login(..)), "{long}");
     // Nobody listens there any more.

@@ -1,9 +1,12 @@
-//! `lastwords probe`: what BMC is this, what does it keep, and with which options should a dump kernel be loaded?
+//! `lastwords probe`: what BMC is this, what does it store, and with which options should a dump kernel be loaded?
 
 mod report;
 mod write_test;
 
-use crate::bmc::{self, Connection, Local, discovery};
+use crate::{
+    bmc::{self, Connection, Local, discovery},
+    layout,
+};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lastwords_core::ipmi::commands::{GetDeviceId, GetSelInfo, GetWatchdogTimer, SelInfo};
@@ -14,39 +17,54 @@ use std::{
 };
 use write_test::WriteTest;
 
-/// Finds the BMC, asks what it is and how full its log is, and says which options to use
+/// Find the BMC and test what it stores
 ///
-/// It is asked through /dev/ipmi0 when the kernel's driver is there, else through its I/O ports. Nothing is changed
-/// without --write-test.
+/// Shows what BMC (baseboard management controller) this is, the state of its event log (SEL, System Event Log) and of its
+/// watchdog, and the options for `lastwords load` and `lastwords wrap`. The BMC is asked through /dev/ipmi0 if it is there,
+/// else through the BMC's KCS (keyboard controller style) ports. Nothing is changed without --write-test.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
-Example:
-  lastwords load /boot/vmlinuz --initrd INITRD --ipmi-handle-panic $(lastwords probe --write-test --print-options)
+Examples:
+  lastwords probe --write-test
+  lastwords load /boot/vmlinuz --initrd INITRD --reuse-cmdline \\
+      --ipmi-handle-panic $(lastwords probe --write-test --print-options)
 
-Exit status: 0 done, 1 no BMC answers, 2 wrong usage.")]
+Exit status:
+  0  the BMC answered
+  1  no BMC answers
+  2  wrong usage
+
+Files:
+  /dev/ipmi0                   the BMC, by the kernel's driver
+  /dev/port                    the BMC, without the driver
+  /sys/firmware/dmi            SMBIOS, for the BMC's registers
+  /sys/firmware/acpi/tables    ACPI, for the same")]
 pub struct Probe {
     #[command(flatten)]
     local: Local,
 
-    /// Add a record of each kind to the SEL, read it back and delete it: what does this BMC keep?
+    /// Add a record of each type to the SEL, read it back and delete it
     ///
-    /// They are an OEM record with the text "only a test", and twice the event "OS Boot: boot completed", by Add SEL
-    /// Entry and by a platform event. A BMC that forwards events may forward these; one that cannot delete single
-    /// records keeps them.
+    /// The records are an OEM record with the text "only a test", and two events "OS Boot: boot completed", one by Add SEL
+    /// Entry and one by a platform event. A BMC that forwards events may forward these; a BMC that cannot delete single
+    /// records keeps all three.
     #[arg(long)]
     write_test: bool,
 
-    /// Print only the options for `lastwords load` and `lastwords wrap`
+    /// Print only the options for lastwords load and wrap
     #[arg(long, conflicts_with = "json")]
     print_options: bool,
 
-    /// Print everything as JSON (docs/probe.md)
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 impl Probe {
-    /// Does it.
+    /// Asks the BMC and prints what it is.
+    ///
+    /// # Errors
+    /// When no BMC answers, the SEL is full before a test, or standard output fails.
     pub fn run(&self, root: &Path) -> Result<()> {
         let interfaces = discovery::interfaces(root);
         let found = discovery::best(&interfaces).and_then(discovery::Interface::ports);
@@ -58,7 +76,7 @@ impl Probe {
         let write_test = if self.write_test {
             if sel.and_then(SelInfo::free_records).is_some_and(|free| free < WriteTest::RECORDS) {
                 bail!(
-                    "the SEL is full, a test could push out what is in it: save it, then clear it (ipmitool sel clear)"
+                    "the SEL is full, a test could overwrite what is in it\nhint: save it, then clear it: ipmitool sel clear"
                 );
             }
             Some(WriteTest::run(&mut bmc))
@@ -67,7 +85,7 @@ impl Probe {
         };
         // Ports that have just answered are right, also when nobody has named them.
         let ports = ports.or(bmc.ports());
-        let report = Report::new(&interfaces, bmc.way(), ports, device, sel, watchdog, write_test);
+        let report = Report::new(&interfaces, bmc.name(), ports, device, sel, watchdog, write_test);
         let mut out = io::stdout().lock();
         if self.json {
             serde_json::to_writer_pretty(&mut out, &report)
@@ -76,7 +94,7 @@ impl Probe {
         } else if self.print_options {
             writeln!(out, "{}", report.options.join(" "))
         } else {
-            write!(out, "{report}")
+            write!(out, "{}", report.text(layout::width()))
         }
         .context("standard output")?;
         Ok(())

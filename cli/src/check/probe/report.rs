@@ -1,7 +1,10 @@
 //! What probing has found, for people and as JSON (`docs/probe.md` has the schema).
 
 use super::write_test::WriteTest;
-use crate::bmc::discovery::{self, Interface, Kind, Source, Space};
+use crate::{
+    bmc::discovery::{self, Interface, Kind, Source, Space},
+    layout::{BAD, GOOD, Row, wrap, write_rows},
+};
 use lastwords_core::{
     ipmi::{
         commands::{DeviceId, SelInfo, WatchdogTimer},
@@ -10,12 +13,13 @@ use lastwords_core::{
     plan::Plan,
 };
 use serde::Serialize;
-use std::fmt;
+/// Columns of the rows' labels.
+const LABELS: usize = 17;
 
 /// Raised when a field changes its meaning or goes away; new fields may come at any time.
 const SCHEMA: u32 = 1;
 
-/// Records that come besides the words: the platform event, and the marks of the dump kernel.
+/// Records that come besides the report: the platform event, and the progress records of the dump kernel.
 const OTHER_RECORDS: u16 = 3;
 
 /// Everything.
@@ -41,7 +45,7 @@ struct Found {
     address: u64,
     spacing: u8,
     source: &'static str,
-    /// Can the last words be said through it?
+    /// Can a panic be reported through it?
     usable: bool,
     /// Is it the one that is used?
     used: bool,
@@ -173,72 +177,104 @@ impl WatchdogState {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.interfaces.is_empty() {
-            writeln!(f, "BMC interface:   the machine's tables name none")?;
+impl Report {
+    /// Can this BMC store a panic report, and what is known of that?
+    fn verdict(&self) -> (bool, String) {
+        if !self.usable {
+            return (false, "the BMC cannot be reached at a panic".to_owned());
         }
-        for (at, interface) in self.interfaces.iter().enumerate() {
-            let title = if at == 0 { "BMC interface:" } else { "" };
-            let used = if self.interfaces.len() > 1 && interface.used { ": this one is used" } else { "" };
-            writeln!(f, "{title:<16} {}{used}", interface.text)?;
+        if self.sel.as_ref().is_some_and(|sel| sel.free_records == Some(0)) {
+            return (false, "the BMC's event log (SEL) is full".to_owned());
         }
-        writeln!(f, "asked through:   {}", self.asked_through)?;
+        match self.write_test.as_ref().map(WriteTest::sel_type) {
+            None => (
+                true,
+                "the BMC answers; what it stores is untested (lastwords probe --write-test)".to_owned(),
+            ),
+            Some(None) => (false, "the BMC stores no panic reports".to_owned()),
+            Some(Some(kind)) => (true, format!("the BMC stores panic reports (--sel-type={kind})")),
+        }
+    }
+
+    /// For people: the verdict, and a row for each thing that is known.
+    pub fn text(&self, width: usize) -> String {
+        let (ready, verdict) = self.verdict();
+        let (style, title) = if ready { (GOOD, "READY") } else { (BAD, "NOT READY") };
+        let mut text = format!("{style}{}{style:#}\n\n", wrap(&format!("{title}: {verdict}"), 0, 2, width));
+        // A String takes everything.
+        let _ = write_rows(&mut text, &self.rows(), LABELS, width);
+        text
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for (index, interface) in self.interfaces.iter().enumerate() {
+            let label = if index == 0 { "Interface" } else { "" };
+            let used = if self.interfaces.len() > 1 && interface.used { " (used)" } else { "" };
+            rows.push(Row::new(label, format!("{}{used}", interface.text)));
+        }
+        if rows.is_empty() {
+            rows.push(Row::new("Interface", "none in SMBIOS and ACPI"));
+        }
+        rows.push(Row::new("Asked through", &self.asked_through));
         let Device { manufacturer, product, firmware, ipmi, updating } = &self.bmc;
-        let updating = if *updating { ", not ready: it is starting or being updated" } else { "" };
-        writeln!(
-            f,
-            "BMC:             manufacturer {manufacturer}, product {product}, firmware {firmware}, IPMI {ipmi}{updating}"
-        )?;
-        match &self.sel {
-            None => writeln!(f, "SEL:             the BMC says nothing about it")?,
-            Some(Sel { entries, free_records, overflow }) => {
-                let room = match free_records {
-                    None => "room for more".to_owned(),
-                    Some(0) => "full: clear it (ipmitool sel clear)".to_owned(),
-                    Some(free) => format!("room for {free} more"),
-                };
-                let lost = if *overflow { "; some were lost when it was full" } else { "" };
-                writeln!(f, "SEL:             {entries} records, {room}{lost}")?;
-            }
+        let text =
+            format!("manufacturer {manufacturer}, product {product}, firmware {firmware}, IPMI {ipmi}");
+        rows.push(Row::new("BMC", text));
+        if *updating {
+            rows.push(Row::alarm("", "starting or being updated").fix("lastwords probe again, later"));
         }
-        match &self.watchdog {
-            None => writeln!(f, "watchdog:        the BMC says nothing about it")?,
-            Some(WatchdogState { running: false, .. }) => writeln!(f, "watchdog:        stands still")?,
-            Some(timer) => {
-                let left = timer.present_seconds.map_or(String::new(), |left| format!("{left:.1} of "));
-                writeln!(
-                    f,
-                    "watchdog:        runs for {}, {left}{:.1} s left until {}",
-                    timer.used_for, timer.initial_seconds, timer.action
-                )?;
-                writeln!(
-                    f,
-                    "                 after a panic nobody feeds it: give --ipmi-watchdog stop, or start=SECONDS longer \
-                     than a dump takes"
-                )?;
-            }
-        }
+        rows.push(self.sel.as_ref().map_or_else(|| Row::new("SEL", UNKNOWN), Sel::row));
+        rows.push(self.watchdog.as_ref().map_or_else(|| Row::new("Watchdog", UNKNOWN), WatchdogState::row));
         if let Some(test @ WriteTest { oem, system, event }) = &self.write_test {
-            writeln!(f, "OEM records:     {oem}")?;
-            writeln!(f, "system events:   {system}")?;
-            writeln!(f, "platform events: {event}")?;
+            rows.push(Row::new("OEM records", oem));
+            rows.push(Row::new("System events", system));
+            rows.push(Row::new("Platform events", event));
             if let Some(first) = test.left().next() {
                 let ids: Vec<_> = test.left().map(|left| format!("{:#06x}", left.id)).collect();
-                let ids = ids.join(", ");
-                writeln!(f, "left in the SEL: test records {ids}; they do no harm. {}", first.error)?;
+                let text = format!("test records {}, which do no harm: {}", ids.join(", "), first.error);
+                rows.push(Row::new("Left in the SEL", text));
             }
         }
-        if !self.usable {
-            writeln!(
-                f,
-                "options to use:  none: at the crash only KCS at I/O ports can be used, and none is known here"
-            )
-        } else if self.write_test.as_ref().is_some_and(|test| test.sel_type().is_none()) {
-            writeln!(f, "options to use:  {}, but this BMC takes no words", self.options.join(" "))
+        rows.push(if self.usable {
+            Row::new("Options to use", self.options.join(" "))
         } else {
-            writeln!(f, "options to use:  {}", self.options.join(" "))
+            let text = "none: only KCS can be used at a panic, and no KCS interface was found";
+            Row::alarm("Options to use", text).fix("report to the console: --serial ttyS0")
+        });
+        rows
+    }
+}
+
+/// What the BMC refuses to show.
+const UNKNOWN: &str = "unknown: the BMC refuses to show it";
+
+impl Sel {
+    fn row(&self) -> Row {
+        const LABEL: &str = "SEL";
+        let missing = if self.overflow { "; some are missing, it was full" } else { "" };
+        let entries = self.entries;
+        match self.free_records {
+            None => Row::new(LABEL, format!("{entries} records, room for more{missing}")),
+            Some(0) => {
+                Row::alarm(LABEL, format!("{entries} records, full{missing}")).fix("ipmitool sel clear")
+            }
+            Some(free) => Row::new(LABEL, format!("{entries} records, room for {free} more{missing}")),
         }
+    }
+}
+
+impl WatchdogState {
+    fn row(&self) -> Row {
+        const LABEL: &str = "Watchdog";
+        if !self.running {
+            return Row::new(LABEL, "not running");
+        }
+        let left = self.present_seconds.map_or(String::new(), |left| format!("{left:.1} of "));
+        let Self { used_for, initial_seconds, action, .. } = self;
+        let text = format!("running for {used_for}, {action} in {left}{initial_seconds:.1} s");
+        // Nobody restarts its countdown after a panic.
+        Row::alarm(LABEL, text).fix("--ipmi-watchdog stop, or start=SECONDS longer than a dump takes")
     }
 }
 
@@ -257,7 +293,7 @@ mod tests {
     const TIMER: WatchdogTimer =
         WatchdogTimer { running: true, timer_use: 4, action: 1, initial: 100, present: Some(86) };
 
-    fn report() -> Report {
+    fn full() -> Report {
         let other = Interface { source: Source::Spmi, address: 0xca3, ..KCS };
         let write_test = WriteTest {
             oem: Verdict::Refused { code: 0xcc },
@@ -277,41 +313,57 @@ mod tests {
 
     #[test]
     fn for_people() {
+        let report = |report: Report| anstream::adapter::strip_str(&report.text(80)).to_string();
         assert_eq!(
-            report().to_string(),
+            report(full()),
             "\
-BMC interface:   KCS at I/O ports 0xca2,0xca3, from the running ipmi_si driver: this one is used
-                 KCS at I/O ports 0xca3,0xca4, from ACPI SPMI
-asked through:   /dev/ipmi0
-BMC:             manufacturer 4753, product 3842, firmware 9.08, IPMI 2.0
-SEL:             108 records, room for 20 more; some were lost when it was full
-watchdog:        runs for sms-os, 8.6 of 10.0 s left until reset
-                 after a panic nobody feeds it: give --ipmi-watchdog stop, or start=SECONDS longer than a dump takes
-OEM records:     refused: completion code 0xcc, invalid data field
-system events:   kept
-platform events: kept
-left in the SEL: test records 0x0007; they do no harm. the BMC is gone
-options to use:  --ipmi-kcs-ports=0xca2,0xca3 --sel-type=system --sel-records=17
+READY: the BMC stores panic reports (--sel-type=system)
+
+  Interface        KCS at I/O ports 0xca2,0xca3, from the running ipmi_si driver
+                   (used)
+                   KCS at I/O ports 0xca3,0xca4, from ACPI SPMI
+  Asked through    /dev/ipmi0
+  BMC              manufacturer 4753, product 3842, firmware 9.08, IPMI 2.0
+  SEL              108 records, room for 20 more; some are missing, it was full
+! Watchdog         running for sms-os, reset in 8.6 of 10.0 s
+                   fix: --ipmi-watchdog stop, or start=SECONDS longer than a
+                   dump takes
+  OEM records      refused: completion code 0xcc, invalid data field
+  System events    stored
+  Platform events  stored
+  Left in the SEL  test records 0x0007, which do no harm: the BMC is gone
+  Options to use   --ipmi-kcs-ports=0xca2,0xca3 --sel-type=system
+                   --sel-records=17
 "
         );
-        let memory = Interface { kind: Kind::Bt, space: Space::Memory, address: 0xf000_0000, ..KCS };
-        let bare = Report::new(&[memory], "/dev/ipmi0", None, DEVICE, None, None, None);
+        let bt = Interface { kind: Kind::Bt, space: Space::Memory, address: 0xf000_0000, ..KCS };
+        let bare = Report::new(&[bt], "/dev/ipmi0", None, DEVICE, None, None, None);
         assert_eq!(
-            bare.to_string(),
+            report(bare),
             "\
-BMC interface:   BT at memory address 0xf0000000, from the running ipmi_si driver (not usable)
-asked through:   /dev/ipmi0
-BMC:             manufacturer 4753, product 3842, firmware 9.08, IPMI 2.0
-SEL:             the BMC says nothing about it
-watchdog:        the BMC says nothing about it
-options to use:  none: at the crash only KCS at I/O ports can be used, and none is known here
+NOT READY: the BMC cannot be reached at a panic
+
+  Interface        BT at memory address 0xf0000000, from the running ipmi_si
+                   driver (not usable)
+  Asked through    /dev/ipmi0
+  BMC              manufacturer 4753, product 3842, firmware 9.08, IPMI 2.0
+  SEL              unknown: the BMC refuses to show it
+  Watchdog         unknown: the BMC refuses to show it
+! Options to use   none: only KCS can be used at a panic, and no KCS interface
+                   was found
+                   fix: report to the console: --serial ttyS0
 "
         );
+        // KCS in memory can be used at a panic, too.
+        let memory = Interface { space: Space::Memory, address: 0xf000_0000, ..KCS };
+        let memory = Report::new(&[memory], "/dev/ipmi0", memory.ports(), DEVICE, Some(SEL), None, None);
+        let text = report(memory);
+        assert!(text.starts_with("READY: ") && text.contains("--ipmi-kcs-ports=mmio:0xf0000000"), "{text}");
     }
 
     #[test]
     fn as_json() {
-        let json = serde_json::to_value(report()).unwrap();
+        let json = serde_json::to_value(full()).unwrap();
         assert_eq!(
             json,
             serde_json::json!({

@@ -1,10 +1,13 @@
-//! What does this BMC keep in its SEL? Adds a record of each kind that the words may come in, reads it back, and
-//! deletes it. Some BMCs refuse a kind, and some take it and forget it: before a crash is the time to know.
+//! What does this BMC store in its SEL? Adds a record of each type that the report may come in, reads it back, and
+//! deletes it. Some BMCs refuse a type, and some accept it and forget it: before a crash is the time to know.
 //!
-//! The records are made to alarm nobody: the OEM record says "only a test", and the events say "OS Boot: boot
+//! The records are made to alarm nobody: the OEM record has "only a test", and the events are "OS Boot: boot
 //! completed", which is no trouble in anybody's table. Only a record with exactly our bytes is ever deleted.
 
-use crate::bmc::{self, Connection};
+use crate::{
+    bmc::{self, Connection},
+    message,
+};
 use lastwords_core::ipmi::{
     commands::{AddSelEntry, DeleteSelEntry, Event, ReserveSel},
     message::CompletionCode,
@@ -37,14 +40,14 @@ pub enum Verdict {
         #[serde(skip_serializing_if = "Option::is_none")]
         left: Option<Left>,
     },
-    /// The BMC said yes, but it is not there.
+    /// The BMC has accepted it, but it is not there.
     NotKept,
-    /// The BMC said no.
+    /// The BMC has refused it.
     Refused {
         /// Completion code.
         code: u8,
     },
-    /// It did not answer, or nonsense.
+    /// It did not answer, or the answer was invalid.
     Failed {
         /// What went wrong.
         error: String,
@@ -84,8 +87,8 @@ impl WriteTest {
         })
     }
 
-    /// On which rung to begin: the first that this BMC keeps. A platform event that is only taken may still have the
-    /// BMC send an alert. `None` when it takes nothing at all.
+    /// The type to begin with: the first that this BMC stores. A platform event that is only accepted may still have the
+    /// BMC send an alert. `None` when it accepts nothing at all.
     #[must_use]
     pub fn sel_type(&self) -> Option<SelType> {
         match self {
@@ -100,8 +103,8 @@ impl WriteTest {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kept { .. } => f.write_str("kept"),
-            Self::NotKept => f.write_str("accepted but not kept"),
+            Self::Kept { .. } => f.write_str("stored"),
+            Self::NotKept => f.write_str("accepted but not stored"),
             Self::Refused { code } => write!(f, "refused: {}", CompletionCode(*code)),
             Self::Failed { error } => f.write_str(error),
         }
@@ -132,8 +135,9 @@ fn verdict(
     match bmc.find_sel_entry(record, id, true) {
         Ok(None) => Verdict::NotKept,
         Ok(Some(found)) => {
-            let left =
-                delete(bmc, found.id).err().map(|error| Left { id: found.id, error: error.to_string() });
+            let left = delete(bmc, found.id)
+                .err()
+                .map(|error| Left { id: found.id, error: message::fact(&error.to_string()).to_owned() });
             Verdict::Kept { left }
         }
         Err(error) => failed(&error),
@@ -143,7 +147,7 @@ fn verdict(
 fn failed(error: &bmc::Error) -> Verdict {
     match error.code() {
         Some(code) => Verdict::Refused { code: code.0 },
-        None => Verdict::Failed { error: error.to_string() },
+        None => Verdict::Failed { error: message::fact(&error.to_string()).to_owned() },
     }
 }
 
@@ -177,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bmc_that_keeps_everything_is_left_as_it_was() {
+    fn a_bmc_that_stores_everything_is_left_as_it_was() {
         let old = *b"\x01\x00\x02time\x20\x00\x04\x04\x30\x01\x09\xff\xff";
         let (result, sel) = tested(Fake { sel: vec![old], slow: 3, ..Fake::default() });
         assert_eq!(result, WriteTest { oem: KEPT, system: KEPT, event: KEPT });
@@ -185,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rung_of_the_ladder() {
+    fn each_fallback() {
         let refused = |code| Verdict::Refused { code };
         let no_oem = Fake { refuses: vec![(0xf0, 0xcc)], ..Fake::default() };
         let (result, _) = tested(no_oem);
@@ -207,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_deleted_is_said() {
+    fn what_cannot_be_deleted_is_reported() {
         let (result, sel) = tested(Fake { delete_code: 0xc1, ..Fake::default() });
         assert_eq!(sel.len(), 3);
         let left: Vec<_> = result.left().map(|left| left.id).collect();

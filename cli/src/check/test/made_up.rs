@@ -7,10 +7,10 @@ use lastwords_core::{
 };
 use std::{fs, path::Path};
 
-/// The made-up crash's log. The reason's first word tells that it is one.
+/// The made-up crash's log. The reason begins with what marks a test report (`read::crash`).
 const LOG: [&str; 8] = [
     "sysrq: Trigger a crash",
-    "Kernel panic - not syncing: rehearsal, nothing has crashed",
+    "Kernel panic - not syncing: test report, nothing has crashed",
     "CPU: 0 PID: 1 Comm: lastwords Not tainted",
     "Call Trace:",
     " <TASK>",

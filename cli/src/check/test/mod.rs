@@ -1,4 +1,4 @@
-//! `lastwords test`: reports a made-up crash through the real BMC, and reads the report back.
+//! `lastwords test`: sends the report of a made-up crash through the real BMC, and reads the report back.
 //!
 //! What reports is core's own sequence, the one that the image runs after a panic, with a report that was not read from
 //! a crashed kernel (`made_up`). The machine that it runs on has the real BMC and nothing else (`stand_in`).
@@ -9,9 +9,10 @@ mod stand_in;
 use crate::{
     arm::options::PlanOptions,
     bmc::{Connection, Entry, Error, named_ports},
+    message,
     read::Reading,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Error as AnyError, Result, anyhow};
 use clap::Args;
 use lastwords_core::{
     ipmi::{Bmc, watchdog::Watchdog},
@@ -30,13 +31,26 @@ use std::{
 
 /// Send a test report through the real BMC and read it back
 ///
-/// Nothing crashes, and the watchdog is left alone. The report stays in the event log, marked as a test. Without options
-/// it holds what --ipmi-handle-panic and --output-cpu-ip report.
+/// Nothing crashes, and the watchdog of the BMC (baseboard management controller) is not touched. The test report stays
+/// in the event log (SEL, System Event Log), marked as a test. Without reporting options the report has what
+/// --ipmi-handle-panic and --output-cpu-ip report.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
-Exit status: 0 the report was read back, 1 not so, 2 wrong usage.")]
+Examples:
+  lastwords test
+  lastwords test --event --sel-type event
+
+Exit status:
+  0  the test report was read back
+  1  failed
+  2  wrong usage
+
+Files:
+  /dev/ipmi0          the BMC, by the kernel's driver
+  /dev/port           the BMC, without the driver
+  /var/lib/lastwords  symbols, to name the locations")]
 pub struct Test {
-    /// Send platform events, too: they make the BMC alert people
+    /// Send platform events, too, which make the BMC alert people
     #[arg(long)]
     event: bool,
 
@@ -44,14 +58,17 @@ pub struct Test {
     plan: PlanOptions,
 }
 
-/// What is reported when the options do not say otherwise.
+/// What is reported when the options do not change it.
 const DEFAULTS: &str = "lastwords.ipmi_handle_panic lastwords.output_cpu_ip";
 
 /// With more CPUs the report is the same.
 const MOST_CPUS: usize = 1024;
 
 impl Test {
-    /// Does it.
+    /// Sends the test report, reads it back and prints it.
+    ///
+    /// # Errors
+    /// When the BMC cannot be asked or standard output fails.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
         let parameters = self.plan.parameters();
         let mut bmc = Connection::local(root, named_ports(&parameters))?;
@@ -60,7 +77,14 @@ impl Test {
         let wants_sel = plan.handle_panic || plan.cpu_ip.sel;
         let tested = test(&mut bmc, plan, made_up::report(root, cpus as u32), self.event);
 
-        let mut text = "Console lines of the report:\n".to_owned();
+        // The verdict comes first, on standard error when it is an error.
+        let errors = tested.errors(wants_sel);
+        errors.iter().for_each(message::error);
+        let mut text = String::new();
+        if errors.is_empty() {
+            let _ = writeln!(text, "test report sent and read back: {} SEL records\n", tested.stored.len());
+        }
+        text.push_str("Console lines of the report:\n");
         for line in tested.console.trim_start().lines() {
             let _ = writeln!(text, "    {}", line.trim_end());
         }
@@ -68,10 +92,10 @@ impl Test {
         write!(io::stdout(), "{text}").context("standard output")?;
 
         let records = tested.stored.iter().map(|entry| entry.record).collect();
-        let mut reading = Reading::new(&records, bmc.way());
+        let mut reading = Reading::new(&records, bmc.name());
         reading.name_places_here(root);
         reading.print(false)?;
-        Ok(if tested.verdict(wants_sel) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -91,35 +115,35 @@ struct Tested {
 }
 
 impl Tested {
-    /// Tells on standard error what went wrong; false when something did. `wants_sel`: there should be records.
-    fn verdict(&self, wants_sel: bool) -> bool {
-        let mut fine = true;
-        let mut wrong = |text: String| {
-            eprintln!("lastwords: {text}");
-            fine = false;
-        };
+    /// What went wrong. `wants_sel`: there should be records.
+    fn errors(&self, wants_sel: bool) -> Vec<AnyError> {
+        let mut errors = Vec::new();
         if let Some(error) = &self.error {
-            wrong(error.to_string());
+            errors.push(anyhow!("{error}"));
         }
         if self.withheld {
-            wrong("this BMC accepts text only in platform events, which make it alert people: --event sends them".into());
+            errors.push(anyhow!(
+                "this BMC accepts text only in platform events, which make it alert people\n\
+                 hint: lastwords test --event"
+            ));
         } else if self.stored.len() < self.accepted {
-            wrong(format!(
-                "the BMC has accepted {} records and stored {}: lastwords probe --write-test tells which types it stores",
+            errors.push(anyhow!(
+                "the BMC has accepted {} records and stored {}\n\
+                 hint: lastwords probe --write-test shows which types of record it stores",
                 self.accepted,
                 self.stored.len()
             ));
         } else if self.stored.is_empty() && wants_sel {
-            wrong(
-                "the BMC has accepted no record: lastwords probe --write-test tells which types it accepts"
-                    .into(),
-            );
+            errors.push(anyhow!(
+                "the BMC has accepted no record\n\
+                 hint: lastwords probe --write-test shows which types of record it stores"
+            ));
         }
-        fine
+        errors
     }
 }
 
-/// Sends the report through the BMC, with platform events where `event` says so.
+/// Sends the report through the BMC, with platform events where `event` is set.
 fn test(bmc: &mut Connection, plan: Plan, report: Report, event: bool) -> Tested {
     let mut machine = StandIn::new();
     let timeout = u32::from(plan.ipmi_timeout) * 1000;
@@ -183,13 +207,13 @@ mod tests {
     fn the_report_goes_out_and_comes_back() {
         let (tested, fake) = tested(Fake::default(), "lastwords.ipmi_watchdog=start=60", false);
         assert!(
-            tested.console.contains("panicked on CPU 3: rehearsal, nothing has crashed"),
+            tested.console.contains("panicked on CPU 3: test report, nothing has crashed"),
             "{}",
             tested.console
         );
         assert_eq!((tested.accepted, tested.stored.len()), (fake.sel.len(), fake.sel.len()));
-        assert_eq!(reason(&tested), "rehearsal, nothing has crashed");
-        assert!(tested.verdict(true));
+        assert_eq!(reason(&tested), "test report, nothing has crashed");
+        assert!(tested.errors(true).is_empty());
         // No platform event, no watchdog.
         assert_eq!(commands(&fake), [(0x0a, 0x40), (0x0a, 0x44)]);
     }
@@ -199,24 +223,24 @@ mod tests {
         let (tested, fake) = tested(Fake::default(), "", true);
         assert_eq!(commands(&fake), [(0x04, 0x02), (0x0a, 0x40), (0x0a, 0x44)]);
         assert_eq!((tested.stored.len(), fake.sel[0][2]), (fake.sel.len(), 2));
-        assert!(tested.verdict(true));
+        assert!(tested.errors(true).is_empty());
     }
 
     #[test]
     fn a_bmc_that_wants_platform_events_gets_them_only_when_people_may_be_alerted() {
         let refuses = Fake { refuses: vec![(0xf0, 0xd4), (0x02, 0xd4)], ..Fake::default() };
         let (quiet, fake) = tested(refuses.clone(), "", false);
-        assert!(quiet.withheld && !quiet.verdict(true));
+        assert!(quiet.withheld && !quiet.errors(true).is_empty());
         assert_eq!(fake.sel, [[0; 16]; 0]);
 
         let (loud, _) = tested(refuses, "", true);
-        assert!(loud.verdict(true));
-        assert!(reason(&loud).starts_with("rehearsal"), "{}", reason(&loud));
+        assert!(loud.errors(true).is_empty());
+        assert!(reason(&loud).starts_with("test report"), "{}", reason(&loud));
     }
 
     #[test]
     fn a_bmc_that_forgets_is_found_out() {
         let (tested, _) = tested(Fake { forgets: vec![0xf0], ..Fake::default() }, "", false);
-        assert!(tested.accepted > 0 && tested.stored.is_empty() && !tested.verdict(true));
+        assert!(tested.accepted > 0 && tested.stored.is_empty() && !tested.errors(true).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What core's sequence runs on in a test: a machine that has a console and nothing else, and a way to the real BMC
+//! What core's sequence runs on in a test: a machine that has a console and nothing else, and a connection to the real BMC
 //! that keeps what was accepted and withholds what would alert people.
 
 use super::Tested;
@@ -84,11 +84,11 @@ impl Reset for StandIn {
     }
 }
 
-/// The way to the real BMC.
+/// The connection to the real BMC.
 pub struct Relay<'a> {
     bmc: &'a mut Connection,
     event: bool,
-    /// Records that were added, with the ids that the BMC has told.
+    /// Records that were added, with the ids that the BMC has assigned.
     added: Vec<(Option<u16>, [u8; 16])>,
     tested: Tested,
 }
@@ -129,7 +129,7 @@ impl<'a> Relay<'a> {
             (Event::NET_FN, Event::CMD, [generator, rest @ ..]) if rest.len() == 7 => {
                 let mut record = [0, 0, 2, 0, 0, 0, 0, *generator, 0, 0, 0, 0, 0, 0, 0, 0];
                 record[9..].copy_from_slice(rest);
-                // Nobody tells its id; it is the last one now.
+                // The answer has no id; it is the last record now.
                 self.look(None, &record);
             }
             _ => {}
