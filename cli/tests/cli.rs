@@ -286,7 +286,7 @@ fn a_dump_kernel_without_panic_reporting_is_loaded_by_the_real_kexec() {
         assert_eq!(String::from_utf8(output.stdout).unwrap(), all);
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(
-            text.starts_with("lastwords: warning: loading without panic reporting, by the real kexec: "),
+            text.starts_with("lastwords: warning: no panic reporting, calling the real kexec instead: "),
             "{text}"
         );
     }

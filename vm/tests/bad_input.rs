@@ -47,8 +47,8 @@ fn what_was_armed_stays_armed_and_boots() -> Result<()> {
         .run()?;
     refused(&outcome, "truncated", &["/tmp/truncated", "truncated"])?;
     refused(&outcome, "text", &["/init"])?;
-    refused(&outcome, "no-initrd", &["/boot/none", "No such file"])?;
-    refused(&outcome, "no-kernel", &["/boot/none", "No such file"])?;
+    refused(&outcome, "no-initrd", &["/boot/none", "no such file"])?;
+    refused(&outcome, "no-kernel", &["/boot/none", "no such file"])?;
     refused(&outcome, "long", &["command line"])?;
     refused(&outcome, "nobody", &["run it as root"])?;
     for case in ["truncated", "text", "no-initrd", "no-kernel", "long", "nobody"] {
@@ -63,7 +63,7 @@ fn what_was_armed_stays_armed_and_boots() -> Result<()> {
         "Lockdown     none",
         "0xca2,0xca3",
     ] {
-        ensure!(status.contains(line), "status does not say {line:?}: {status}");
+        ensure!(status.contains(line), "status does not show {line:?}: {status}");
     }
     dump::check(&outcome, 2)?;
     Asked::ALL.check_console(&outcome, 0)?;
@@ -110,9 +110,9 @@ fn without_reserved_memory_nothing_can_be_armed() -> Result<()> {
     let status = outcome.section("status")?;
     ensure!(status.status == 3, "status {}: {}", status.status, status.text);
     for line in ["NOT READY", "! Dump kernel  none loaded", "! Memory       none reserved"] {
-        ensure!(status.text.contains(line), "status does not say {line:?}: {}", status.text);
+        ensure!(status.text.contains(line), "status does not show {line:?}: {}", status.text);
     }
-    ensure!(outcome.text("unload")?.contains("nothing is armed"));
+    ensure!(outcome.text("unload")?.contains("nothing is loaded"));
     Ok(())
 }
 

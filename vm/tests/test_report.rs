@@ -1,4 +1,4 @@
-//! `lastwords rehearse`: the words of a made-up crash in a real BMC, from a machine that lives on, with ipmitool and
+//! `lastwords test`: the report of a made-up crash in a real BMC, from a machine that goes on running, with ipmitool and
 //! `lastwords read` as the judges.
 
 use anyhow::{Result, ensure};
@@ -9,8 +9,8 @@ use lastwords_vm::machine::bmc::recording::Answer;
 use lastwords_vm::machine::kernels::Release;
 use lastwords_vm::scenarios::{Arm, Scenario};
 
-/// An armed machine, whose kernel's symbols are saved, that runs this script and is switched off.
-fn rehearses(release: Release, bmc: Bmc, script: &str) -> Result<Outcome> {
+/// A machine with a loaded dump kernel, whose kernel's symbols are saved, that runs this script and is switched off.
+fn sends(release: Release, bmc: Bmc, script: &str) -> Result<Outcome> {
     Scenario::new(release)
         .cpus(4)
         .bmc(bmc)
@@ -26,11 +26,11 @@ fn texts(list: &str) -> Vec<&str> {
 
 #[test]
 fn by_the_ports_and_by_the_driver() -> Result<()> {
-    let outcome = rehearses(
+    let outcome = sends(
         Release::V6_1,
         Bmc::Simulator,
         "\
-section ports lastwords rehearse
+section ports lastwords test
 ipmi
 section first ipmitool sel elist
 ipmitool raw 6 0x24 0x44 1 0 0 0xb0 4 >/dev/null
@@ -42,9 +42,9 @@ section read lastwords read",
     )?;
     let first = texts(outcome.text("first")?);
     let reason = [
-        "Linux kernel panic: rehearsal, ",
-        "Linux kernel panic: nothing has",
-        "Linux kernel panic:  crashed",
+        "Linux kernel panic: test report",
+        "Linux kernel panic: , nothing h",
+        "Linux kernel panic: as crashed",
     ];
     ensure!(first.starts_with(&reason), "{first:?}");
     // Records only: no event, so nobody is alerted.
@@ -63,16 +63,17 @@ section read lastwords read",
     ensure!(before? == after?, "the watchdog was touched: {watchdogs:?}");
 
     for name in ["ports", "driver"] {
-        let told = outcome.text(name)?;
-        for words in [
-            "panicked on CPU 3: rehearsal, nothing has crashed",
+        let printed = outcome.text(name)?;
+        for part in [
+            "test report sent and read back: ",
+            "panicked on CPU 3: test report, nothing has crashed",
             "TEST REPORT",
             // The locations are the running kernel's, by name.
             "3, in sysrq_handle_crash+0x16",
             "3 idle (native_safe_halt+0xb)",
             "6.1.0-56-amd64 (build ID ",
         ] {
-            ensure!(told.contains(words), "no {words:?}: {told}");
+            ensure!(printed.contains(part), "no {part:?}: {printed}");
         }
     }
     // Read again, it is two test reports and no crash.
@@ -84,21 +85,18 @@ section read lastwords read",
 
 #[test]
 fn over_the_lan_it_is_seen_as_well() -> Result<()> {
-    let outcome = rehearses(Release::V6_12, Bmc::OpenIpmi, "section driver lastwords rehearse")?;
+    let outcome = sends(Release::V6_12, Bmc::OpenIpmi, "section driver lastwords test")?;
     ensure!(outcome.text("driver")?.contains("3, in sysrq_handle_crash+0x16"));
     let list = outcome.ipmitool(&["sel", "elist"])?;
-    ensure!(texts(&list).contains(&"Linux kernel panic: rehearsal, "), "{list}");
+    ensure!(texts(&list).contains(&"Linux kernel panic: test report"), "{list}");
     Ok(())
 }
 
 /// QEMU answers for it in the end, after 4 s a request, that it took too long.
 #[test]
-fn a_mute_bmc() -> Result<()> {
-    let outcome = rehearses(
-        Release::V6_12,
-        Bmc::Ours(Box::new(|_| Answer::Silence)),
-        "section ports lastwords rehearse",
-    )?;
+fn an_unresponsive_bmc() -> Result<()> {
+    let outcome =
+        sends(Release::V6_12, Bmc::Ours(Box::new(|_| Answer::Silence)), "section ports lastwords test")?;
     let ports = outcome.section("ports")?;
     ensure!(
         ports.status == 1 && ports.text.contains("has accepted no record"),

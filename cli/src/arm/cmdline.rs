@@ -98,7 +98,7 @@ impl Cmdline {
     /// The plan that the image will find, with these parameters embedded.
     ///
     /// # Errors
-    /// When it would not understand one of the line's parameters.
+    /// [`CmdlineError::Parameter`].
     pub fn plan<'a>(&'a self, embedded: &'a str) -> Result<Plan<'a>, CmdlineError> {
         let plan = Plan::new(embedded, &self.line);
         match plan.bad[0] {
@@ -110,7 +110,7 @@ impl Cmdline {
     /// The whole line, with the core header's physical address: what kexec_file_load(2) adds by itself.
     ///
     /// # Errors
-    /// When the kernel does not take it.
+    /// [`CmdlineError::TooLong`], [`CmdlineError::Quote`], [`CmdlineError::Nul`].
     pub fn finish_with_elfcorehdr(mut self, addr: u64) -> Result<String, CmdlineError> {
         let word = format!("elfcorehdr={addr:#x}");
         // The room that is left free for it is enough for any address.
@@ -123,7 +123,7 @@ impl Cmdline {
     /// The whole line.
     ///
     /// # Errors
-    /// When the kernel does not take it.
+    /// [`CmdlineError::TooLong`], [`CmdlineError::Quote`], [`CmdlineError::Nul`].
     pub fn finish(mut self) -> Result<String, CmdlineError> {
         if !self.for_init.is_empty() {
             join(&mut self.line, "--");

@@ -111,7 +111,7 @@ pub fn run(arguments: &[OsString], ours: impl FnOnce(Vec<OsString>) -> Result<Ex
         Err(error) => {
             // Whoever wants help gets the real kexec's.
             if error.downcast_ref::<clap::Error>().is_none_or(clap::Error::use_stderr) {
-                message::warning(&error.context("loading without panic reporting, by the real kexec"));
+                message::warning(&error.context("no panic reporting, calling the real kexec instead"));
             }
             failed(hand_on(arguments))
         }

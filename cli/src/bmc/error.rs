@@ -17,7 +17,7 @@ pub enum Error {
     #[error("the ipmi_si driver uses the ports {0}, but /dev/ipmi0 is missing\nhint: modprobe ipmi_devintf")]
     DriverHasPorts(KcsPorts),
     /// I/O ports cannot be used.
-    #[error("cannot use I/O ports: {error}\nhint: modprobe -a ipmi_si ipmi_devintf", error = message::system(.0))]
+    #[error("cannot use I/O ports (/dev/port): {error}\nhint: modprobe -a ipmi_si ipmi_devintf", error = message::system(.0))]
     NoPorts(io::Error),
     /// Registers in memory are the driver's alone.
     #[error("only the ipmi_si driver can use the registers {0}\nhint: modprobe -a ipmi_si ipmi_devintf")]
@@ -67,7 +67,7 @@ impl Error {
     }
 }
 
-/// A system call's error on the way to the BMC.
+/// A system call's error of a transport to the BMC.
 pub fn os(error: &io::Error) -> TransferError {
     TransferError::Os(error.raw_os_error().unwrap_or(libc::EIO))
 }

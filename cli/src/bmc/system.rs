@@ -1,4 +1,4 @@
-//! The running system behind core's traits: its clock, and I/O ports through /dev/port where a way to the BMC needs them.
+//! The running system behind core's traits: its clock, and I/O ports through /dev/port where a transport to the BMC needs them.
 
 use lastwords_core::{
     budget::{Millis, Timer},

@@ -98,14 +98,14 @@ fn stages() -> impl TypedValueParser<Value = Stage> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WatchdogRequest {
     Start(SetWatchdogTimer),
-    Feed,
+    Restart,
     Stop,
 }
 
 impl WatchdogRequest {
     fn parse(text: &str) -> Result<Self, &'static str> {
         if text == "feed" {
-            return Ok(Self::Feed);
+            return Ok(Self::Restart);
         }
         match Watchdog::parse(text) {
             Ok(Watchdog::Start { seconds, action }) => Ok(Self::Start(SetWatchdogTimer { seconds, action })),
@@ -170,7 +170,7 @@ fn set(bmc: &mut Connection, request: WatchdogRequest) -> Result<(), Error> {
             bmc.start_watchdog(timer)?;
             println!("watchdog: started, {} after {} s", timer.action.name(), timer.seconds);
         }
-        WatchdogRequest::Feed => {
+        WatchdogRequest::Restart => {
             bmc.send(&ResetWatchdogTimer).map_err(|error| match error.code() {
                 Some(CompletionCode::WATCHDOG_UNINITIALIZED) => Error::NoWatchdog,
                 _ => error,
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn the_watchdog() {
         for (text, timer) in [
-            ("feed", WatchdogRequest::Feed),
+            ("feed", WatchdogRequest::Restart),
             ("stop", WatchdogRequest::Stop),
             ("start=1800", WatchdogRequest::Start(SetWatchdogTimer { seconds: 1800, action: Action::Reset })),
             (
@@ -264,17 +264,17 @@ mod tests {
         }
 
         let (mut bmc, fake) = Fake::default().start();
-        let never = set(&mut bmc, WatchdogRequest::Feed).unwrap_err().to_string();
+        let never = set(&mut bmc, WatchdogRequest::Restart).unwrap_err().to_string();
         assert!(never.contains("start="), "{never}");
         set(&mut bmc, WatchdogRequest::Start(SetWatchdogTimer { seconds: 1800, action: Action::PowerCycle }))
             .unwrap();
-        set(&mut bmc, WatchdogRequest::Feed).unwrap();
+        set(&mut bmc, WatchdogRequest::Restart).unwrap();
         set(&mut bmc, WatchdogRequest::Stop).unwrap();
         let asked = fake.lock().unwrap().asked.clone();
         let start = vec![4, 3, 0, 0x10, 0x50, 0x46];
         let stop = vec![4, 0, 0, 0x10, 0x70, 0x17];
-        let feed = (6, 0x22, Vec::new());
-        assert_eq!(asked, [feed.clone(), (6, 0x24, start), feed.clone(), feed, (6, 0x24, stop)]);
+        let restart = (6, 0x22, Vec::new());
+        assert_eq!(asked, [restart.clone(), (6, 0x24, start), restart.clone(), restart, (6, 0x24, stop)]);
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Log {
     /// Takes apart what a file holds.
     ///
     /// # Errors
-    /// When it is no SEL.
+    /// [`Error::Save`], [`Error::Packed`], [`Error::Utf16`], [`Error::Unknown`].
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         if let Some((_, error)) = FOREIGN.iter().find(|(begin, _)| bytes.starts_with(begin)) {
             return Err(*error);

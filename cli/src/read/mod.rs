@@ -247,18 +247,18 @@ impl Reading {
         self.now.map(|now| now - i64::from(seconds)).filter(|age| *age >= 0)
     }
 
-    /// Prints all of it.
+    /// Prints all crashes and test reports in full.
     ///
     /// # Errors
-    /// When standard output does not take it.
+    /// When standard output fails.
     pub fn print(&self, json: bool) -> Result<()> {
         self.show(View::All, json)
     }
 
-    /// Prints it.
+    /// Prints what `view` has.
     ///
     /// # Errors
-    /// When standard output does not take it.
+    /// When standard output fails.
     fn show(&self, view: View, json: bool) -> Result<()> {
         let printed = if json {
             writeln!(io::stdout(), "{}", json::json(self))

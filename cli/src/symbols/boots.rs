@@ -67,7 +67,7 @@ impl Symbols {
     /// nothing shows that this one was it.
     ///
     /// # Errors
-    /// See above.
+    /// [`OtherBoot`].
     pub fn address(&self, address: u64, when: When<'_>) -> Result<Option<Name>, OtherBoot> {
         if self.boots.is_empty() {
             return Ok(self.kernel.address(address));

@@ -44,7 +44,7 @@ impl Table {
     /// of notes that begin with `#`. Other lines are passed over.
     ///
     /// # Errors
-    /// When they are no kernel's symbols.
+    /// [`Error::NoStext`], [`Error::Hidden`].
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut table = Self::default();
         let mut image = Vec::new();

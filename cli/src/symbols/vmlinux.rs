@@ -10,7 +10,7 @@ impl Table {
     /// Reads the symbol table of a vmlinux (ELF).
     ///
     /// # Errors
-    /// When it is no ELF file, or has no symbols of a kernel.
+    /// [`Error::Elf`], [`Error::NoStext`], [`Error::Hidden`].
     pub fn vmlinux(file: &[u8]) -> Result<Self, Error> {
         let elf = object::File::parse(file)?;
         let mut symbols: Vec<_> = elf

@@ -193,7 +193,7 @@ impl BootParams<'_> {
         put(bytes, offset::SETUP_HEADER, &self.kernel[offset::SETUP_HEADER..end]);
         put(bytes, subarch.start, &kept);
         bytes[offset::TYPE_OF_LOADER] = LOADER_KEXEC;
-        // LOADED_HIGH and the like speak of ways in that are not taken.
+        // LOADED_HIGH and the like are about entries that are not used.
         bytes[offset::LOADFLAGS] = 0;
         put(bytes, offset::SETUP_DATA, &[0; 8]);
     }

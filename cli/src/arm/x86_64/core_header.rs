@@ -71,7 +71,7 @@ pub struct Mapping {
 /// Length of /proc/kcore's headers, from its first [`EHDR_LEN`] bytes.
 ///
 /// # Errors
-/// When it is not an ELF64 core file.
+/// [`CoreHeaderError::Kcore`].
 pub fn kcore_headers_len(ehdr: &[u8]) -> Result<usize, CoreHeaderError> {
     let number = |at| Some(usize::from(u16::from_le_bytes(*ehdr.get(at..)?.first_chunk()?)));
     let is_core = ehdr.starts_with(b"\x7fELF\x02\x01") && number(16) == Some(ET_CORE.into());
@@ -131,7 +131,7 @@ pub fn memory(iomem: &IoMem) -> Vec<Range<u64>> {
 /// PT_LOAD, one PT_LOAD for each range of `memory`.
 ///
 /// # Errors
-/// When there are more than an ELF header counts.
+/// [`CoreHeaderError::TooMany`].
 pub fn build(
     notes: &[Range<u64>],
     mapping: &Mapping,

@@ -1,5 +1,5 @@
-//! The way to a BMC over the LAN: RMCP+ (IPMI 2.0 section 13), as much of it as asking takes. Our own, because no
-//! released crate speaks cipher suite 17, which is the only one that newer BMCs allow, to a port of one's choice.
+//! The connection to a BMC over the LAN: RMCP+ (IPMI 2.0 section 13), as much of it as asking takes. Our own, because no
+//! released crate supports cipher suite 17, which is the only one that newer BMCs allow, to a port of one's choice.
 //!
 //! What comes in may be anybody's: a packet that is not the one waited for, or not signed with the session's key, is
 //! passed over, and the request is sent again until its time is over.
@@ -65,7 +65,7 @@ impl Session {
     /// Opens a session at privilege level User.
     ///
     /// # Errors
-    /// When the host does not answer, has no such user or password, or speaks none of our cipher suites.
+    /// [`Error::NoAnswer`], [`Error::Login`], [`Error::NoSuite`], [`Error::Io`].
     pub fn open(host: &Host, user: &str, password: &[u8]) -> Result<Self, Error> {
         if user.len() > 16 || password.len() > 20 {
             return Err(Error::Login(

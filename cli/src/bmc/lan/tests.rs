@@ -108,7 +108,7 @@ fn ipmitools_own_sessions() {
     }
 }
 
-/// A BMC with user `reader`, password `secret`, that speaks this suite only. It hears every packet the second time,
+/// A BMC with user `reader`, password `secret`, that supports this suite only. It hears every packet the second time,
 /// where it `loses` them, and before each answer it sends what is none.
 fn bmc(suite: Suite, loses: bool) -> Host {
     const ID: [u8; 4] = [9, 8, 7, 6];
