@@ -77,7 +77,7 @@ pub const DAY: u32 = 86_400;
 
 /// The machine's clocks.
 pub trait Clock {
-    /// The fine one: the CPU's own counter, in ticks. It may stand still or run at any speed.
+    /// The fine one: the CPU's own counter, in ticks. It may stop or run at any speed.
     fn ticks(&mut self) -> u64;
     /// The one that counts seconds.
     fn second(&mut self) -> Second;

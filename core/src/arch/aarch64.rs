@@ -1,4 +1,4 @@
-//! aarch64, as far as core goes: the notes' layout and the log's words are here and checked against Linux' headers.
+//! aarch64, as far as core goes: the notes' layout and the log's texts are here and checked against Linux' headers.
 //!
 //! What is missing: the image's entry, exceptions and page tables (purgatory/), the loader's boot protocol (cli/,
 //! boot/), a PL011 driver for `ttyAMA0`, SSIF for the BMCs of most such servers, and reset by PSCI, which is no
