@@ -287,6 +287,16 @@ fn a_full_sel_is_no_reason_to_try_others() {
 }
 
 #[test]
+fn a_bmc_that_refuses_text_records_only_now_is_counted_anew() {
+    let mut sim = Sim::default();
+    // Get SEL Info, two records, and no more.
+    sim.bmc.answers = [Answer::Obey, Answer::Obey, Answer::Obey, Answer::Code(0xcc)].into();
+    report(&mut sim, &with_log(4), "console=ttyS0 lastwords.output_cpu_ip=sel");
+    assert_eq!(decoded(&sim), ["id 5f3e9a1b", "3=9c2a36", "3=9c2a36"]);
+    assert!(sim.uart.text().contains("SEL: 4 system event records added"), "{}", sim.uart.text());
+}
+
+#[test]
 fn the_plan_may_begin_with_another_type_of_record() {
     for (sel_type, records, events) in [("system", 9, 1), ("event", 0, 10)] {
         let mut sim = Sim::default();
