@@ -1,8 +1,10 @@
 //! The seam between what is reported and the machine: four traits, implemented for the real machine (the image), for
 //! the running system (the tool) and for a simulated one (the tests). Nothing in them is a PC's own.
 
-use crate::arch;
 use core::fmt;
+
+/// Physical addresses lie below: 52 bits of them, on x86_64 (Intel SDM volume 3, 4.1.4) as on aarch64 (FEAT_LPA).
+pub const PHYSICAL_END: u64 = 1 << 52;
 
 /// Where a device has a register of one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ impl Register {
     /// What stands before a memory-mapped register's address in a parameter.
     pub const MMIO: &'static str = "mmio:";
     /// Where a memory-mapped register can be: within the physical addresses there are, not in the first page.
-    pub const ADDRESSES: core::ops::Range<u64> = 0x1000..arch::PHYSICAL_END;
+    pub const ADDRESSES: core::ops::Range<u64> = 0x1000..PHYSICAL_END;
 
     /// The register in memory at this physical address; `None` where no device can be.
     #[must_use]

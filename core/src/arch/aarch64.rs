@@ -8,8 +8,6 @@ use crate::hw::{Register, Registers};
 
 /// ELF machine of its core files (EM_AARCH64).
 pub const ELF_MACHINE: u16 = 183;
-/// Physical addresses lie below: 52 bits of them with FEAT_LPA.
-pub const PHYSICAL_END: u64 = 1 << 52;
 
 /// `struct elf_prstatus` (Linux `include/linux/elfcore.h`, `arch/arm64/include/uapi/asm/ptrace.h`): offsets from its
 /// start.
