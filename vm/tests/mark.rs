@@ -33,7 +33,7 @@ section sel ipmitool sel elist",
     ensure!(longer.counts() && longer.initial == 18000, "{longer:?}");
     let stopped = Watchdog::parse(outcome.text("stopped")?)?;
     ensure!(!stopped.counts(), "{stopped:?}");
-    ensure!(outcome.text("fed")?.trim() == "watchdog: fed");
+    ensure!(outcome.text("fed")?.trim() == "watchdog: countdown restarted");
     let texts = texts(outcome.text("sel")?);
     ensure!(
         texts.ends_with(&["Linux kernel panic: dump start", "Linux kernel panic: dump saved"]),
