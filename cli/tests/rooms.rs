@@ -80,6 +80,32 @@ fn code(path: &Path) -> Vec<String> {
     product.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned()).collect()
 }
 
+/// core's rooms, each of which may use those before it.
+const ROOMS: [&str; 13] = [
+    "text", "cmdline", "abi", "hw", "arch", "budget", "device", "ipmi", "report", "crash", "store", "plan",
+    "sequence",
+];
+
+#[test]
+fn there_is_no_circle_in_core() {
+    let inside = root().join("core/src");
+    for path in sources("core/src").iter().filter(|path| !path.ends_with("src/lib.rs")) {
+        let room =
+            path.strip_prefix(&inside).expect("it is inside").iter().next().and_then(|name| name.to_str());
+        let room = room.expect("a name").trim_end_matches(".rs");
+        let before = ROOMS.iter().position(|other| *other == room);
+        let before = &ROOMS[..=before.unwrap_or_else(|| panic!("{room} has no place among core's rooms"))];
+        for line in code(path) {
+            for (at, name) in line.match_indices("crate::") {
+                let other = &line[at + name.len()..];
+                let other = other.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next();
+                let other = other.unwrap_or_default();
+                assert!(before.contains(&other), "{}: {room} comes before {other}", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn the_images_unsafe_code_is_in_its_architecture() {
     let inside = root().join("purgatory/src/arch");

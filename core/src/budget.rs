@@ -1,6 +1,6 @@
 //! Time: how much has passed, and deadlines, from clocks that may lie.
 //!
-//! Three clocks count, and the one that is ahead is taken, so that one which stands still or crawls cannot make a wait
+//! Three clocks count, and the one that is ahead is taken, so that one which stops or crawls cannot make a wait
 //! longer: the clock of seconds (correct where it works), the CPU's counter (fine, if its frequency is known or two
 //! seconds have told it; until then 2 GHz are presumed), and the number of register accesses that asking costs. The
 //! last one ends every loop even when both clocks are dead. It is slower than any real machine as long as there is
@@ -140,7 +140,7 @@ impl Timer {
         self.passed(machine, end)
     }
 
-    /// Keeps so much of the budget's end for what comes later, until it is said otherwise.
+    /// Keeps so much of the budget's end for what comes later, until the next call.
     pub fn hold_back(&mut self, ms: Millis) {
         self.held_back = ms;
     }

@@ -1,8 +1,10 @@
 //! The seam between what is reported and the machine: four traits, implemented for the real machine (the image), for
 //! the running system (the tool) and for a simulated one (the tests). Nothing in them is a PC's own.
 
-use crate::arch;
 use core::fmt;
+
+/// Physical addresses lie below: 52 bits of them, on x86_64 (Intel SDM volume 3, 4.1.4) as on aarch64 (FEAT_LPA).
+pub const PHYSICAL_END: u64 = 1 << 52;
 
 /// Where a device has a register of one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ impl Register {
     /// What stands before a memory-mapped register's address in a parameter.
     pub const MMIO: &'static str = "mmio:";
     /// Where a memory-mapped register can be: within the physical addresses there are, not in the first page.
-    pub const ADDRESSES: core::ops::Range<u64> = 0x1000..arch::PHYSICAL_END;
+    pub const ADDRESSES: core::ops::Range<u64> = 0x1000..PHYSICAL_END;
 
     /// The register in memory at this physical address; `None` where no device can be.
     #[must_use]
@@ -77,7 +79,7 @@ pub const DAY: u32 = 86_400;
 
 /// The machine's clocks.
 pub trait Clock {
-    /// The fine one: the CPU's own counter, in ticks. It may stand still or run at any speed.
+    /// The fine one: the CPU's own counter, in ticks. It may stop or run at any speed.
     fn ticks(&mut self) -> u64;
     /// The one that counts seconds.
     fn second(&mut self) -> Second;

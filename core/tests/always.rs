@@ -119,13 +119,13 @@ impl Reset for Noisy {
 const LINE: &str = "console=ttyS0 lastwords.budget=1 lastwords.ipmi_timeout=1 lastwords.ipmi_watchdog=start=60 \
                     lastwords.ipmi_handle_panic lastwords.output_cpu_ip lastwords.output_log=2000";
 
-/// The most port accesses that a plan's words can take, whatever the machine answers.
+/// The most port accesses that a plan's report can take, whatever the machine answers.
 ///
 /// Nearly all of them are waiting. Asking for the time counts its own accesses, so many of which are a millisecond, and the
 /// budget and what comes last have so many milliseconds. What does not ask for the time has a cap of its own: a
 /// transfer's bytes, with the output buffer emptied before each; and what is written to the UART.
 fn most_accesses(plan: &Plan, cpus: u64) -> u64 {
-    // Watchdog twice with two requests, event, Get SEL Info; what is said of damage.
+    // Watchdog twice with two requests, event, Get SEL Info; what is reported of damage.
     let commands = 8 + 4 + u64::from(plan.sel_records) + 16;
     let lines = 40 + cpus + u64::from(plan.output_log);
     waiting(plan) + commands * ATTEMPTS * TRANSFER + lines * LINE_ACCESSES
@@ -138,7 +138,7 @@ const ATTEMPTS: u64 = 3 + 10 + 2 + 1;
 /// A byte is one look and one write; a line has 242.
 const LINE_ACCESSES: u64 = 2 * 242;
 
-/// Accesses while waiting: the last watchdog arming and what is said of a damaged dump kernel have 0.8 s of their own,
+/// Accesses while waiting: the last watchdog start and what is reported of a damaged dump kernel have 0.8 s of their own,
 /// and a least number of askings.
 fn waiting(plan: &Plan) -> u64 {
     const LAST_MS: u64 = 2 * 800;
@@ -149,7 +149,7 @@ fn waiting(plan: &Plan) -> u64 {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
-    fn whatever_the_machine_answers_the_words_end_and_the_watchdog_is_armed_last(
+    fn whatever_the_machine_answers_the_report_ends_and_the_watchdog_is_started_last(
         seed in 1u64.., kcs_status in noise(), kcs_data in noise(), rtc in noise(), uart in noise(), memory in noise(), tsc in noise(),
         answers in prop::collection::vec(answer(), 0..12), then in answer(), stuck in prop::option::weighted(0.1, any::<u8>()),
         tsc_khz in prop::sample::select(vec![2_400_000u32, 0, 240_000, 24_000_000]), rtc_stopped: bool, plan_khz: bool,
@@ -170,7 +170,7 @@ proptest! {
         let mut sequence = Sequence::new(&mut machine, plan, plan.bmc(), elfcorehdr, ThisCpu { apic_id: 6, tsc_aux: Some(3) });
         for step in Step::ALL {
             if step == Step::WatchdogAgain {
-                // From here on the machine is well again: what is armed now must have been armed.
+                // From here on the machine is well again: what is started now must have been started.
                 let none = Noise { one_in: None, by: None };
                 machine = Noisy { kcs_status: none, kcs_data: none, uart: none, ..machine };
                 machine.sim.bmc.then = Answer::Obey;
@@ -183,8 +183,8 @@ proptest! {
         let accesses = machine.sim.accesses;
         prop_assert!(accesses <= bound, "{accesses} of {bound}");
         let text = machine.sim.uart.text();
-        let armed = machine.sim.bmc.watchdog.as_ref().is_some_and(|watchdog| watchdog.running);
-        prop_assert!(armed || sequence.bmc().is_given_up(), "{text}");
+        let started = machine.sim.bmc.watchdog.as_ref().is_some_and(|watchdog| watchdog.running);
+        prop_assert!(started || sequence.bmc().is_given_up(), "{text}");
     }
 }
 
@@ -238,7 +238,7 @@ const BMCS: [Fault; 22] = [
     ("answers too long", |sim| sim.bmc.then = Answer::Bytes(vec![0x1c; 300])),
     ("answers to another command", |sim| sim.bmc.then = Answer::Bytes(vec![0x1c, 0x01, 0])),
     ("resets itself in the middle of a transaction", |sim| sim.bmc.away_us = 400..2_000_000),
-    ("was writing for the dead kernel", |sim| sim.bmc.leave_writing(&[0x28, 0x44])),
+    ("was writing for the crashed kernel", |sim| sim.bmc.leave_writing(&[0x28, 0x44])),
 ];
 
 const CLOCKS: [Fault; 9] = [

@@ -1,4 +1,4 @@
-//! Time from clocks that work, stand still, jump or lie.
+//! Time from clocks that work, stop, jump or lie.
 
 use lastwords_core::budget::{ACCESSES_PER_MS, BESIDE_A_CLOCK, Millis, Timer};
 use lastwords_core::device::rtc;

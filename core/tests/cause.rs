@@ -1,4 +1,4 @@
-//! Why a kernel died, as the logs of real crashes tell it (`data/log-*.txt`, vmcore-dmesg's words of crashes in QEMU).
+//! Why a kernel panicked, as the logs of real crashes tell it (`data/log-*.txt`, vmcore-dmesg's text of crashes in QEMU).
 
 use lastwords_core::crash::CauseReader;
 use lastwords_core::report::Cause;

@@ -1,7 +1,7 @@
-//! The dead kernel's memory: as two real kernels left it, as the simulated one lays it out, and damaged in any way.
+//! The crashed kernel's memory: as two real kernels left it, as the simulated one lays it out, and damaged in any way.
 //!
 //! `data/crash-*.bin` were saved from QEMU's memory while the dump kernel ran: Debian's kernels, 4 CPUs, a panic by
-//! sysrq. 6.1 was armed with `kexec -p -s`, 6.12 with `kexec -p -c`. Each is a row of pieces: physical address and
+//! sysrq. 6.1 was loaded with `kexec -p -s`, 6.12 with `kexec -p -c`. Each is a row of pieces: physical address and
 //! length (8 bytes each, little-endian) and the bytes: the ELF core header, then what its PT_NOTEs name.
 
 use lastwords_core::crash::{Cpu, Crash, Regs};

@@ -135,7 +135,7 @@ fn any_status_that_never_changes_ends_in_time() {
 }
 
 #[test]
-fn what_the_dead_kernel_left_half_done_is_cleared_away() {
+fn what_the_crashed_kernel_left_half_done_is_cleared_away() {
     for leave in [
         |bmc: &mut lastwords_sim::KcsBmc| bmc.leave_reading(&[0x1c, 0x01, 0, 0x20, 0x01]),
         |bmc: &mut lastwords_sim::KcsBmc| bmc.leave_writing(&[0x18]),

@@ -201,14 +201,14 @@ fn line() -> impl Strategy<Value = Line<'static>> {
         Just(Line::PanickedUnknown),
         (any::<u32>(), place()).prop_map(|(count, location)| Line::Group { count, location }),
         any::<u32>().prop_map(Line::Omitted),
-        words().prop_map(|text| Line::Rip(text.leak())),
-        words().prop_map(|text| Line::Comm(text.leak())),
-        words().prop_map(|text| Line::Caller(text.leak())),
-        words().prop_map(|text| Line::Corrupt(text.leak())),
+        names().prop_map(|text| Line::Rip(text.leak())),
+        names().prop_map(|text| Line::Comm(text.leak())),
+        names().prop_map(|text| Line::Caller(text.leak())),
+        names().prop_map(|text| Line::Corrupt(text.leak())),
     ]
 }
 
-fn words() -> impl Strategy<Value = Vec<u8>> {
+fn names() -> impl Strategy<Value = Vec<u8>> {
     "[ -~]{1,60}".prop_map(String::into_bytes)
 }
 
@@ -328,14 +328,14 @@ proptest! {
     }
 
     #[test]
-    fn of_any_text_and_any_loss_what_is_left_is_found_and_what_is_missing_said(
+    fn of_any_text_and_any_loss_what_is_left_is_found_and_what_is_missing_counted(
         lines in crash(), lost in prop::collection::vec(any::<bool>(), 128),
     ) {
         let texts: Vec<_> = lines.iter().map(|line| text(*line).as_bytes().to_vec()).collect();
         let log = encode(&texts);
         let kept: Vec<_> = log.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(record, _)| record).collect();
         let found = decode(kept.iter().copied());
-        // Nothing is invented: every whole line is one that was said, every part is one's beginning or end.
+        // Nothing is invented: every whole line is one that was written, every part is one's beginning or end.
         for (at, item) in found.iter().enumerate() {
             prop_assert!(match item {
                 // Of the last line nothing tells that full records behind it are lost.
@@ -356,12 +356,12 @@ proptest! {
             _ => 0,
         }).sum();
         prop_assert_eq!(there, told);
-        // Every gap between kept records is said.
+        // Every gap between kept records is counted.
         let kept_indexes: Vec<_> = lost.iter().take(log.len()).enumerate().filter(|(_, lost)| !**lost).map(|(at, _)| at).collect();
         let gaps: usize = kept_indexes.first().copied().unwrap_or(0)
             + kept_indexes.windows(2).map(|pair| pair[1] - pair[0] - 1).sum::<usize>();
-        let said: usize = found.iter().map(|item| match item { Found::Missing(count) => usize::from(*count), _ => 0 }).sum();
-        prop_assert_eq!(gaps, said);
+        let counted: usize = found.iter().map(|item| match item { Found::Missing(count) => usize::from(*count), _ => 0 }).sum();
+        prop_assert_eq!(gaps, counted);
     }
 
     #[test]

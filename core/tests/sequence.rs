@@ -8,7 +8,7 @@ use lastwords_sim::{Answer, CrashedCpu, CrashedKernel, LOG, Sim};
 
 type Break = fn(&mut Sim);
 
-/// Says the words for `kernel` by the parameters on `line`.
+/// Reports the crash of `kernel` by the parameters on `line`.
 fn report(sim: &mut Sim, kernel: &CrashedKernel, line: &str) {
     let elfcorehdr = kernel.put(&mut sim.memory);
     let plan = Plan::new("", line);
@@ -228,7 +228,7 @@ fn memory_mapped_registers_serve_as_well() {
 }
 
 #[test]
-fn a_bmc_that_comes_back_from_a_reset_of_its_own_gets_the_last_arming() {
+fn a_bmc_that_comes_back_from_a_reset_of_its_own_gets_the_last_watchdog_start() {
     let mut sim = Sim::default();
     sim.bmc.away_us = 400..500_000;
     // The log takes its time on the serial line.
@@ -284,6 +284,16 @@ fn a_full_sel_is_no_reason_to_try_others() {
     assert!(
         sim.uart.text().contains("SEL: gave up after 0 records: the BMC refused with completion code 0xc4")
     );
+}
+
+#[test]
+fn a_bmc_that_refuses_text_records_only_now_is_counted_anew() {
+    let mut sim = Sim::default();
+    // Get SEL Info, two records, and no more.
+    sim.bmc.answers = [Answer::Obey, Answer::Obey, Answer::Obey, Answer::Code(0xcc)].into();
+    report(&mut sim, &with_log(4), "console=ttyS0 lastwords.output_cpu_ip=sel");
+    assert_eq!(decoded(&sim), ["id 5f3e9a1b", "3=9c2a36", "3=9c2a36"]);
+    assert!(sim.uart.text().contains("SEL: 4 system event records added"), "{}", sim.uart.text());
 }
 
 #[test]
@@ -401,7 +411,7 @@ fn the_plans_apic_ids_win_over_what_the_kernel_left_in_the_cpu() {
 }
 
 #[test]
-fn where_nothing_tells_the_cpu_it_is_said_and_not_guessed() {
+fn where_nothing_tells_the_cpu_it_is_reported_as_unknown() {
     for line in ["", "lastwords.apic_ids=7-9", "lastwords.apic_ids=0,1,2,3,6"] {
         let mut sim = Sim::default();
         let kernel = CrashedKernel::idle(4);
@@ -456,7 +466,7 @@ fn a_parameter_that_is_not_understood_is_reported() {
 }
 
 #[test]
-fn what_fails_is_said_and_takes_nothing_with_it() {
+fn what_fails_is_reported_and_takes_nothing_with_it() {
     let mut sim = Sim::default();
     sim.bmc.absent = true;
     report(
@@ -500,7 +510,7 @@ fn without_an_elf_core_header_the_bmc_still_hears_of_it() {
 }
 
 #[test]
-fn a_fault_in_a_step_is_said_with_the_next_words() {
+fn a_fault_in_a_step_is_printed_with_the_next_lines() {
     let mut sim = Sim::default();
     let elfcorehdr = CrashedKernel::idle(2).put(&mut sim.memory);
     let plan = Plan::new("", "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip");
@@ -526,7 +536,7 @@ fn a_watchdog_that_failed_at_first_is_tried_again_at_the_end() {
 }
 
 #[test]
-fn when_the_budget_is_spent_only_the_watchdog_is_armed_again() {
+fn when_the_budget_is_spent_only_the_watchdog_is_started_again() {
     let mut sim = Sim::default();
     sim.bmc.answer_us = 900_000;
     let khz = sim.tsc_khz;

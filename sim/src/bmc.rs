@@ -1,4 +1,4 @@
-//! A BMC at register level: the KCS state machine of IPMI 2.0 section 9, and the commands that last words use.
+//! A BMC at register level: the KCS state machine of IPMI 2.0 section 9, and the commands that a report uses.
 //!
 //! It keeps what it is told as a BMC does, and every request as it came over the wire. It can be slow, silent, busy,
 //! refuse, answer nonsense, fall into ERROR_STATE, or be found in the middle of somebody else's transfer.

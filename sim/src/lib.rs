@@ -24,7 +24,7 @@ use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second};
 pub struct Sim {
     /// Microseconds since the machine came up.
     pub time_us: u64,
-    /// The TSC's frequency; 0 is a TSC that stands still.
+    /// The TSC's frequency; 0 is a TSC that has stopped.
     pub tsc_khz: u32,
     /// The CMOS clock at ports 0x70 and 0x71.
     pub rtc: Rtc,

@@ -1,4 +1,4 @@
-//! An MC146818 in every mode, that can stand still, be absent or update itself for ever.
+//! An MC146818 in every mode, that can stop, be absent or update itself for ever.
 
 /// Seconds in a day.
 const DAY: u64 = 86_400;

@@ -14,7 +14,7 @@ fn survives(fault: Fault, way: Way) -> Result<Run> {
     ensure!(matches!(run.end, End::Up(_)), "no dump: {:?}", run.end);
     dump::check(run.outcome()?, fault.cpus())?;
     let said = console::lines(run.outcome()?);
-    ensure!(said.first().is_some_and(|line| line.contains("died")), "no headline: {said:#?}");
+    ensure!(said.first().is_some_and(|line| line.contains(" panicked")), "no headline: {said:#?}");
     ensure!(
         said.last().is_some_and(|line| line.starts_with("starting the dump kernel")),
         "no last line: {said:#?}"

@@ -52,7 +52,7 @@ fn a_device_outside_of_ram() -> Result<()> {
         .dump("collect_vmcore\ncollect_dump")
         .run()?;
     dump::check(&outcome, 2)?;
-    says(&outcome, "platform event: the BMC ")
+    says(&outcome, "platform event: the BMC")
 }
 
 #[test]

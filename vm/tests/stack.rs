@@ -9,7 +9,7 @@ use lastwords_vm::machine::kernels::Release;
 use lastwords_vm::scenarios::{Arm, Scenario};
 use serde_json::json;
 
-/// The stack's size (`purgatory/src/x86_64/entry.rs`), and what may be used of it: the rest is for compilers to come.
+/// The stack's size (`purgatory/src/arch/x86_64/entry.rs`), and what may be used of it: the rest is for compilers to come.
 const STACK: u64 = 0x2_0000;
 const MOST: u64 = 0x1_0000;
 

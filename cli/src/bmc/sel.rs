@@ -202,6 +202,21 @@ mod tests {
         assert!(matches!(late, Err(Error::Silent(_))));
     }
 
+    /// As the image takes these codes: core's rule is the only one.
+    #[test]
+    fn a_bmc_that_initializes_itself_is_asked_again_and_a_timeout_inside_it_is_no_answer() {
+        let mut answers = [vec![CompletionCode::INITIALIZING.0], vec![0, 7, 0]].into_iter();
+        assert_eq!(bmc(move |_| answers.next().unwrap()).send(&ReserveSel).unwrap(), 7);
+
+        let mut asked = 0;
+        let mut bmc = bmc(move |_| {
+            asked += 1;
+            if asked == 2 { vec![0, 7, 0] } else { vec![CompletionCode::TIMEOUT.0] }
+        });
+        assert_eq!(bmc.send(&ReserveSel).unwrap(), 7);
+        assert!(matches!(bmc.send(&ReserveSel), Err(Error::Silent(_))));
+    }
+
     #[test]
     fn a_sel_is_read_in_its_order() {
         assert_eq!(bmc(|request| from(&[], request)).sel_entries().unwrap(), []);

@@ -1,4 +1,4 @@
-//! aarch64, as far as core goes: the notes' layout and the log's words are here and checked against Linux' headers.
+//! aarch64, as far as core goes: the notes' layout and the log's texts are here and checked against Linux' headers.
 //!
 //! What is missing: the image's entry, exceptions and page tables (purgatory/), the loader's boot protocol (cli/,
 //! boot/), a PL011 driver for `ttyAMA0`, SSIF for the BMCs of most such servers, and reset by PSCI, which is no
@@ -8,8 +8,6 @@ use crate::hw::{Register, Registers};
 
 /// ELF machine of its core files (EM_AARCH64).
 pub const ELF_MACHINE: u16 = 183;
-/// Physical addresses lie below: 52 bits of them with FEAT_LPA.
-pub const PHYSICAL_END: u64 = 1 << 52;
 
 /// `struct elf_prstatus` (Linux `include/linux/elfcore.h`, `arch/arm64/include/uapi/asm/ptrace.h`): offsets from its
 /// start.

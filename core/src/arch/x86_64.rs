@@ -4,8 +4,6 @@ use crate::hw::{Register, Registers};
 
 /// ELF machine of its core files (EM_X86_64).
 pub const ELF_MACHINE: u16 = 62;
-/// Physical addresses lie below: 52 bits of them (Intel SDM volume 3, 4.1.4).
-pub const PHYSICAL_END: u64 = 1 << 52;
 
 /// `struct elf_prstatus` (Linux `include/linux/elfcore.h`, `arch/x86/include/asm/user_64.h`): offsets from its start.
 pub mod prstatus {

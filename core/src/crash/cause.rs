@@ -18,8 +18,8 @@ pub const BELONGS: u64 = 30_000_000_000;
 /// Functions that only take the panic further, by how their names begin.
 const MACHINERY: &[u8] = b"dump_ __dump_ panic vpanic nmi_panic show_ sched_show";
 
-/// What a report is known by, and what is said in the place of it: `text = short form`. The rest of the line follows,
-/// what stands before is left out; with a `^` the other way round, with a `.` neither is said. A `!` marks what may be
+/// What a report is known by, and what stands in its place in ours: `text = short form`. The rest of the line follows,
+/// what stands before is left out; with a `^` the other way round, with a `.` neither is kept. A `!` marks what may be
 /// only the prelude of another report. The first one in the list counts.
 const REPORTS: &[u8] = b"kernel NULL pointer dereference, address: =NULL deref at \n\
 unable to handle page fault for address: =page fault at \n\

@@ -1,8 +1,8 @@
 //! The ELF core header: an ELF64 file header with program headers for the CPUs' notes and for RAM, at a physical
 //! address in the reserved memory (`elfcorehdr=`; Linux `kernel/crash_core.c`, kexec-tools `crashdump-elf.c`).
 
-use crate::arch::{ELF_MACHINE, PHYSICAL_END};
-use crate::hw::Memory;
+use crate::arch::ELF_MACHINE;
+use crate::hw::{Memory, PHYSICAL_END};
 
 /// Length of Elf64_Ehdr.
 const EHDR_LEN: usize = 64;

@@ -1,7 +1,7 @@
 //! The crashed kernel, as its memory shows it: which kernel it was, where every CPU was, and why it panicked.
 //!
 //! All of it is found from one address on the dump kernel's command line, the ELF core header. Nothing that is read
-//! is believed further than it can be checked: every address must lie in the RAM that the header itself names, every
+//! is trusted further than it can be checked: every address must lie in the RAM that the header itself names, every
 //! count has a cap, and what does not fit is left out.
 
 mod cause;

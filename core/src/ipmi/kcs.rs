@@ -128,7 +128,7 @@ impl<M: Registers + Clock> Wire<'_, M> {
         if status & STATE == state { Ok(()) } else { Err(TransferError::State(status)) }
     }
 
-    /// Brings the interface to IDLE_STATE: the dead kernel may have been in the middle of a transfer, ours before
+    /// Brings the interface to IDLE_STATE: the crashed kernel may have been in the middle of a transfer, ours before
     /// may have failed.
     fn settle(&mut self) -> Result<(), TransferError> {
         if self.status() & (STATE | IBF) == IDLE_STATE {

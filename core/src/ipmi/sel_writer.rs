@@ -66,7 +66,7 @@ pub fn critical_stop(text: &[u8]) -> Event {
 pub struct SelWriter {
     /// The present type: what was asked for, or what the BMC leaves of that.
     pub sel_type: SelType,
-    /// Records and events that the BMC has accepted, of the present type.
+    /// OEM records that the BMC has accepted; or events, in system event records and by themselves.
     pub written: u32,
 }
 
@@ -125,7 +125,13 @@ impl SelWriter {
     fn count(&mut self, result: Result<(), CommandError>, next: SelType) -> Result<(), CommandError> {
         match result {
             Ok(()) => self.written = self.written.saturating_add(1),
-            Err(CommandError::Refused(code)) if !code.is_about_the_bmc() => self.sel_type = next,
+            Err(CommandError::Refused(code)) if !code.is_about_the_bmc() => {
+                // The text begins anew, in events.
+                if self.sel_type == SelType::Oem {
+                    self.written = 0;
+                }
+                self.sel_type = next;
+            }
             Err(_) => {}
         }
         result

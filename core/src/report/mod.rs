@@ -1,4 +1,4 @@
-//! The panic report: what is said of a crash, in words that neither know where it was read nor where it will be stored.
+//! The panic report: what is known of a crash, in terms that neither tell where it was read nor where it will be stored.
 //!
 //! `crash` fills it from the crashed kernel's memory, the stores of `store` keep it, `sequence` prints it. Which lines
 //! come in which order, and what is left out where there is little room, is in `order`.

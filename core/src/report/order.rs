@@ -51,7 +51,7 @@ pub fn lines<C: Cost>(limit: u32, content: &mut Content, line: &mut dyn FnMut(Li
     for line in [Some(reason), id, content.panicked].into_iter().flatten() {
         room.add::<C>(line);
     }
-    // How many CPUs are left out fits into one unit, and is said rather than one more detail.
+    // How many CPUs are left out fits into one unit, and counts for more than one more detail.
     let reserve = u32::from(content.groups.is_some()).min(room.left);
     room.left -= reserve;
     for line in [Line::Cause(report), Line::Rip(cause.rip.as_bytes()), Line::Comm(cause.comm.as_bytes())] {

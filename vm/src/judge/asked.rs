@@ -84,7 +84,7 @@ impl Asked {
             ensure!(said.is_empty(), "asked for nothing, but said {said:?}");
             return Ok(());
         }
-        ensure!(said.first().is_some_and(|line| line.contains("died")), "no headline: {said:?}");
+        ensure!(said.first().is_some_and(|line| line.contains(" panicked")), "no headline: {said:?}");
         ensure!(
             said.last().is_some_and(|line| line.starts_with("starting the dump kernel")),
             "no last line: {said:?}"

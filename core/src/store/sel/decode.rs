@@ -51,7 +51,27 @@ const TEXT: usize = NUMBERS * TEXT_LEN;
 /// Most marks of one crash that are kept.
 const MARKS: usize = 8;
 
-/// Puts lines together again from SEL records. What tells one crash from the next: a platform event between them, a
+/// Puts lines together again from SEL records.
+///
+/// ```
+/// use lastwords_core::report::Line;
+/// use lastwords_core::store::sel::{Decoded, Decoder, records};
+///
+/// let mut decoder = Decoder::default();
+/// let mut reason = String::new();
+/// let mut found = |decoded: Decoded| {
+///     if let Decoded::Line(Line::Reason(text)) = decoded {
+///         reason = String::from_utf8_lossy(text).into_owned();
+///     }
+/// };
+/// for record in records(b"sysrq triggered crash", 0) {
+///     decoder.push(&record, &mut found);
+/// }
+/// decoder.finish(&mut found);
+/// assert_eq!(reason, "sysrq triggered crash");
+/// ```
+///
+/// What tells one crash from the next: a platform event between them, a
 /// sequence number that was there already, or a step back in the sequence.
 pub struct Decoder {
     /// The crash's records by number: does a line start, and the text.
@@ -133,7 +153,7 @@ impl Decoder {
         }
         let (starts, number) = (byte & STARTS_LINE != 0, usize::from(byte & !STARTS_LINE));
         if byte == STARTS_LINE | MARK
-            && let Some(stage) = Stage::parse(words(text))
+            && let Some(stage) = Stage::parse(text_of(text))
         {
             self.mark(stage);
             return;
@@ -186,7 +206,7 @@ impl Decoder {
         }
     }
 
-    /// Hands on the crash that is held, and what the dump kernel said of it.
+    /// Hands on the crash that is held, and what the dump kernel reported.
     fn flush(&mut self, found: &mut impl FnMut(Decoded)) {
         if let Some((text, whole)) = self.streamed.take() {
             found(Decoded::Crash(Source::Lastwords));
@@ -222,17 +242,17 @@ fn parse_marked(text: &[u8]) -> Option<Line<'_>> {
     if let Some(id) = behind(ID) {
         return if id.len() == 8 { Some(Line::BuildId(number(id)?)) } else { None };
     }
-    if let Some(words) = behind(RIP) {
-        return Some(Line::Rip(words));
+    if let Some(rest) = behind(RIP) {
+        return Some(Line::Rip(rest));
     }
-    if let Some(words) = behind(COMM) {
-        return Some(Line::Comm(words));
+    if let Some(rest) = behind(COMM) {
+        return Some(Line::Comm(rest));
     }
-    if let Some(words) = behind(CALLER) {
-        return Some(Line::Caller(words));
+    if let Some(rest) = behind(CALLER) {
+        return Some(Line::Caller(rest));
     }
-    if let Some(words) = behind(CORRUPT) {
-        return Some(Line::Corrupt(words));
+    if let Some(rest) = behind(CORRUPT) {
+        return Some(Line::Corrupt(rest));
     }
     if text == PANICKED_UNKNOWN.as_bytes() {
         return Some(Line::PanickedUnknown);
@@ -263,7 +283,7 @@ fn parse_location(text: &str) -> Option<Location> {
 }
 
 /// The text of one record.
-fn words(text: &[u8; TEXT_LEN]) -> &[u8] {
+fn text_of(text: &[u8; TEXT_LEN]) -> &[u8] {
     text.split(|byte| *byte == 0).next().unwrap_or(text)
 }
 
@@ -300,8 +320,8 @@ fn records(slots: &[Option<(bool, [u8; TEXT_LEN])>; NUMBERS], found: &mut impl F
             tail: !starts,
             ended: false,
         });
-        line.text.bytes(words(text));
-        line.ended = words(text).len() < TEXT_LEN;
+        line.text.bytes(text_of(text));
+        line.ended = text_of(text).len() < TEXT_LEN;
         next = number + 1;
     }
     finish_line(held, true, linux, found);

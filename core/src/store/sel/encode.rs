@@ -37,16 +37,16 @@ pub(super) const USER: &str = "user";
 #[must_use]
 pub fn text(line: Line) -> Text<LINE_LEN> {
     let mut text = Text::<LINE_LEN>::new();
-    let mut words = |prefix: &str, words: &[u8]| {
-        text.str(prefix).bytes(words);
+    let mut put = |prefix: &str, rest: &[u8]| {
+        text.str(prefix).bytes(rest);
     };
     match line {
-        Line::Reason(text) | Line::Cause(text) => words("", text),
-        Line::Rip(text) => words(RIP, text),
-        Line::Comm(text) => words(COMM, text),
-        Line::Caller(text) => words(CALLER, text),
-        Line::Corrupt(text) => words(CORRUPT, text),
-        Line::PanickedUnknown => words(PANICKED_UNKNOWN, b""),
+        Line::Reason(text) | Line::Cause(text) => put("", text),
+        Line::Rip(text) => put(RIP, text),
+        Line::Comm(text) => put(COMM, text),
+        Line::Caller(text) => put(CALLER, text),
+        Line::Corrupt(text) => put(CORRUPT, text),
+        Line::PanickedUnknown => put(PANICKED_UNKNOWN, b""),
         Line::BuildId(id) => {
             text.str(ID).hex_padded(u64::from(id), 8);
         }

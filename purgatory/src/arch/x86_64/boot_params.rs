@@ -1,6 +1,7 @@
 //! What the loader tells the dump kernel, and us: the command line.
 
 use core::ptr::addr_of_mut;
+use lastwords_core::abi::PARAMETERS_LEN;
 
 /// Offsets in `struct boot_params` (Linux `Documentation/arch/x86/zero-page.rst`).
 const EXT_CMD_LINE_PTR: u64 = 0x0c8;
@@ -12,7 +13,7 @@ const LONGEST: usize = 4096;
 
 /// Copies of the command line and of the embedded parameters, in ASCII.
 static mut LINE: [u8; LONGEST] = [0; LONGEST];
-static mut EMBEDDED: [u8; LONGEST] = [0; LONGEST];
+static mut EMBEDDED: [u8; PARAMETERS_LEN] = [0; PARAMETERS_LEN];
 
 /// The dump kernel's command line; empty when there is none. Called once.
 pub fn command_line(boot_params: u64) -> &'static str {
@@ -31,13 +32,13 @@ pub fn command_line(boot_params: u64) -> &'static str {
 }
 
 /// The parameters embedded in the header. Called once.
-pub fn embedded(parameters: &[u8]) -> &'static str {
+pub fn embedded(parameters: &[u8; PARAMETERS_LEN]) -> &'static str {
     // SAFETY: called once, so this is the only reference.
     ascii(unsafe { &mut *addr_of_mut!(EMBEDDED) }, parameters.iter().copied())
 }
 
 /// Copies bytes up to the first NUL; `?` stands for what is not ASCII, so that a damaged word takes no other with it.
-fn ascii(copy: &'static mut [u8; LONGEST], bytes: impl Iterator<Item = u8>) -> &'static str {
+fn ascii(copy: &'static mut [u8], bytes: impl Iterator<Item = u8>) -> &'static str {
     let mut len = 0;
     for (slot, byte) in copy.iter_mut().zip(bytes.take_while(|byte| *byte != 0)) {
         *slot = if byte.is_ascii() { byte } else { b'?' };

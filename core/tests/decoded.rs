@@ -1,0 +1,66 @@
+//! What an earlier version has written is read as it was: `data/decoded.txt` is what the decoder of 0.1.0's beginnings
+//! made of the records in `data/requests.txt`, whole and with every third record missing.
+
+use lastwords_core::store::sel::{Decoded, Decoder, text};
+use std::fmt::Write as _;
+use std::{fs, path::Path};
+
+/// The records of a block's requests.
+fn records(block: &str) -> Vec<[u8; 16]> {
+    let bytes = |hex: &str| -> Vec<u8> {
+        hex.as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    };
+    block
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let request = bytes(line);
+            match *request {
+                [0x28, 0x44, ref record @ ..] => record.try_into().ok(),
+                [0x10, 0x02, generator, ref event @ ..] => {
+                    let mut record = [0, 0, 2, 0, 0, 0, 0, generator, 0, 0, 0, 0, 0, 0, 0, 0];
+                    record[9..].copy_from_slice(event);
+                    Some(record)
+                }
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn stored_records_are_read_as_they_were() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let stored = fs::read_to_string(data.join("requests.txt")).unwrap();
+    let mut all = String::new();
+    for block in stored.split("\n\n") {
+        let _ = writeln!(all, "{}", block.lines().next().unwrap_or_default());
+        let mut found = |decoded: Decoded| {
+            let (kind, text) = match decoded {
+                Decoded::Event(text) => ("event", text.to_vec()),
+                Decoded::Crash(speaker) => ("crash", format!("{speaker:?}").into_bytes()),
+                Decoded::Line(line) => ("line", text(line).as_bytes().to_vec()),
+                Decoded::Truncated(text) => ("truncated", text.to_vec()),
+                Decoded::Headless(text) => ("headless", text.to_vec()),
+                Decoded::Missing(count) => ("missing", count.to_string().into_bytes()),
+                Decoded::Mark(stage) => ("stage", format!("{stage:?}").into_bytes()),
+            };
+            let _ = writeln!(all, "  {kind} {}", text.escape_ascii());
+        };
+        let mut decoder = Decoder::default();
+        let records = records(block);
+        for record in &records {
+            decoder.push(record, &mut found);
+        }
+        decoder.finish(&mut found);
+        let mut decoder = Decoder::default();
+        for (_, record) in records.iter().enumerate().filter(|(at, _)| at % 3 != 2) {
+            decoder.push(record, &mut found);
+        }
+        decoder.finish(&mut found);
+    }
+    assert_eq!(all, fs::read_to_string(data.join("decoded.txt")).unwrap());
+}
