@@ -83,7 +83,10 @@ parameters! {
         value: "DATA[,STATUS]",
         alone: None,
         values: &[],
-        help: "Set the registers of the BMC's KCS interface: I/O ports, or mmio:ADDR[,SPACING]",
+        help: "Set the registers of the BMC's KCS interface
+\
+               KCS is the keyboard controller style interface to the BMC (baseboard management controller): two I/O ports, \
+               STATUS being DATA + 1 when left out, or mmio:ADDR[,SPACING], SPACING being 1 to 256 bytes, 1 when left out.",
         default: "from the running driver, SMBIOS or ACPI, else 0xca2,0xca3";
 
     "ipmi_handle_panic" => handle_panic:
@@ -101,9 +104,9 @@ parameters! {
         value: "start=SECONDS[,ACTION]|stop",
         alone: None,
         values: &[],
-        help: "Start the BMC's watchdog for the dump kernel (1 to 6553 seconds), or stop it
+        help: "Start the BMC's watchdog for the dump kernel, or stop it
 \
-               ACTION is what the BMC does when the countdown ends: reset (default), power-cycle, power-off or none. \
+               SECONDS is 1 to 6553. ACTION is what the BMC does when the countdown ends: reset (default), power-cycle, power-off or none. \
                The dump kernel or the next boot must stop the watchdog (`lastwords mark saved --ipmi-watchdog stop`).",
         default: "left alone";
 
@@ -113,7 +116,9 @@ parameters! {
         value: "sel,console",
         alone: Some("sel,console"),
         values: &["sel", "console", "sel,console"],
-        help: "Write the instruction pointers of all CPUs to the SEL, the console or both",
+        help: "Write all CPUs' instruction pointers to the SEL, the console or both
+\
+               SEL is the BMC's System Event Log. Without a value both get them.",
         default: "off";
 
     "ipmi_timeout" => ipmi_timeout:
@@ -161,10 +166,10 @@ parameters! {
         value: "TYPE",
         alone: None,
         values: &["oem", "system", "event"],
-        help: "Begin with this type of SEL record: oem (type 0xF0), system (type 02), event (platform events)
+        help: "Begin with this type of SEL record
 \
-               Where the BMC refuses a type, the next one is tried. `lastwords probe --write-test` tells which types the \
-               BMC stores.",
+               oem is type 0xF0, system is type 02, event sends platform events. Where the BMC refuses a type, the next \
+               one is tried. `lastwords probe --write-test` shows which types the BMC stores.",
         default: "oem";
 
     "output_log" => output_log:
@@ -173,7 +178,9 @@ parameters! {
         value: "BYTES",
         alone: Some("4096"),
         values: &[],
-        help: "Print the end of the crashed kernel's log to the console: up to 1M bytes, 4096 without a number",
+        help: "Print the end of the crashed kernel's log to the console
+\
+               BYTES is up to 1M, 4096 without a number.",
         default: "off";
 
     "on_corrupt" => on_corrupt:
@@ -182,9 +189,9 @@ parameters! {
         value: "ACTION",
         alone: None,
         values: &["reset", "halt", "boot"],
-        help: "Reset, halt, or boot it all the same when the dump kernel's checksum differs from the one loaded
+        help: "Reset, halt, or boot when the dump kernel is corrupt
 \
-               Only with `load --via purgatory`: else the kernel's own purgatory has checked before.",
+               It is corrupt when its checksum (SHA-256) differs from the one loaded. Only with `load --via purgatory`: else the kernel's own purgatory has checked before.",
         default: "reset";
 
     "tsc_khz" => tsc_khz:
