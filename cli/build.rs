@@ -7,7 +7,7 @@
 
 use lastwords_core::abi;
 use object::read::elf::{ElfFile64, ProgramHeader};
-use object::{LittleEndian, Object, ObjectSymbol, elf};
+use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, elf};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -103,6 +103,11 @@ fn shorten_relocations(file: &ElfFile64<LittleEndian>, flat: &mut Vec<u8>) {
     const RELA_LEN: usize = 24;
     let start = symbol(file, "__relocations") as usize;
     let table = flat[start..symbol(file, "__relocations_end") as usize].to_vec();
+    // What is not loaded has the address 0, what is not in the file no range there.
+    for section in file.sections() {
+        let is_behind = section.address() > start as u64 && section.file_range().is_some();
+        assert!(!is_behind || section.name() == Ok(".dynamic"), "a section lies where the file is cut");
+    }
     flat.truncate(start);
     for rela in table.chunks(RELA_LEN) {
         let number = |at: usize| u64::from_le_bytes(rela[at..at + 8].try_into().expect("eight bytes"));

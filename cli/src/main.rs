@@ -154,8 +154,7 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::{Arg, Command};
-    use lastwords_core::plan::PARAMETERS;
+    use clap::Command;
 
     #[test]
     fn the_options_do_not_contradict_each_other() {

@@ -135,8 +135,8 @@ fn most_accesses(plan: &Plan, cpus: u64) -> u64 {
 const TRANSFER: u64 = (20 + 40) * (2 * 512 + 4);
 /// Garbled, busy and silent answers of one command.
 const ATTEMPTS: u64 = 3 + 10 + 2 + 1;
-/// A byte is one look and one write; a line has 242.
-const LINE_ACCESSES: u64 = 2 * 242;
+/// A byte is one look and one write; a line has 290.
+const LINE_ACCESSES: u64 = 2 * 290;
 
 /// Accesses while waiting: the last watchdog start and what is reported of a damaged dump kernel have 0.8 s of their own,
 /// and a least number of askings.

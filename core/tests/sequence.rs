@@ -165,6 +165,17 @@ fn where_the_sel_is_nearly_full_the_reason_and_the_panicked_cpu_come_first() {
     }
 }
 
+#[test]
+fn a_bmc_that_cuts_get_sel_info_short_gets_a_few_records() {
+    for len in 0..4 {
+        let mut sim = Sim::default();
+        let answer = [&[0x2c, 0x40, 0][..], &[0x51, 9, 0, 0xff, 0xff][..len]].concat();
+        sim.bmc.answers = [Answer::Obey, Answer::Bytes(answer)].into();
+        report(&mut sim, &with_log(4), "lastwords.ipmi_handle_panic");
+        assert_eq!(sel(&sim), ["Fatal excep", "tion", "id 5f3e9a1b", "Comm insmod"], "{len} bytes");
+    }
+}
+
 /// What our decoder makes of the SEL and the platform events together.
 fn decoded(sim: &Sim) -> Vec<String> {
     let event = |data: &Vec<u8>| {

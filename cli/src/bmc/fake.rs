@@ -26,6 +26,8 @@ pub struct Fake {
     pub free: Option<u16>,
     /// Get Watchdog Timer's answer.
     pub timer: [u8; 8],
+    /// It does not answer so many requests.
+    pub silent: usize,
     /// All requests but Get SEL Entry: net function, command, data.
     pub asked: Vec<(u8, u8, Vec<u8>)>,
 }
@@ -127,7 +129,12 @@ impl Transport<System> for Line {
         _: Millis,
     ) -> Result<usize, TransferError> {
         let request = Request::decode(request).unwrap();
-        let answer = self.0.lock().unwrap().answer(request);
+        let mut fake = self.0.lock().unwrap();
+        if fake.silent > 0 {
+            fake.silent -= 1;
+            return Err(TransferError::Timeout);
+        }
+        let answer = fake.answer(request);
         request.put_answer(&answer, reply).ok_or(TransferError::TooLong)
     }
 }

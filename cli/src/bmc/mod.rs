@@ -30,7 +30,7 @@ use lastwords_core::{
     cmdline,
     ipmi::{
         Bmc, CommandError, TransferError, Transport,
-        commands::{Command, Event, ResetWatchdogTimer, SetWatchdogTimer},
+        commands::{AddSelEntry, Command, Event, ResetWatchdogTimer, SetWatchdogTimer},
         interface::KcsPorts,
         kcs::Kcs,
         sel_writer::{SelType, SelWriter},
@@ -155,6 +155,8 @@ impl Connection {
     /// # Errors
     /// [`Error::Refused`], [`Error::Silent`], [`Error::Garbled`], [`Error::Absent`], [`Error::Io`].
     pub fn send<C: Command>(&mut self, command: &C) -> Result<C::Answer, Error> {
+        // Nobody waits for the machine to go on: each command is worth a try of its own.
+        self.bmc.try_again();
         let result = self.bmc.send(&mut self.system, &mut self.timer, command);
         result.map_err(|error| self.error(error, C::NAME))
     }
@@ -176,7 +178,7 @@ impl Connection {
         let mut writer = SelWriter::new(sel_type);
         let mut sel = Sel { bmc: &mut self.bmc, writer: &mut writer, limit: 1 };
         let result = sel.stage(&mut self.system, &mut self.timer, stage);
-        let name = if writer.sel_type == SelType::Event { Event::NAME } else { "Add SEL Entry" };
+        let name = if writer.sel_type == SelType::Event { Event::NAME } else { AddSelEntry::NAME };
         result.map_err(|error| self.error(error, name))
     }
 
@@ -190,16 +192,15 @@ impl Connection {
         self.bmc.transport_mut().transfer(&mut self.system, &mut self.timer, request, reply, deadline)
     }
 
-    /// What [`Connection::relay`]'s error means to the user.
-    pub fn transfer_error(&self, error: TransferError) -> Error {
-        const NAME: &str = "a request";
+    /// What [`Connection::relay`]'s error for this command means to the user.
+    pub fn transfer_error(&self, error: TransferError, command: &'static str) -> Error {
         let error = match error {
             TransferError::Absent => CommandError::Absent,
             TransferError::Timeout => CommandError::Silent,
             TransferError::State(_) | TransferError::TooLong => CommandError::Garbled,
             TransferError::Os(error) => CommandError::Os(error),
         };
-        self.error(error, NAME)
+        self.error(error, command)
     }
 
     /// A command's error with what the user can do about it.
@@ -209,6 +210,8 @@ impl Connection {
             CommandError::Silent | CommandError::NoTime => Error::Silent(command),
             CommandError::Garbled => Error::Garbled(command),
             CommandError::Refused(code) => Error::Refused(command, code),
+            // A machine is there, but nobody listens any more.
+            CommandError::Os(libc::ECONNREFUSED) => Error::NoAnswer(self.name.clone()),
             CommandError::Os(error) => Error::Io(self.name.clone(), io::Error::from_raw_os_error(error)),
         }
     }

@@ -258,11 +258,12 @@ impl Command for GetSelInfo {
     }
 
     fn answer(data: &[u8]) -> Option<SelInfo> {
-        let [_, entries0, entries1, free0, free1, .., support] = data else { return None };
+        // What a short answer leaves out is nothing: no free space, in which a report still gets a few records.
+        let byte = |at: usize| data.get(at).copied().unwrap_or(0);
         Some(SelInfo {
-            entries: u16::from_le_bytes([*entries0, *entries1]),
-            free_bytes: u16::from_le_bytes([*free0, *free1]),
-            overflow: support & 0x80 != 0,
+            entries: u16::from_le_bytes([byte(1), byte(2)]),
+            free_bytes: u16::from_le_bytes([byte(3), byte(4)]),
+            overflow: byte(13) & 0x80 != 0,
         })
     }
 }

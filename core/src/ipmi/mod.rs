@@ -119,6 +119,12 @@ impl<T> Bmc<T> {
         self.absent = false;
     }
 
+    /// Forgets all that speaks against asking: for a caller that has time.
+    pub fn try_again(&mut self) {
+        self.absent = false;
+        self.timeouts = 0;
+    }
+
     /// Sends a command until it is answered or given up; returns what the answer says.
     ///
     /// # Errors

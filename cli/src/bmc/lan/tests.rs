@@ -195,6 +195,21 @@ fn a_session_from_its_opening_on() {
             // No packet has another one's number.
             assert_eq!(answer[1], session.sequence as u8);
         }
+
+        // As core's `Bmc` uses it.
+        let mut system = System::new(None);
+        let mut timer = system.timer(None);
+        let deadline = timer.within(5000);
+        let wire = [NetFn::STORAGE.0 << 2, 0x43, 9, 7];
+        let mut reply = [0; 40];
+        let len = session.transfer(&mut system, &mut timer, &wire, &mut reply, deadline).unwrap();
+        let sequence = session.sequence as u8;
+        assert_eq!(reply[..len], [NetFn::STORAGE.response() << 2, 0x43, 0, sequence, 9, 7]);
+        let short = session.transfer(&mut system, &mut timer, &wire, &mut reply[..5], deadline);
+        assert_eq!(short, Err(TransferError::TooLong));
+        timer.now(&mut system);
+        let late = session.transfer(&mut system, &mut timer, &wire, &mut reply, 0);
+        assert_eq!(late, Err(TransferError::Timeout));
     }
 }
 

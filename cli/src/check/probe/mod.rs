@@ -101,10 +101,10 @@ impl Probe {
     }
 }
 
-/// A BMC may refuse one question and answer the next.
+/// A BMC that has told what it is may refuse or not answer one question, and answer the next.
 fn known<T>(answer: Result<T, bmc::Error>) -> Result<Option<T>, bmc::Error> {
     match answer {
-        Err(error) if error.code().is_some() => Ok(None),
+        Err(bmc::Error::Refused(..) | bmc::Error::Silent(_) | bmc::Error::Garbled(_)) => Ok(None),
         answer => answer.map(Some),
     }
 }

@@ -219,6 +219,16 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_is_lost_once_is_no_failure_and_one_that_never_comes_names_the_command() {
+        let (once, _) = tested(Fake { silent: 1, ..Fake::default() }, "", false);
+        assert!(once.errors(true).is_empty() && once.accepted > 0, "{once:?}");
+
+        let (never, _) = tested(Fake { silent: 100, ..Fake::default() }, "", false);
+        let error = never.error.unwrap().to_string();
+        assert!(error.contains("Get SEL Info"), "{error}");
+    }
+
+    #[test]
     fn with_the_event() {
         let (tested, fake) = tested(Fake::default(), "", true);
         assert_eq!(commands(&fake), [(0x04, 0x02), (0x0a, 0x40), (0x0a, 0x44)]);

@@ -9,7 +9,7 @@ use lastwords_core::{
     hw::{Clock, Memory, Register, Registers, Reset, Second},
     ipmi::{
         TransferError, Transport,
-        commands::{AddSelEntry, Command, Event},
+        commands::{AddSelEntry, Command, Event, GetSelInfo},
         message::{CompletionCode, Request},
     },
     plan::Console,
@@ -19,6 +19,8 @@ use lastwords_core::{
 pub struct StandIn {
     system: System,
     sent: Vec<u8>,
+    /// Ticks that do not count: what a crash would not do.
+    apart: u64,
 }
 
 /// Its UART.
@@ -33,7 +35,14 @@ impl StandIn {
         Console { serial: Some(Serial { base: Register::Port(UART), spacing: 1, baud: None }), vga: false };
 
     pub fn new() -> Self {
-        Self { system: System::new(None), sent: Vec::new() }
+        Self { system: System::new(None), sent: Vec::new(), apart: 0 }
+    }
+
+    /// Does something whose time is not the report's.
+    fn apart(&mut self, work: impl FnOnce()) {
+        let began = self.system.ticks();
+        work();
+        self.apart += self.system.ticks() - began;
     }
 
     /// What went to the console.
@@ -66,7 +75,7 @@ impl Memory for StandIn {
 
 impl Clock for StandIn {
     fn ticks(&mut self) -> u64 {
-        self.system.ticks()
+        self.system.ticks() - self.apart
     }
 
     fn second(&mut self) -> Second {
@@ -90,13 +99,15 @@ pub struct Relay<'a> {
     event: bool,
     /// Records that were added, with the ids that the BMC has assigned.
     added: Vec<(Option<u16>, [u8; 16])>,
+    /// The request that was not answered so far, and why. It may be sent again.
+    unanswered: Option<(Vec<u8>, TransferError)>,
     tested: Tested,
 }
 
 impl<'a> Relay<'a> {
     /// To this BMC; `event`: platform events go there, too.
     pub fn new(bmc: &'a mut Connection, event: bool) -> Self {
-        Self { bmc, event, added: Vec::new(), tested: Tested::default() }
+        Self { bmc, event, added: Vec::new(), unanswered: None, tested: Tested::default() }
     }
 
     /// Looks for a record that was accepted.
@@ -110,8 +121,16 @@ impl<'a> Relay<'a> {
         }
     }
 
+    /// A request that nobody will send again stays without an answer.
+    fn give_up(&mut self) {
+        if let Some((wire, error)) = self.unanswered.take() {
+            self.tested.error = Some(self.bmc.transfer_error(error, name(&wire)));
+        }
+    }
+
     /// Reads back what was added; what came of it all, but for the console.
     pub fn end(mut self) -> Tested {
+        self.give_up();
         for (id, record) in std::mem::take(&mut self.added) {
             self.look(id, &record);
         }
@@ -152,14 +171,28 @@ impl Transport<StandIn> for Relay<'_> {
             let code = [CompletionCode::INSUFFICIENT_PRIVILEGE.0];
             return request.put_answer(&code, reply).ok_or(TransferError::TooLong);
         }
+        if self.unanswered.as_ref().is_some_and(|(before, _)| before != wire) {
+            self.give_up();
+        }
         let limit = deadline.saturating_sub(timer.now(machine));
         let len = self.bmc.relay(wire, reply, limit).inspect_err(|error| {
-            self.tested.error = Some(self.bmc.transfer_error(*error));
+            self.unanswered = Some((wire.to_vec(), *error));
         })?;
+        self.unanswered = None;
         let answered = reply.get(..len).and_then(|reply| request.answer(reply));
         if let Some((CompletionCode::OK, data)) = answered {
-            self.accepted(request, data);
+            machine.apart(|| self.accepted(request, data));
         }
         Ok(len)
+    }
+}
+
+/// The name of a request of the report's.
+fn name(wire: &[u8]) -> &'static str {
+    match Request::decode(wire).map(|request| (request.net_fn, request.cmd)) {
+        Some((AddSelEntry::NET_FN, AddSelEntry::CMD)) => AddSelEntry::NAME,
+        Some((Event::NET_FN, Event::CMD)) => Event::NAME,
+        Some((GetSelInfo::NET_FN, GetSelInfo::CMD)) => GetSelInfo::NAME,
+        _ => "a request",
     }
 }
