@@ -10,7 +10,7 @@ use clap::{
 };
 use lastwords_core::device::uart::Serial;
 use lastwords_core::hw::Register;
-use lastwords_core::plan::{Console, PARAMETERS, PREFIX, Parameter, Plan};
+use lastwords_core::plan::{ConsoleDevices, PARAMETERS, PREFIX, Parameter, Plan};
 use std::ffi::{OsStr, OsString};
 
 /// What is to be reported when the kernel panics. With none of these the BMC gets no request at all.
@@ -52,12 +52,12 @@ struct ConsoleOptions {
 }
 
 impl ConsoleOptions {
-    fn console(&self) -> Option<Console> {
+    fn console(&self) -> Option<ConsoleDevices> {
         /// The UART of kexec-tools' `--console-serial`.
         const TTY_S0: Serial = Serial { base: Register::Port(0x3f8), spacing: 1, baud: None };
         let serial = self.serial.or(self.console_serial.then_some(TTY_S0));
         let serial = serial.map(|serial| Serial { baud: self.serial_baud, ..serial });
-        (serial.is_some() || self.console_vga).then_some(Console { serial, vga: self.console_vga })
+        (serial.is_some() || self.console_vga).then_some(ConsoleDevices { serial, vga: self.console_vga })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The connection to the BMC through Linux' driver: /dev/ipmi0.
 
-use super::{Error, System, error::os};
+use super::{BmcError, System, error::os};
 use crate::sys;
 use lastwords_core::{
     budget::{Millis, Timer},
@@ -22,13 +22,13 @@ impl Device {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`Error::Permission`], [`Error::Open`].
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    /// [`BmcError::Permission`], [`BmcError::Open`].
+    pub fn open(path: &Path) -> Result<Self, BmcError> {
         let name = path.display().to_string();
         match File::options().read(true).write(true).open(path) {
             Ok(file) => Ok(Self { file, sent: 0 }),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Error::Permission(name)),
-            Err(error) => Err(Error::Open(name, error)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(BmcError::Permission(name)),
+            Err(error) => Err(BmcError::Open(name, error)),
         }
     }
 }

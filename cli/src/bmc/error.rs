@@ -6,7 +6,7 @@ use std::io;
 
 /// Why a BMC could not be asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum BmcError {
     /// We lack the right.
     #[error("{0}: only root may use it\nhint: run it as root")]
     Permission(String),
@@ -56,7 +56,7 @@ pub enum Error {
     Refused(&'static str, CompletionCode),
 }
 
-impl Error {
+impl BmcError {
     /// The completion code, when the BMC has refused.
     #[must_use]
     pub fn code(&self) -> Option<CompletionCode> {

@@ -1,7 +1,7 @@
 //! The connection to the BMC through its KCS (keyboard controller style) ports, with core's own driver, for a kernel without one: the dump kernel, mostly.
 //! Two programs at the same ports would talk past each other, so with a driver it refuses.
 
-use super::Error;
+use super::BmcError;
 use lastwords_core::{hw::Register, ipmi::interface::KcsPorts};
 use std::{
     fs::{self, File},
@@ -11,21 +11,21 @@ use std::{
 /// Opens /dev/port for these registers. Touches none.
 ///
 /// # Errors
-/// [`Error::InMemory`], [`Error::DriverHasPorts`], [`Error::Permission`], [`Error::NoPorts`].
-pub fn open(root: &Path, ports: KcsPorts) -> Result<File, Error> {
+/// [`BmcError::InMemory`], [`BmcError::DriverHasPorts`], [`BmcError::Permission`], [`BmcError::NoPorts`].
+pub fn open(root: &Path, ports: KcsPorts) -> Result<File, BmcError> {
     let (Register::Port(data), Register::Port(status)) = (ports.data, ports.status) else {
-        return Err(Error::InMemory(ports));
+        return Err(BmcError::InMemory(ports));
     };
     let ioports = fs::read_to_string(root.join("proc/ioports")).unwrap_or_default();
     if [data, status].iter().any(|port| driver_has(&ioports, *port)) {
-        return Err(Error::DriverHasPorts(ports));
+        return Err(BmcError::DriverHasPorts(ports));
     }
     let path = root.join("dev/port");
     File::options().read(true).write(true).open(&path).map_err(|error| {
         // EPERM is lockdown.
         match error.raw_os_error() {
-            Some(libc::EACCES) => Error::Permission(path.display().to_string()),
-            _ => Error::NoPorts(error),
+            Some(libc::EACCES) => BmcError::Permission(path.display().to_string()),
+            _ => BmcError::NoPorts(error),
         }
     })
 }
@@ -64,10 +64,10 @@ mod tests {
         fs::create_dir(root.path().join("proc")).unwrap();
         fs::write(root.path().join("proc/ioports"), ioports).unwrap();
         let refused = open(root.path(), KcsPorts::DEFAULT).err();
-        assert!(matches!(refused, Some(Error::DriverHasPorts(_))), "{refused:?}");
+        assert!(matches!(refused, Some(BmcError::DriverHasPorts(_))), "{refused:?}");
         let other = open(root.path(), KcsPorts::io(0xca8, 0xcac)).err();
-        assert!(matches!(other, Some(Error::NoPorts(_))), "{other:?}");
+        assert!(matches!(other, Some(BmcError::NoPorts(_))), "{other:?}");
         let memory = open(root.path(), KcsPorts::memory(0xfe00_0000, 4).unwrap()).err();
-        assert!(matches!(memory, Some(Error::InMemory(_))), "{memory:?}");
+        assert!(matches!(memory, Some(BmcError::InMemory(_))), "{memory:?}");
     }
 }

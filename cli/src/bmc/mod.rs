@@ -16,7 +16,7 @@ mod remote;
 mod sel;
 mod system;
 
-pub use error::Error;
+pub use error::BmcError;
 #[cfg(test)]
 pub use fake::Fake;
 pub use lan::Host;
@@ -79,8 +79,8 @@ impl Connection {
     /// those that the SMBIOS or ACPI tables have, else the usual ones.
     ///
     /// # Errors
-    /// [`Error::Open`], [`Error::Permission`], [`Error::NoPorts`], [`Error::InMemory`], [`Error::DriverHasPorts`].
-    pub fn local(root: &Path, ports: Option<KcsPorts>) -> Result<Self, Error> {
+    /// [`BmcError::Open`], [`BmcError::Permission`], [`BmcError::NoPorts`], [`BmcError::InMemory`], [`BmcError::DriverHasPorts`].
+    pub fn local(root: &Path, ports: Option<KcsPorts>) -> Result<Self, BmcError> {
         let device = root.join("dev/ipmi0");
         if device.exists() {
             return Self::device(&device);
@@ -92,17 +92,17 @@ impl Connection {
     /// The one behind the kernel's driver.
     ///
     /// # Errors
-    /// [`Error::Open`], [`Error::Permission`].
-    pub fn device(path: &Path) -> Result<Self, Error> {
+    /// [`BmcError::Open`], [`BmcError::Permission`].
+    pub fn device(path: &Path) -> Result<Self, BmcError> {
         Ok(Self::new(device::Device::open(path)?, path.display().to_string()))
     }
 
     /// The one behind these I/O ports.
     ///
     /// # Errors
-    /// [`Error::Permission`], [`Error::NoPorts`], [`Error::InMemory`], [`Error::DriverHasPorts`]. Whether a BMC is there shows in the first
+    /// [`BmcError::Permission`], [`BmcError::NoPorts`], [`BmcError::InMemory`], [`BmcError::DriverHasPorts`]. Whether a BMC is there shows in the first
     /// command.
-    pub fn kcs(root: &Path, ports: KcsPorts) -> Result<Self, Error> {
+    pub fn kcs(root: &Path, ports: KcsPorts) -> Result<Self, BmcError> {
         let system = System::new(Some(kcs::open(root, ports)?));
         let name = format!("KCS ports {ports}");
         Ok(Self { ports: Some(ports), ..Self::of(system, Kcs::new(ports), name) })
@@ -111,8 +111,8 @@ impl Connection {
     /// The one at this host, over the LAN, at privilege level User: enough to read.
     ///
     /// # Errors
-    /// [`Error::NoAnswer`], [`Error::NoSuite`], [`Error::Login`], [`Error::Io`].
-    pub fn lan(host: &Host, user: &str, password: &[u8]) -> Result<Self, Error> {
+    /// [`BmcError::NoAnswer`], [`BmcError::NoSuite`], [`BmcError::Login`], [`BmcError::Io`].
+    pub fn lan(host: &Host, user: &str, password: &[u8]) -> Result<Self, BmcError> {
         Ok(Self::new(lan::Session::open(host, user, password)?, host.to_string()))
     }
 
@@ -153,8 +153,8 @@ impl Connection {
     /// Sends a command and returns what its answer has.
     ///
     /// # Errors
-    /// [`Error::Refused`], [`Error::Silent`], [`Error::Garbled`], [`Error::Absent`], [`Error::Io`].
-    pub fn send<C: Command>(&mut self, command: &C) -> Result<C::Answer, Error> {
+    /// [`BmcError::Refused`], [`BmcError::Silent`], [`BmcError::Garbled`], [`BmcError::Absent`], [`BmcError::Io`].
+    pub fn send<C: Command>(&mut self, command: &C) -> Result<C::Answer, BmcError> {
         // Nobody waits for the machine to go on: each command is worth a try of its own.
         self.bmc.try_again();
         let result = self.bmc.send(&mut self.system, &mut self.timer, command);
@@ -165,7 +165,7 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::send`].
-    pub fn start_watchdog(&mut self, timer: SetWatchdogTimer) -> Result<(), Error> {
+    pub fn start_watchdog(&mut self, timer: SetWatchdogTimer) -> Result<(), BmcError> {
         self.send(&timer)?;
         self.send(&ResetWatchdogTimer)
     }
@@ -174,7 +174,7 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Connection::send`].
-    pub fn add_stage(&mut self, stage: Stage, sel_type: SelType) -> Result<(), Error> {
+    pub fn add_stage(&mut self, stage: Stage, sel_type: SelType) -> Result<(), BmcError> {
         let mut writer = SelWriter::new(sel_type);
         let mut sel = Sel { bmc: &mut self.bmc, writer: &mut writer, limit: 1 };
         let result = sel.stage(&mut self.system, &mut self.timer, stage);
@@ -193,7 +193,7 @@ impl Connection {
     }
 
     /// What [`Connection::relay`]'s error for this command means to the user.
-    pub fn transfer_error(&self, error: TransferError, command: &'static str) -> Error {
+    pub fn transfer_error(&self, error: TransferError, command: &'static str) -> BmcError {
         let error = match error {
             TransferError::Absent => CommandError::Absent,
             TransferError::Timeout => CommandError::Silent,
@@ -204,15 +204,15 @@ impl Connection {
     }
 
     /// A command's error with what the user can do about it.
-    fn error(&self, error: CommandError, command: &'static str) -> Error {
+    fn error(&self, error: CommandError, command: &'static str) -> BmcError {
         match error {
-            CommandError::Absent => Error::Absent(self.ports.unwrap_or(KcsPorts::DEFAULT)),
-            CommandError::Silent | CommandError::NoTime => Error::Silent(command),
-            CommandError::Garbled => Error::Garbled(command),
-            CommandError::Refused(code) => Error::Refused(command, code),
+            CommandError::Absent => BmcError::Absent(self.ports.unwrap_or(KcsPorts::DEFAULT)),
+            CommandError::Silent | CommandError::NoTime => BmcError::Silent(command),
+            CommandError::Garbled => BmcError::Garbled(command),
+            CommandError::Refused(code) => BmcError::Refused(command, code),
             // A machine is there, but nobody listens any more.
-            CommandError::Os(libc::ECONNREFUSED) => Error::NoAnswer(self.name.clone()),
-            CommandError::Os(error) => Error::Io(self.name.clone(), io::Error::from_raw_os_error(error)),
+            CommandError::Os(libc::ECONNREFUSED) => BmcError::NoAnswer(self.name.clone()),
+            CommandError::Os(error) => BmcError::Io(self.name.clone(), io::Error::from_raw_os_error(error)),
         }
     }
 }

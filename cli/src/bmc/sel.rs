@@ -1,6 +1,6 @@
 //! What takes several commands of the SEL: reading all of it while it changes, and finding a record that was added.
 
-use super::{Connection, Error};
+use super::{BmcError, Connection};
 use lastwords_core::ipmi::{
     commands::{FIRST_RECORD, GetSelEntry, LAST_RECORD, ReserveSel, SYSTEM_EVENT},
     message::CompletionCode,
@@ -30,7 +30,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the BMC refuses, does not answer, or its SEL changes all the time.
-    pub fn sel_entries(&mut self) -> Result<Vec<Entry>, Error> {
+    pub fn sel_entries(&mut self) -> Result<Vec<Entry>, BmcError> {
         let mut reservation = 0;
         let mut tries = 0;
         'again: loop {
@@ -75,7 +75,7 @@ impl Connection {
         record: &[u8; 16],
         id: Option<u16>,
         patience: bool,
-    ) -> Result<Option<Entry>, Error> {
+    ) -> Result<Option<Entry>, BmcError> {
         let from = if record[2] == SYSTEM_EVENT { 10 } else { 3 };
         let same = |found: &[u8; 16]| found[2] == record[2] && found[from..] == record[from..];
         for look in 0..if patience { LOOKS } else { 1 } {
@@ -197,9 +197,9 @@ mod tests {
             refused.to_string(),
             "the BMC refused Add SEL Entry: completion code 0xd4, not allowed at this privilege or on this interface"
         );
-        assert!(matches!(bmc(|_| Vec::new()).send(&ReserveSel), Err(Error::Garbled(_))));
+        assert!(matches!(bmc(|_| Vec::new()).send(&ReserveSel), Err(BmcError::Garbled(_))));
         let late = bmc(|_| vec![0, 1, 0]).within(Duration::ZERO).send(&ReserveSel);
-        assert!(matches!(late, Err(Error::Silent(_))));
+        assert!(matches!(late, Err(BmcError::Silent(_))));
     }
 
     /// As the image takes these codes: core's rule is the only one.
@@ -214,7 +214,7 @@ mod tests {
             if asked == 2 { vec![0, 7, 0] } else { vec![CompletionCode::TIMEOUT.0] }
         });
         assert_eq!(bmc.send(&ReserveSel).unwrap(), 7);
-        assert!(matches!(bmc.send(&ReserveSel), Err(Error::Silent(_))));
+        assert!(matches!(bmc.send(&ReserveSel), Err(BmcError::Silent(_))));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use crate::{
     arm::options::Usual,
-    bmc::{Connection, Error, Local, named_ports},
+    bmc::{BmcError, Connection, Local, named_ports},
     message,
 };
 use anyhow::{Result, bail};
@@ -164,7 +164,7 @@ fn in_time(time: Duration, work: impl FnOnce() -> Result<()> + Send + 'static) -
     }
 }
 
-fn set(bmc: &mut Connection, request: WatchdogRequest) -> Result<(), Error> {
+fn set(bmc: &mut Connection, request: WatchdogRequest) -> Result<(), BmcError> {
     match request {
         WatchdogRequest::Start(timer) => {
             bmc.start_watchdog(timer)?;
@@ -172,7 +172,7 @@ fn set(bmc: &mut Connection, request: WatchdogRequest) -> Result<(), Error> {
         }
         WatchdogRequest::Restart => {
             bmc.send(&ResetWatchdogTimer).map_err(|error| match error.code() {
-                Some(CompletionCode::WATCHDOG_UNINITIALIZED) => Error::NoWatchdog,
+                Some(CompletionCode::WATCHDOG_UNINITIALIZED) => BmcError::NoWatchdog,
                 _ => error,
             })?;
             println!("watchdog: countdown restarted");
@@ -186,7 +186,7 @@ fn set(bmc: &mut Connection, request: WatchdogRequest) -> Result<(), Error> {
 }
 
 /// Adds a stage to the SEL, beginning with this type of record.
-fn add(bmc: &mut Connection, stage: Stage, sel_type: SelType) -> Result<(), Error> {
+fn add(bmc: &mut Connection, stage: Stage, sel_type: SelType) -> Result<(), BmcError> {
     bmc.add_stage(stage, sel_type)?;
     println!("recorded in the SEL: {}", stage.text());
     Ok(())

@@ -86,7 +86,7 @@ impl fmt::Display for Note {
 
 /// A file that is no SEL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum LogError {
     /// `ipmitool sel save`.
     #[error(
         "ipmitool sel save leaves out more than half of each record\n\
@@ -108,24 +108,24 @@ pub enum Error {
 }
 
 /// What other files begin with.
-const FOREIGN: [(&[u8], Error); 9] = [
-    (b"\x1f\x8b", Error::Packed("gunzip -c")),
-    (b"\xfd7zXZ\0", Error::Packed("xz -dc")),
-    (b"\x28\xb5\x2f\xfd", Error::Packed("zstd -dc")),
-    (b"BZh", Error::Packed("bunzip2 -c")),
-    (b"PK\x03\x04", Error::Packed("unzip -p")),
-    (b"\xff\xfe", Error::Utf16),
-    (b"\xfe\xff", Error::Utf16),
-    (b"\x7fELF", Error::Unknown),
-    (b"MZ", Error::Unknown),
+const FOREIGN: [(&[u8], LogError); 9] = [
+    (b"\x1f\x8b", LogError::Packed("gunzip -c")),
+    (b"\xfd7zXZ\0", LogError::Packed("xz -dc")),
+    (b"\x28\xb5\x2f\xfd", LogError::Packed("zstd -dc")),
+    (b"BZh", LogError::Packed("bunzip2 -c")),
+    (b"PK\x03\x04", LogError::Packed("unzip -p")),
+    (b"\xff\xfe", LogError::Utf16),
+    (b"\xfe\xff", LogError::Utf16),
+    (b"\x7fELF", LogError::Unknown),
+    (b"MZ", LogError::Unknown),
 ];
 
 impl Log {
     /// Takes apart what a file holds.
     ///
     /// # Errors
-    /// [`Error::Save`], [`Error::Packed`], [`Error::Utf16`], [`Error::Unknown`].
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+    /// [`LogError::Save`], [`LogError::Packed`], [`LogError::Utf16`], [`LogError::Unknown`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, LogError> {
         if let Some((_, error)) = FOREIGN.iter().find(|(begin, _)| bytes.starts_with(begin)) {
             return Err(*error);
         }
@@ -184,14 +184,14 @@ struct Listing {
 }
 
 impl Listing {
-    fn parse(text: &str) -> Result<Log, Error> {
+    fn parse(text: &str) -> Result<Log, LogError> {
         let mut listing = Self { known: text.trim().is_empty(), ..Self::default() };
         for line in text.lines() {
             listing.line(line.trim_end_matches('\r'));
         }
         listing.end_paragraph();
         if !listing.known {
-            return Err(if listing.saved { Error::Save } else { Error::Unknown });
+            return Err(if listing.saved { LogError::Save } else { LogError::Unknown });
         }
         Ok(listing.finish())
     }
@@ -561,7 +561,7 @@ mod tests {
         for text in [words.to_owned(), words.replace(' ', ", 0x"), format!("Record:\r\n {words}")] {
             assert_eq!(crashes_of(&text)[0].build_id, Some(0x5f3e9a1b), "{text}");
         }
-        assert_eq!(Log::parse(b"00 00 f0 20 80 69 64 20 35 66 33 65 39 61 31\n"), Err(Error::Unknown));
+        assert_eq!(Log::parse(b"00 00 f0 20 80 69 64 20 35 66 33 65 39 61 31\n"), Err(LogError::Unknown));
     }
 
     #[test]

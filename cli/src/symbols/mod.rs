@@ -14,7 +14,7 @@ use std::fmt;
 
 /// Why there are no symbols.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum SymbolError {
     /// All addresses are zero.
     #[error("the addresses are hidden (sysctl kernel.kptr_restrict, or no privileges)\nhint: run it as root")]
     Hidden,

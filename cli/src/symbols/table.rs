@@ -4,7 +4,7 @@
 //! first in its table, so the order of /proc/kallsyms is kept; where a file has another order, `vmlinux` makes the
 //! kernel's.
 
-use super::{Error, Name, vmlinux};
+use super::{Name, SymbolError, vmlinux};
 use std::{collections::BTreeMap, ops::Range};
 
 /// One symbol of the kernel's code.
@@ -44,8 +44,8 @@ impl Table {
     /// of notes that begin with `#`. Other lines are passed over.
     ///
     /// # Errors
-    /// [`Error::NoStext`], [`Error::Hidden`].
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    /// [`SymbolError::NoStext`], [`SymbolError::Hidden`].
+    pub fn parse(text: &str) -> Result<Self, SymbolError> {
         let mut table = Self::default();
         let mut image = Vec::new();
         let mut modules = Vec::new();
@@ -94,12 +94,12 @@ impl Table {
     }
 
     /// Keeps what lies in the image's text.
-    pub fn set_image(&mut self, mut symbols: Vec<Symbol>) -> Result<(), Error> {
+    pub fn set_image(&mut self, mut symbols: Vec<Symbol>) -> Result<(), SymbolError> {
         let find = |name| symbols.iter().find(|symbol| symbol.name == name).map(|symbol| symbol.address);
-        let stext = find("_stext").ok_or(Error::NoStext)?;
+        let stext = find("_stext").ok_or(SymbolError::NoStext)?;
         // A saved table's addresses count from _stext, so that it is zero there.
         if stext == 0 && symbols.iter().all(|symbol| symbol.address == 0) && symbols.len() > 1 {
-            return Err(Error::Hidden);
+            return Err(SymbolError::Hidden);
         }
         let last = symbols.iter().map(|symbol| symbol.address).max().unwrap_or(stext);
         let init = find("_sinittext").zip(find("_einittext")).unwrap_or_default();
@@ -296,9 +296,9 @@ ffffffff81000020 T _etext
 
     #[test]
     fn what_is_no_kernels_symbols_is_refused() {
-        assert!(matches!(Table::parse("hello\nworld\n"), Err(Error::NoStext)));
+        assert!(matches!(Table::parse("hello\nworld\n"), Err(SymbolError::NoStext)));
         let hidden = "0000000000000000 T _stext\n0000000000000000 t do_one\n";
-        assert!(matches!(Table::parse(hidden), Err(Error::Hidden)));
+        assert!(matches!(Table::parse(hidden), Err(SymbolError::Hidden)));
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! A kernel's symbols from its vmlinux, in the order of the kernel's own table.
 
 use super::{
-    Error,
+    SymbolError,
     table::{Symbol, Table},
 };
 use object::{Object, ObjectSymbol, SymbolSection};
@@ -10,8 +10,8 @@ impl Table {
     /// Reads the symbol table of a vmlinux (ELF).
     ///
     /// # Errors
-    /// [`Error::Elf`], [`Error::NoStext`], [`Error::Hidden`].
-    pub fn vmlinux(file: &[u8]) -> Result<Self, Error> {
+    /// [`SymbolError::Elf`], [`SymbolError::NoStext`], [`SymbolError::Hidden`].
+    pub fn vmlinux(file: &[u8]) -> Result<Self, SymbolError> {
         let elf = object::File::parse(file)?;
         let mut symbols: Vec<_> = elf
             .symbols()

@@ -6,14 +6,14 @@ use core::fmt;
 
 /// Where console lines go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Console {
+pub struct ConsoleDevices {
     /// A 16550 UART.
     pub serial: Option<Serial>,
     /// The VGA text screen.
     pub vga: bool,
 }
 
-impl Console {
+impl ConsoleDevices {
     /// Reads a list of `ttyS0` to `ttyS3` or a port, a line speed behind it, `vga`; or `none` alone.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Console {
     }
 }
 
-impl fmt::Display for Console {
+impl fmt::Display for ConsoleDevices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.serial, self.vga) {
             (None, true) => f.write_str("vga"),

@@ -23,7 +23,7 @@ mod console;
 mod parameters;
 
 pub use apic_ids::ApicIds;
-pub use console::Console;
+pub use console::ConsoleDevices;
 pub use parameters::{PARAMETERS, Parameter, parameter};
 
 use crate::budget::Millis;
@@ -54,7 +54,7 @@ pub struct Plan<'a> {
     /// Longest time for the whole report, in seconds (1 to 600).
     pub budget: u16,
     /// Where console lines go.
-    pub console: Console,
+    pub console: ConsoleDevices,
     /// Most records that are added to the SEL (1 to 128).
     pub sel_records: u8,
     /// How text is put into the SEL.
@@ -95,7 +95,7 @@ impl Default for Plan<'_> {
             cpu_ip: CpuIp { sel: false, console: false },
             ipmi_timeout: 5,
             budget: 15,
-            console: Console { serial: None, vga: false },
+            console: ConsoleDevices { serial: None, vga: false },
             sel_records: 32,
             sel_type: SelType::Oem,
             output_log: 0,
@@ -113,7 +113,7 @@ impl<'a> Plan<'a> {
     /// (`console=ttySn`).
     #[must_use]
     pub fn new(embedded: &'a str, line: &'a str) -> Self {
-        let mut plan = Self { console: Console::of_kernel(line), ..Self::default() };
+        let mut plan = Self { console: ConsoleDevices::of_kernel(line), ..Self::default() };
         plan.read(embedded);
         plan.read(line);
         plan
@@ -336,7 +336,7 @@ mod tests {
         ]
     }
 
-    fn console() -> impl Strategy<Value = Console> {
+    fn console() -> impl Strategy<Value = ConsoleDevices> {
         let bauds: Vec<u32> = (2..=115_200).filter(|baud| 115_200 % baud == 0).collect();
         let base = prop_oneof![
             (1u16..=0xfff8).prop_map(|port| (Register::Port(port), 1)),
@@ -344,7 +344,7 @@ mod tests {
                 .prop_map(|(addr, spacing)| (Register::Memory(addr), spacing)),
         ];
         let serial = (base, prop::option::of(prop::sample::select(bauds)));
-        (prop::option::of(serial), any::<bool>()).prop_map(|(serial, vga)| Console {
+        (prop::option::of(serial), any::<bool>()).prop_map(|(serial, vga)| ConsoleDevices {
             serial: serial.map(|((base, spacing), baud)| Serial { base, spacing, baud }),
             vga,
         })

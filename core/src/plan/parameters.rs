@@ -5,7 +5,7 @@
 //! It is a macro, because the image wants only names and parsers of it: a table with help texts and printers in it would
 //! bring them all, and `core::fmt` with its panics, into the image.
 
-use super::{ApicIds, Console, CpuIp, OnCorrupt, PREFIX, Plan};
+use super::{ApicIds, ConsoleDevices, CpuIp, OnCorrupt, PREFIX, Plan};
 use crate::budget::PLAUSIBLE_KHZ;
 use crate::cmdline;
 use crate::ipmi::interface::KcsPorts;
@@ -142,7 +142,7 @@ parameters! {
         default: "15";
 
     "console" => console:
-        parse |text| Console::parse(text.unwrap_or("")), print |console, f| write!(f, "={console}");
+        parse |text| ConsoleDevices::parse(text.unwrap_or("")), print |console, f| write!(f, "={console}");
         option: None,
         value: "UART[,BAUD][,vga]|vga|none",
         alone: None,

@@ -3,7 +3,7 @@
 use crate::budget::Timer;
 use crate::device::{uart::Uart, vga};
 use crate::hw::Machine;
-use crate::plan;
+use crate::plan::ConsoleDevices;
 use crate::text::{Buffer, Text};
 
 /// Bytes in a line.
@@ -21,7 +21,7 @@ pub struct Console {
 impl Console {
     /// The console that the plan names.
     #[must_use]
-    pub fn new(plan: plan::Console) -> Self {
+    pub fn new(plan: ConsoleDevices) -> Self {
         Self { line: Text::new(), uart: plan.serial.map(Uart::new), vga: plan.vga, begun: false }
     }
 

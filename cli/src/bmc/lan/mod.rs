@@ -14,7 +14,7 @@ mod tests;
 
 pub use host::Host;
 
-use super::{Error, System, error::os};
+use super::{BmcError, System, error::os};
 use crate::sys;
 use handshake::{BY_NAME, Handshake, USER};
 use lastwords_core::{
@@ -65,10 +65,10 @@ impl Session {
     /// Opens a session at privilege level User.
     ///
     /// # Errors
-    /// [`Error::NoAnswer`], [`Error::Login`], [`Error::NoSuite`], [`Error::Io`].
-    pub fn open(host: &Host, user: &str, password: &[u8]) -> Result<Self, Error> {
+    /// [`BmcError::NoAnswer`], [`BmcError::Login`], [`BmcError::NoSuite`], [`BmcError::Io`].
+    pub fn open(host: &Host, user: &str, password: &[u8]) -> Result<Self, BmcError> {
         if user.len() > 16 || password.len() > 20 {
-            return Err(Error::Login(
+            return Err(BmcError::Login(
                 host.to_string(),
                 "IPMI has names of at most 16 and passwords of at most 20 bytes",
             ));
@@ -76,13 +76,13 @@ impl Session {
         let addresses = (host.name.as_str(), host.port)
             .to_socket_addrs()
             .map_err(|error| io_error(host.to_string(), error))?;
-        let mut last = Error::NoAnswer(host.to_string());
+        let mut last = BmcError::NoAnswer(host.to_string());
         for address in addresses {
             for suite in Suite::ALL {
                 match Self::open_with(host, address, suite, user.as_bytes(), password) {
-                    Err(error @ (Error::NoAnswer(_) | Error::NoSuite(_))) => last = error,
+                    Err(error @ (BmcError::NoAnswer(_) | BmcError::NoSuite(_))) => last = error,
                     // Nobody is at this address: no other suite will do.
-                    Err(error @ Error::Io(..)) => {
+                    Err(error @ BmcError::Io(..)) => {
                         last = error;
                         break;
                     }
@@ -99,7 +99,7 @@ impl Session {
         suite: Suite,
         user: &[u8],
         password: &[u8],
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, BmcError> {
         let io_error = |error| io_error(host.to_string(), error);
         let local = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(local).and_then(|socket| socket.connect(address).map(|()| socket));
@@ -142,13 +142,13 @@ impl Session {
             *opened.get(6..).and_then(<[u8]>::first_chunk).ok_or_else(|| session.nonsense())?;
         let chosen = [14, 22, 30].map(|at| opened.get(at).copied());
         if chosen != algorithms.map(Some) {
-            return Err(Error::NoSuite(session.host.clone()));
+            return Err(BmcError::NoSuite(session.host.clone()));
         }
 
         let two =
             session.step(payload::RAKP_1, &handshake.rakp_1(), payload::RAKP_2, handshake.console_id)?;
         if !handshake.rakp_2(&two) {
-            return Err(Error::Login(session.host.clone(), WRONG_PASSWORD));
+            return Err(BmcError::Login(session.host.clone(), WRONG_PASSWORD));
         }
         let four =
             session.step(payload::RAKP_3, &handshake.rakp_3(), payload::RAKP_4, handshake.console_id)?;
@@ -160,11 +160,17 @@ impl Session {
         let level = Request { net_fn: NetFn::APP, cmd: SET_SESSION_PRIVILEGE_LEVEL, data: &[USER] };
         // A session begins at this level; a BMC that sees it otherwise refuses the first command.
         let answered = session.ask(level, Instant::now() + STEP).map_err(|error| session.io_error(error))?;
-        answered.map(|_| session).ok_or_else(|| Error::NoAnswer(host.to_string()))
+        answered.map(|_| session).ok_or_else(|| BmcError::NoAnswer(host.to_string()))
     }
 
     /// One step of opening: sends `message` behind a tag and returns what comes behind the answer's status.
-    fn step(&mut self, kind: u8, message: &[u8], answers: u8, console_id: [u8; 4]) -> Result<Vec<u8>, Error> {
+    fn step(
+        &mut self,
+        kind: u8,
+        message: &[u8],
+        answers: u8,
+        console_id: [u8; 4],
+    ) -> Result<Vec<u8>, BmcError> {
         // The payload type is as good a tag as any.
         let packet = packet(kind, 0, 0, &[&[kind], message].concat());
         let find = |_: &Self, packet: &[u8]| match contents(answers, 0, packet)? {
@@ -173,28 +179,28 @@ impl Session {
         };
         let found = self.exchange(Instant::now() + STEP, |_| Ok(packet.clone()), find);
         let found = found.map_err(|error| self.io_error(error))?;
-        let (status, rest) = found.ok_or_else(|| Error::NoAnswer(self.host.clone()))?;
+        let (status, rest) = found.ok_or_else(|| BmcError::NoAnswer(self.host.clone()))?;
         match status {
             0 if answers == payload::OPEN_SESSION_RESPONSE || rest.get(2..6) == Some(&console_id) => Ok(rest),
             // Table 13-15.
-            3..=7 | 0x10 | 0x11 => Err(Error::NoSuite(self.host.clone())),
-            0x01 | 0x0b => Err(Error::Login(
+            3..=7 | 0x10 | 0x11 => Err(BmcError::NoSuite(self.host.clone())),
+            0x01 | 0x0b => Err(BmcError::Login(
                 self.host.clone(),
                 "it has no room for one more session: try again in a minute",
             )),
-            0x09 | 0x0a => Err(Error::Login(self.host.clone(), "this user has no privileges on the LAN")),
-            0x0c | 0x0d => Err(Error::Login(self.host.clone(), "no such user")),
-            0x0f => Err(Error::Login(self.host.clone(), WRONG_PASSWORD)),
+            0x09 | 0x0a => Err(BmcError::Login(self.host.clone(), "this user has no privileges on the LAN")),
+            0x0c | 0x0d => Err(BmcError::Login(self.host.clone(), "no such user")),
+            0x0f => Err(BmcError::Login(self.host.clone(), WRONG_PASSWORD)),
             _ => Err(self.nonsense()),
         }
     }
 
-    fn io_error(&self, error: io::Error) -> Error {
+    fn io_error(&self, error: io::Error) -> BmcError {
         io_error(self.host.clone(), error)
     }
 
-    fn nonsense(&self) -> Error {
-        Error::Login(self.host.clone(), "the BMC's answer is invalid")
+    fn nonsense(&self) -> BmcError {
+        BmcError::Login(self.host.clone(), "the BMC's answer is invalid")
     }
 
     /// Sends what `make` makes, again and again, until `find` finds the answer in a packet or the time is over: `None`
@@ -238,11 +244,11 @@ impl Session {
 
 const WRONG_PASSWORD: &str = "wrong password";
 
-fn io_error(host: String, error: io::Error) -> Error {
+fn io_error(host: String, error: io::Error) -> BmcError {
     match error.kind() {
         // A machine is there, but nobody listens at the port.
-        io::ErrorKind::ConnectionRefused => Error::NoAnswer(host),
-        _ => Error::Io(host, error),
+        io::ErrorKind::ConnectionRefused => BmcError::NoAnswer(host),
+        _ => BmcError::Io(host, error),
     }
 }
 

@@ -219,11 +219,11 @@ fn a_refused_login_has_a_reason() {
     let wrong = Session::open(&host, "reader", b"guess").err().unwrap();
     assert_eq!(wrong.to_string(), format!("{host} refuses the login: {WRONG_PASSWORD}"));
     let long = Session::open(&host, "a name of 17 bytes", b"").err().unwrap();
-    assert!(matches!(long, Error::Login(..)), "{long}");
+    assert!(matches!(long, BmcError::Login(..)), "{long}");
     // Nobody listens there any more.
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let silent = Session::open(&Host { port: nobody, ..host }, "reader", b"secret").err().unwrap();
-    assert!(matches!(silent, Error::NoAnswer(_)), "{silent}");
+    assert!(matches!(silent, BmcError::NoAnswer(_)), "{silent}");
 }
 
 proptest! {

@@ -102,9 +102,9 @@ impl Probe {
 }
 
 /// A BMC that has told what it is may refuse or not answer one question, and answer the next.
-fn known<T>(answer: Result<T, bmc::Error>) -> Result<Option<T>, bmc::Error> {
+fn known<T>(answer: Result<T, bmc::BmcError>) -> Result<Option<T>, bmc::BmcError> {
     match answer {
-        Err(bmc::Error::Refused(..) | bmc::Error::Silent(_) | bmc::Error::Garbled(_)) => Ok(None),
+        Err(bmc::BmcError::Refused(..) | bmc::BmcError::Silent(_) | bmc::BmcError::Garbled(_)) => Ok(None),
         answer => answer.map(Some),
     }
 }

@@ -126,7 +126,7 @@ fn boot_completed(letter: u8) -> Event {
 fn verdict(
     bmc: &mut Connection,
     record: &[u8; 16],
-    add: impl FnOnce(&mut Connection) -> Result<Option<u16>, bmc::Error>,
+    add: impl FnOnce(&mut Connection) -> Result<Option<u16>, bmc::BmcError>,
 ) -> Verdict {
     let id = match add(bmc) {
         Ok(id) => id,
@@ -144,14 +144,14 @@ fn verdict(
     }
 }
 
-fn failed(error: &bmc::Error) -> Verdict {
+fn failed(error: &bmc::BmcError) -> Verdict {
     match error.code() {
         Some(code) => Verdict::Refused { code: code.0 },
         None => Verdict::Failed { error: message::fact(&error.to_string()).to_owned() },
     }
 }
 
-fn delete(bmc: &mut Connection, id: u16) -> Result<(), bmc::Error> {
+fn delete(bmc: &mut Connection, id: u16) -> Result<(), bmc::BmcError> {
     let mut tries = 0;
     loop {
         let reservation = bmc.send(&ReserveSel)?;

@@ -8,7 +8,7 @@ mod stand_in;
 
 use crate::{
     arm::options::PlanOptions,
-    bmc::{Connection, Entry, Error, named_ports},
+    bmc::{BmcError, Connection, Entry, named_ports},
     message,
     read::Reading,
 };
@@ -111,7 +111,7 @@ struct Tested {
     /// Platform events were wanted, and not sent.
     withheld: bool,
     /// The last request that was not answered.
-    error: Option<Error>,
+    error: Option<BmcError>,
 }
 
 impl Tested {

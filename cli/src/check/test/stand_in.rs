@@ -12,7 +12,7 @@ use lastwords_core::{
         commands::{AddSelEntry, Command, Event, GetSelInfo},
         message::{CompletionCode, Request},
     },
-    plan::Console,
+    plan::ConsoleDevices,
 };
 
 /// The machine.
@@ -31,8 +31,10 @@ impl StandIn {
     pub const KHZ: u32 = System::KHZ;
 
     /// Its console.
-    pub const CONSOLE: Console =
-        Console { serial: Some(Serial { base: Register::Port(UART), spacing: 1, baud: None }), vga: false };
+    pub const CONSOLE: ConsoleDevices = ConsoleDevices {
+        serial: Some(Serial { base: Register::Port(UART), spacing: 1, baud: None }),
+        vga: false,
+    };
 
     pub fn new() -> Self {
         Self { system: System::new(None), sent: Vec::new(), apart: 0 }
