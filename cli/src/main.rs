@@ -5,6 +5,7 @@
 //! the form of errors and warnings. What can be wrong with a file, a table or an option is found out in modules without
 //! system calls, which the tests can reach; system calls are all in `sys`.
 #![deny(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod arm;
 mod bmc;
@@ -123,7 +124,10 @@ fn print(error: &clap::Error) {
         let _ = error.print();
         return;
     }
-    eprint!("lastwords: {}", error.to_string().replace("\n  tip: ", "\nhint: "));
+    message::complain(format_args!(
+        "lastwords: {}",
+        error.to_string().replace("\n  tip: ", "\nhint: ").trim_end()
+    ));
     hint();
 }
 

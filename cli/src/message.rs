@@ -1,26 +1,43 @@
-//! Errors and warnings on standard error: `lastwords: error: FACT`, and below it `hint: WHAT TO DO`.
+//! What is printed: output, and on standard error `lastwords: error: FACT` and below it `hint: WHAT TO DO`.
+//!
+//! Nothing that is printed can end the tool: a log on a full disk or a reader that has gone must not keep a dump kernel
+//! from being loaded. So all texts of what is done go through here, and `println!`, which panics, is denied in the crate.
 //!
 //! An error's text carries its hint behind [`HINT`]. Here the hints are taken out of a chain of errors, so that the facts
 //! stand in one line and each hint in a line of its own.
 
-use std::{fmt::Display, io};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
 
 /// What separates an error's fact from what to do about it.
 const HINT: &str = "\nhint: ";
 
+/// Prints a line of output.
+pub fn output(line: impl Display) {
+    // Whoever cannot take it has still got what it tells of.
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
 /// Prints an error with all of its causes.
 pub fn error(error: &anyhow::Error) {
-    eprintln!("lastwords: error: {}", chain(error));
+    complain(format_args!("lastwords: error: {}", chain(error)));
 }
 
 /// Prints a warning with all of its causes.
 pub fn warning(error: &anyhow::Error) {
-    eprintln!("lastwords: warning: {}", chain(error));
+    complain(format_args!("lastwords: warning: {}", chain(error)));
 }
 
 /// Prints what to do about the error or warning above.
 pub fn hint(text: impl Display) {
-    eprintln!("hint: {text}");
+    complain(format_args!("hint: {text}"));
+}
+
+/// Prints a line on standard error.
+pub fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// The fact, without what to do about it.

@@ -277,6 +277,35 @@ fn calls_that_are_not_about_the_dump_kernel_reach_the_real_kexec_unchanged() {
     }
 }
 
+/// A log on a full disk, a reader that has gone.
+#[test]
+fn nothing_that_is_printed_keeps_the_real_kexec_from_being_called() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in
+        [&["-p", "missing", "--append=a"][..], &["-p", "missing", "--no-such-option"], &["-p", "-d", "-s"]]
+    {
+        let called = folder.path().join("called");
+        let real = folder.path().join("real");
+        fs::write(&real, format!("#!/bin/sh\necho \"$@\" > {}\n", called.display())).unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o755)).unwrap();
+        let link = folder.path().join("kexec");
+        let _ = std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_lastwords"), &link);
+        let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+        let status = Command::new(&link)
+            .args(arguments)
+            .env("LASTWORDS_KEXEC", &real)
+            .stdout(full())
+            .stderr(full())
+            .status();
+        assert!(status.unwrap().success(), "{arguments:?}");
+        assert!(fs::remove_file(called).is_ok(), "{arguments:?}: the real kexec was not called");
+    }
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let unknown =
+        Command::new(env!("CARGO_BIN_EXE_lastwords")).arg("nonsense").stderr(full).status().unwrap();
+    assert_eq!(unknown.code(), Some(2));
+}
+
 #[test]
 fn a_dump_kernel_without_panic_reporting_is_loaded_by_the_real_kexec() {
     for arguments in [&["-p", "missing", "--append=a"][..], &["missing", "-ps", "--no-such-option"]] {

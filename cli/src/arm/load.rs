@@ -49,6 +49,8 @@ use std::{
 /// Installed under the name kexec, lastwords handles the calls for the dump kernel (-p, -p -u, -S), with kexec's options,
 /// and hands all others to the real kexec.
 #[derive(Args, Debug)]
+// As getopt: of an option that is given twice the last one counts.
+#[command(args_override_self = true)]
 #[command(after_long_help = "\
 Examples:
   lastwords load /boot/vmlinuz --initrd /var/lib/kdump/initrd.img \\
@@ -140,7 +142,7 @@ impl Load {
 
         let (via, reason) = self.choose(root, &kdump)?;
         if self.verbose {
-            println!("loading method: {reason}");
+            message::output(format_args!("loading method: {reason}"));
         }
         let line = match via {
             Via::Purgatory => {
@@ -165,7 +167,7 @@ impl Load {
                 let first = FirstKernel::read(root)?;
                 let purgatory = purgatory::build(&parts, &first).with_context(name)?;
                 if self.verbose {
-                    print!("{}", Verbose(&purgatory));
+                    message::output(Verbose(&purgatory).to_string().trim_end());
                 }
                 let line = purgatory.cmdline.clone();
                 Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() }.load(root, &kdump)?;
@@ -181,7 +183,7 @@ impl Load {
                 situation.check()?;
                 let cmdline = cmdline()?.finish()?;
                 if self.verbose {
-                    println!("command line: {cmdline}");
+                    message::output(format_args!("command line: {cmdline}"));
                 }
                 let kernel = if bz_image.is_wrapped() {
                     // The file itself: its signature may lie in its extended attributes (IMA).
@@ -197,10 +199,14 @@ impl Load {
             }
         };
         loaded::remember(root, path, via, [&embedded, &line]);
-        println!("loaded: {} in {} MiB of reserved memory", name(), kdump.crash_size >> 20);
+        message::output(format_args!(
+            "loaded: {} in {} MiB of reserved memory",
+            name(),
+            kdump.crash_size >> 20
+        ));
         if !self.no_symbols {
             match store::save(root) {
-                Ok(path) if self.verbose => println!("symbols: {}", path.display()),
+                Ok(path) if self.verbose => message::output(format_args!("symbols: {}", path.display())),
                 Ok(_) => {}
                 Err(error) => message::warning(&error.context("symbols not saved")),
             }
@@ -247,7 +253,7 @@ impl Load {
         if talks_to_bmc {
             let found = discovery::interfaces(root);
             for interface in found.iter().filter(|_| self.verbose) {
-                println!("BMC: {interface}");
+                message::output(format_args!("BMC: {interface}"));
             }
             let best = discovery::best(&found);
             if let Some(ports) = best.and_then(discovery::Interface::ports) {
@@ -259,7 +265,7 @@ impl Load {
                     "the BMC may not be reached at a panic: {interface}\nhint: report to the console, too: --serial ttyS0"
                 ));
             } else if self.verbose {
-                println!("BMC: no interface in the SMBIOS and ACPI tables, 0xca2,0xca3 will be tried");
+                message::output("BMC: no interface in the SMBIOS and ACPI tables, 0xca2,0xca3 will be tried");
             }
         }
         let cpus = Cpus::read(root);

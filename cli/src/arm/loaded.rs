@@ -92,7 +92,10 @@ fn write(root: &Path, kernel: &Path, via: Via, lines: [&str; 2]) -> Result<()> {
 
 /// What is known of the dump kernel that is loaded now.
 pub fn known(root: &Path) -> Known {
-    let text = match fs::read_to_string(root.join(FILE)) {
+    let path = root.join(FILE);
+    // Not a pipe that nobody writes to.
+    let is_file = fs::metadata(&path).is_ok_and(|file| file.is_file());
+    let text = match if is_file { fs::read_to_string(path) } else { Err(io::ErrorKind::NotFound.into()) } {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Known::Hidden,
         Err(_) => return Known::Other,

@@ -237,7 +237,15 @@ impl Report {
 
     fn bmc(&self) -> Row {
         const LABEL: &str = "BMC";
-        let wanted = self.plan().is_some_and(|plan| plan.talks_to_bmc());
+        let plan = self.plan().filter(Plan::talks_to_bmc);
+        let wanted = plan.is_some();
+        let tabled = discovery::best(&self.interfaces).and_then(discovery::Interface::ports);
+        // What the image uses is what it was loaded with, whatever the tables have.
+        if let Some(ports) = plan.map(|plan| plan.kcs_ports).filter(|ports| Some(*ports) != tabled)
+            && ports != KcsPorts::DEFAULT
+        {
+            return Row::new(LABEL, format!("KCS {ports} as loaded (untested: lastwords probe)"));
+        }
         let Some(best) = discovery::best(&self.interfaces) else {
             let text = format!("none found; KCS {} is tried (untested: lastwords probe)", KcsPorts::DEFAULT);
             return Row::new(LABEL, text);

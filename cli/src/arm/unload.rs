@@ -1,7 +1,10 @@
 //! `lastwords unload`: unloads the dump kernel.
 
 use super::{kdump::Kdump, loaded, refusal::Refusal};
-use crate::sys::{self, Place};
+use crate::{
+    message,
+    sys::{self, Place},
+};
 use anyhow::{Context, Result};
 use std::path::Path;
 
@@ -12,7 +15,7 @@ use std::path::Path;
 pub fn run(root: &Path) -> Result<()> {
     let kdump = Kdump::read(root);
     if kdump.crash_loaded != Some(true) {
-        println!("nothing is loaded");
+        message::output("nothing is loaded");
         return Ok(());
     }
     // Either call unloads what either has loaded; lockdown forbids the older one, a kernel may lack the newer.
@@ -24,6 +27,6 @@ pub fn run(root: &Path) -> Result<()> {
         .map_err(|error| Refusal::to_unload(&error, &kdump))
         .context("not unloaded")?;
     loaded::forget(root);
-    println!("unloaded");
+    message::output("unloaded");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `lastwords wrap`: writes a dump kernel that any stock kexec loads.
 
 use super::{image::IMAGE, options::PlanOptions};
+use crate::message;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lastwords_boot as boot;
@@ -53,9 +54,10 @@ impl Wrap {
         write_whole(&output, &wrapped, &self.kernel).with_context(|| self.output.display().to_string())?;
 
         let signed = boot::BzImage::parse(&kernel)?.is_signed();
-        println!("wrapped: {}, {} bytes ({} before)", self.output.display(), wrapped.len(), kernel.len());
+        let (output, len) = (self.output.display(), wrapped.len());
+        message::output(format_args!("wrapped: {output}, {len} bytes ({} before)", kernel.len()));
         if signed {
-            println!("signature removed; for Secure Boot sign it again with sbsign");
+            message::output("signature removed; for Secure Boot sign it again with sbsign");
         }
         Ok(())
     }

@@ -168,18 +168,22 @@ fn set(bmc: &mut Connection, request: WatchdogRequest) -> Result<(), BmcError> {
     match request {
         WatchdogRequest::Start(timer) => {
             bmc.start_watchdog(timer)?;
-            println!("watchdog: started, {} after {} s", timer.action.name(), timer.seconds);
+            message::output(format_args!(
+                "watchdog: started, {} after {} s",
+                timer.action.name(),
+                timer.seconds
+            ));
         }
         WatchdogRequest::Restart => {
             bmc.send(&ResetWatchdogTimer).map_err(|error| match error.code() {
                 Some(CompletionCode::WATCHDOG_UNINITIALIZED) => BmcError::NoWatchdog,
                 _ => error,
             })?;
-            println!("watchdog: countdown restarted");
+            message::output("watchdog: countdown restarted");
         }
         WatchdogRequest::Stop => {
             bmc.send(&SetWatchdogTimer::STOP)?;
-            println!("watchdog: stopped");
+            message::output("watchdog: stopped");
         }
     }
     Ok(())
@@ -188,7 +192,7 @@ fn set(bmc: &mut Connection, request: WatchdogRequest) -> Result<(), BmcError> {
 /// Adds a stage to the SEL, beginning with this type of record.
 fn add(bmc: &mut Connection, stage: Stage, sel_type: SelType) -> Result<(), BmcError> {
     bmc.add_stage(stage, sel_type)?;
-    println!("recorded in the SEL: {}", stage.text());
+    message::output(format_args!("recorded in the SEL: {}", stage.text()));
     Ok(())
 }
 
