@@ -13,6 +13,7 @@ use super::{
     loaded,
     loading::{Loading, Verbose},
     options::PlanOptions,
+    ranges::IoMem,
     refusal::{Refusal, Situation},
     unload,
     via::{self, Via},
@@ -22,10 +23,14 @@ use super::{
     },
 };
 use crate::{bmc::discovery, message, symbols::store, sys};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use lastwords_boot::{self as boot, BzImage};
-use lastwords_core::{ipmi::interface::KcsPorts, plan::PREFIX};
+use lastwords_core::{
+    hw::Register,
+    ipmi::interface::KcsPorts,
+    plan::{PREFIX, Plan},
+};
 use std::{
     borrow::Cow,
     ffi::CString,
@@ -275,8 +280,27 @@ impl Load {
         if cpus.tsc_is_steady() {
             add(&mut cmdline, "tsc_khz", &sys::measure_tsc_khz().to_string());
         }
+        let iomem = fs::read_to_string(root.join("proc/iomem")).unwrap_or_default();
+        registers_are_no_ram(&cmdline.plan(embedded)?, &IoMem::parse(&iomem))?;
         Ok(cmdline)
     }
+}
+
+/// Refuses registers that lie in RAM: what is written there at the panic would overwrite the crashed kernel, or the dump
+/// kernel.
+fn registers_are_no_ram(plan: &Plan, iomem: &IoMem) -> Result<()> {
+    let bmc = [plan.kcs_ports.data, plan.kcs_ports.status].into_iter().filter(|_| plan.talks_to_bmc());
+    let serial = plan.console.serial.map(|serial| serial.base);
+    for register in bmc.chain(serial) {
+        if let Register::Memory(addr) = register
+            && iomem.system_ram().any(|ram| ram.contains(&addr))
+        {
+            bail!(
+                "{register} lies in RAM (/proc/iomem)\nhint: give a device's address to --ipmi-kcs-ports or --serial"
+            );
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -309,6 +333,28 @@ mod tests {
         }
         let only = Only::try_parse_from([&["test", "kernel"], options].concat()).unwrap();
         only.load.cmdline(root.path(), embedded, 2047).unwrap().finish().unwrap()
+    }
+
+    #[test]
+    fn registers_in_ram_are_refused() {
+        let iomem = IoMem::parse(
+            "00100000-3fffffff : System RAM\n  2f000000-3effffff : Crash kernel\nfe000000-fe000fff : IPMI\n",
+        );
+        for (line, is_refused) in [
+            ("lastwords.console=mmio:0x3b300000", true),
+            ("lastwords.console=mmio32:0x2b000000", true),
+            ("lastwords.ipmi_kcs_ports=mmio:0x1000000 lastwords.ipmi_handle_panic", true),
+            ("lastwords.ipmi_kcs_ports=mmio:0x1000000", false),
+            (
+                "lastwords.ipmi_kcs_ports=mmio:0xfe000000,4 lastwords.ipmi_handle_panic lastwords.console=ttyS0",
+                false,
+            ),
+        ] {
+            assert_eq!(registers_are_no_ram(&Plan::new("", line), &iomem).is_err(), is_refused, "{line}");
+        }
+        // Without privileges nothing is known.
+        let hidden = IoMem::parse("00000000-00000000 : System RAM\n");
+        assert!(registers_are_no_ram(&Plan::new("", "lastwords.console=mmio:0x3b300000"), &hidden).is_ok());
     }
 
     #[test]
