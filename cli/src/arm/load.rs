@@ -46,7 +46,7 @@ use std::{
 /// console, before the dump kernel starts. Without a reporting option the next panic is dumped, but not reported.
 ///
 /// KERNEL is a kernel as in /boot, or one that `lastwords wrap` has made, which may be signed and has parameters of its
-/// own. When it cannot be loaded, the earlier dump kernel stays loaded.
+/// own. What can be checked is checked first. When the kernel then refuses it all the same, no dump kernel is loaded.
 ///
 /// The reporting options become parameters on the dump kernel's command line. Where they are not given there, the BMC's
 /// KCS (keyboard controller style) ports, the frequency of the time stamp counter and the APIC IDs of the CPUs are added.
@@ -85,7 +85,7 @@ pub struct Load {
     /// Load the initial RAM disk FILE for the dump kernel [default: none]
     #[arg(long, visible_alias = "ramdisk", value_name = "FILE", help_heading = HEADING)]
     initrd: Option<PathBuf>,
-    /// Set the dump kernel's command line [default: none]
+    /// Set the dump kernel's command line [required without --reuse-cmdline]
     #[arg(
         long,
         visible_alias = "command-line",

@@ -2,7 +2,7 @@
 
 use super::{image::IMAGE, options::PlanOptions};
 use crate::message;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use lastwords_boot as boot;
 use std::{
@@ -53,6 +53,12 @@ impl Wrap {
         let output = self.output().with_context(|| self.output.display().to_string())?;
         write_whole(&output, &wrapped, &self.kernel).with_context(|| self.output.display().to_string())?;
 
+        if self.plan.parameters().is_empty() {
+            message::warning(&anyhow!(
+                "it reports only what its command line will ask for: no reporting option was given\n\
+                 hint: --ipmi-handle-panic --output-cpu-ip report the cause and all CPUs"
+            ));
+        }
         let signed = boot::BzImage::parse(&kernel)?.is_signed();
         let (output, len) = (self.output.display(), wrapped.len());
         message::output(format_args!("wrapped: {output}, {len} bytes ({} before)", kernel.len()));

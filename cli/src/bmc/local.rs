@@ -7,12 +7,20 @@ use lastwords_core::{ipmi::interface::KcsPorts, plan::parameter};
 /// This machine's own BMC.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Local {
-    #[arg(long, value_name = "DATA[,STATUS]", value_parser = KcsPorts::parse, help = help())]
+    #[arg(long, value_name = "DATA[,STATUS]", value_parser = KcsPorts::parse, help = help(), long_help = long_help())]
     pub ipmi_kcs_ports: Option<KcsPorts>,
 }
 
 /// The parameter's own help, with its default.
 fn help() -> String {
     let parameter = parameter("ipmi_kcs_ports").expect("the table has it");
-    format!("{} [default: {}]", parameter.help, parameter.default)
+    let line = parameter.help.lines().next().unwrap_or_default();
+    format!("{line} [default: {}]", parameter.default)
+}
+
+/// The same, and what stands behind it.
+fn long_help() -> String {
+    let parameter = parameter("ipmi_kcs_ports").expect("the table has it");
+    let more = parameter.help.split_once('\n').map_or("", |(_, more)| more.trim());
+    format!("{}\n\n{more}", help())
 }

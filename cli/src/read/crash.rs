@@ -207,6 +207,12 @@ const TEST: [&str; 2] = ["test report", "rehearsal"];
 const SHORTEST: usize = 3;
 
 impl Crash {
+    /// Is nothing known but how far a dump came?
+    #[must_use]
+    pub fn is_progress_alone(&self) -> bool {
+        self.source.is_none() && self.reason.is_none() && self.time.is_none() && !self.dump.is_empty()
+    }
+
     /// Is it a test report?
     #[must_use]
     pub fn is_test(&self) -> bool {
@@ -271,6 +277,7 @@ pub fn crashes(log: &Log) -> Vec<Crash> {
             counted |= matches!(decoded, Decoded::Event(_));
             crashes.take(&decoded, Some(entry));
         });
+        let starts_stream = is_event(&entry.record) && entry.record[11] == STX;
         // A text record that was sent twice, because the BMC's answer came too late, counts once.
         let text = entry.record.last_chunk::<12>();
         if is_text(&entry.record) {
@@ -280,11 +287,27 @@ pub fn crashes(log: &Log) -> Vec<Crash> {
         } else {
             continue;
         }
-        crashes.held += u32::from(!counted);
+        if starts_stream {
+            crashes.stream.get_or_insert(0);
+        }
+        let ends_stream = [11, 14, 15].iter().any(|byte| entry.record[*byte] == ETX);
+        match &mut crashes.stream {
+            Some(held) if is_event(&entry.record) => {
+                *held += u32::from(!counted);
+                if ends_stream {
+                    crashes.held += crashes.stream.take().unwrap_or_default();
+                }
+            }
+            _ => crashes.held += u32::from(!counted),
+        }
     }
     decoder.finish(|decoded| crashes.take(&decoded, None));
     crashes.found
 }
+
+/// The first character of a stream of events, and the last one (docs/sel-format.md).
+const STX: u8 = 2;
+const ETX: u8 = 3;
 
 /// Is it a record of a panic's text?
 fn is_text(record: &[u8; 16]) -> bool {
@@ -310,6 +333,8 @@ struct Crashes {
     at_start: bool,
     /// Records that the decoder has taken and not handed on.
     held: u32,
+    /// The same of a stream of events that has not ended: what comes out meanwhile is of the crash before.
+    stream: Option<u32>,
 }
 
 impl Crashes {
@@ -340,7 +365,11 @@ impl Crashes {
         }
         self.at_start &= matches!(decoded, Decoded::Crash(_));
         if !matches!(decoded, Decoded::Event(_)) {
-            let held = std::mem::take(&mut self.held);
+            let mut held = std::mem::take(&mut self.held);
+            // A stream that has broken off.
+            if held == 0 && matches!(decoded, Decoded::Crash(_)) {
+                held = self.stream.take().unwrap_or_default();
+            }
             self.last().records += held;
         }
     }
@@ -573,6 +602,29 @@ mod tests {
             line(Line::Omitted(crash.left_out));
         }
         (whole, parts)
+    }
+
+    #[test]
+    fn records_count_for_their_own_crash() {
+        let text = |line: &[u8], from| sel::records(line, from).collect::<Vec<_>>();
+        let events = |lines: &[&[u8]]| -> Vec<[u8; 16]> {
+            let stream: lastwords_core::text::Text<48> = sel::stream(lines.iter().copied());
+            let event = |chunk: &[u8]| std::array::from_fn(|at| chunk.get(at).copied().unwrap_or(0));
+            stream.as_bytes().chunks(3).map(|chunk| sel::event_record(event(chunk))).collect()
+        };
+        let first = [text(b"test report, nothing", 0), text(b"id 5f3e9a1b", 2)].concat();
+        let second = events(&[b"sysrq triggered crash", b"1=9c2a36"]);
+        let third = text(b"Fatal exception", 0);
+        let counts = |records: &[&[[u8; 16]]]| -> Vec<_> {
+            crashes(&records.concat().into_iter().collect())
+                .iter()
+                .map(|crash| crash.records as usize)
+                .collect()
+        };
+        assert_eq!(counts(&[&first, &second]), [3, second.len()]);
+        assert_eq!(counts(&[&second, &first, &second]), [second.len(), 3, second.len()]);
+        assert_eq!(counts(&[&first, &second[..4], &third]), [3, 4, 2]);
+        assert_eq!(counts(&[&second, &second]), [second.len(); 2]);
     }
 
     proptest! {

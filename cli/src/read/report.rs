@@ -78,7 +78,12 @@ impl<'a> Report<'a> {
 
     /// `PANIC on db04, 2026-11-23 01:38:20 (BMC clock, 8 minutes ago); dump saved`.
     fn verdict(&self, crash: &Crash) -> String {
-        let mut text = if crash.is_test() { "TEST REPORT" } else { "PANIC" }.to_owned();
+        let title = match () {
+            () if crash.is_test() => "TEST REPORT",
+            () if crash.is_progress_alone() => "DUMP WITHOUT A PANIC REPORT",
+            () => "PANIC",
+        };
+        let mut text = title.to_owned();
         if let Some(host) = &self.reading.host {
             let _ = write!(text, " on {host}");
         }

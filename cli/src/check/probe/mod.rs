@@ -5,7 +5,7 @@ mod write_test;
 
 use crate::{
     bmc::{self, Connection, Local, discovery},
-    layout,
+    layout::{self, Color},
 };
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -58,6 +58,9 @@ pub struct Probe {
     /// Print JSON
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    color: Color,
 }
 
 impl Probe {
@@ -86,7 +89,8 @@ impl Probe {
         // Ports that have just answered are right, also when nobody has named them.
         let ports = ports.or(bmc.ports());
         let report = Report::new(&interfaces, bmc.name(), ports, device, sel, watchdog, write_test);
-        let mut out = io::stdout().lock();
+        self.color.apply();
+        let mut out = anstream::stdout();
         if self.json {
             serde_json::to_writer_pretty(&mut out, &report)
                 .map_err(io::Error::from)

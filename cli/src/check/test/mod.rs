@@ -15,7 +15,7 @@ use crate::{
 use anyhow::{Context, Error as AnyError, Result, anyhow};
 use clap::Args;
 use lastwords_core::{
-    ipmi::{Bmc, watchdog::Watchdog},
+    ipmi::{Bmc, message::CompletionCode, watchdog::Watchdog},
     plan::Plan,
     report::Report,
     sequence::{Sequence, Step, ThisCpu},
@@ -88,9 +88,14 @@ impl Test {
         for line in tested.console.trim_start().lines() {
             let _ = writeln!(text, "    {}", line.trim_end());
         }
-        let _ = writeln!(text, "\nThe BMC's event log (SEL), read back:\n");
+        if !tested.stored.is_empty() {
+            let _ = writeln!(text, "\nThe BMC's event log (SEL), read back:\n");
+        }
         write!(io::stdout(), "{text}").context("standard output")?;
 
+        if tested.stored.is_empty() {
+            return Ok(ExitCode::FAILURE);
+        }
         let records = tested.stored.iter().map(|entry| entry.record).collect();
         let mut reading = Reading::new(&records, bmc.name());
         reading.name_places_here(root);
@@ -110,6 +115,8 @@ struct Tested {
     stored: Vec<Entry>,
     /// Platform events were wanted, and not sent.
     withheld: bool,
+    /// The last platform event was refused.
+    event_refused: Option<CompletionCode>,
     /// The last request that was not answered.
     error: Option<BmcError>,
 }
@@ -123,7 +130,7 @@ impl Tested {
         }
         if self.withheld {
             errors.push(anyhow!(
-                "this BMC accepts text only in platform events, which make it alert people\n\
+                "the text would go out in platform events, which make the BMC alert people: none was sent\n\
                  hint: lastwords test --event"
             ));
         } else if self.stored.len() < self.accepted {
@@ -133,10 +140,15 @@ impl Tested {
                 self.accepted,
                 self.stored.len()
             ));
-        } else if self.stored.is_empty() && wants_sel {
+        } else if self.stored.is_empty() && wants_sel && self.error.is_none() {
             errors.push(anyhow!(
                 "the BMC has accepted no record\n\
                  hint: lastwords probe --write-test shows which types of record it stores"
+            ));
+        }
+        if let Some(code) = self.event_refused {
+            errors.push(anyhow!(
+                "the BMC refused the platform event, so that it sends no alert at a panic: {code}"
             ));
         }
         errors

@@ -182,8 +182,12 @@ impl Transport<StandIn> for Relay<'_> {
         })?;
         self.unanswered = None;
         let answered = reply.get(..len).and_then(|reply| request.answer(reply));
-        if let Some((CompletionCode::OK, data)) = answered {
-            machine.apart(|| self.accepted(request, data));
+        match answered {
+            Some((CompletionCode::OK, data)) => machine.apart(|| self.accepted(request, data)),
+            Some((code, _)) if name(wire) == Event::NAME && !code.is_busy() => {
+                self.tested.event_refused = Some(code);
+            }
+            _ => {}
         }
         Ok(len)
     }
