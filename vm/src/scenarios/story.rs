@@ -42,7 +42,7 @@ pub fn tell(which: Which) -> Result<()> {
         .arm(Arm::Wrapped(Call::FileLoad, OPTIONS.to_owned()))
         .before("section kallsyms kallsyms")
         .death(&format!("spin_on {SPINS}; panic_on {PANICS}"));
-    eprintln!("a machine with {CPUS} CPUs and {name} is started, armed, panicked and dumped; half a minute");
+    eprintln!("a machine with {CPUS} CPUs and {name} starts, loads a dump kernel, panics and is dumped");
     let outcome = scenario.watch(|_, line| {
         progress(line);
         Ok(())
@@ -51,10 +51,10 @@ pub fn tell(which: Which) -> Result<()> {
         eprint!("\r\x1b[K");
     }
 
-    println!("What was armed");
+    println!("What was loaded");
     println!("    lastwords wrap vmlinuz-{} -o wrapped {OPTIONS}", outcome.kernel.version);
     println!("    kexec -s -p wrapped --initrd=... --append=...");
-    println!("\nHow it died");
+    println!("\nHow it crashed");
     println!("    CPU {SPINS} went into a loop with interrupts off, then CPU {PANICS} panicked (sysrq)");
     println!("\nWhat came over the serial line between the panic and the dump kernel");
     let said = outcome
@@ -115,10 +115,10 @@ fn times(outcome: &Outcome) {
     println!("\nHow long it took (emulated CPUs)");
     let steps = [
         ("first kernel up", "bench: the first kernel is up"),
-        ("dump kernel armed", "bench: the dump kernel is armed"),
+        ("dump kernel loaded", "bench: the dump kernel is loaded"),
         ("panic", "Kernel panic"),
-        ("first of the last words", "lastwords: "),
-        ("handed over", "lastwords: starting the dump kernel"),
+        ("first line of the report", "lastwords: "),
+        ("dump kernel started", "lastwords: starting the dump kernel"),
         ("dump kernel up", "bench: the dump kernel is up"),
         ("BMC read", "bench: the BMC is read"),
         ("dump written", "bench: the dump is written"),
