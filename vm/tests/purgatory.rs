@@ -25,7 +25,7 @@ fn armed_by(command: &str) -> Scenario {
     Scenario::new(Release::V6_1).arm(Arm::Not).lastwords_at_hand().death(&format!(
         "{command} /boot/vmlinuz --initrd=/boot/initrd --append='console=ttyS0 quiet nr_cpus=1 reset_devices' \
          >/tmp/load 2>&1 || step not armed\ngrep -E '^segment|kernel at 0x' /tmp/load >/dev/console\n\
-         step the dump kernel is armed\nsleep 2\npanic_on 0"
+         step the dump kernel is loaded\nsleep 2\npanic_on 0"
     ))
 }
 
@@ -39,7 +39,7 @@ fn damaged(scenario: Scenario, which: impl Fn(&mut Gdb, &Segments) -> Result<u64
     let mut segments = Segments::default();
     let outcome = scenario.debugger(&debugger).watch(|_, line| {
         segments.read(&line.text);
-        if line.text.contains("the dump kernel is armed") {
+        if line.text.contains("the dump kernel is loaded") {
             let mut gdb = debugger.connect()?;
             let byte = which(&mut gdb, &segments)?;
             gdb.damage(byte)?;
@@ -98,7 +98,7 @@ fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
     let outcome =
         armed_with("--output-cpu-ip=console --on-corrupt halt").debugger(&debugger).watch(|vm, line| {
             segments.read(&line.text);
-            if line.text.contains("the dump kernel is armed") {
+            if line.text.contains("the dump kernel is loaded") {
                 let mut gdb = debugger.connect()?;
                 gdb.damage(segments.get("kernel")?.start + 0x10_0000)?;
                 gdb.detach()?;
@@ -187,7 +187,7 @@ fn stock_kexec_hangs_on_the_same_damage() -> Result<()> {
     let mut segments = Segments::default();
     let outcome = scenario.watch(|vm, line| {
         segments.read(&line.text);
-        if line.text.contains("the dump kernel is armed") {
+        if line.text.contains("the dump kernel is loaded") {
             let mut gdb = debugger.connect()?;
             gdb.damage(segments.get("kernel")?.start + 0x10_0000)?;
             gdb.detach()?;
@@ -237,7 +237,7 @@ fn memory_comes_after_arming() -> Result<()> {
         .death("until grep -q 100000000-107ffffff /proc/iomem; do sleep 1; done\nsleep 1\npanic_on 1")
         .dump("section loads readelf -lW /proc/vmcore\ncollect_bmc\ncollect_vmcore\ncollect_dump")
         .watch(|vm, line| {
-            if line.text.contains("the dump kernel is armed") {
+            if line.text.contains("the dump kernel is loaded") {
                 let mut monitor = vm.monitor()?;
                 let backend = json!({ "qom-type": "memory-backend-ram", "id": "more", "size": 128 << 20 });
                 monitor.execute("object-add", &backend)?;

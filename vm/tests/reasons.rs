@@ -15,7 +15,7 @@ use lastwords_vm::machine::kernels::Release::{self, V6_1, V6_12};
 use lastwords_vm::scenarios::crash_kinds::Kind;
 use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
-/// How the dump kernel is armed.
+/// How the dump kernel is loaded.
 #[derive(Clone, Copy)]
 enum By {
     /// `kexec -s` and a wrapped kernel.

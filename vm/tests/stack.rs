@@ -26,12 +26,12 @@ fn the_stack_is_large_enough_twice_over() -> Result<()> {
             "lastwords load --via purgatory --verbose --ipmi-handle-panic --output-cpu-ip --output-log=64K \
              --ipmi-watchdog start=120 /boot/vmlinuz --initrd=/boot/initrd --append='console=ttyS0 quiet nr_cpus=1' \
              >/tmp/load 2>&1 || step not armed\ngrep '^segment' /tmp/load >/dev/console\n\
-             step the dump kernel is armed\nsleep 1\npanic_on 0",
+             step the dump kernel is loaded\nsleep 1\npanic_on 0",
         )
         .debugger(&debugger)
         .watch(|vm, line| {
             segments.read(&line.text);
-            if line.text.contains("the dump kernel is armed") {
+            if line.text.contains("the dump kernel is loaded") {
                 let mut gdb = debugger.connect()?;
                 gdb.go_to(segments.entry()?)?;
                 let image = segments.get("image")?.start;

@@ -68,7 +68,7 @@ impl Scenario {
         if let Some(arm) = arm {
             let _ = writeln!(
                 script,
-                "section arm {arm} || {{ step not armed: status $?; poweroff -f; }}\nstep the dump kernel is armed"
+                "section arm {arm} || {{ step not armed: status $?; poweroff -f; }}\nstep the dump kernel is loaded"
             );
         }
         let _ = writeln!(script, "{}", self.death);

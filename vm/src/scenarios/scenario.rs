@@ -16,7 +16,7 @@ pub enum Call {
     Load,
 }
 
-/// How the dump kernel is armed.
+/// How the dump kernel is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arm {
     /// Not at all.
@@ -176,14 +176,14 @@ impl Scenario {
         self
     }
 
-    /// How the dump kernel is armed.
+    /// How the dump kernel is loaded.
     #[must_use]
     pub fn arm(mut self, arm: Arm) -> Self {
         self.arm = arm;
         self
     }
 
-    /// The scripts for both kernels may call `lastwords`, whichever way the dump kernel is armed or not; for the first
+    /// The scripts for both kernels may call `lastwords`, whichever way the dump kernel is loaded or not; for the first
     /// one Debian's kernel is in `/boot/vmlinuz` and an initial RAM disk in `/boot/initrd`.
     #[must_use]
     pub fn lastwords_at_hand(mut self) -> Self {
@@ -198,14 +198,14 @@ impl Scenario {
         self
     }
 
-    /// A script for the first kernel, run before the dump kernel is armed.
+    /// A script for the first kernel, run before the dump kernel is loaded.
     #[must_use]
     pub fn before(mut self, script: &str) -> Self {
         script.clone_into(&mut self.before);
         self
     }
 
-    /// A script for the first kernel, run when the dump kernel is armed: by it the machine dies. At first,
+    /// A script for the first kernel, run when the dump kernel is loaded: by it the machine dies. At first,
     /// `panic_on 0`.
     #[must_use]
     pub fn death(mut self, script: &str) -> Self {

@@ -99,7 +99,7 @@ impl Fault {
                 (End::Up(first.saturating_sub(panic)), Some(outcome))
             }
             Ok(outcome) => {
-                at("bench: the dump kernel is armed").with_context(|| format!("not armed; {outcome}"))?;
+                at("bench: the dump kernel is loaded").with_context(|| format!("not armed; {outcome}"))?;
                 (End::Reset, Some(outcome))
             }
             Err(error) if format!("{error:#}").contains("the machine was still running") => {

@@ -9,7 +9,7 @@ use crate::scenarios::{Arm, Scenario};
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 
-/// How the dump kernel is armed for the way from panic to entry.
+/// How the dump kernel is loaded for the way from panic to entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// `kexec -p -c`.
@@ -52,7 +52,7 @@ pub fn panic_to_entry(way: Way, mib: u64) -> Result<f64> {
             "{grow}\n{load} /boot/vmlinuz --initrd=/boot/initrd --append='console=ttyS0 quiet nr_cpus=1' {words} \
              >/tmp/load 2>&1 || step not armed\ngrep -E '^segment|kernel at 0x' /tmp/load >/dev/console\n\
              echo \"panic is at 0x$(sed -n 's/ T panic$//p' /proc/kallsyms)\" >/dev/console\n\
-             step the dump kernel is armed\nsleep 1\npanic_on 0"
+             step the dump kernel is loaded\nsleep 1\npanic_on 0"
         ));
     let mut segments = Segments::default();
     let mut panic = None;
@@ -62,7 +62,7 @@ pub fn panic_to_entry(way: Way, mib: u64) -> Result<f64> {
         if let Some((_, address)) = line.text.split_once("panic is at 0x") {
             panic = Some(u64::from_str_radix(address.trim(), 16)?);
         }
-        if line.text.contains("the dump kernel is armed") {
+        if line.text.contains("the dump kernel is loaded") {
             let mut gdb = debugger.connect()?;
             let mut monitor = vm.monitor()?;
             gdb.go_to(panic.context("no symbol panic")?)?;
