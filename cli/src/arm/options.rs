@@ -92,12 +92,11 @@ fn options() -> impl Iterator<Item = (&'static str, &'static Parameter)> {
 }
 
 fn option(name: &'static str, parameter: &'static Parameter) -> Arg {
-    let help = format!("{} [default: {}]", parameter.help.lines().next().unwrap_or(""), parameter.default);
-    let more = parameter.help.split_once('\n').map(|(_, more)| format!("{help}\n\n{}", more.trim()));
-    let arg = Arg::new(parameter.name).long(name).help(help).help_heading(HEADING);
-    let arg = match more {
-        Some(more) => arg.long_help(more),
-        None => arg,
+    let help = format!("{} [default: {}]", parameter.help, parameter.default);
+    let arg = Arg::new(parameter.name).long(name).help_heading(HEADING);
+    let arg = match parameter.details {
+        "" => arg.help(help),
+        details => arg.long_help(format!("{help}\n\n{details}")).help(help),
     };
     match (parameter.value, parameter.alone) {
         ("", _) => arg.action(ArgAction::SetTrue),

@@ -14,13 +14,11 @@ pub struct Local {
 /// The parameter's own help, with its default.
 fn help() -> String {
     let parameter = parameter("ipmi_kcs_ports").expect("the table has it");
-    let line = parameter.help.lines().next().unwrap_or_default();
-    format!("{line} [default: {}]", parameter.default)
+    format!("{} [default: {}]", parameter.help, parameter.default)
 }
 
-/// The same, and what stands behind it.
+/// The same, and its details.
 fn long_help() -> String {
     let parameter = parameter("ipmi_kcs_ports").expect("the table has it");
-    let more = parameter.help.split_once('\n').map_or("", |(_, more)| more.trim());
-    format!("{}\n\n{more}", help())
+    format!("{}\n\n{}", help(), parameter.details)
 }

@@ -373,8 +373,12 @@ mod tests {
             for value in parameter.values.iter().copied().chain(parameter.alone) {
                 assert_eq!(Plan::default().set(name, Some(value)), Ok(()), "{name}={value}");
             }
-            let first = parameter.help.lines().next().unwrap();
-            assert!(!first.ends_with('.') && first.is_ascii() && parameter.help.is_ascii(), "{first}");
+            let (help, details) = (parameter.help, parameter.details);
+            assert!(
+                help.is_ascii() && help.len() <= 70 && !help.contains('\n') && !help.ends_with('.'),
+                "{help}"
+            );
+            assert!(details.is_ascii() && (details.is_empty() || details.ends_with('.')), "{details}");
         }
     }
 

@@ -25,8 +25,10 @@ pub struct Parameter {
     pub alone: Option<&'static str>,
     /// The values that there are, where they are few: for completion.
     pub values: &'static [&'static str],
-    /// What it does, with range and unit. The first line is one sentence without a full stop.
+    /// What it does: an imperative sentence of at most 70 characters, without a full stop.
     pub help: &'static str,
+    /// What else there is to know, its range among it; empty where that is nothing.
+    pub details: &'static str,
     /// Its default, as help shows it.
     pub default: &'static str,
     is_default: fn(&Plan) -> bool,
@@ -83,10 +85,10 @@ parameters! {
         value: "DATA[,STATUS]",
         alone: None,
         values: &[],
-        help: "Set the registers of the BMC's KCS interface
-\
-               KCS is the keyboard controller style interface to the BMC (baseboard management controller): two I/O ports, \
-               STATUS being DATA + 1 when left out, or mmio:ADDR[,SPACING], SPACING being 1 to 256 bytes, 1 when left out.",
+        help: "Set the registers of the BMC's KCS interface",
+        details: "KCS is the keyboard controller style interface to the BMC (baseboard management controller): two I/O \
+                  ports, STATUS being DATA + 1 when left out, or mmio:ADDR[,SPACING], SPACING being 1 to 256 bytes, 1 \
+                  when left out.",
         default: "from the running driver, SMBIOS or ACPI, else 0xca2,0xca3";
 
     "ipmi_handle_panic" => handle_panic:
@@ -96,6 +98,7 @@ parameters! {
         alone: Some("1"),
         values: &["1", "0"],
         help: "Send a platform event and write the panic's cause to the SEL",
+        details: "",
         default: "off";
 
     "ipmi_watchdog" => watchdog:
@@ -104,10 +107,10 @@ parameters! {
         value: "start=SECONDS[,ACTION]|stop",
         alone: None,
         values: &[],
-        help: "Start the BMC's watchdog for the dump kernel, or stop it
-\
-               SECONDS is 1 to 6553. ACTION is what the BMC does when the countdown ends: reset (default), power-cycle, power-off or none. \
-               The dump kernel or the next boot must stop the watchdog (`lastwords mark saved --ipmi-watchdog stop`).",
+        help: "Start the BMC's watchdog for the dump kernel, or stop it",
+        details: "SECONDS is 1 to 6553. ACTION is what the BMC does when the countdown ends: reset (default), power-cycle, \
+                  power-off or none. The dump kernel or the next boot must stop the watchdog (`lastwords mark \
+                  saved --ipmi-watchdog stop`).",
         default: "left alone";
 
     "output_cpu_ip" => cpu_ip:
@@ -116,9 +119,8 @@ parameters! {
         value: "sel,console",
         alone: Some("sel,console"),
         values: &["sel", "console", "sel,console"],
-        help: "Write all CPUs' instruction pointers to the SEL, the console or both
-\
-               SEL is the BMC's System Event Log. Without a value both get them.",
+        help: "Write all CPUs' instruction pointers to the SEL, the console or both",
+        details: "SEL is the BMC's System Event Log. Without a value both get them.",
         default: "off";
 
     "ipmi_timeout" => ipmi_timeout:
@@ -129,6 +131,7 @@ parameters! {
         alone: None,
         values: &[],
         help: "Wait at most this long for one BMC command, 1 to 60 seconds",
+        details: "",
         default: "5";
 
     "budget" => budget:
@@ -139,6 +142,7 @@ parameters! {
         alone: None,
         values: &[],
         help: "Limit the total time of the report, 1 to 600 seconds",
+        details: "",
         default: "15";
 
     "console" => console:
@@ -147,7 +151,8 @@ parameters! {
         value: "UART[,BAUD][,vga]|vga|none",
         alone: None,
         values: &[],
-        help: "Print console lines to this UART, to the VGA text screen, or to neither",
+        help: "Print console lines to a UART, the VGA text screen, both or neither",
+        details: "",
         default: "the dump kernel's console=ttySn";
 
     "sel_records" => sel_records:
@@ -158,6 +163,7 @@ parameters! {
         alone: None,
         values: &[],
         help: "Add at most N records to the SEL, 1 to 128",
+        details: "",
         default: "32";
 
     "sel_type" => sel_type:
@@ -166,10 +172,9 @@ parameters! {
         value: "TYPE",
         alone: None,
         values: &["oem", "system", "event"],
-        help: "Begin with this type of SEL record
-\
-               oem is type 0xF0, system is type 02, event sends platform events. Where the BMC refuses a type, the next \
-               one is tried. `lastwords probe --write-test` shows which types the BMC stores.",
+        help: "Begin with this type of SEL record",
+        details: "oem is type 0xF0, system is type 02, event sends platform events. Where the BMC refuses a type, the \
+                  next one is tried. `lastwords probe --write-test` shows which types the BMC stores.",
         default: "oem";
 
     "output_log" => output_log:
@@ -178,9 +183,8 @@ parameters! {
         value: "BYTES",
         alone: Some("4096"),
         values: &[],
-        help: "Print the end of the crashed kernel's log to the console
-\
-               BYTES is up to 1M, 4096 without a number.",
+        help: "Print the end of the crashed kernel's log to the console",
+        details: "BYTES is up to 1M, 4096 without a number.",
         default: "off";
 
     "on_corrupt" => on_corrupt:
@@ -189,9 +193,9 @@ parameters! {
         value: "ACTION",
         alone: None,
         values: &["reset", "halt", "boot"],
-        help: "Reset, halt, or boot when the dump kernel is corrupt
-\
-               It is corrupt when its checksum (SHA-256) differs from the one loaded. Only with `load --via purgatory`: else the kernel's own purgatory has checked before.",
+        help: "Reset, halt, or boot when the dump kernel is corrupt",
+        details: "It is corrupt when its checksum (SHA-256) differs from the one loaded. Only with `load --via \
+                  purgatory`: else the kernel's own purgatory has checked before.",
         default: "reset";
 
     "tsc_khz" => tsc_khz:
@@ -201,6 +205,7 @@ parameters! {
         alone: None,
         values: &[],
         help: "Set the frequency of the time stamp counter, 10000 to 20000000 kHz",
+        details: "",
         default: "from CPUID, else measured";
 
     "apic_ids" => apic_ids:
@@ -210,7 +215,8 @@ parameters! {
         value: "LIST",
         alone: None,
         values: &[],
-        help: "List the local APIC IDs in the order of the kernel's CPU numbers, such as 0-14/2,1-15/2",
+        help: "List the local APIC IDs in the order of the kernel's CPU numbers",
+        details: "LIST is one of ID, FIRST-LAST and FIRST-LAST/STEP, such as 0-14/2,1-15/2.",
         default: "the CPU's own record of its number";
 }
 
