@@ -11,8 +11,8 @@ use object::{
 use sha2::{Digest, Sha256};
 use std::{
     fmt::Write,
-    fs::{self, File},
-    io::Read,
+    fs::File,
+    io::{BufRead, BufReader, Read},
     os::unix::fs::FileExt,
     path::Path,
 };
@@ -27,8 +27,8 @@ const HEADERS: u64 = 64 << 10;
 /// A checksum (SHA-256, in hex) of the record of the loaded dump kernel. `None` where none is loaded, or where the kernel
 /// does not show it: without privileges, in lockdown mode "confidentiality", with CONFIG_KALLSYMS_ALL=n.
 pub fn checksum(root: &Path) -> Option<String> {
-    let kallsyms = fs::read_to_string(root.join("proc/kallsyms")).ok()?;
-    let pointer = address(&kallsyms, POINTER)?;
+    let kallsyms = File::open(root.join("proc/kallsyms")).ok()?;
+    let pointer = address(BufReader::with_capacity(64 << 10, kallsyms), POINTER)?;
     let kcore = Kcore::open(root)?;
     let image = u64::from_le_bytes(kcore.read(pointer)?);
     let record: [u8; LEN] = kcore.read(image)?;
@@ -39,10 +39,18 @@ pub fn checksum(root: &Path) -> Option<String> {
     }))
 }
 
-/// A symbol's address, unless it is hidden.
-fn address(kallsyms: &str, name: &str) -> Option<u64> {
-    let line = kallsyms.lines().find(|line| line.split_ascii_whitespace().nth(2) == Some(name))?;
-    u64::from_str_radix(line.split(' ').next()?, 16).ok().filter(|address| *address != 0)
+/// A symbol's address, unless it is hidden. The kernel makes the text while it is read, so no more of it than is needed.
+fn address(mut kallsyms: impl BufRead, name: &str) -> Option<u64> {
+    let mut line = String::new();
+    while kallsyms.read_line(&mut line).ok()? > 0 {
+        // `ffffffff82000008 B kexec_crash_image`
+        if line.trim_ascii_end().rsplit(' ').next() == Some(name) {
+            let address = u64::from_str_radix(line.split(' ').next()?, 16).ok();
+            return address.filter(|address| *address != 0);
+        }
+        line.clear();
+    }
+    None
 }
 
 /// The kernel's memory by its virtual addresses.
@@ -83,6 +91,7 @@ impl Kcore {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use std::fs;
 
     /// Makes a kernel below `root` that holds this record.
     pub fn hold(root: &Path, record: &[u8; LEN]) {
