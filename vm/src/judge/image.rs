@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, ensure};
 
 /// Its first bytes, and the version of the layout that follows them.
-const MAGIC: &[u8] = b"lastword\x01\0\0\0";
+const MAGIC: &[u8] = b"lastword\x02\0\0\0";
 
 /// Offsets of numbers of four bytes: the entry point behind the hook, and as the purgatory; the image's bytes in the
 /// file, and in memory.
@@ -17,7 +17,7 @@ const MEMORY_SIZE: usize = 24;
 
 /// Where the length of the first of the segments that are checked stands, in eight bytes. A test finds a loaded
 /// segment's length there before it damages it (`tests/purgatory.rs`).
-pub const FIRST_SEGMENT_LEN: u64 = 592;
+pub const FIRST_SEGMENT_LEN: u64 = 672;
 
 /// As many bytes from the image's first on as hold the numbers.
 pub const HEADER: usize = 28;
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn none_two_and_half_a_header_are_errors() {
-        assert!(Image::find(b"lastword\x02\0\0\0").is_err());
+        assert!(Image::find(b"lastword\x03\0\0\0").is_err());
         assert!(Image::find(&[MAGIC, MAGIC].concat()).is_err());
         assert!(Image::find(MAGIC).unwrap().memory_size().is_err());
     }
