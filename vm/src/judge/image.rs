@@ -12,8 +12,13 @@ const MAGIC: &[u8] = b"lastword\x02\0\0\0";
 /// file, and in memory.
 const ENTRY: usize = 12;
 const PURGATORY_ENTRY: usize = 16;
-const FILE_SIZE: usize = 20;
+/// See [`Image::file_size`].
+pub const FILE_SIZE: usize = 20;
 const MEMORY_SIZE: usize = 24;
+
+/// The first of two copies of what leads to the dump kernel: behind two fields of a wrapped kernel the addresses of
+/// boot_params and of the kernel's entry point, and the sum, each of eight bytes.
+pub const FIRST_WAY_OUT: usize = 32;
 
 /// Where the length of the first of the segments that are checked stands, in eight bytes. A test finds a loaded
 /// segment's length there before it damages it (`tests/purgatory.rs`).
