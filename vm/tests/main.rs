@@ -16,6 +16,7 @@ mod probe;
 mod purgatory;
 mod reading;
 mod reasons;
+mod shapes;
 mod side_by_side;
 mod stack;
 mod test_report;

@@ -46,6 +46,12 @@ impl<'a> Image<'a> {
         Ok(Self { at: found[0], bytes: &file[found[0]..] })
     }
 
+    /// Do these bytes, of memory or a file, begin an image?
+    #[must_use]
+    pub fn begins(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC)
+    }
+
     /// The entry point behind the hook.
     ///
     /// # Errors

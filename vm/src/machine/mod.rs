@@ -12,6 +12,7 @@ pub mod lastwords;
 pub mod monitor;
 pub mod orders;
 pub mod packages;
+pub mod payload;
 pub mod process;
 pub mod qemu;
 pub mod snapshot;
