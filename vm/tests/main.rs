@@ -7,6 +7,7 @@ mod boots;
 mod cpus;
 mod crashes;
 mod faults;
+mod figures;
 mod image;
 mod log;
 mod mark;
