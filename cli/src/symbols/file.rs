@@ -4,7 +4,7 @@
 //! of a vmlinux only what its symbols need.
 
 use super::{SymbolError, table::Table};
-use crate::layout::printable;
+use crate::message;
 use anyhow::{Context, Result};
 use flate2::bufread::MultiGzDecoder;
 use object::{ReadCache, ReadRef};
@@ -25,7 +25,7 @@ pub const MOST: u64 = 64 << 20;
 /// # Errors
 /// When it cannot be read, or is no table of symbols.
 pub fn open(path: &Path) -> Result<Table> {
-    File::open(path).map_err(Into::into).and_then(read).with_context(|| shown(path))
+    File::open(path).map_err(Into::into).and_then(read).with_context(|| message::path(path))
 }
 
 /// Reads an open file.
@@ -106,11 +106,6 @@ impl<'a> ReadRef<'a> for Bounded<'a> {
         self.take(bytes.len() as u64)?;
         Ok(bytes)
     }
-}
-
-/// A path, for errors.
-pub fn shown(path: &Path) -> String {
-    printable(&path.display().to_string())
 }
 
 #[cfg(test)]

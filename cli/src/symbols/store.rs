@@ -12,10 +12,10 @@
 use super::{
     boots::{Boot, Symbols},
     build_id::{self, running_build_id},
-    file::{self, shown},
+    file,
     table::{self, Symbol, Table},
 };
-use crate::sys;
+use crate::{message::path as shown, sys};
 use anyhow::{Context, Result, bail};
 use flate2::{Compression, write::GzEncoder};
 use std::{

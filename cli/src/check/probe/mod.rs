@@ -6,16 +6,13 @@ mod write_test;
 use crate::{
     bmc::{self, Connection, Local, discovery},
     layout::{self, Color},
+    message,
 };
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lastwords_core::ipmi::commands::{GetDeviceId, GetSelInfo, GetWatchdogTimer, SelInfo};
 use report::Report;
-use std::{
-    io::{self, Write},
-    path::Path,
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 use write_test::WriteTest;
 
 /// Exit status: the BMC answers, and cannot store panic reports.
@@ -95,15 +92,12 @@ impl Probe {
         let ports = ports.or(bmc.ports());
         let report = Report::new(&interfaces, bmc.name(), ports, device, sel, watchdog, write_test);
         self.color.apply();
-        let mut out = anstream::stdout();
         if self.json {
-            serde_json::to_writer_pretty(&mut out, &report)
-                .map_err(io::Error::from)
-                .and_then(|()| writeln!(out))
+            message::json(&report)
         } else if self.print_options {
-            writeln!(out, "{}", report.options.join(" "))
+            message::report(format_args!("{}\n", report.options.join(" ")))
         } else {
-            write!(out, "{}", report.text(layout::width()))
+            message::report(report.text(layout::width()))
         }
         .context("standard output")?;
         Ok(if report.is_ready() { ExitCode::SUCCESS } else { ExitCode::from(NOT_READY) })
