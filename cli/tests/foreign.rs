@@ -82,12 +82,17 @@ fn lines(bad: &[u8]) -> Vec<Vec<u8>> {
     ]
 }
 
-/// A SEL as `ipmitool sel writeraw` writes it.
+/// A SEL as `ipmitool sel writeraw` writes it (docs/sel-format.md). The image writes no such characters; others may.
 fn sel(bad: &[u8]) -> Vec<u8> {
     let mut records = vec![sel::event_record([bad[0], b'a', *bad.last().unwrap()])];
     for line in lines(bad) {
-        let sequence = records.len() as u8 - 1;
-        records.extend(sel::records(&line, sequence));
+        for (index, text) in line.chunks(sel::TEXT_LEN).enumerate() {
+            let start = if index == 0 { 0x80 } else { 0 };
+            let mut record = [0; 16];
+            record[2..5].copy_from_slice(&[0xf0, 0x20, start | (records.len() as u8 - 1)]);
+            record[5..5 + text.len()].copy_from_slice(text);
+            records.push(record);
+        }
     }
     records.concat()
 }

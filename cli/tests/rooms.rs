@@ -134,7 +134,9 @@ fn standard_output_is_in_one_place() {
     let allowed = ["message.rs", "help.rs", "layout.rs"];
     for path in sources("cli/src").iter().filter(|path| !allowed.iter().any(|name| path.ends_with(name))) {
         for line in code(path) {
-            let found = ["io::stdout()", "io::stderr()", "anstream::std"].into_iter().find(|print| line.contains(print));
+            let found = ["io::stdout()", "io::stderr()", "anstream::std"]
+                .into_iter()
+                .find(|print| line.contains(print));
             assert_eq!(found, None, "{}: {line}", path.display());
         }
     }
