@@ -148,13 +148,14 @@ impl Fake {
                 }
                 None => vec![0xcb],
             },
-            (0x0a, 0x44) => match self.refuses.iter().find(|(record_type, _)| *record_type == data[2]) {
-                Some((_, code)) => vec![*code],
-                None => {
-                    let id = self.add(data.try_into().unwrap());
-                    [&[0], &self.answers_id.unwrap_or(id).to_le_bytes()[..]].concat()
+            (0x0a, 0x44) => {
+                if let Some((_, code)) = self.refuses.iter().find(|(record_type, _)| *record_type == data[2])
+                {
+                    return vec![*code];
                 }
-            },
+                let id = self.add(data.try_into().unwrap());
+                [&[0], &self.answers_id.unwrap_or(id).to_le_bytes()[..]].concat()
+            }
             (0x0a, 0x46) if self.cancels > 0 => {
                 self.cancels -= 1;
                 vec![0xc5]

@@ -25,19 +25,19 @@ pub const MOST: u64 = 64 << 20;
 /// # Errors
 /// When it cannot be read, or is no table of symbols.
 pub fn open(path: &Path) -> Result<Table> {
-    File::open(path).map_err(Into::into).and_then(read).with_context(|| message::path(path))
+    File::open(path).map_err(Into::into).and_then(|file| read(&file)).with_context(|| message::path(path))
 }
 
 /// Reads an open file.
 ///
 /// # Errors
 /// As [`open`].
-pub fn read(file: File) -> Result<Table> {
+pub fn read(file: &File) -> Result<Table> {
     const ELF: &[u8] = b"\x7fELF";
     const GZIP: &[u8] = b"\x1f\x8b";
-    let (head, rest) = head(&file)?;
+    let (head, rest) = head(file)?;
     if head.starts_with(ELF) {
-        let (cache, left) = (ReadCache::new(&file), Cell::new(MOST));
+        let (cache, left) = (ReadCache::new(file), Cell::new(MOST));
         return Ok(Table::vmlinux(Bounded { cache: &cache, left: &left })?);
     }
     if !head.starts_with(GZIP) {
@@ -54,7 +54,7 @@ pub fn read(file: File) -> Result<Table> {
 }
 
 /// The first bytes of a stream, and the stream with them.
-fn head<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, io::Chain<Cursor<Vec<u8>>, R>)> {
+fn head<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, impl Read)> {
     let mut head = Vec::new();
     reader.by_ref().take(4).read_to_end(&mut head)?;
     Ok((head.clone(), Cursor::new(head).chain(reader)))
@@ -118,7 +118,9 @@ mod tests {
 
     fn packed(parts: &[&[u8]]) -> Vec<u8> {
         let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
-        parts.iter().for_each(|part| gz.write_all(part).unwrap());
+        for part in parts {
+            gz.write_all(part).unwrap();
+        }
         gz.finish().unwrap()
     }
 
@@ -134,7 +136,7 @@ mod tests {
 
     /// So many bytes of lines that are no symbols.
     fn zeros(gz: &mut GzEncoder<Vec<u8>>, mut len: u64) {
-        let lines = [0; 1 << 16];
+        let lines = vec![0; 1 << 16];
         while len > 0 {
             let part = len.min(1 << 16);
             gz.write_all(&lines[..part as usize]).unwrap();

@@ -10,7 +10,7 @@ mod vmlinux;
 
 pub use boots::{Symbols, When};
 
-use std::{fmt, io};
+use std::{error, fmt, io};
 
 /// Why there are no symbols.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum SymbolError {
 /// An error of reading: the system's, or one of unpacking.
 impl From<io::Error> for SymbolError {
     fn from(error: io::Error) -> Self {
-        if error.get_ref().is_some_and(|inner| inner.is::<Self>()) {
+        if error.get_ref().is_some_and(<dyn error::Error + Send + Sync>::is::<Self>) {
             return Self::TooLong;
         }
         match error.kind() {

@@ -110,7 +110,7 @@ fn open(path: &Path) -> io::Result<File> {
 
 /// Reads a saved file.
 fn load(path: &Path) -> Result<Table> {
-    open(path).map_err(Into::into).and_then(file::read).with_context(|| shown(path))
+    open(path).map_err(Into::into).and_then(|file| file::read(&file)).with_context(|| shown(path))
 }
 
 /// The notes at the beginning of a saved table.

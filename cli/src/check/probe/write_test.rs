@@ -451,19 +451,20 @@ mod tests {
         assert_eq!(after[..2], sel);
     }
 
+    /// Somebody else's record comes behind ours before the first deletion.
+    fn behind(fake: &mut Fake, cmd: u8) {
+        if cmd == 0x42 && fake.sel.last().is_some_and(|last| last[15] == b'P') {
+            fake.add(foreign(0));
+        }
+    }
+
     #[test]
     fn a_bmc_that_numbers_anew_after_a_deletion_loses_no_other_record() {
         let sel = vec![foreign(1), foreign(2)];
         let (result, after) = tested(Fake { sel: sel.clone(), renumbers: true, ..Fake::default() });
         assert_eq!((after, result.left.len()), (sel.clone(), 0));
 
-        /// Somebody else's record comes behind ours before the first deletion.
-        fn one_more(fake: &mut Fake, cmd: u8) {
-            if cmd == 0x42 && fake.sel.last().is_some_and(|last| last[15] == b'P') {
-                fake.add(foreign(0));
-            }
-        }
-        let fake = Fake { sel: sel.clone(), renumbers: true, meddles: Some(one_more), ..Fake::default() };
+        let fake = Fake { sel: sel.clone(), renumbers: true, meddles: Some(behind), ..Fake::default() };
         let (_, after) = tested(fake);
         let others = after.iter().filter(|record| record[7..] == foreign(0)[7..]).count();
         assert_eq!(others, 3, "{after:?}");
@@ -510,11 +511,6 @@ mod tests {
     fn a_deletion_whose_answer_is_lost_is_not_sent_again() {
         // Under the number of the record that is gone there is another one by then.
         let sel = vec![foreign(1), foreign(2)];
-        fn behind(fake: &mut Fake, cmd: u8) {
-            if cmd == 0x42 && fake.sel.last().is_some_and(|last| last[15] == b'P') {
-                fake.add(foreign(0));
-            }
-        }
         let fake =
             Fake { sel, renumbers: true, loses: vec![0x46; 5], meddles: Some(behind), ..Fake::default() };
         let (_, after) = tested(fake);
