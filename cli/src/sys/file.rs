@@ -29,6 +29,13 @@ pub fn memory_file(name: &CStr, bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
+/// The user id with whose rights we act.
+#[must_use]
+pub fn effective_user() -> u32 {
+    // SAFETY: geteuid takes nothing, changes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Waits until something can be read from `file`, or the time is over: false then.
 ///
 /// # Errors
