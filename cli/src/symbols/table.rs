@@ -237,10 +237,12 @@ pub fn bytes(digits: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::symbols::file;
+    use flate2::{Compression, write::GzEncoder};
     use object::write::{Object, Symbol as Written, SymbolSection};
     use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
     use proptest::prelude::*;
-    use std::fmt::Write;
+    use std::{fmt::Write as _, io::Write as _};
 
     /// As Linux 6.1 prints it: aliases, data on both sides, text that is thrown away after boot, modules.
     pub const KALLSYMS: &str = "\
@@ -339,6 +341,14 @@ ffffffff81000020 T _etext
         }
         let elf = elf.write().unwrap();
         assert_eq!(Table::vmlinux(&elf[..]).unwrap().image, table.image);
+        // From a file only what is needed is read; a packed one is unpacked before.
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(&elf).unwrap();
+        for bytes in [&elf, &packed.finish().unwrap()] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().write_all(bytes).unwrap();
+            assert_eq!(file::open(file.path()).unwrap().image, table.image);
+        }
         assert!(Table::vmlinux(&elf[..elf.len() / 2]).is_err());
     }
 
