@@ -4,6 +4,7 @@
 mod file;
 mod ipmi;
 mod kexec;
+mod process;
 mod random;
 mod tsc;
 
@@ -12,5 +13,6 @@ pub use ipmi::{ipmi_receive, ipmi_send};
 pub use kexec::{
     KexecSegment, Place, kexec_file_load, kexec_file_unload, kexec_load, kexec_load_is_allowed, kexec_unload,
 };
+pub use process::{Forked, end, fork_and_wait};
 pub use random::random_bytes;
 pub use tsc::measure_tsc_khz;
