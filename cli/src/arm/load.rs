@@ -6,6 +6,7 @@
 use super::{
     cmdline::Cmdline,
     cpus::Cpus,
+    file,
     image::IMAGE,
     initrd::Initrd,
     kdump::Kdump,
@@ -34,8 +35,7 @@ use lastwords_core::{
 use std::{
     borrow::Cow,
     ffi::CString,
-    fs::{self, File},
-    io::Read,
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -137,11 +137,15 @@ impl Load {
         Refusal::beforehand(&kdump)?;
 
         let name = || path.display().to_string();
-        let mut file = File::open(path).with_context(name)?;
-        let mut kernel = Vec::new();
-        file.read_to_end(&mut kernel).with_context(name)?;
+        // Before anything is read: what does not fit is not worth the memory.
+        let fits = |bytes| Refusal::too_small(&kdump, bytes);
+        let (file, len) = file::open(path)?;
+        fits(len)?;
+        let kernel = file::read(&file, path)?;
         let bz_image = BzImage::parse(&kernel).with_context(name)?;
         let initrd = self.initrd.as_deref().map(Initrd::open).transpose()?;
+        let needs = u64::from(bz_image.init_size) + initrd.as_ref().map_or(0, |initrd| initrd.len);
+        fits(needs)?;
         let embedded = boot::embedded_parameters(&kernel).with_context(name)?;
         let cmdline = || self.cmdline(root, &embedded, bz_image.cmdline_size);
 
@@ -183,7 +187,7 @@ impl Load {
                     kdump: &kdump,
                     signed: bz_image.is_signed() && bz_image.is_wrapped(),
                     was_signed: bz_image.is_signed(),
-                    needs: u64::from(bz_image.init_size) + initrd.as_ref().map_or(0, |initrd| initrd.len),
+                    needs,
                 };
                 situation.check()?;
                 let cmdline = cmdline()?.finish()?;

@@ -5,6 +5,7 @@
 
 pub mod cmdline;
 pub mod cpus;
+pub mod file;
 pub mod image;
 pub mod initrd;
 pub mod kdump;

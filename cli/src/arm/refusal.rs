@@ -129,6 +129,18 @@ impl Refusal {
         Ok(())
     }
 
+    /// Checks whether so many bytes fit into the reserved memory.
+    ///
+    /// # Errors
+    /// [`Refusal::ReservationTooSmall`].
+    pub fn too_small(kdump: &Kdump, needs: u64) -> Result<(), Self> {
+        if kdump.crash_size < needs {
+            let (reserved, needed) = (kdump.crash_size >> 20, needs.div_ceil(1 << 20));
+            return Err(Self::ReservationTooSmall { reserved, needed });
+        }
+        Ok(())
+    }
+
     /// What it means when the kernel was only tried: nothing about the reserved memory.
     pub fn of_a_trial(self) -> Self {
         match self {
@@ -186,12 +198,7 @@ impl Situation<'_> {
     /// # Errors
     /// [`Refusal::ReservationTooSmall`], [`Refusal::Lockdown`].
     pub fn check(&self) -> Result<(), Refusal> {
-        if self.kdump.crash_size < self.needs {
-            return Err(Refusal::ReservationTooSmall {
-                reserved: self.kdump.crash_size >> 20,
-                needed: self.needs.div_ceil(1 << 20),
-            });
-        }
+        Refusal::too_small(self.kdump, self.needs)?;
         match &self.kdump.lockdown {
             Some(mode) if !self.signed => {
                 Err(Refusal::Lockdown { mode: mode.clone(), reason: self.reason() })

@@ -1,10 +1,14 @@
-//! Files: one that is in memory only, and waiting for one that can be read.
+//! Files: one that is in memory only, a name for one that has none, and waiting for one that can be read.
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     fs::File,
     io::{self, Write},
-    os::fd::{AsRawFd, FromRawFd},
+    os::{
+        fd::{AsRawFd, FromRawFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -27,6 +31,19 @@ pub fn memory_file(name: &CStr, bytes: &[u8]) -> io::Result<File> {
     let mut file = unsafe { File::from_raw_fd(fd) };
     file.write_all(bytes)?;
     Ok(file)
+}
+
+/// Gives a file that was opened with O_TMPFILE a name. There must be none of that name (open(2)).
+///
+/// # Errors
+/// The kernel's; EEXIST.
+pub fn give_name(file: &File, path: &Path) -> io::Result<()> {
+    let own = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let (cwd, follow) = (libc::AT_FDCWD, libc::AT_SYMLINK_FOLLOW);
+    // SAFETY: both are NUL-terminated strings that live through the call.
+    let result = unsafe { libc::linkat(cwd, own.as_ptr(), cwd, path.as_ptr(), follow) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Waits until something can be read from `file`, or the time is over: false then.

@@ -8,7 +8,7 @@ mod process;
 mod random;
 mod tsc;
 
-pub use file::{memory_file, readable};
+pub use file::{give_name, memory_file, readable};
 pub use ipmi::{ipmi_receive, ipmi_send};
 pub use kexec::{
     KexecSegment, Place, kexec_file_load, kexec_file_unload, kexec_load, kexec_load_is_allowed, kexec_unload,
