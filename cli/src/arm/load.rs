@@ -4,6 +4,7 @@
 //! All that can be checked is checked here, before `loading` gives it to the kernel.
 
 use super::{
+    busy,
     cmdline::Cmdline,
     cpus::Cpus,
     file,
@@ -133,6 +134,7 @@ impl Load {
     }
 
     fn load(&self, root: &Path, path: &Path) -> Result<()> {
+        let lock = busy::lock(root);
         let kdump = Kdump::read(root);
         Refusal::beforehand(&kdump)?;
 
@@ -153,7 +155,10 @@ impl Load {
         if self.verbose {
             message::output(format_args!("loading method: {reason}"));
         }
-        let line = match via {
+        let load = |loading: &Loading<'_>, line: &str| {
+            loaded::around(root, path, via, [&embedded, line], || loading.load(root, &kdump, self.verbose))
+        };
+        match via {
             Via::Purgatory => {
                 let kernel = if bz_image.is_wrapped() {
                     boot::unwrap(&kernel).with_context(name)?.into()
@@ -179,8 +184,7 @@ impl Load {
                     message::output(Verbose(&purgatory).to_string().trim_end());
                 }
                 let line = purgatory.cmdline.clone();
-                Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() }.load(root, &kdump)?;
-                line
+                load(&Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() }, &line)?;
             }
             Via::Wrap => {
                 let situation = Situation {
@@ -201,13 +205,13 @@ impl Load {
                     let wrapped = boot::wrap(&kernel, IMAGE, "").with_context(name)?;
                     sys::memory_file(c"lastwords", &wrapped).context("no memory for the wrapped kernel")?
                 };
+                let files = kernel.metadata()?.len() + initrd.as_ref().map_or(0, |initrd| initrd.len);
                 let initrd = initrd.map(|initrd| initrd.file);
-                Loading::Wrap { kernel, initrd, cmdline: CString::new(cmdline.as_str())?, situation }
-                    .load(root, &kdump)?;
-                cmdline
+                let line = CString::new(cmdline.as_str())?;
+                load(&Loading::Wrap { kernel, initrd, cmdline: line, situation, files }, &cmdline)?;
             }
-        };
-        loaded::remember(root, path, via, [&embedded, &line]);
+        }
+        drop(lock);
         message::output(format_args!(
             "loaded: {} in {} MiB of reserved memory",
             name(),

@@ -3,6 +3,7 @@
 //!
 //! What an architecture decides is in `x86_64`, what may stand in the way in `via` and `refusal`.
 
+pub mod busy;
 pub mod cmdline;
 pub mod cpus;
 pub mod file;
@@ -14,6 +15,7 @@ pub mod kimage;
 pub mod load;
 pub mod loaded;
 pub mod loading;
+pub mod memory;
 pub mod options;
 pub mod ranges;
 pub mod refusal;

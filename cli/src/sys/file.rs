@@ -1,4 +1,4 @@
-//! Files: one that is in memory only, a name for one that has none, and waiting for one that can be read.
+//! Files: one that is in memory only, a name for one that has none, a lock, and waiting for one that can be read.
 
 use std::{
     ffi::{CStr, CString},
@@ -43,6 +43,16 @@ pub fn give_name(file: &File, path: &Path) -> io::Result<()> {
     let (cwd, follow) = (libc::AT_FDCWD, libc::AT_SYMLINK_FOLLOW);
     // SAFETY: both are NUL-terminated strings that live through the call.
     let result = unsafe { libc::linkat(cwd, own.as_ptr(), cwd, path.as_ptr(), follow) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Locks an open file for ourselves, until it is closed (flock(2)).
+///
+/// # Errors
+/// EAGAIN when somebody else has locked it.
+pub fn try_lock(file: &File) -> io::Result<()> {
+    // SAFETY: the call takes two numbers; the file is open for as long as it is borrowed.
+    let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

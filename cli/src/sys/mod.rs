@@ -8,11 +8,11 @@ mod process;
 mod random;
 mod tsc;
 
-pub use file::{give_name, memory_file, readable};
+pub use file::{give_name, memory_file, readable, try_lock};
 pub use ipmi::{ipmi_receive, ipmi_send};
 pub use kexec::{
     KexecSegment, Place, kexec_file_load, kexec_file_unload, kexec_load, kexec_load_is_allowed, kexec_unload,
 };
-pub use process::{Forked, end, fork_and_wait};
+pub use process::{Forked, end, fork_and_wait, try_and_undo};
 pub use random::random_bytes;
 pub use tsc::measure_tsc_khz;

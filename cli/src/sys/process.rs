@@ -1,6 +1,9 @@
 //! A process of our own for what may fail in any way.
 
-use std::{io, process::ExitStatus};
+use std::{
+    io,
+    process::{self, ExitStatus},
+};
 
 /// Which of the two processes one is in.
 #[derive(Debug)]
@@ -44,6 +47,28 @@ pub fn fork_and_wait(bound: bool) -> io::Result<Forked> {
                 }
             }
         }
+    }
+}
+
+/// Makes a system call in a process of its own, and then `undo`: also when that process is killed in between.
+///
+/// # Errors
+/// The call's, those of undoing it, or ENOMEM when the process was killed, as by the OOM killer.
+pub fn try_and_undo(
+    call: impl FnOnce() -> io::Result<()>,
+    undo: impl Fn() -> io::Result<()>,
+) -> io::Result<()> {
+    match fork_and_wait(false)? {
+        Forked::Child => {
+            let result = call().and_then(|()| undo());
+            let code = result.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0);
+            process::exit(code)
+        }
+        Forked::Parent(status) => match status.code() {
+            Some(0) => Ok(()),
+            Some(error) => Err(io::Error::from_raw_os_error(error)),
+            None => undo().and(Err(io::Error::from_raw_os_error(libc::ENOMEM))),
+        },
     }
 }
 
