@@ -1,10 +1,11 @@
 //! `lastwords wrap`: writes a dump kernel that any stock kexec loads.
 
-use super::{file, image::IMAGE, options::PlanOptions};
+use super::{file, image::IMAGE, options::PlanOptions, watchdogs};
 use crate::message;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use lastwords_boot as boot;
+use lastwords_core::plan::Plan;
 use std::{fs, path::PathBuf};
 
 /// Put panic reporting into a dump kernel for the stock kexec
@@ -51,7 +52,11 @@ impl Wrap {
         let output = self.output().with_context(|| self.output.display().to_string())?;
         file::replace(&output, &wrapped, &permissions).with_context(|| self.output.display().to_string())?;
 
-        if self.plan.parameters().is_empty() {
+        let parameters = self.plan.parameters();
+        if let Some(error) = watchdogs::too_short(&Plan::new("", &parameters)) {
+            message::warning(&error);
+        }
+        if parameters.is_empty() {
             message::warning(&anyhow!(
                 "it reports only what its command line will ask for: no reporting option was given\n\
                  hint: --ipmi-handle-panic --output-cpu-ip report the cause and all CPUs"

@@ -1,6 +1,7 @@
-//! The system calls and the one instruction that need `unsafe`, each with its reason; nothing else is done here, and
+//! The system calls and the two instructions that need `unsafe`, each with its reason; nothing else is done here, and
 //! `unsafe` is nowhere else in the tool.
 
+mod cpuid;
 mod file;
 mod ipmi;
 mod kexec;
@@ -8,6 +9,7 @@ mod process;
 mod random;
 mod tsc;
 
+pub use cpuid::encrypted_virtualization;
 pub use file::{give_name, memory_file, readable, try_lock};
 pub use ipmi::{ipmi_receive, ipmi_send};
 pub use kexec::{
