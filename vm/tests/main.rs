@@ -8,6 +8,7 @@ mod cpus;
 mod crashes;
 mod faults;
 mod image;
+mod loading;
 mod log;
 mod mark;
 mod mmio;
