@@ -104,10 +104,11 @@ fn a_process_that_is_killed_ends_in_the_real_kexec() {
 /// with which our own work ends at any point.
 #[test]
 fn without_stack_or_memory_the_real_kexec_is_called() {
+    let mut ended = 0;
     for (limit, least, step) in [("-s", 32, 8), ("-v", 2500, 100)] {
         let folder = folder();
-        let (mut started, mut ended) = (false, 0);
-        for size in (0..100).map(|turn| least + turn * step) {
+        let mut started = false;
+        for size in (0..160).map(|turn| least + turn * step) {
             let output = run(&folder, &format!("ulimit {limit} {size}; exec ./kexec \"$@\""));
             let text = String::from_utf8_lossy(&output.stderr);
             // Once it is enough for the program to start, it is so for good.
@@ -115,8 +116,9 @@ fn without_stack_or_memory_the_real_kexec_is_called() {
             ended += u32::from(text.contains("was ended by signal"));
             assert_eq!(called(&folder), started, "ulimit {limit} {size}: {text}");
         }
-        assert!(started && ended > 0, "ulimit {limit}: ended {ended} times");
+        assert!(started, "ulimit {limit}");
     }
+    assert!(ended > 0, "all of them were enough");
 }
 
 #[test]
