@@ -153,3 +153,23 @@ fn by_the_name_kexec_a_dump_kernel_is_loaded_though_our_process_is_killed() -> R
     ensure!(outcome.dumped());
     Ok(())
 }
+
+/// The device that the kernel of an SEV-SNP guest makes is there. The dump kernel is loaded as it is, without a word.
+#[test]
+fn in_a_confidential_guest_the_dump_kernel_starts_as_without_lastwords() -> Result<()> {
+    let outcome = Scenario::new(Release::V6_12)
+        .bmc(Bmc::Ours(obedient()))
+        .before("touch /dev/sev-guest")
+        .arm(Arm::Lastwords(Asked::ALL.options()))
+        .death("section status lastwords status\npanic_on 1")
+        .dump("collect_vmcore\ncollect_dump")
+        .run()?;
+    let loaded = outcome.text("arm")?;
+    ensure!(loaded.contains("not reported: this is a confidential guest (SEV-SNP)"), "{loaded}");
+    let status = outcome.section("status")?;
+    ensure!(status.status == 3 && status.text.contains("dumped, but not reported"), "{status:?}");
+    ensure!(!outcome.text("cmdline")?.contains("lastwords."), "{}", outcome.text("cmdline")?);
+    dump::check(&outcome, 2)?;
+    Asked::NOTHING.check_console(&outcome, 1)?;
+    Asked::NOTHING.check_requests(&outcome, 1)
+}
