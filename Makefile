@@ -28,7 +28,7 @@ endef
 
 # Parts follow each other: each has the whole machine.
 .NOTPARALLEL:
-.PHONY: demo bench faults quick test test-all packages check unit fuzz vm vm-one vm-all
+.PHONY: demo bench faults inject quick test test-all packages check unit fuzz vm vm-one vm-all
 
 # A real kernel panics in QEMU, and its last words are told.
 demo:
@@ -93,3 +93,9 @@ bench:
 # alone.
 faults:
 	$(CARGO) run --quiet -p lastwords-vm --bin faults -- $(FAULTS)
+
+# An NMI, a machine check or a flipped bit at every instruction of the way in and out, and whether the dump kernel is
+# reached. It fails when the dump is lost at more places than vm/lost.txt has; INJECT=--write makes that list, and the
+# table in docs/reliability.md.
+inject:
+	$(CARGO) run --quiet -p lastwords-vm --bin inject -- $(INJECT)

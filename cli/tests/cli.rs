@@ -215,6 +215,33 @@ fn completions_know_the_values() {
     }
 }
 
+#[test]
+fn bash_offers_values_behind_an_equals_sign_where_only_that_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = lastwords(&folder, "completions bash").stdout;
+    fs::write(folder.path().join("script"), script).unwrap();
+    // As bash calls it (COMP_WORDBREAKS has `=`): the words, the one that is completed, the one before.
+    for (words, last, before, offered) in [
+        ("--output-cpu-ip ''", "", "--output-cpu-ip", None),
+        ("--output-log ''", "", "--output-log", None),
+        ("--output-cpu-ip =", "", "--output-cpu-ip", Some("sel console sel,console")),
+        ("--output-cpu-ip = co", "co", "=", Some("console")),
+        ("--sel-type ''", "", "--sel-type", Some("oem system event")),
+        ("--sel-type = o", "o", "=", Some("oem")),
+    ] {
+        let bash = format!(
+            "source ./script; COMP_WORDS=(lastwords test {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _lastwords lastwords '{last}' '{before}'; echo \"${{COMPREPLY[*]}}\""
+        );
+        let output = Command::new("bash").current_dir(&folder).args(["-c", &bash]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        match offered {
+            Some(offered) => assert_eq!(text.trim(), offered, "{words}"),
+            None => assert!(text.contains("--sel-type") && !text.contains("sel,console"), "{words}: {text}"),
+        }
+    }
+}
+
 /// sbsign and sbverify, which know nothing of us, take a wrapped kernel for a good PE file. Needs Debian's packages
 /// sbsigntool and openssl.
 #[test]

@@ -1,9 +1,9 @@
 //! The same machine, armed once by `kexec -p -c` and once by `lastwords load --via purgatory`: the same dump, and the
 //! same memory for the dump kernel, but for what is listed here with its reason.
 
-use anyhow::{Context, Result, ensure};
-use lastwords_vm::judge::dump;
+use anyhow::{Result, ensure};
 use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::{dump, ram};
 use lastwords_vm::machine::kernels::Release;
 use lastwords_vm::machine::qemu::Firmware;
 use lastwords_vm::scenarios::{Arm, Call, Scenario};
@@ -33,7 +33,7 @@ fn crash(scenario: Scenario, cpus: usize) -> Result<Seen> {
         .run()?;
     dump::check(&outcome, cpus)?;
     Ok(Seen {
-        loads: loads(outcome.text("loads")?)?,
+        loads: ram::loads(outcome.text("loads")?)?,
         cpus: outcome.notes()?.cpus.len(),
         e820: e820(&outcome)?,
         ram: outcome
@@ -43,18 +43,6 @@ fn crash(scenario: Scenario, cpus: usize) -> Result<Seen> {
             .map(str::to_owned)
             .collect(),
     })
-}
-
-/// `LOAD 0x3000 0xffff888000100000 0x0000000000100000 0x2bf00000 0x2bf00000 RWE 0`
-fn loads(readelf: &str) -> Result<Vec<Range<u64>>> {
-    let lines = readelf.lines().filter_map(|line| line.trim().strip_prefix("LOAD"));
-    let range = |line: &str| -> Result<Range<u64>> {
-        let mut numbers = line.split_whitespace().map(|number| number.trim_start_matches("0x"));
-        let start = u64::from_str_radix(numbers.nth(2).context("no physical address")?, 16)?;
-        let len = u64::from_str_radix(numbers.next().context("no size")?, 16)?;
-        Ok(start..start + len)
-    };
-    lines.map(range).collect()
 }
 
 /// The entries without the time stamp: `[mem 0x0000000000000000-0x000000000009ffff] usable`.

@@ -9,6 +9,7 @@ use crate::{
     bmc::discovery::{self, Kind},
     layout::{self, BAD, Color, Duration, GOOD, Row, wrap, write_rows},
     machine::{self, hostname},
+    message,
 };
 use anyhow::{Context, Result};
 use clap::Args;
@@ -18,11 +19,7 @@ use lastwords_core::{
     plan::Plan,
 };
 use serde_json::json;
-use std::{
-    io::{self, Write},
-    path::Path,
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
 /// Exit status: not ready.
 const NOT_READY: u8 = 3;
@@ -79,8 +76,8 @@ impl Status {
         };
         let printed = match (self.quiet, self.json) {
             (true, _) => Ok(()),
-            (_, true) => writeln!(io::stdout(), "{:#}", report.json()),
-            (..) => write!(anstream::stdout(), "{}", report.text(layout::width())),
+            (_, true) => message::json(&report.json()),
+            (..) => message::report(report.text(layout::width())),
         };
         printed.context("standard output")?;
         Ok(if report.verdict().0 { ExitCode::SUCCESS } else { ExitCode::from(NOT_READY) })

@@ -1,7 +1,10 @@
 //! What the SEL holds of each crash, as one value: what is known, what is truncated, what is missing.
 
 use super::log::{Entry, Log};
-use crate::symbols::{Name, Symbols, When};
+use crate::{
+    message,
+    symbols::{Name, Symbols, When},
+};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use lastwords_core::{
     report::{CpuLocation, Line, Location, Stage},
@@ -38,6 +41,8 @@ pub struct Crash {
     pub left_out: u32,
     /// Parts of the dump kernel whose checksum was not that of what was loaded.
     pub corrupt: Vec<Text>,
+    /// Those that were put right by a copy.
+    pub restored: Vec<Text>,
     /// How far the dump came.
     pub dump: Vec<Stage>,
     /// Records of it in the log.
@@ -82,7 +87,7 @@ impl fmt::Display for Time {
 /// A text, or what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
-    /// Without control characters.
+    /// Without characters that are not shown as themselves.
     pub value: String,
     /// Is its beginning missing?
     pub headless: bool,
@@ -92,7 +97,8 @@ pub struct Text {
 
 impl Text {
     fn new(bytes: &[u8]) -> Self {
-        let printable = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+        let printable =
+            |letter: char| if message::is_control(letter) { char::REPLACEMENT_CHARACTER } else { letter };
         let text = String::from_utf8_lossy(bytes).trim_end().chars().map(printable).collect();
         Self { value: text, headless: false, cut: false }
     }
@@ -418,6 +424,7 @@ impl Crash {
             Line::Omitted(count) => self.left_out = self.left_out.saturating_add(count),
             Line::Caller(text) => self.call_trace.push(Text::new(text)),
             Line::Corrupt(text) => self.corrupt.push(Text::new(text)),
+            Line::Restored(text) => self.restored.push(Text::new(text)),
         }
     }
 
@@ -586,6 +593,7 @@ mod tests {
         texts("Comm ", crash.process.as_ref());
         crash.call_trace.iter().for_each(|caller| texts("< ", Some(caller)));
         crash.corrupt.iter().for_each(|part| texts("bad ", Some(part)));
+        crash.restored.iter().for_each(|part| texts("restored ", Some(part)));
         let mut line = |line: Line<'_>| whole.push(sel::text(line).as_bytes().to_vec());
         crash.build_id.into_iter().for_each(|id| line(Line::BuildId(id)));
         match &crash.panicked {

@@ -1,4 +1,4 @@
-//! Files: one that is in memory only, a name for one that has none, a lock, and waiting for one that can be read.
+//! Files: one that is in memory only, a name for one that has none, a lock, whose rights we have, and waiting for one that can be read.
 
 use std::{
     ffi::{CStr, CString},
@@ -54,6 +54,13 @@ pub fn try_lock(file: &File) -> io::Result<()> {
     // SAFETY: the call takes two numbers; the file is open for as long as it is borrowed.
     let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The user id with whose rights we act.
+#[must_use]
+pub fn effective_user() -> u32 {
+    // SAFETY: geteuid takes nothing, changes nothing and cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 /// Waits until something can be read from `file`, or the time is over: false then.

@@ -9,6 +9,7 @@ pub mod dmesg;
 pub mod dump;
 pub mod image;
 pub mod outcome;
+pub mod ram;
 pub mod reading;
 pub mod sections;
 pub mod segments;

@@ -8,6 +8,15 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// How long QEMU may be silent before it is taken for dead.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn is_timeout(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| {
+        matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+    })
+}
+
 /// A debugger to be: the place of the socket where QEMU listens for it.
 #[derive(Debug)]
 pub struct Debugger {
@@ -39,7 +48,18 @@ impl Debugger {
     }
 }
 
-/// A connection to the stub. The machine stands still while there is one, but in [`Gdb::go_to`].
+/// Why a machine that was told to go on stands still again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It has come to an address where it was to stop.
+    There,
+    /// It is off, or was reset, where QEMU is told to keep it then.
+    Off,
+    /// It went on until the limit.
+    Limit,
+}
+
+/// A connection to the stub. The machine stands still while there is one, but in [`Gdb::go_to`] and [`Gdb::go_on`].
 #[derive(Debug)]
 pub struct Gdb {
     stream: UnixStream,
@@ -48,7 +68,7 @@ pub struct Gdb {
 impl Gdb {
     fn connect(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket).context("QEMU's debugger stub is not there")?;
-        stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let mut gdb = Self { stream };
         // Addresses are physical from here on.
         ensure!(gdb.ask("Qqemu.PhyMemMode:1")? == "OK", "QEMU has no physical memory mode");
@@ -96,15 +116,72 @@ impl Gdb {
     /// # Errors
     /// When it does not come there, or QEMU refuses.
     pub fn go_to(&mut self, address: u64) -> Result<()> {
-        let answer = self.ask(&format!("Z1,{address:x},1"))?;
-        ensure!(answer == "OK", "QEMU sets no breakpoint at {address:#x}: {answer}");
+        self.stop_at(address)?;
         self.send("c")?;
         let stopped = self.receive()?;
         ensure!(stopped.starts_with('T'), "the machine is gone: {stopped}");
         // With it, the machine would stop here again and again.
+        self.pass(address)
+    }
+
+    /// The machine is to stop at this (virtual) address.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub fn stop_at(&mut self, address: u64) -> Result<()> {
+        let answer = self.ask(&format!("Z1,{address:x},1"))?;
+        ensure!(answer == "OK", "QEMU sets no breakpoint at {address:#x}: {answer}");
+        Ok(())
+    }
+
+    /// It is no longer to stop there.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub fn pass(&mut self, address: u64) -> Result<()> {
         let answer = self.ask(&format!("z1,{address:x},1"))?;
         ensure!(answer == "OK", "QEMU keeps the breakpoint at {address:#x}: {answer}");
         Ok(())
+    }
+
+    /// Lets the machine run until it stops by itself, or for so long.
+    ///
+    /// # Errors
+    /// When QEMU does not answer.
+    pub fn go_on(&mut self, limit: Duration) -> Result<Stop> {
+        self.send("c")?;
+        self.stream.set_read_timeout(Some(limit))?;
+        let stopped = self.receive();
+        self.stream.set_read_timeout(Some(PATIENCE))?;
+        let stopped = match stopped {
+            Ok(stopped) => stopped,
+            Err(error) if is_timeout(&error) => {
+                // GDB's Ctrl-C. The machine may have stopped by itself meanwhile: that is as good.
+                self.stream.write_all(&[3])?;
+                self.receive()?;
+                return Ok(Stop::Limit);
+            }
+            Err(error) => return Err(error),
+        };
+        // Signals: 5 is a breakpoint, 3 is QEMU's for a machine that is off.
+        match stopped.get(..3) {
+            Some("T05") => Ok(Stop::There),
+            Some("T03") => Ok(Stop::Off),
+            _ => bail!("the machine has stopped for another reason: {stopped}"),
+        }
+    }
+
+    /// The instruction that comes next.
+    ///
+    /// # Errors
+    /// When QEMU does not tell.
+    pub fn rip(&mut self) -> Result<u64> {
+        // The seventeenth of GDB's registers of x86-64, in the guest's byte order.
+        let answer = self.ask("g")?;
+        let digits = answer.get(16 * 16..17 * 16);
+        let value = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let value = value.with_context(|| format!("no instruction pointer: {answer}"))?;
+        Ok(value.swap_bytes())
     }
 
     /// Lets the machine run on and leaves it alone.

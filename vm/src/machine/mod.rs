@@ -3,6 +3,7 @@
 pub mod bmc;
 pub mod cache;
 pub mod console;
+pub mod count;
 pub mod cpio;
 pub mod crash_module;
 pub mod gdb;
@@ -12,6 +13,7 @@ pub mod lastwords;
 pub mod monitor;
 pub mod orders;
 pub mod packages;
+pub mod payload;
 pub mod process;
 pub mod qemu;
 pub mod snapshot;

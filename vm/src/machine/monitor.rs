@@ -1,6 +1,6 @@
 //! QEMU's monitor (QMP): what a test does to a machine from outside.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -53,6 +53,16 @@ impl Monitor {
     pub fn human(&mut self, command: &str) -> Result<String> {
         let printed = self.execute("human-monitor-command", &json!({ "command-line": command }))?;
         Ok(printed.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Runs a command of the monitor for people that prints nothing unless it fails.
+    ///
+    /// # Errors
+    /// When it prints something.
+    pub fn order(&mut self, command: &str) -> Result<()> {
+        let said = self.human(command)?;
+        ensure!(said.trim().is_empty(), "QEMU refuses {command}: {}", said.trim());
+        Ok(())
     }
 
     /// Sends an NMI to the CPUs.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 /// Everything that a scenario runs, on the host or copied into the guest.
-const NEEDED: [&str; 13] = [
+const NEEDED: [&str; 14] = [
     "binutils",
     "busybox-static",
     "freeipmi-tools",
@@ -18,6 +18,7 @@ const NEEDED: [&str; 13] = [
     "openssl",
     "ovmf",
     "qemu-system-x86",
+    "qemu-utils",
     "sbsigntool",
     "xz-utils",
 ];

@@ -35,6 +35,8 @@ const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// A machine to be: what the guest sees of it.
 #[derive(Clone, Debug)]
 pub struct Machine {
+    /// `-machine`.
+    pub kind: String,
     /// `-cpu`.
     pub cpu: String,
     /// `-smp`.
@@ -60,7 +62,7 @@ impl Machine {
         let mut options: Vec<String> =
             ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"].map(str::to_owned).to_vec();
         let mut add = |name: &str, value: &str| options.extend([name.to_owned(), value.to_owned()]);
-        add("-machine", "q35");
+        add("-machine", &self.kind);
         add("-accel", "tcg,thread=single");
         add("-cpu", &self.cpu);
         add("-smp", &self.smp);
@@ -91,6 +93,10 @@ pub struct Connections {
     pub debugger: Option<PathBuf>,
     /// The state to go on from, in the place of a boot.
     pub snapshot: Option<PathBuf>,
+    /// The file that the console goes to, in the place of [`Vm::next_line`].
+    pub console: Option<PathBuf>,
+    /// More options, which have no part in what the guest sees.
+    pub options: Vec<String>,
     /// When the machine is ended, whatever it does. For machines that hang; no test is about this time.
     pub limit: Duration,
 }
@@ -111,12 +117,15 @@ impl Vm {
     /// # Errors
     /// When QEMU cannot be started.
     pub fn start(machine: &Machine, connections: &Connections) -> Result<Self> {
-        let Connections { folder, orders, bmc, debugger, snapshot, limit } = connections;
+        let Connections { folder, orders, bmc, debugger, snapshot, console, options, limit } = connections;
+        let console =
+            console.as_ref().map_or_else(|| "stdio".to_owned(), |file| format!("file:{}", file.display()));
         let mut qemu = Command::new(PROGRAM);
         // UEFI's variables have a relative path.
         qemu.current_dir(folder)
             .args(machine.options())
-            .args(["-serial", "stdio", "-serial", "file:ttyS1", "-qmp", "unix:qmp,server=on,wait=off"])
+            .args(options)
+            .args(["-serial", &console, "-serial", "file:ttyS1", "-qmp", "unix:qmp,server=on,wait=off"])
             .arg("-drive")
             .arg(format!("if=none,id=orders,format=raw,read-only=on,file={}", orders.display()));
         if machine.firmware == Firmware::Uefi {

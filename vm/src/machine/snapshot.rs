@@ -8,6 +8,7 @@
 
 use crate::machine::cache;
 use crate::machine::console::{Line, tail};
+use crate::machine::monitor::Monitor;
 use crate::machine::orders;
 use crate::machine::process;
 use crate::machine::qemu::{Connections, Machine, PROGRAM, Vm};
@@ -24,18 +25,69 @@ use std::thread;
 use std::time::Duration;
 
 const PREFIX: &str = "snapshot-";
+/// The name of a state on a disk of states.
+const STATE: &str = "state";
 
 /// The snapshot of this machine, made when there is none.
 ///
 /// # Errors
 /// When the machine does not come so far.
 pub fn get(machine: &Machine) -> Result<PathBuf> {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    let prefix = format!("{PREFIX}{}-", boot.get(..8).context("the host's boot has no name")?);
-    cache::entry(&format!("{prefix}{:016x}", key(machine)?), |path| {
-        remove_all_but(&prefix)?;
+    cache::entry(&name(&format!("{:016x}", key(machine)?))?, |path| {
+        let of_this_boot = name("")?;
+        remove(|name| !name.starts_with(&of_this_boot))?;
         make(machine, path)
     })
+}
+
+/// The name of a file, or a folder of files, that is as short-lived as a snapshot.
+///
+/// # Errors
+/// When the host's boot has no name.
+pub fn name(of: &str) -> Result<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(format!("{PREFIX}{}-{of}", boot.get(..8).context("the host's boot has no name")?))
+}
+
+/// A disk on which QEMU keeps the whole state of a machine that runs, for [`keep`] and [`put_back`].
+///
+/// # Errors
+/// When qemu-img is missing.
+pub fn disk(path: &Path) -> Result<()> {
+    process::output(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(path).arg("1M"))?;
+    Ok(())
+}
+
+/// QEMU's options for such a disk, which the guest does not see.
+#[must_use]
+pub fn disk_options(path: &Path) -> [String; 2] {
+    let disk = format!("if=none,id=states,format=qcow2,cache=unsafe,file={}", path.display());
+    ["-drive".to_owned(), disk]
+}
+
+/// Keeps the state that the machine is in.
+///
+/// # Errors
+/// When QEMU refuses.
+pub fn keep(monitor: &mut Monitor) -> Result<()> {
+    monitor.order(&format!("savevm {STATE}"))
+}
+
+/// Puts a machine that stands still into the state that was kept.
+///
+/// # Errors
+/// When QEMU refuses.
+pub fn put_back(monitor: &mut Monitor) -> Result<()> {
+    if monitor.execute("query-status", &json!({}))?["status"] == "shutdown" {
+        // QEMU lets no machine go on that is off, whatever is loaded into it.
+        monitor.execute("set-action", &json!({ "reboot": "reset" }))?;
+        monitor.execute("system_reset", &json!({}))?;
+        while monitor.execute("query-status", &json!({}))?["status"] == "shutdown" {
+            thread::sleep(Duration::from_millis(1));
+        }
+        monitor.execute("set-action", &json!({ "reboot": "shutdown" }))?;
+    }
+    monitor.order(&format!("loadvm {STATE}"))
 }
 
 /// Everything that goes into it.
@@ -51,13 +103,22 @@ fn key(machine: &Machine) -> Result<u64> {
     Ok(hasher.finish())
 }
 
-/// Removes the snapshots of other boots of the host: they are large, and nobody can use them.
-fn remove_all_but(prefix: &str) -> Result<()> {
+/// Removes snapshots by their name. Those of other boots of the host, and of other builds: they are large, and nobody can
+/// use them.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn remove(which: impl Fn(&str) -> bool) -> Result<()> {
     for entry in fs::read_dir(cache::target()?.join("vm"))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let name = name.strip_prefix(".lock-").unwrap_or(&name);
-        if name.starts_with(PREFIX) && !name.starts_with(prefix) {
+        // Not the lock of the one that is being made, which has the same name.
+        if !name.starts_with(PREFIX) || !which(&name) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
             fs::remove_file(entry.path())?;
         }
     }
@@ -74,6 +135,8 @@ fn make(machine: &Machine, path: &Path) -> Result<()> {
         bmc: Some(format!("path={}", folder.path().join("bmc").display())),
         debugger: None,
         snapshot: None,
+        console: None,
+        options: Vec::new(),
         limit: Duration::from_secs(300),
         folder: folder.path().to_owned(),
     };

@@ -3,7 +3,7 @@
 use crate::machine::cpio::Archive;
 use crate::machine::initramfs::{self, Base};
 use crate::machine::kernels::Kernel;
-use crate::machine::{lastwords, process};
+use crate::machine::{lastwords, payload, process};
 use crate::scenarios::scenario::{Arm, Call, Scenario};
 use anyhow::Result;
 use std::fmt::Write as _;
@@ -35,18 +35,22 @@ impl Scenario {
         let mut archive = Archive::default();
         archive.file("scenario", 0o644, self.first_script().as_bytes());
         if self.arm != Arm::Not || self.lastwords_at_hand {
-            let image = match &self.arm {
-                Arm::Wrapped(_, options) => {
-                    let image = folder.join("wrapped");
-                    lastwords::wrap(&kernel.image, &image, options)?;
-                    fs::read(image)?
-                }
-                _ => fs::read(&kernel.image)?,
-            };
-            archive.file("boot/vmlinuz", 0o644, &image);
-            let mut initrd = fs::read(&base.compressed)?;
-            initrd.extend(self.dump_root(folder)?);
-            archive.file("boot/initrd", 0o644, &initrd);
+            let mut image = kernel.image.clone();
+            if self.payload {
+                image = folder.join("payload");
+                fs::write(&image, payload::build()?)?;
+            }
+            if let Arm::Wrapped(_, options) = &self.arm {
+                let wrapped = folder.join("wrapped");
+                lastwords::wrap(&image, &wrapped, options)?;
+                image = wrapped;
+            }
+            archive.file("boot/vmlinuz", 0o644, &fs::read(image)?);
+            if !self.payload {
+                let mut initrd = fs::read(&base.compressed)?;
+                initrd.extend(self.dump_root(folder)?);
+                archive.file("boot/initrd", 0o644, &initrd);
+            }
         }
         if matches!(self.arm, Arm::Lastwords(_)) || self.lastwords_at_hand {
             add_lastwords(&mut archive, folder)?;
@@ -56,7 +60,8 @@ impl Scenario {
 
     fn first_script(&self) -> String {
         let append = format!("{QUICK} {DUMP_KERNEL} {}", self.append);
-        let load = format!("--initrd=/boot/initrd --append=\"{}\"", append.trim_end());
+        let initrd = if self.payload { "" } else { "--initrd=/boot/initrd " };
+        let load = format!("{initrd}--append=\"{}\"", append.trim_end());
         let arm = match &self.arm {
             Arm::Not => None,
             Arm::Stock(call) | Arm::Wrapped(call, _) => {

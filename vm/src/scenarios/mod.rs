@@ -4,8 +4,10 @@ pub mod crash_kinds;
 pub mod faults;
 pub mod figures;
 mod guest;
+pub mod inject;
 mod run;
 mod scenario;
+pub mod shapes;
 pub mod story;
 
 pub use scenario::{Arm, Call, Scenario};

@@ -39,6 +39,8 @@ impl Scenario {
         let connections = Connections {
             orders: orders::write(folder.path(), &self.orders(&kernel, &base, folder.path())?)?,
             snapshot: if self.can_go_on() { Some(snapshot::get(&machine)?) } else { None },
+            console: None,
+            options: std::mem::take(&mut self.host_options),
             debugger: self.debugger.take(),
             limit: self.limit,
             folder: folder.path().to_owned(),
@@ -67,7 +69,8 @@ impl Scenario {
         matches!(self.boots, Boots::Stock) && std::env::var_os("LASTWORDS_VM_BOOT").is_none()
     }
 
-    fn machine(&self, kernel: &Kernel, base: &Base, folder: &Path) -> Result<Machine> {
+    /// The machine that it happens to.
+    pub(super) fn machine(&self, kernel: &Kernel, base: &Base, folder: &Path) -> Result<Machine> {
         let first = match &self.boots {
             Boots::Stock | Boots::Watched => kernel.image.clone(),
             Boots::File(file) => file.clone(),
@@ -80,6 +83,7 @@ impl Scenario {
         let mut options: Vec<String> = self.bmc.devices().iter().copied().map(str::to_owned).collect();
         options.extend(self.options.iter().cloned());
         Ok(Machine {
+            kind: self.kind.clone(),
             cpu: self.cpu.clone(),
             smp: [self.cpus.to_string().as_str(), self.topology.as_str()]
                 .join(",")

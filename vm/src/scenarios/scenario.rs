@@ -44,6 +44,7 @@ pub(super) enum Boots {
 /// What happens to one machine.
 pub struct Scenario {
     pub(super) release: Release,
+    pub(super) kind: String,
     pub(super) cpus: u32,
     pub(super) topology: String,
     pub(super) cpu: String,
@@ -51,11 +52,13 @@ pub struct Scenario {
     pub(super) firmware: Firmware,
     pub(super) bmc: Bmc,
     pub(super) options: Vec<String>,
+    pub(super) host_options: Vec<String>,
     pub(super) debugger: Option<PathBuf>,
     pub(super) first_append: String,
     pub(super) boots: Boots,
     pub(super) arm: Arm,
     pub(super) lastwords_at_hand: bool,
+    pub(super) payload: bool,
     pub(super) append: String,
     pub(super) before: String,
     pub(super) death: String,
@@ -70,6 +73,7 @@ impl Scenario {
     pub fn new(release: Release) -> Self {
         Self {
             release,
+            kind: "q35".to_owned(),
             cpus: 2,
             topology: String::new(),
             // Slow to emulate: five-level page tables, and the byte-wise copy that a real CPU is fast at.
@@ -78,17 +82,26 @@ impl Scenario {
             firmware: Firmware::Bios,
             bmc: Bmc::Simulator,
             options: Vec::new(),
+            host_options: Vec::new(),
             debugger: None,
             first_append: "crashkernel=256M".to_owned(),
             boots: Boots::Stock,
             arm: Arm::Stock(Call::FileLoad),
             lastwords_at_hand: false,
+            payload: false,
             append: String::new(),
             before: String::new(),
             death: "panic_on 0".to_owned(),
             dump: "collect_bmc\ncollect_vmcore\ncollect_dump".to_owned(),
             limit: Duration::from_secs(300),
         }
+    }
+
+    /// The kind of machine, as QEMU's `-machine` has it.
+    #[must_use]
+    pub fn kind(mut self, kind: &str) -> Self {
+        kind.clone_into(&mut self.kind);
+        self
     }
 
     /// The number of CPUs.
@@ -140,6 +153,13 @@ impl Scenario {
         self
     }
 
+    /// More options for QEMU, which have no part in what the guest sees.
+    #[must_use]
+    pub fn beside(mut self, options: &[String]) -> Self {
+        self.host_options.extend(options.iter().cloned());
+        self
+    }
+
     /// QEMU's debugger stub listens for this debugger.
     #[must_use]
     pub fn debugger(mut self, debugger: &Debugger) -> Self {
@@ -188,6 +208,14 @@ impl Scenario {
     #[must_use]
     pub fn lastwords_at_hand(mut self) -> Self {
         self.lastwords_at_hand = true;
+        self
+    }
+
+    /// The dump kernel is `guest/payload.s`, which prints a line and switches the machine off, without an initial RAM
+    /// disk.
+    #[must_use]
+    pub fn payload(mut self) -> Self {
+        self.payload = true;
         self
     }
 

@@ -1,0 +1,66 @@
+//! Machines of many shapes: the dump is good, and has the memory that the crashed kernel's /proc/iomem had, with stock's
+//! purgatory, with ours, and with a wrapped kernel.
+
+use anyhow::Result;
+use lastwords_vm::scenarios::shapes::Shape;
+
+/// One test for each shape: its name, and whether it is one of `make test-all`.
+macro_rules! shapes {
+    ($($(#[$only:meta])* $name:ident: $shape:expr;)*) => {
+        $(
+            #[test]
+            $(#[$only])*
+            fn $name() -> Result<()> {
+                $shape.dumps_as_stock()
+            }
+        )*
+
+        /// None is forgotten.
+        #[test]
+        fn every_shape_has_its_test() {
+            assert_eq!(Shape::ALL, [$($shape),*]);
+        }
+    };
+}
+
+shapes! {
+    pc_with_512_mib: Shape::PcSmall;
+    #[ignore = "pc_with_512_mib stands for it"]
+    microvm: Shape::Microvm;
+    #[ignore = "two_reserved_regions stands for it"]
+    two_nodes: Shape::Numa;
+    #[ignore = "the other tests' CPU stands for it"]
+    cpu_qemu64: Shape::Cpu("qemu64");
+    #[ignore = "the other tests' CPU stands for it"]
+    cpu_nehalem: Shape::Cpu("Nehalem");
+    #[ignore = "the other tests' CPU stands for it"]
+    cpu_haswell: Shape::Cpu("Haswell");
+    #[ignore = "the other tests' CPU stands for it"]
+    cpu_skylake: Shape::Cpu("Skylake-Server");
+    #[ignore = "the other tests' CPU stands for it"]
+    cpu_opteron: Shape::Cpu("Opteron_G3");
+    #[ignore = "the other tests' CPU stands for it"]
+    cpu_epyc: Shape::Cpu("EPYC-Rome");
+    #[ignore = "slow to emulate"]
+    five_levels: Shape::FiveLevels;
+    #[ignore = "cpus:: has the same machine"]
+    sparse_apic_ids: Shape::SparseIds;
+    #[ignore = "purgatory::memory_comes_after_arming stands for it"]
+    a_dimm_before_loading: Shape::Dimm;
+    #[ignore = "slow to emulate"]
+    thirty_two_cpus: Shape::Cpus(32);
+    #[ignore = "slow to emulate"]
+    sixty_four_cpus: Shape::Cpus(64);
+    #[ignore = "pc_with_512_mib stands for it"]
+    one_cpu_of_four: Shape::NrCpus;
+    #[ignore = "crash_kinds has fatal-exception, which takes the same way"]
+    notifiers_first: Shape::PostNotifiers;
+    #[ignore = "side_by_side:: has a high region"]
+    two_reserved_regions: Shape::TwoRegions;
+    #[ignore = "pc_with_512_mib stands for it"]
+    reserved_at_a_fixed_place: Shape::Fixed;
+    #[ignore = "pc_with_512_mib stands for it"]
+    a_hole_in_the_memory_map: Shape::Hole;
+    #[ignore = "slow to emulate"]
+    sixteen_gib: Shape::Large;
+}
