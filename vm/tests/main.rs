@@ -9,6 +9,7 @@ mod crashes;
 mod faults;
 mod figures;
 mod image;
+mod loading;
 mod log;
 mod mark;
 mod mmio;
