@@ -78,8 +78,11 @@ impl WayOut {
     /// The way out of an image that lies so far behind a wrapped kernel's entry, and what the hook displaced there.
     #[must_use]
     pub fn of_wrapped(kernel_entry_back: u64, displaced: [u8; DISPLACED_LEN]) -> Self {
-        let [a, b, c, d, e] = displaced;
-        Self { kernel_entry_back, displaced: [a, b, c, d, e, 0, 0, 0], ..Self::NONE }
+        let mut way_out = Self { kernel_entry_back, ..Self::NONE };
+        for (to, from) in way_out.displaced.iter_mut().zip(displaced) {
+            *to = from;
+        }
+        way_out
     }
 
     /// The way out as the purgatory.

@@ -469,9 +469,9 @@ impl<'a, T> Sequence<'a, T> {
             }
             let text = self.console.our_line();
             if corrupt {
-                lines::corrupt(text, segment)
+                lines::corrupt(text, segment);
             } else {
-                lines::restored(text, segment)
+                lines::restored(text, segment);
             }
             self.print(machine);
             if !self.plan.talks_to_bmc() {

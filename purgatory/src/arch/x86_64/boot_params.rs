@@ -26,7 +26,7 @@ pub fn command_line(boot_params: u64) -> &'static str {
         // mapped, the page fault ends the step.
         unsafe { ((boot_params + offset) as *const u32).read_unaligned() }
     };
-    let ext = if field(SENTINEL) & 0xff == 0 { field(EXT_CMD_LINE_PTR) } else { 0 };
+    let ext = if field(SENTINEL).to_le_bytes()[0] == 0 { field(EXT_CMD_LINE_PTR) } else { 0 };
     let address = u64::from(ext) << 32 | u64::from(field(CMD_LINE_PTR));
     let longest = if address == 0 { 0 } else { field(CMDLINE_SIZE) };
     // SAFETY: the loader put a NUL-terminated command line of at most cmdline_size bytes there, and the kernel is

@@ -74,6 +74,7 @@ pub fn entry_to_entry(way: Way, mib: u64) -> Result<f64> {
         Ok(())
     })?;
     ensure!(outcome.when("the dump kernel is up").is_some(), "the dump kernel did not start: {outcome}");
-    let count = counter.between(purgatory.context("the machine was not armed")?, segments.entry()?)?;
-    Ok(count as f64 / 1e6)
+    let thousands =
+        counter.between(purgatory.context("the machine was not armed")?, segments.entry()?)? / 1000;
+    Ok(f64::from(u32::try_from(thousands)?) / 1e3)
 }
