@@ -242,13 +242,18 @@ impl Load {
             kdump.crash_size >> 20
         ));
         if !self.no_symbols {
-            match store::save(root) {
-                Ok(path) if self.verbose => message::output(format_args!("symbols: {}", path.display())),
-                Ok(_) => {}
-                Err(error) => message::warning(&error.context("symbols not saved")),
-            }
+            self.save_symbols(root);
         }
         Ok(())
+    }
+
+    /// Saves the running kernel's symbols. What is loaded is loaded, with them or without.
+    fn save_symbols(&self, root: &Path) {
+        match store::save(root) {
+            Ok(path) if self.verbose => message::output(format_args!("symbols: {}", path.display())),
+            Ok(_) => {}
+            Err(error) => message::warning(&error.context("symbols not saved")),
+        }
     }
 
     /// The loading method, and the reason for it.
