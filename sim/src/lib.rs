@@ -1,6 +1,7 @@
 //! The machine for tests: a BMC behind KCS, an RTC, a UART, memory and a clock, all behind core's traits.
 //!
-//! Time passes only when somebody touches a port: a microsecond each, as on a real LPC bus. So every test gives the
+//! Time passes only when somebody touches a port: a microsecond each, as on a real LPC bus, unless a test says
+//! otherwise. So every test gives the
 //! same figures every time, and a wait that never ends would show as one. Each part can be told to misbehave.
 
 mod bmc;
@@ -24,6 +25,10 @@ use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second};
 pub struct Sim {
     /// Microseconds since the machine came up.
     pub time_us: u64,
+    /// What of the next microsecond is over, in nanoseconds.
+    pub ns: u64,
+    /// What each access takes, in nanoseconds.
+    pub access_ns: u64,
     /// The TSC's frequency; 0 is a TSC that has stopped.
     pub tsc_khz: u32,
     /// The CMOS clock at ports 0x70 and 0x71.
@@ -48,6 +53,8 @@ impl Default for Sim {
     fn default() -> Self {
         Self {
             time_us: 0,
+            ns: 0,
+            access_ns: 1_000,
             tsc_khz: 2_400_000,
             rtc: Rtc::default(),
             bmc: KcsBmc::default(),
@@ -63,8 +70,14 @@ impl Default for Sim {
 
 impl Sim {
     fn pass_time(&mut self) {
-        self.time_us += 1;
+        self.pass(self.access_ns);
         self.accesses += 1;
+    }
+
+    fn pass(&mut self, ns: u64) {
+        self.ns += ns;
+        self.time_us += self.ns / 1000;
+        self.ns %= 1000;
     }
 }
 
@@ -124,7 +137,7 @@ impl Memory for Sim {
 
 impl Clock for Sim {
     fn ticks(&mut self) -> u64 {
-        self.time_us * u64::from(self.tsc_khz) / 1000
+        (self.time_us * 1000 + self.ns) * u64::from(self.tsc_khz) / 1_000_000
     }
 
     fn second(&mut self) -> Second {
@@ -134,7 +147,9 @@ impl Clock for Sim {
         second
     }
 
-    fn relax(&mut self) {}
+    fn relax(&mut self) {
+        self.pass(1_000);
+    }
 }
 
 impl Reset for Sim {

@@ -121,23 +121,17 @@ impl Uart {
 
     /// Sends bytes. False when the UART does not take them: it is to be left alone then.
     pub fn send<M: Registers + Clock>(&mut self, machine: &mut M, timer: &mut Timer, bytes: &[u8]) -> bool {
-        let status = self.serial.register(LSR);
+        let (status, data) = (self.serial.register(LSR), self.serial.register(THR));
         for byte in bytes {
-            if machine.get(status) & THRE == 0 {
-                // The clocks are asked only once there is something to wait for.
-                timer.now(machine);
-                let deadline = timer.within(BYTE);
-                while machine.get(status) & THRE == 0 {
-                    if timer.passed(machine, deadline) {
-                        self.stuck += 1;
-                        break;
-                    }
-                }
-            }
+            // The clocks are asked only where there is something to wait for.
+            let ready =
+                timer.wait_for(machine, BYTE, |machine| (machine.get(status) & THRE != 0).then_some(()));
+            self.stuck += u8::from(ready.is_none());
             if self.stuck >= STUCK {
                 return false;
             }
-            machine.put(self.serial.register(THR), *byte);
+            machine.put(data, *byte);
+            timer.count(2);
         }
         true
     }

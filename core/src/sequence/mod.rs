@@ -145,8 +145,11 @@ const RESET_PAUSE: Millis = 1000;
 /// What the BMC's steps leave of the budget for the console, at most: some hundred lines at 115200 baud.
 const FOR_THE_CONSOLE: Millis = 2000;
 
-/// What the last watchdog start may take when the budget is spent, together with the last line.
-const LAST: Millis = 800;
+/// What a corrupt dump kernel's report, the last watchdog start and the last lines may take when the budget is spent:
+/// together less than a second.
+const LAST_CHECKSUM: Millis = 200;
+const LAST_WATCHDOG: Millis = 400;
+const LAST_LINES: Millis = 300;
 
 /// Most records of the log that are looked at for its end, readable or not: a ring says of itself how long it is.
 const LOG_RECORDS: u64 = 32_768;
@@ -278,7 +281,7 @@ impl<'a, T> Sequence<'a, T> {
             Step::WatchdogAgain => self.watchdog_again(machine),
             Step::Farewell => self.farewell(machine),
         };
-        let took = self.timer.now(machine) - began;
+        let took = self.timer.now(machine).saturating_sub(began);
         self.note(step, outcome.after(took));
     }
 
@@ -304,7 +307,7 @@ impl<'a, T> Sequence<'a, T> {
     where
         T: Transport<M>,
     {
-        self.timer.grant(LAST);
+        self.timer.grant(LAST_WATCHDOG);
         self.bmc.look_again();
         let first = self.outcomes.get(Step::Watchdog as usize).copied().unwrap_or(Outcome::Quiet);
         match (self.plan.watchdog, first) {
@@ -455,7 +458,7 @@ impl<'a, T> Sequence<'a, T> {
         T: Transport<M>,
     {
         let Some(segment) = self.corrupt else { return Outcome::Quiet };
-        self.timer.grant(LAST);
+        self.timer.grant(LAST_CHECKSUM);
         lines::corrupt(self.console.our_line(), segment);
         self.print(machine);
         if !self.plan.talks_to_bmc() {
@@ -471,6 +474,7 @@ impl<'a, T> Sequence<'a, T> {
     }
 
     fn farewell<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        self.timer.grant(LAST_LINES);
         self.print_outcomes(machine, Step::Farewell);
         let now = self.timer.now(machine);
         lines::farewell(self.console.our_line(), self.corrupt.is_some(), self.plan.on_corrupt, now);
@@ -503,7 +507,8 @@ impl<'a, T> Sequence<'a, T> {
 
     /// Prints what became of the steps before `until`, as far as that was not printed yet.
     fn print_outcomes<M: Machine>(&mut self, machine: &mut M, until: Step) {
-        while self.printed < until as usize {
+        // What there is no time for now comes with the last lines.
+        while self.printed < until as usize && !self.timer.spent(machine) {
             let step = Step::ALL.get(self.printed).copied();
             let outcome = self.outcomes.get(self.printed).copied();
             self.printed += 1;
