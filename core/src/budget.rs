@@ -68,6 +68,8 @@ pub struct Timer {
     /// It may be later than the clocks can tell: the budget's end may have come.
     perhaps_over: bool,
     last: Option<Last>,
+    /// There is no time but what was granted.
+    all_spent: bool,
 }
 
 /// Where what comes last began.
@@ -103,6 +105,7 @@ impl Timer {
             before_tick: None,
             perhaps_over: false,
             last: None,
+            all_spent: false,
         };
         timer.now(machine);
         timer
@@ -110,11 +113,11 @@ impl Timer {
 
     /// Asks the clocks. Never goes backwards until [`Timer::grant`], and goes on even when they do not.
     pub fn now<M: Clock>(&mut self, machine: &mut M) -> Millis {
-        self.ask(machine, true)
+        self.ask(machine, true, 0)
     }
 
-    /// The same, with or without a look at the clock of seconds.
-    fn ask<M: Clock>(&mut self, machine: &mut M, look: bool) -> Millis {
+    /// The same, with or without a look at the clock of seconds, after so many accesses of the caller's own.
+    fn ask<M: Clock>(&mut self, machine: &mut M, look: bool, own: u64) -> Millis {
         let ticks = machine.ticks();
         // A counter that goes backwards has been written to: what lies between is unknown, so it counts nothing.
         let mut passed = ticks.saturating_sub(self.ticks);
@@ -125,7 +128,9 @@ impl Timer {
         // Between two askings there is an access, so it has stopped or leapt where it has not moved.
         self.fine &= passed != 0;
         self.cycles = self.cycles.saturating_add(passed);
-        let accesses = 1 + if look { self.look_at_seconds(machine) } else { 0 };
+        let accesses = own + if look { self.look_at_seconds(machine) } else { 0 };
+        // Where neither has any the asking is one.
+        let accesses = accesses.max(1);
         self.accesses += accesses;
         let seconds_go = self.seconds >= 2;
         self.weighed += accesses * if passed == 0 && !seconds_go { BESIDE_A_CLOCK } else { 1 };
@@ -232,7 +237,8 @@ impl Timer {
             if found.is_some() {
                 return found;
             }
-            if self.passed(machine, deadline, turns.is_multiple_of(LOOK_EVERY)) {
+            let now = self.ask(machine, turns.is_multiple_of(LOOK_EVERY), 1);
+            if now >= deadline || self.perhaps_over {
                 return None;
             }
             turns = turns.wrapping_add(1);
@@ -259,18 +265,12 @@ impl Timer {
     pub fn pause<M: Clock>(&mut self, machine: &mut M, ms: Millis) {
         self.now(machine);
         let deadline = self.within(ms);
-        while !self.passed(machine, deadline, true) {
+        while self.now(machine) < deadline && !self.perhaps_over {
             machine.relax();
         }
     }
 
-    /// Asks, and tells whether this moment has come, or the budget's end.
-    fn passed<M: Clock>(&mut self, machine: &mut M, moment: Millis, look: bool) -> bool {
-        self.ask(machine, look) >= moment || self.perhaps_over
-    }
-
-    /// Gives what comes last this much time of its own, where the budget has less left; from here on there is no more
-    /// than what was granted last.
+    /// Gives what comes last this much time of its own, where the budget has less left.
     ///
     /// A leap of before does not count any more, and one of the counter from now on does not either. An access counts
     /// what it has cost by the seconds so far, where the budget is spent and they went; the seconds themselves end it at
@@ -280,14 +280,16 @@ impl Timer {
         // A leap has gone far beyond the end.
         self.now = self.now.min(self.end);
         let end = self.now.saturating_add(ms);
-        let spent = self.perhaps_over || self.end < end;
-        if spent {
+        self.all_spent |= self.perhaps_over || self.end < end;
+        if self.all_spent {
             self.end = end;
         }
         let by_seconds = u64::from(self.seconds) * 1_000_000_000;
         let access_ns = match by_seconds.checked_div(self.accesses) {
-            Some(ns) if spent && !self.fine && ns > 0 => ns.clamp(*ACCESS_NS.start(), *ACCESS_NS.end()),
-            Some(_) if spent && !self.fine => 1_000_000 / ACCESSES_PER_MS,
+            Some(ns) if self.all_spent && !self.fine && ns > 0 => {
+                ns.clamp(*ACCESS_NS.start(), *ACCESS_NS.end())
+            }
+            Some(_) if self.all_spent && !self.fine => 1_000_000 / ACCESSES_PER_MS,
             _ => *ACCESS_NS.start(),
         };
         self.last = Some(Last {
