@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-const OBF: u8 = 0x01;
-const IBF: u8 = 0x02;
-const IDLE: u8 = 0x00;
-const READ: u8 = 0x40;
-const WRITE: u8 = 0x80;
-const ERROR: u8 = 0xc0;
+pub(crate) const OBF: u8 = 0x01;
+pub(crate) const IBF: u8 = 0x02;
+pub(crate) const IDLE: u8 = 0x00;
+pub(crate) const READ: u8 = 0x40;
+pub(crate) const WRITE: u8 = 0x80;
+pub(crate) const ERROR: u8 = 0xc0;
 
 /// What it does with one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,19 +218,25 @@ impl KcsBmc {
 
     fn carry_out(&mut self, time_us: u64) {
         let request = std::mem::take(&mut self.request);
-        self.requests.push(request.clone());
+        match self.answers.pop_front().unwrap_or(self.then.clone()) {
+            Answer::Nothing => self.requests.push(request),
+            Answer::Error => {
+                self.requests.push(request);
+                self.state = ERROR;
+            }
+            answer => self.pending = Some((time_us + self.answer_us, self.reply_to(&request, answer))),
+        }
+    }
+
+    /// Takes a request down; returns the answer from NetFn on.
+    pub(crate) fn reply_to(&mut self, request: &[u8], answer: Answer) -> Vec<u8> {
+        self.requests.push(request.to_vec());
         let head = [request[0] | 4, request.get(1).copied().unwrap_or(0)];
-        let reply = match self.answers.pop_front().unwrap_or(self.then.clone()) {
-            Answer::Obey => [&head[..], &self.obey(&request)].concat(),
+        match answer {
             Answer::Code(code) => [&head[..], &[code]].concat(),
             Answer::Bytes(bytes) => bytes,
-            Answer::Nothing => return,
-            Answer::Error => {
-                self.state = ERROR;
-                return;
-            }
-        };
-        self.pending = Some((time_us + self.answer_us, reply));
+            _ => [&head[..], &self.obey(request)].concat(),
+        }
     }
 
     /// Carries a request out; returns completion code and data.

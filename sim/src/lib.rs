@@ -9,12 +9,14 @@ mod crash;
 mod memory;
 mod printk;
 mod rtc;
+mod strict;
 mod uart;
 
 pub use bmc::{Answer, KcsBmc, WatchdogState};
 pub use crash::{CrashedCpu, CrashedKernel, LOG};
 pub use memory::Ram;
 pub use rtc::{Rtc, RtcMode};
+pub use strict::StrictKcs;
 pub use uart::Uart;
 
 use lastwords_core::arch;
@@ -35,6 +37,8 @@ pub struct Sim {
     pub rtc: Rtc,
     /// The BMC at ports 0xca2 and 0xca3.
     pub bmc: KcsBmc,
+    /// The interface in front of it that forgives nothing, where one is.
+    pub strict: Option<StrictKcs>,
     /// The UART at port 0x3f8.
     pub uart: Uart,
     /// Physical memory.
@@ -58,6 +62,7 @@ impl Default for Sim {
             tsc_khz: 2_400_000,
             rtc: Rtc::default(),
             bmc: KcsBmc::default(),
+            strict: None,
             uart: Uart::default(),
             memory: Ram::default(),
             mmio: Vec::new(),
@@ -84,6 +89,14 @@ impl Sim {
 impl Sim {
     fn read_port(&mut self, port: u16) -> u8 {
         self.pass_time();
+        let ns = self.time_us * 1000 + self.ns;
+        match (port, &mut self.strict) {
+            (0xca2..=0xca3, Some(strict)) => {
+                return strict
+                    .read(port == 0xca3, ns, &mut |request| self.bmc.reply_to(request, Answer::Obey));
+            }
+            _ => {}
+        }
         match port {
             0x70..=0x71 => self.rtc.read(port, self.time_us),
             0xca2..=0xca3 => self.bmc.read(port, self.time_us),
@@ -94,6 +107,14 @@ impl Sim {
 
     fn write_port(&mut self, port: u16, value: u8) {
         self.pass_time();
+        let ns = self.time_us * 1000 + self.ns;
+        match (port, &mut self.strict) {
+            (0xca2..=0xca3, Some(strict)) => {
+                let obey = &mut |request: &[u8]| self.bmc.reply_to(request, Answer::Obey);
+                return strict.write(port == 0xca3, value, ns, obey);
+            }
+            _ => {}
+        }
         match port {
             0x70..=0x71 => self.rtc.write(port, value),
             0xca2..=0xca3 => self.bmc.write(port, value, self.time_us),

@@ -141,6 +141,8 @@ impl Outcome {
 /// What all ways of resetting the machine may take together, and each by itself.
 const RESET: Millis = 8000;
 const RESET_PAUSE: Millis = 1000;
+/// Most of the machine's own ways that are tried.
+const RESET_WAYS: usize = 4;
 
 /// What the BMC's steps leave of the budget for the console, at most: some hundred lines at 115200 baud.
 const FOR_THE_CONSOLE: Millis = 2000;
@@ -494,10 +496,11 @@ impl<'a, T> Sequence<'a, T> {
         {
             self.timer.pause(machine, RESET_PAUSE);
         }
-        let mut way = 0;
-        while machine.reset(way) {
+        for way in 0..RESET_WAYS {
+            if !machine.reset(way) {
+                return;
+            }
             self.timer.pause(machine, RESET_PAUSE);
-            way += 1;
         }
     }
 
