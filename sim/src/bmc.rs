@@ -57,7 +57,7 @@ pub struct KcsBmc {
     pub requests: Vec<Vec<u8>>,
     /// The System Event Log.
     pub sel: Vec<[u8; 16]>,
-    /// Free space in it as Get SEL Info tells it, in bytes.
+    /// Space in it as Get SEL Info tells it, in bytes, before the first record; 0xffff for so many or more.
     pub sel_free: u16,
     /// Record types that Add SEL Entry refuses, with this completion code.
     pub refused: Vec<(u8, u8)>,
@@ -266,7 +266,9 @@ impl KcsBmc {
             },
             (0x0a, 0x40, []) => {
                 let [entries, _] = (self.sel.len() as u16).to_le_bytes();
-                let [low, high] = self.sel_free.to_le_bytes();
+                let used = 16 * self.sel.len() as u16;
+                let free = if self.sel_free == 0xffff { 0xffff } else { self.sel_free.saturating_sub(used) };
+                let [low, high] = free.to_le_bytes();
                 [&[0, 0x51, entries, 0, low, high][..], &[0; 8], &[0x02]].concat()
             }
             (0x0a, 0x44, data) if self.refused.iter().any(|(kind, _)| data.get(2) == Some(kind)) => self

@@ -168,6 +168,8 @@ pub struct Sequence<'a, T> {
     crash: Option<Crash>,
     report: Report,
     corrupt: Option<&'a [u8]>,
+    /// The BMC has accepted what the watchdog is to do.
+    watchdog_set: bool,
     outcomes: [Outcome; Step::ALL.len()],
     printed: usize,
 }
@@ -194,6 +196,7 @@ impl<'a, T> Sequence<'a, T> {
             crash: None,
             report: Report::default(),
             corrupt: None,
+            watchdog_set: false,
             outcomes: [Outcome::Quiet; Step::ALL.len()],
             printed: 0,
         }
@@ -252,17 +255,25 @@ impl<'a, T> Sequence<'a, T> {
         }
     }
 
+    /// What a slow BMC shall leave of the budget for the console.
+    fn for_the_console(&self) -> Millis {
+        let console = self.plan.cpu_ip.console || self.plan.output_log > 0;
+        let quarter = Millis::from(self.plan.budget) * 250;
+        if console { quarter.min(FOR_THE_CONSOLE) } else { 0 }
+    }
+
     /// Runs one step.
     pub fn step<M: Machine>(&mut self, machine: &mut M, step: Step)
     where
         T: Transport<M>,
     {
         let began = self.timer.now(machine);
-        // A slow BMC shall not take the console's time, too.
-        let for_bmc = matches!(step, Step::Watchdog | Step::Event | Step::Sel);
-        let console = self.plan.cpu_ip.console || self.plan.output_log > 0;
-        let quarter = Millis::from(self.plan.budget) * 250;
-        self.timer.hold_back(if for_bmc && console { quarter.min(FOR_THE_CONSOLE) } else { 0 });
+        self.timer.hold_back(match step {
+            Step::Watchdog | Step::Event => self.for_the_console(),
+            // Its first line is the reason.
+            Step::Sel => self.for_the_console() / 4,
+            _ => 0,
+        });
         let spent = self.timer.spent(machine);
         if spent && !matches!(step, Step::Checksum | Step::WatchdogAgain | Step::Farewell) {
             if self.asked(step) {
@@ -298,6 +309,7 @@ impl<'a, T> Sequence<'a, T> {
             Watchdog::Start { seconds, action } => SetWatchdogTimer { seconds, action },
         };
         let mut result = bmc.send(machine, timer, &set);
+        self.watchdog_set = result.is_ok();
         if result.is_ok() && self.plan.watchdog != Watchdog::Stop {
             result = bmc.send(machine, timer, &ResetWatchdogTimer);
         }
@@ -311,10 +323,11 @@ impl<'a, T> Sequence<'a, T> {
     {
         self.timer.grant(LAST_WATCHDOG);
         self.bmc.look_again();
-        let first = self.outcomes.get(Step::Watchdog as usize).copied().unwrap_or(Outcome::Quiet);
-        match (self.plan.watchdog, first) {
-            (Watchdog::Leave, _) | (Watchdog::Stop, Outcome::Done { .. }) => Outcome::Quiet,
-            (Watchdog::Start { .. }, Outcome::Done { .. }) => {
+        match self.plan.watchdog {
+            Watchdog::Leave => Outcome::Quiet,
+            Watchdog::Stop if self.watchdog_set => Outcome::Quiet,
+            // To set it again would stop it, and a slow BMC may then leave no time for the start.
+            Watchdog::Start { .. } if self.watchdog_set => {
                 match self.bmc.send(machine, &mut self.timer, &ResetWatchdogTimer) {
                     // It has forgotten what it was set to, by a reset of its own perhaps.
                     Err(CommandError::Refused(_)) => self.watchdog(machine),
@@ -382,6 +395,7 @@ impl<'a, T> Sequence<'a, T> {
             return Outcome::Quiet;
         }
         let with_cpus = self.plan.cpu_ip.sel;
+        let (limit, hold_back) = (u32::from(self.plan.sel_records), self.for_the_console());
         let Report { build_id, panicked, groups, cause, .. } = &mut self.report;
         let mut content = Content {
             cause: self.plan.handle_panic.then_some(&*cause),
@@ -389,8 +403,7 @@ impl<'a, T> Sequence<'a, T> {
             panicked: with_cpus.then(|| panicked.map_or(Line::PanickedUnknown, Line::Panicked)),
             groups: if with_cpus { Some(groups) } else { None },
         };
-        let limit = u32::from(self.plan.sel_records);
-        let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit };
+        let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit, hold_back };
         let result = sel.report(machine, &mut self.timer, &mut content);
         Outcome::of(result, self.sel.written)
     }
@@ -468,7 +481,7 @@ impl<'a, T> Sequence<'a, T> {
         }
         let before = self.sel.written;
         let limit = u32::from(self.plan.sel_records);
-        let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit };
+        let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit, hold_back: 0 };
         let result = sel.line(machine, &mut self.timer, Line::Corrupt(segment));
         // Where the type has changed it counts anew.
         let after = self.sel.written;

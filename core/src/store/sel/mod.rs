@@ -10,7 +10,7 @@ pub use encode::{
     LINE_LEN, Records, SHORT, TEXT_LEN, event_record, mark, mark_events, records, short, stream, text,
 };
 
-use crate::budget::Timer;
+use crate::budget::{Millis, Timer};
 use crate::hw::Clock;
 use crate::ipmi::commands::GetSelInfo;
 use crate::ipmi::sel_writer::{SelType, SelWriter};
@@ -19,8 +19,8 @@ use crate::report::{self, Content, Line, Stage};
 use crate::store::Store;
 use crate::text::Text;
 
-/// Records that are tried even when the BMC tells of no space for them.
-const FEW: u32 = 4;
+/// Records that are tried behind the first line even when the BMC tells of no space for them: it may overwrite its oldest.
+const FEW: u32 = 2;
 
 /// A BMC's SEL that is written to.
 pub struct Sel<'a, T> {
@@ -30,6 +30,8 @@ pub struct Sel<'a, T> {
     pub writer: &'a mut SelWriter,
     /// Most records that a report takes.
     pub limit: u32,
+    /// So much of the budget's end is not for what comes behind the first line.
+    pub hold_back: Millis,
 }
 
 impl<M: Clock, T: Transport<M>> Store<M> for Sel<'_, T> {
@@ -41,27 +43,26 @@ impl<M: Clock, T: Transport<M>> Store<M> for Sel<'_, T> {
         timer: &mut Timer,
         content: &mut Content,
     ) -> Result<(), CommandError> {
-        let mut limit = self.limit;
-        match self.bmc.send(machine, timer, &GetSelInfo) {
-            // One that tells of no space at all may overwrite its oldest.
-            Ok(info) => {
-                if let Some(records) = info.free_records() {
-                    limit = limit.min(u32::from(records).max(FEW));
-                }
-            }
-            // A BMC that forbids to write may well forbid to ask.
-            Err(CommandError::Refused(_) | CommandError::Garbled) => {}
-            Err(error) => return Err(error),
-        }
         let mut sent = Ok(());
         if self.writer.sel_type == SelType::Oem {
-            report::lines::<Records>(limit, content, &mut |line| {
-                sent = self.records(machine, timer, line);
-                sent.is_ok()
+            let began = timer.now(machine);
+            let mut first = true;
+            report::lines::<Records>(self.limit, content, &mut |line, left| {
+                if sent.is_ok() {
+                    sent = self.records(machine, timer, line);
+                }
+                if sent.is_err() || !core::mem::take(&mut first) {
+                    return if sent.is_ok() { left } else { 0 };
+                }
+                timer.hold_back(self.hold_back);
+                let took = timer.now(machine).saturating_sub(began);
+                let room = self.room(machine, timer, left, took);
+                sent = room.map(drop);
+                room.unwrap_or(0)
             });
         }
         if self.writer.sel_type != SelType::Oem {
-            let characters = short(Records::events_text(limit), content);
+            let characters = short(Records::events_text(self.limit), content);
             sent = self.writer.events(self.bmc, machine, timer, characters.as_bytes());
         }
         sent
@@ -102,6 +103,30 @@ impl<T> Sel<'_, T> {
             sent = self.writer.events(self.bmc, machine, timer, mark_events(stage).as_bytes());
         }
         sent
+    }
+
+    /// How many more records of the `left` ones there is room for, behind a first line that took `took`. The BMC is asked
+    /// for that only while there is time for the question and for all the records: time is what a slow one runs out of.
+    fn room<M: Clock>(
+        &mut self,
+        machine: &mut M,
+        timer: &mut Timer,
+        left: u32,
+        took: Millis,
+    ) -> Result<u32, CommandError>
+    where
+        T: Transport<M>,
+    {
+        let all = u64::from(took) * u64::from(left + 1);
+        if all > u64::from(timer.left(machine)) * u64::from(self.writer.written) {
+            return Ok(left);
+        }
+        match self.bmc.send(machine, timer, &GetSelInfo) {
+            Ok(info) => Ok(info.free_records().map_or(left, |free| left.min(u32::from(free).max(FEW)))),
+            // A BMC that forbids to write may well forbid to ask.
+            Err(CommandError::Refused(_) | CommandError::Garbled) => Ok(left),
+            Err(error) => Err(error),
+        }
     }
 
     /// Adds a line's OEM records.
