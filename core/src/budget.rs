@@ -80,9 +80,8 @@ struct Last {
     cycles: u64,
     /// What an access is taken to cost, in nanoseconds.
     access_ns: u64,
-    seconds: u32,
     /// The seconds at the first of it; `None` where they have moved since as no clock does.
-    first: Option<u32>,
+    seconds: Option<u32>,
 }
 
 impl Timer {
@@ -136,18 +135,16 @@ impl Timer {
         self.weighed += accesses * if passed == 0 && !seconds_go { BESIDE_A_CLOCK } else { 1 };
 
         // The first tick may come at once: n ticks say only that n - 1 seconds are over, and perhaps n.
-        let over = |seconds: u32| u64::from(seconds.saturating_sub(1)) * 1000;
         let perhaps = u64::from(self.seconds) * 1000;
         let latest = if let Some(last) = self.last {
             let by_ticks = self.in_ms(self.cycles - last.cycles);
-            let by_seconds = last.first.map_or(0, |_| over(self.seconds - last.seconds));
             let by_accesses = (self.accesses - last.accesses) * last.access_ns / 1_000_000;
             // The seconds end the budget, where nothing finer has been confirmed.
-            let ticked = last.first.is_some_and(|first| self.seconds > first);
+            let ticked = last.seconds.is_some_and(|first| self.seconds > first);
             self.perhaps_over = ticked && !self.fine && perhaps >= u64::from(self.budget);
-            by_ticks.max(by_seconds).max(by_accesses).saturating_add(u64::from(last.now))
+            by_ticks.max(by_accesses).saturating_add(u64::from(last.now))
         } else {
-            let by_seconds = over(self.seconds);
+            let by_seconds = u64::from(self.seconds.saturating_sub(1)) * 1000;
             let by_ticks = self.in_ms(self.cycles);
             // A deadline can wait for the next tick, the budget's end cannot.
             self.perhaps_over =
@@ -159,6 +156,8 @@ impl Timer {
     }
 
     /// The milliseconds that so many cycles are. Once the seconds go, a frequency is told or none is taken.
+    // Four divisions otherwise.
+    #[inline(never)]
     fn in_ms(&self, cycles: u64) -> u64 {
         let khz = self.khz.or(if self.seconds >= 2 { None } else { Some(PRESUMED_KHZ) });
         khz.and_then(|khz| cycles.checked_div(u64::from(khz))).unwrap_or(0)
@@ -176,7 +175,7 @@ impl Timer {
         self.seconds = self.seconds.saturating_add(if step <= LONGEST_STEP { step } else { 1 });
         if step != 1 {
             if let Some(last) = &mut self.last {
-                last.first = None;
+                last.seconds = None;
             }
         } else if let Some(before_tick) = self.before_tick {
             // Not more than these cycles lie between two ticks, however late they were seen.
@@ -237,8 +236,7 @@ impl Timer {
             if found.is_some() {
                 return found;
             }
-            let now = self.ask(machine, turns.is_multiple_of(LOOK_EVERY), 1);
-            if now >= deadline || self.perhaps_over {
+            if self.passed(machine, deadline, turns.is_multiple_of(LOOK_EVERY), 1) {
                 return None;
             }
             turns = turns.wrapping_add(1);
@@ -265,9 +263,14 @@ impl Timer {
     pub fn pause<M: Clock>(&mut self, machine: &mut M, ms: Millis) {
         self.now(machine);
         let deadline = self.within(ms);
-        while self.now(machine) < deadline && !self.perhaps_over {
+        while !self.passed(machine, deadline, true, 0) {
             machine.relax();
         }
+    }
+
+    /// Asks, and tells whether this moment has come, or the budget's end.
+    fn passed<M: Clock>(&mut self, machine: &mut M, moment: Millis, look: bool, own: u64) -> bool {
+        self.ask(machine, look, own) >= moment || self.perhaps_over
     }
 
     /// Gives what comes last this much time of its own, where the budget has less left.
@@ -284,21 +287,15 @@ impl Timer {
         if self.all_spent {
             self.end = end;
         }
-        let by_seconds = u64::from(self.seconds) * 1_000_000_000;
-        let access_ns = match by_seconds.checked_div(self.accesses) {
-            Some(ns) if self.all_spent && !self.fine && ns > 0 => {
-                ns.clamp(*ACCESS_NS.start(), *ACCESS_NS.end())
-            }
-            Some(_) if self.all_spent && !self.fine => 1_000_000 / ACCESSES_PER_MS,
-            _ => *ACCESS_NS.start(),
-        };
+        let by_seconds =
+            if self.all_spent && !self.fine { u64::from(self.seconds) * 1_000_000_000 } else { 0 };
+        let cost = by_seconds.checked_div(self.accesses).unwrap_or(0);
         self.last = Some(Last {
             now: self.now,
             accesses: self.accesses,
             cycles: self.cycles,
-            access_ns,
-            seconds: self.seconds,
-            first: self.last.map_or(Some(self.seconds), |last| last.first),
+            access_ns: cost.clamp(*ACCESS_NS.start(), *ACCESS_NS.end()),
+            seconds: self.last.map_or(Some(self.seconds), |last| last.seconds),
         });
         self.perhaps_over = false;
     }

@@ -25,6 +25,8 @@ const BASE_BAUD: u32 = 115_200;
 
 /// Longest wait for one byte to leave: three at 300 baud.
 const BYTE: Millis = 100;
+/// Bytes that are sent before the budget is looked at again.
+const BETWEEN_ASKINGS: usize = 32;
 /// So many bytes that did not leave in time, and the UART counts as dead.
 const STUCK: u8 = 2;
 
@@ -119,11 +121,14 @@ impl Uart {
         true
     }
 
-    /// Sends bytes. False when the UART does not take them: it is to be left alone then.
+    /// Sends bytes, as many as there is time for. False when the UART does not take them: it is to be left alone then.
     pub fn send<M: Registers + Clock>(&mut self, machine: &mut M, timer: &mut Timer, bytes: &[u8]) -> bool {
         let (status, data) = (self.serial.register(LSR), self.serial.register(THR));
-        for byte in bytes {
-            // The clocks are asked only where there is something to wait for.
+        for (number, byte) in bytes.iter().enumerate() {
+            // An access can be slow although the UART never lets wait.
+            if number.is_multiple_of(BETWEEN_ASKINGS) && timer.spent(machine) {
+                return true;
+            }
             let ready =
                 timer.wait_for(machine, BYTE, |machine| (machine.get(status) & THRE != 0).then_some(()));
             self.stuck += u8::from(ready.is_none());

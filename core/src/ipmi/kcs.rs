@@ -80,6 +80,11 @@ impl<M: Registers + Clock> Transport<M> for Kcs {
     }
 }
 
+/// Has the BMC taken what was written, and is there a byte where one is to come?
+fn has_gone_on(status: u8) -> bool {
+    status & IBF == 0 && status & (STATE | OBF) != READ_STATE
+}
+
 /// One transfer under way.
 struct Wire<'a, M> {
     ports: KcsPorts,
@@ -98,7 +103,7 @@ impl<M: Registers + Clock> Wire<'_, M> {
     }
 
     /// Waits until the status register is as asked for; returns the whole register.
-    fn wait(&mut self, good: impl Fn(u8) -> bool) -> Result<u8, TransferError> {
+    fn wait(&mut self, good: fn(u8) -> bool) -> Result<u8, TransferError> {
         let register = self.ports.status;
         let seen = self.timer.wait(self.machine, self.deadline, |machine| {
             Some(machine.get(register)).filter(|status| *status == NOBODY || good(*status))
@@ -174,13 +179,10 @@ impl<M: Registers + Clock> Wire<'_, M> {
         for len in 0..=reply.len() {
             // While the BMC works on the request it stays in WRITE_STATE (table 9-2 lets it change any time later). In
             // READ_STATE a byte comes, or the state goes on to IDLE.
-            let status = self.wait(|status| {
-                status & IBF == 0
-                    && match status & STATE {
-                        WRITE_STATE => len > 0,
-                        READ_STATE => status & OBF != 0,
-                        _ => true,
-                    }
+            let status = self.wait(if len == 0 {
+                |status| status & STATE != WRITE_STATE && has_gone_on(status)
+            } else {
+                has_gone_on
             })?;
             match status & STATE {
                 READ_STATE => {

@@ -6,9 +6,6 @@ use crate::hw::Machine;
 use crate::plan::ConsoleDevices;
 use crate::text::{Buffer, Text};
 
-/// Bytes that are sent before the clocks are asked again.
-const BETWEEN_ASKINGS: usize = 32;
-
 /// Bytes in a line.
 pub const LINE_LEN: usize = 288;
 
@@ -59,13 +56,7 @@ impl Console {
 }
 
 fn send<M: Machine>(uart: &mut Option<Uart>, machine: &mut M, timer: &mut Timer, bytes: &[u8]) {
-    for bytes in bytes.chunks(BETWEEN_ASKINGS) {
-        // An access can be slow although the UART never lets wait.
-        if uart.is_none() || timer.spent(machine) {
-            return;
-        }
-        if uart.as_mut().is_some_and(|uart| !uart.send(machine, timer, bytes)) {
-            *uart = None;
-        }
+    if uart.as_mut().is_some_and(|uart| !uart.send(machine, timer, bytes)) {
+        *uart = None;
     }
 }

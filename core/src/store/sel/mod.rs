@@ -12,7 +12,7 @@ pub use encode::{
 
 use crate::budget::{Millis, Timer};
 use crate::hw::Clock;
-use crate::ipmi::commands::GetSelInfo;
+use crate::ipmi::commands::{GetSelInfo, SelInfo};
 use crate::ipmi::sel_writer::{SelType, SelWriter};
 use crate::ipmi::{Bmc, CommandError, Transport};
 use crate::report::{self, Content, Line, Stage};
@@ -21,6 +21,9 @@ use crate::text::Text;
 
 /// Records that are tried behind the first line even when the BMC tells of no space for them: it may overwrite its oldest.
 const FEW: u32 = 2;
+
+/// Lines such as the first one that there must be time for before the BMC is asked how many there is room for.
+const MANY: Millis = 16;
 
 /// A BMC's SEL that is written to.
 pub struct Sel<'a, T> {
@@ -56,9 +59,7 @@ impl<M: Clock, T: Transport<M>> Store<M> for Sel<'_, T> {
                 }
                 timer.hold_back(self.hold_back);
                 let took = timer.now(machine).saturating_sub(began);
-                let room = self.room(machine, timer, left, took);
-                sent = room.map(drop);
-                room.unwrap_or(0)
+                self.room(machine, timer, took).min(left)
             });
         }
         if self.writer.sel_type != SelType::Oem {
@@ -105,28 +106,18 @@ impl<T> Sel<'_, T> {
         sent
     }
 
-    /// How many more records of the `left` ones there is room for, behind a first line that took `took`. The BMC is asked
-    /// for that only while there is time for the question and for all the records: time is what a slow one runs out of.
-    fn room<M: Clock>(
-        &mut self,
-        machine: &mut M,
-        timer: &mut Timer,
-        left: u32,
-        took: Millis,
-    ) -> Result<u32, CommandError>
+    /// How many more records there is room for, behind a first line that took `took`. The BMC is asked for that only
+    /// while there is time for the question and for many records: time is what a slow one runs out of.
+    fn room<M: Clock>(&mut self, machine: &mut M, timer: &mut Timer, took: Millis) -> u32
     where
         T: Transport<M>,
     {
-        let all = u64::from(took) * u64::from(left + 1);
-        if all > u64::from(timer.left(machine)) * u64::from(self.writer.written) {
-            return Ok(left);
+        if timer.left(machine) / MANY < took {
+            return u32::MAX;
         }
-        match self.bmc.send(machine, timer, &GetSelInfo) {
-            Ok(info) => Ok(info.free_records().map_or(left, |free| left.min(u32::from(free).max(FEW)))),
-            // A BMC that forbids to write may well forbid to ask.
-            Err(CommandError::Refused(_) | CommandError::Garbled) => Ok(left),
-            Err(error) => Err(error),
-        }
+        // One that forbids to write may well forbid to ask; of what else went wrong the next record hears.
+        let info = self.bmc.send(machine, timer, &GetSelInfo).ok();
+        info.and_then(SelInfo::free_records).map_or(u32::MAX, |free| u32::from(free).max(FEW))
     }
 
     /// Adds a line's OEM records.
