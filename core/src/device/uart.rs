@@ -14,6 +14,8 @@ const IER: u16 = 1;
 const LCR: u16 = 3;
 /// Line status.
 const LSR: u16 = 5;
+/// So many registers it has.
+const REGISTERS: u16 = 8;
 /// LCR: divisor latch access.
 const DLAB: u8 = 0x80;
 /// LCR: 8 data bits, no parity, 1 stop bit.
@@ -68,6 +70,12 @@ impl Serial {
     pub fn parse_baud(text: &str) -> Option<u32> {
         let baud = u32::try_from(cmdline::number(text)?).ok()?;
         (baud > 1 && BASE_BAUD.checked_rem(baud) == Some(0)).then_some(baud)
+    }
+
+    /// Has one of its registers a port that is another device's on every machine ([`arch::RESERVED_PORTS`])?
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        matches!(self.base, Register::Port(port) if arch::is_reserved(port, REGISTERS))
     }
 
     /// Its register of this number, 0 to 7.
