@@ -43,9 +43,8 @@ impl Odd {
     fn read(&mut self, value: u8) -> u8 {
         let values = match &self.device {
             Device::Sim => return value,
-            Device::Periodic(values) => values,
-            Device::Answering(values) if self.begun => values,
-            Device::Answering(_) => return value,
+            Device::Answering(_) if !self.begun => return value,
+            Device::Periodic(values) | Device::Answering(values) => values,
             Device::Stateful(all) => &all[self.picked % all.len()],
         };
         self.reads += 1;

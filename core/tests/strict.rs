@@ -45,7 +45,7 @@ const ERRORS: [Did; 3] = [Data(0x68), Command(0x55), Command(0x62)];
 /// Does as the dead kernel did, by the book.
 fn dead_kernel(sim: &mut Sim, did: &[Did]) {
     for step in did {
-        let wanted = if matches!(step, Took | Saw) { 0x01 } else { 0x00 };
+        let wanted = u8::from(matches!(step, Took | Saw));
         for _ in 0..100_000 {
             match sim.get(STATUS) & 0x03 {
                 0x01 if wanted == 0 => {

@@ -90,12 +90,8 @@ impl Sim {
     fn read_port(&mut self, port: u16) -> u8 {
         self.pass_time();
         let ns = self.time_us * 1000 + self.ns;
-        match (port, &mut self.strict) {
-            (0xca2..=0xca3, Some(strict)) => {
-                return strict
-                    .read(port == 0xca3, ns, &mut |request| self.bmc.reply_to(request, Answer::Obey));
-            }
-            _ => {}
+        if let (0xca2..=0xca3, Some(strict)) = (port, &mut self.strict) {
+            return strict.read(port == 0xca3, ns, &mut |request| self.bmc.reply_to(request, Answer::Obey));
         }
         match port {
             0x70..=0x71 => self.rtc.read(port, self.time_us),
@@ -108,12 +104,9 @@ impl Sim {
     fn write_port(&mut self, port: u16, value: u8) {
         self.pass_time();
         let ns = self.time_us * 1000 + self.ns;
-        match (port, &mut self.strict) {
-            (0xca2..=0xca3, Some(strict)) => {
-                let obey = &mut |request: &[u8]| self.bmc.reply_to(request, Answer::Obey);
-                return strict.write(port == 0xca3, value, ns, obey);
-            }
-            _ => {}
+        if let (0xca2..=0xca3, Some(strict)) = (port, &mut self.strict) {
+            let obey = &mut |request: &[u8]| self.bmc.reply_to(request, Answer::Obey);
+            return strict.write(port == 0xca3, value, ns, obey);
         }
         match port {
             0x70..=0x71 => self.rtc.write(port, value),

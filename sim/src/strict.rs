@@ -124,9 +124,9 @@ impl StrictKcs {
         {
             self.written = None;
             if command {
-                self.control_code(value)
+                self.control_code(value);
             } else {
-                self.data(value, at, obey)
+                self.data(value, at, obey);
             }
             if std::mem::take(&mut self.forgiven) {
                 self.violations.clear();
@@ -143,12 +143,11 @@ impl StrictKcs {
     }
 
     fn next_byte(&mut self, ns: u64) {
-        match self.reply.pop_front() {
-            Some(byte) => self.coming = Some((ns + self.fill_ns, byte)),
-            None => {
-                (self.state, self.phase) = (IDLE, Phase::Quiet);
-                self.dummy();
-            }
+        if let Some(byte) = self.reply.pop_front() {
+            self.coming = Some((ns + self.fill_ns, byte));
+        } else {
+            (self.state, self.phase) = (IDLE, Phase::Quiet);
+            self.dummy();
         }
     }
 
