@@ -28,7 +28,7 @@ endef
 
 # Parts follow each other: each has the whole machine.
 .NOTPARALLEL:
-.PHONY: demo bench faults inject quick test test-all packages check unit fuzz vm vm-one vm-all
+.PHONY: demo bench faults inject quick test test-all packages check unit fuzz mutants vm vm-one vm-all
 
 # A real kernel panics in QEMU, and its last words are told.
 demo:
@@ -41,7 +41,7 @@ test: packages check unit fuzz vm
 	@echo "make: test: $$(($$(date +%s) - $(STARTED))) s in all"
 
 test-all: FUZZ_TIME = 60
-test-all: packages check unit fuzz vm-all
+test-all: packages check unit fuzz mutants vm-all
 	@echo "make: test-all: $$(($$(date +%s) - $(STARTED))) s in all"
 
 # The Debian packages that the tests and the demo run; as root they are installed.
@@ -72,6 +72,13 @@ fuzz:
 			PATH=$$PATH:$${CARGO_HOME:-$$HOME/.cargo}/bin $(CARGO) fuzz run --sanitizer none $$target target/corpus/$$target corpus/$$target -- \
 				-max_total_time=$(FUZZ_TIME) -timeout=20 -rss_limit_mb=2000 -verbosity=0 -print_final_stats=0 || exit 1; \
 		done)
+
+# What of the waits, the clocks and IPMI can be changed without a test that notices, by cargo-mutants. One part of
+# MUTANTS_OF, each day another one; MUTANTS=0/1 is all of it and takes hours.
+MUTANTS_OF = 20
+MUTANTS ?= $(shell echo $$(( $(STARTED) / 86400 % $(MUTANTS_OF) ))/$(MUTANTS_OF))
+mutants:
+	$(call timed,mutants,.ci/mutants $(MUTANTS))
 
 # Real kernels in QEMU.
 vm:

@@ -49,7 +49,7 @@ fn the_event_alone() {
     // Without a log nothing is known of the reason.
     assert_eq!(sim.bmc.events, [[0x41, 0x04, 0x20, 0, 0x6f, 0x01, 0xff, 0xff]]);
     assert_eq!(sel(&sim), ["id 5f3e9a1b"]);
-    assert_eq!(commands(&sim), [(4, 2), (10, 0x40), (10, 0x44)]);
+    assert_eq!(commands(&sim), [(4, 2), (10, 0x44), (10, 0x40)]);
     assert!(sim.uart.sent.is_empty());
 }
 
@@ -170,7 +170,7 @@ fn a_bmc_that_cuts_get_sel_info_short_gets_a_few_records() {
     for len in 0..4 {
         let mut sim = Sim::default();
         let answer = [&[0x2c, 0x40, 0][..], &[0x51, 9, 0, 0xff, 0xff][..len]].concat();
-        sim.bmc.answers = [Answer::Obey, Answer::Bytes(answer)].into();
+        sim.bmc.answers = [Answer::Obey, Answer::Obey, Answer::Obey, Answer::Bytes(answer)].into();
         report(&mut sim, &with_log(4), "lastwords.ipmi_handle_panic");
         assert_eq!(sel(&sim), ["Fatal excep", "tion", "id 5f3e9a1b", "Comm insmod"], "{len} bytes");
     }
@@ -281,9 +281,35 @@ fn a_slow_bmc_leaves_time_for_the_console() {
         "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip lastwords.ipmi_watchdog=start=60";
     report(&mut sim, &with_log(8), line);
     let text = sim.uart.text();
-    assert!(text.contains("SEL: gave up after 2 records"), "{text}");
+    assert!(text.contains("SEL: gave up after 3 records"), "{text}");
     assert!(text.contains("CPU 0  pid 0") && text.contains("CPU 7* pid 312"), "{text}");
     assert!(sim.time_us <= 16_000_000, "{}", sim.time_us);
+}
+
+/// What a budget of ten seconds holds where each answer takes so long.
+#[test]
+fn an_unresponsive_bmc_gets_the_reason_before_any_question() {
+    let line = "console=ttyS0 lastwords.budget=10 lastwords.ipmi_handle_panic lastwords.output_cpu_ip \
+                lastwords.ipmi_watchdog=start=60 lastwords.tsc_khz=2400000";
+    for (seconds, said, events) in [
+        // Watchdog set and started, event, and the reason as far as it goes.
+        (1, &["Fatal excep", "tion", "id 5f3e9a1b", "7=9c2a36", "NULL deref "][..], 1),
+        (2, &["Fatal excep", "tion"], 1),
+        (3, &["Fatal excep"], 1),
+        // No time for the event, of which the console is told.
+        (4, &["Fatal excep"], 0),
+    ] {
+        let mut sim = Sim::default();
+        sim.bmc.answer_us = seconds * 1_000_000;
+        report(&mut sim, &with_log(8), line);
+        let text = sim.uart.text();
+        assert_eq!(sel(&sim), said, "{seconds} s an answer: {text}");
+        assert_eq!(sim.bmc.events.len(), events, "{seconds} s an answer: {text}");
+        assert!(sim.bmc.watchdog.as_ref().is_some_and(|watchdog| watchdog.running), "{seconds} s an answer");
+        assert!(!commands(&sim).contains(&(10, 0x40)), "{seconds} s an answer: it was asked");
+        assert!(text.contains("starting the dump kernel"), "{text}");
+        assert!(sim.time_us <= 11_000_000, "{seconds} s an answer: {} us", sim.time_us);
+    }
 }
 
 #[test]
@@ -291,7 +317,7 @@ fn a_full_sel_is_no_reason_to_try_others() {
     let mut sim = Sim::default();
     sim.bmc.refused = vec![(0xf0, 0xc4)];
     report(&mut sim, &with_log(4), "console=ttyS0 lastwords.ipmi_handle_panic");
-    assert_eq!(commands(&sim), [(4, 2), (10, 0x40), (10, 0x44)]);
+    assert_eq!(commands(&sim), [(4, 2), (10, 0x44)]);
     assert!(
         sim.uart.text().contains("SEL: gave up after 0 records: the BMC refused with completion code 0xc4")
     );
@@ -300,7 +326,7 @@ fn a_full_sel_is_no_reason_to_try_others() {
 #[test]
 fn a_bmc_that_refuses_text_records_only_now_is_counted_anew() {
     let mut sim = Sim::default();
-    // Get SEL Info, two records, and no more.
+    // A record, Get SEL Info, another one, and no more.
     sim.bmc.answers = [Answer::Obey, Answer::Obey, Answer::Obey, Answer::Code(0xcc)].into();
     report(&mut sim, &with_log(4), "console=ttyS0 lastwords.output_cpu_ip=sel");
     assert_eq!(decoded(&sim), ["id 5f3e9a1b", "3=9c2a36", "3=9c2a36"]);
@@ -354,7 +380,7 @@ fn the_watchdog_alone_stopped() {
 fn the_sel_alone() {
     let sim = reported("lastwords.output_cpu_ip=sel");
     assert_eq!(sel(&sim), ["id 5f3e9a1b", "3=9c2a36", "3*103f0"]);
-    assert_eq!(commands(&sim), [(10, 0x40), (10, 0x44), (10, 0x44), (10, 0x44)]);
+    assert_eq!(commands(&sim), [(10, 0x44), (10, 0x40), (10, 0x44), (10, 0x44)]);
     assert!(sim.uart.sent.is_empty());
 }
 
@@ -374,7 +400,7 @@ fn all_together_most_important_first() {
         "console=ttyS0 lastwords.ipmi_watchdog=start=60 lastwords.ipmi_handle_panic lastwords.output_cpu_ip",
     );
     let (set, reset, event, info, add) = ((6, 0x24), (6, 0x22), (4, 2), (10, 0x40), (10, 0x44));
-    assert_eq!(commands(&sim), [set, reset, event, info, add, add, add, reset]);
+    assert_eq!(commands(&sim), [set, reset, event, add, info, add, add, reset]);
     let text = sim.uart.text();
     let place = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words}: {text}"));
     assert!(place("panicked on CPU") < place("watchdog: started"));

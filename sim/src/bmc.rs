@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-const OBF: u8 = 0x01;
-const IBF: u8 = 0x02;
-const IDLE: u8 = 0x00;
-const READ: u8 = 0x40;
-const WRITE: u8 = 0x80;
-const ERROR: u8 = 0xc0;
+pub(crate) const OBF: u8 = 0x01;
+pub(crate) const IBF: u8 = 0x02;
+pub(crate) const IDLE: u8 = 0x00;
+pub(crate) const READ: u8 = 0x40;
+pub(crate) const WRITE: u8 = 0x80;
+pub(crate) const ERROR: u8 = 0xc0;
 
 /// What it does with one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct KcsBmc {
     pub requests: Vec<Vec<u8>>,
     /// The System Event Log.
     pub sel: Vec<[u8; 16]>,
-    /// Free space in it as Get SEL Info tells it, in bytes.
+    /// Space in it as Get SEL Info tells it, in bytes, before the first record; 0xffff for so many or more.
     pub sel_free: u16,
     /// Record types that Add SEL Entry refuses, with this completion code.
     pub refused: Vec<(u8, u8)>,
@@ -218,19 +218,25 @@ impl KcsBmc {
 
     fn carry_out(&mut self, time_us: u64) {
         let request = std::mem::take(&mut self.request);
-        self.requests.push(request.clone());
+        match self.answers.pop_front().unwrap_or(self.then.clone()) {
+            Answer::Nothing => self.requests.push(request),
+            Answer::Error => {
+                self.requests.push(request);
+                self.state = ERROR;
+            }
+            answer => self.pending = Some((time_us + self.answer_us, self.reply_to(&request, answer))),
+        }
+    }
+
+    /// Takes a request down; returns the answer from NetFn on.
+    pub(crate) fn reply_to(&mut self, request: &[u8], answer: Answer) -> Vec<u8> {
+        self.requests.push(request.to_vec());
         let head = [request[0] | 4, request.get(1).copied().unwrap_or(0)];
-        let reply = match self.answers.pop_front().unwrap_or(self.then.clone()) {
-            Answer::Obey => [&head[..], &self.obey(&request)].concat(),
+        match answer {
             Answer::Code(code) => [&head[..], &[code]].concat(),
             Answer::Bytes(bytes) => bytes,
-            Answer::Nothing => return,
-            Answer::Error => {
-                self.state = ERROR;
-                return;
-            }
-        };
-        self.pending = Some((time_us + self.answer_us, reply));
+            _ => [&head[..], &self.obey(request)].concat(),
+        }
     }
 
     /// Carries a request out; returns completion code and data.
@@ -260,7 +266,9 @@ impl KcsBmc {
             },
             (0x0a, 0x40, []) => {
                 let [entries, _] = (self.sel.len() as u16).to_le_bytes();
-                let [low, high] = self.sel_free.to_le_bytes();
+                let used = 16 * self.sel.len() as u16;
+                let free = if self.sel_free == 0xffff { 0xffff } else { self.sel_free.saturating_sub(used) };
+                let [low, high] = free.to_le_bytes();
                 [&[0, 0x51, entries, 0, low, high][..], &[0; 8], &[0x02]].concat()
             }
             (0x0a, 0x44, data) if self.refused.iter().any(|(kind, _)| data.get(2) == Some(kind)) => self

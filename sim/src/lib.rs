@@ -1,6 +1,7 @@
 //! The machine for tests: a BMC behind KCS, an RTC, a UART, memory and a clock, all behind core's traits.
 //!
-//! Time passes only when somebody touches a port: a microsecond each, as on a real LPC bus. So every test gives the
+//! Time passes only when somebody touches a port: a microsecond each, as on a real LPC bus, unless a test says
+//! otherwise. So every test gives the
 //! same figures every time, and a wait that never ends would show as one. Each part can be told to misbehave.
 
 mod bmc;
@@ -8,12 +9,14 @@ mod crash;
 mod memory;
 mod printk;
 mod rtc;
+mod strict;
 mod uart;
 
 pub use bmc::{Answer, KcsBmc, WatchdogState};
 pub use crash::{CrashedCpu, CrashedKernel, LOG};
 pub use memory::Ram;
 pub use rtc::{Rtc, RtcMode};
+pub use strict::StrictKcs;
 pub use uart::Uart;
 
 use lastwords_core::arch;
@@ -24,12 +27,18 @@ use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second};
 pub struct Sim {
     /// Microseconds since the machine came up.
     pub time_us: u64,
+    /// What of the next microsecond is over, in nanoseconds.
+    pub ns: u64,
+    /// What each access takes, in nanoseconds.
+    pub access_ns: u64,
     /// The TSC's frequency; 0 is a TSC that has stopped.
     pub tsc_khz: u32,
     /// The CMOS clock at ports 0x70 and 0x71.
     pub rtc: Rtc,
     /// The BMC at ports 0xca2 and 0xca3.
     pub bmc: KcsBmc,
+    /// The interface in front of it that forgives nothing, where one is.
+    pub strict: Option<StrictKcs>,
     /// The UART at port 0x3f8.
     pub uart: Uart,
     /// Physical memory.
@@ -48,9 +57,12 @@ impl Default for Sim {
     fn default() -> Self {
         Self {
             time_us: 0,
+            ns: 0,
+            access_ns: 1_000,
             tsc_khz: 2_400_000,
             rtc: Rtc::default(),
             bmc: KcsBmc::default(),
+            strict: None,
             uart: Uart::default(),
             memory: Ram::default(),
             mmio: Vec::new(),
@@ -63,14 +75,24 @@ impl Default for Sim {
 
 impl Sim {
     fn pass_time(&mut self) {
-        self.time_us += 1;
+        self.pass(self.access_ns);
         self.accesses += 1;
+    }
+
+    fn pass(&mut self, ns: u64) {
+        self.ns += ns;
+        self.time_us += self.ns / 1000;
+        self.ns %= 1000;
     }
 }
 
 impl Sim {
     fn read_port(&mut self, port: u16) -> u8 {
         self.pass_time();
+        let ns = self.time_us * 1000 + self.ns;
+        if let (0xca2..=0xca3, Some(strict)) = (port, &mut self.strict) {
+            return strict.read(port == 0xca3, ns, &mut |request| self.bmc.reply_to(request, Answer::Obey));
+        }
         match port {
             0x70..=0x71 => self.rtc.read(port, self.time_us),
             0xca2..=0xca3 => self.bmc.read(port, self.time_us),
@@ -81,6 +103,11 @@ impl Sim {
 
     fn write_port(&mut self, port: u16, value: u8) {
         self.pass_time();
+        let ns = self.time_us * 1000 + self.ns;
+        if let (0xca2..=0xca3, Some(strict)) = (port, &mut self.strict) {
+            let obey = &mut |request: &[u8]| self.bmc.reply_to(request, Answer::Obey);
+            return strict.write(port == 0xca3, value, ns, obey);
+        }
         match port {
             0x70..=0x71 => self.rtc.write(port, value),
             0xca2..=0xca3 => self.bmc.write(port, value, self.time_us),
@@ -124,7 +151,7 @@ impl Memory for Sim {
 
 impl Clock for Sim {
     fn ticks(&mut self) -> u64 {
-        self.time_us * u64::from(self.tsc_khz) / 1000
+        (self.time_us * 1000 + self.ns) * u64::from(self.tsc_khz) / 1_000_000
     }
 
     fn second(&mut self) -> Second {
@@ -134,7 +161,9 @@ impl Clock for Sim {
         second
     }
 
-    fn relax(&mut self) {}
+    fn relax(&mut self) {
+        self.pass(1_000);
+    }
 }
 
 impl Reset for Sim {

@@ -8,6 +8,7 @@ use clap::{
     builder::{PossibleValue, TypedValueParser},
     error::ErrorKind,
 };
+use lastwords_core::arch;
 use lastwords_core::device::uart::Serial;
 use lastwords_core::hw::Register;
 use lastwords_core::plan::{ConsoleDevices, PARAMETERS, PREFIX, Parameter, Plan};
@@ -223,7 +224,9 @@ fn invalid(command: &Command, arg: Option<&Arg>, value: &str, what: &str) -> cla
 }
 
 fn serial(value: &str) -> Result<Serial, &'static str> {
-    Serial::parse(value).ok_or("takes ttyS0 to ttyS3, an I/O port such as 0x3f8, mmio:ADDR or mmio32:ADDR")
+    let serial = Serial::parse(value)
+        .ok_or("takes ttyS0 to ttyS3, an I/O port such as 0x3f8, mmio:ADDR or mmio32:ADDR")?;
+    if serial.is_reserved() { Err(arch::RESERVED) } else { Ok(serial) }
 }
 
 fn baud(value: &str) -> Result<u32, &'static str> {

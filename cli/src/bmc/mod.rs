@@ -211,7 +211,7 @@ impl Connection {
     /// As [`Connection::send`].
     pub fn add_stage(&mut self, stage: Stage, sel_type: SelType) -> Result<(), BmcError> {
         let mut writer = SelWriter::new(sel_type);
-        let mut sel = Sel { bmc: &mut self.bmc, writer: &mut writer, limit: 1 };
+        let mut sel = Sel { bmc: &mut self.bmc, writer: &mut writer, limit: 1, hold_back: 0 };
         let result = sel.stage(&mut self.system, &mut self.timer, stage);
         let name = if writer.sel_type == SelType::Event { Event::NAME } else { AddSelEntry::NAME };
         result.map_err(|error| self.error(error, name))

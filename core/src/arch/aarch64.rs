@@ -38,6 +38,9 @@ pub const LOG_TRACE: &[u8] = b"Call trace:";
 /// No UART has a place of its own on all such machines.
 pub const TTY_S: &[Register] = &[];
 
+/// There are no I/O ports.
+pub const RESERVED_PORTS: &[(u16, u16)] = &[];
+
 /// There is no text screen.
 pub const TEXT_SCREEN: Option<u64> = None;
 

@@ -13,3 +13,13 @@ pub use x86_64::*;
 
 #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
 compile_error!("core/src/arch/ has no file for this architecture");
+
+/// What is wrong with a parameter that names such a port.
+pub const RESERVED: &str = "names a port of the machine's own: PIC, PIT, keyboard, CMOS, SMI, PCI or reset";
+
+/// Is one of so many ports, from `first` on, one of [`RESERVED_PORTS`]?
+#[must_use]
+pub fn is_reserved(first: u16, count: u16) -> bool {
+    let last = first.saturating_add(count.saturating_sub(1));
+    RESERVED_PORTS.iter().any(|(from, to)| *from <= last && first <= *to)
+}

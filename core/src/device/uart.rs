@@ -14,6 +14,8 @@ const IER: u16 = 1;
 const LCR: u16 = 3;
 /// Line status.
 const LSR: u16 = 5;
+/// So many registers it has.
+const REGISTERS: u16 = 8;
 /// LCR: divisor latch access.
 const DLAB: u8 = 0x80;
 /// LCR: 8 data bits, no parity, 1 stop bit.
@@ -25,6 +27,8 @@ const BASE_BAUD: u32 = 115_200;
 
 /// Longest wait for one byte to leave: three at 300 baud.
 const BYTE: Millis = 100;
+/// Bytes that are sent before the budget is looked at again.
+const BETWEEN_ASKINGS: usize = 32;
 /// So many bytes that did not leave in time, and the UART counts as dead.
 const STUCK: u8 = 2;
 
@@ -66,6 +70,12 @@ impl Serial {
     pub fn parse_baud(text: &str) -> Option<u32> {
         let baud = u32::try_from(cmdline::number(text)?).ok()?;
         (baud > 1 && BASE_BAUD.checked_rem(baud) == Some(0)).then_some(baud)
+    }
+
+    /// Has one of its registers a port that is another device's on every machine ([`arch::RESERVED_PORTS`])?
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        matches!(self.base, Register::Port(port) if arch::is_reserved(port, REGISTERS))
     }
 
     /// Its register of this number, 0 to 7.
@@ -119,25 +129,22 @@ impl Uart {
         true
     }
 
-    /// Sends bytes. False when the UART does not take them: it is to be left alone then.
+    /// Sends bytes, as many as there is time for. False when the UART does not take them: it is to be left alone then.
     pub fn send<M: Registers + Clock>(&mut self, machine: &mut M, timer: &mut Timer, bytes: &[u8]) -> bool {
-        let status = self.serial.register(LSR);
-        for byte in bytes {
-            if machine.get(status) & THRE == 0 {
-                // The clocks are asked only once there is something to wait for.
-                timer.now(machine);
-                let deadline = timer.within(BYTE);
-                while machine.get(status) & THRE == 0 {
-                    if timer.passed(machine, deadline) {
-                        self.stuck += 1;
-                        break;
-                    }
-                }
+        let (status, data) = (self.serial.register(LSR), self.serial.register(THR));
+        for (number, byte) in bytes.iter().enumerate() {
+            // An access can be slow although the UART never lets wait.
+            if number.is_multiple_of(BETWEEN_ASKINGS) && timer.spent(machine) {
+                return true;
             }
+            let ready =
+                timer.wait_for(machine, BYTE, |machine| (machine.get(status) & THRE != 0).then_some(()));
+            self.stuck += u8::from(ready.is_none());
             if self.stuck >= STUCK {
                 return false;
             }
-            machine.put(self.serial.register(THR), *byte);
+            machine.put(data, *byte);
+            timer.count(2);
         }
         true
     }

@@ -1,5 +1,6 @@
 //! Where the BMC's system interface is, as a parameter names it. So far it is KCS, at I/O ports or in memory.
 
+use crate::arch;
 use crate::cmdline;
 use crate::hw::Register;
 use core::fmt;
@@ -39,7 +40,7 @@ impl KcsPorts {
     /// with so many bytes (1 when left out) from one register to the next.
     ///
     /// # Errors
-    /// When it is not that.
+    /// When it is not that, or [`arch::RESERVED`].
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const WHY: &str =
             "takes DATA[,STATUS], two different I/O ports such as 0xca2,0xca3, or mmio:ADDR[,SPACING]";
@@ -56,6 +57,9 @@ impl KcsPorts {
             None => (port(text), port(text).and_then(|data| data.checked_add(1))),
         };
         match (data, status) {
+            (Some(data), Some(status)) if arch::is_reserved(data, 1) || arch::is_reserved(status, 1) => {
+                Err(arch::RESERVED)
+            }
             (Some(data), Some(status)) if data != status => Ok(Self::io(data, status)),
             _ => Err(WHY),
         }

@@ -1,7 +1,8 @@
 //! The Keyboard Controller Style interface to the BMC: IPMI 2.0 section 9, polled.
 //!
 //! A transfer is driven byte by byte by the BMC's state bits; whatever does not fit is answered by the error exit of
-//! figure 9-8 and reported, and the caller decides whether to try again. Every wait ends at a deadline.
+//! figure 9-8 and reported, and the caller decides whether to try again. Every wait is the timer's and ends at a deadline, and
+//! what needs no waiting ends with the request's bytes and the answer's.
 
 use super::interface::KcsPorts;
 use super::{TransferError, Transport};
@@ -38,8 +39,9 @@ const NOBODY: u8 = 0xff;
 /// Longest time for the error exit.
 const SHORT: Millis = 500;
 
-/// Bytes that are taken out of the output buffer before a BMC that always has one more counts as broken.
-const DRAIN: usize = 512;
+/// Bytes that are taken out of the output buffer, which holds one, before a BMC that always has one more counts as
+/// broken.
+const DRAIN: usize = 8;
 
 /// One KCS interface.
 pub struct Kcs {
@@ -78,6 +80,11 @@ impl<M: Registers + Clock> Transport<M> for Kcs {
     }
 }
 
+/// Has the BMC taken what was written, and is there a byte where one is to come?
+fn has_gone_on(status: u8) -> bool {
+    status & IBF == 0 && status & (STATE | OBF) != READ_STATE
+}
+
 /// One transfer under way.
 struct Wire<'a, M> {
     ports: KcsPorts,
@@ -95,20 +102,22 @@ impl<M: Registers + Clock> Wire<'_, M> {
         self.machine.put(self.ports.status, code);
     }
 
-    /// Waits until `mask` reads `value` in the status register; returns the whole register.
-    fn wait(&mut self, mask: u8, value: u8) -> Result<u8, TransferError> {
-        loop {
-            let status = self.status();
-            if status == NOBODY {
-                return Err(TransferError::Absent);
-            }
-            if status & mask == value {
-                return Ok(status);
-            }
-            if self.timer.passed(self.machine, self.deadline) {
-                return Err(TransferError::Timeout);
-            }
+    /// Waits until the status register is as asked for; returns the whole register.
+    fn wait(&mut self, good: fn(u8) -> bool) -> Result<u8, TransferError> {
+        let register = self.ports.status;
+        let seen = self.timer.wait(self.machine, self.deadline, |machine| {
+            Some(machine.get(register)).filter(|status| *status == NOBODY || good(*status))
+        });
+        match seen {
+            Some(NOBODY) => Err(TransferError::Absent),
+            Some(status) => Ok(status),
+            None => Err(TransferError::Timeout),
         }
+    }
+
+    /// Waits until the BMC has taken what was written.
+    fn wait_for_ibf(&mut self) -> Result<u8, TransferError> {
+        self.wait(|status| status & IBF == 0)
     }
 
     /// Empties the output buffer.
@@ -124,7 +133,7 @@ impl<M: Registers + Clock> Wire<'_, M> {
 
     /// Waits for IBF = 0 and demands a state.
     fn taken(&mut self, state: u8) -> Result<(), TransferError> {
-        let status = self.wait(IBF, 0)?;
+        let status = self.wait_for_ibf()?;
         if status & STATE == state { Ok(()) } else { Err(TransferError::State(status)) }
     }
 
@@ -147,7 +156,7 @@ impl<M: Registers + Clock> Wire<'_, M> {
     /// Figure 9-6: the request.
     fn write(&mut self, request: &[u8]) -> Result<(), TransferError> {
         let Some((last, first)) = request.split_last() else { return Ok(()) };
-        self.wait(IBF, 0)?;
+        self.wait_for_ibf()?;
         self.clear_obf()?;
         self.command(WRITE_START);
         self.taken(WRITE_STATE)?;
@@ -166,25 +175,19 @@ impl<M: Registers + Clock> Wire<'_, M> {
 
     /// Figure 9-7: the answer.
     fn read(&mut self, reply: &mut [u8]) -> Result<usize, TransferError> {
-        let mut len = 0;
-        loop {
-            let mut status = self.wait(IBF, 0)?;
-            // While the BMC works on the request it stays in WRITE_STATE (table 9-2 lets it change any time later).
-            while status & STATE == WRITE_STATE {
-                if len > 0 {
-                    return Err(TransferError::State(status));
-                }
-                status = self.wait_to_leave(WRITE_STATE)?;
-            }
+        // Behind the last byte there is room for the end alone.
+        for len in 0..=reply.len() {
+            // While the BMC works on the request it stays in WRITE_STATE (table 9-2 lets it change any time later). In
+            // READ_STATE a byte comes, or the state goes on to IDLE.
+            let status = self.wait(if len == 0 {
+                |status| status & STATE != WRITE_STATE && has_gone_on(status)
+            } else {
+                has_gone_on
+            })?;
             match status & STATE {
                 READ_STATE => {
-                    // The state may go on to IDLE while we wait for a byte that never comes.
-                    if self.wait(OBF, OBF)? & STATE == IDLE_STATE {
-                        continue;
-                    }
                     let byte = self.machine.get(self.ports.data);
                     *reply.get_mut(len).ok_or(TransferError::TooLong)? = byte;
-                    len += 1;
                     self.machine.put(self.ports.data, READ);
                 }
                 IDLE_STATE => {
@@ -195,33 +198,18 @@ impl<M: Registers + Clock> Wire<'_, M> {
                 _ => return Err(TransferError::State(status)),
             }
         }
-    }
-
-    /// Waits until the state is another one and the BMC has taken our byte.
-    fn wait_to_leave(&mut self, state: u8) -> Result<u8, TransferError> {
-        loop {
-            let status = self.status();
-            if status == NOBODY {
-                return Err(TransferError::Absent);
-            }
-            if status & IBF == 0 && status & STATE != state {
-                return Ok(status);
-            }
-            if self.timer.passed(self.machine, self.deadline) {
-                return Err(TransferError::Timeout);
-            }
-        }
+        Err(TransferError::TooLong)
     }
 
     /// Figure 9-8: GET_STATUS / ABORT, the error status, back to IDLE_STATE.
     fn error_exit(&mut self) -> Result<(), TransferError> {
-        self.wait(IBF, 0)?;
+        self.wait_for_ibf()?;
         self.command(GET_STATUS_ABORT);
-        self.wait(IBF, 0)?;
+        self.wait_for_ibf()?;
         self.clear_obf()?;
         self.machine.put(self.ports.data, 0);
         self.taken(READ_STATE)?;
-        self.wait(OBF, OBF)?;
+        self.wait(|status| status & OBF != 0)?;
         self.machine.get(self.ports.data);
         self.machine.put(self.ports.data, READ);
         self.taken(IDLE_STATE)?;

@@ -192,6 +192,8 @@ impl<T> Bmc<T> {
                     }
                 }
                 Err(TransferError::Absent) => self.absent = true,
+                // One that had not all of its time is not unresponsive for that.
+                Err(TransferError::Timeout) if timer.spent(machine) => return Err(CommandError::NoTime),
                 Err(TransferError::Timeout) => self.timeouts += 1,
                 Err(TransferError::Os(error)) => return Err(CommandError::Os(error)),
                 Err(_) if garbled < RETRIES => garbled += 1,

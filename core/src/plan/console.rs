@@ -1,5 +1,6 @@
 //! Where console lines go, as a parameter names it: a UART, the text screen, both or neither.
 
+use crate::arch;
 use crate::cmdline;
 use crate::device::uart::Serial;
 use core::fmt;
@@ -17,7 +18,7 @@ impl ConsoleDevices {
     /// Reads a list of `ttyS0` to `ttyS3` or a port, a line speed behind it, `vga`; or `none` alone.
     ///
     /// # Errors
-    /// When it is not that.
+    /// When it is not that, or [`arch::RESERVED`].
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const WHY: &str =
             "takes ttyS0 to ttyS3, a port or mmio[32]:ADDR, with ,BAUD (115200/n) if wanted; vga; or none";
@@ -34,7 +35,11 @@ impl ConsoleDevices {
                 }
                 serial.baud = Some(Serial::parse_baud(item).ok_or(WHY)?);
             } else {
-                console.serial = Some(Serial::parse(item).ok_or(WHY)?);
+                let serial = Serial::parse(item).ok_or(WHY)?;
+                if serial.is_reserved() {
+                    return Err(arch::RESERVED);
+                }
+                console.serial = Some(serial);
             }
         }
         Ok(console)

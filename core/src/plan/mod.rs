@@ -233,6 +233,7 @@ impl fmt::Display for CpuIp {
 mod tests {
     extern crate std;
     use super::*;
+    use crate::arch;
     use crate::device::uart::Serial;
     use crate::hw::Register;
     use crate::ipmi::commands::Action;
@@ -291,6 +292,9 @@ mod tests {
             ("lastwords.output_cpu_ip=screen", "takes sel"),
             ("lastwords.ipmi_timeout=0", "takes 1 to 60"),
             ("lastwords.budget=-1", "takes 1 to 600"),
+            ("lastwords.ipmi_kcs_ports=0x70", "names a port"),
+            ("lastwords.ipmi_kcs_ports=0xca2,0xcf9", "names a port"),
+            ("lastwords.console=0xcf2,9600", "names a port"),
             ("lastwords.console=ttyS4", "takes ttyS0"),
             ("lastwords.console=ttyS0,110000", "takes ttyS0"),
             ("lastwords.sel_records=129", "takes 1 to 128"),
@@ -329,7 +333,9 @@ mod tests {
     fn kcs_ports() -> impl Strategy<Value = KcsPorts> {
         prop_oneof![
             (1u16.., 1u16..)
-                .prop_filter("two ports", |(data, status)| data != status)
+                .prop_filter("two free ports", |(data, status)| {
+                    data != status && ![data, status].into_iter().any(|port| arch::is_reserved(*port, 1))
+                })
                 .prop_map(|(data, status)| KcsPorts::io(data, status)),
             (Register::ADDRESSES, KcsPorts::SPACINGS)
                 .prop_map(|(addr, spacing)| KcsPorts::memory(addr, spacing).unwrap()),
@@ -339,7 +345,9 @@ mod tests {
     fn console() -> impl Strategy<Value = ConsoleDevices> {
         let bauds: Vec<u32> = (2..=115_200).filter(|baud| 115_200 % baud == 0).collect();
         let base = prop_oneof![
-            (1u16..=0xfff8).prop_map(|port| (Register::Port(port), 1)),
+            (1u16..=0xfff8)
+                .prop_filter("free ports", |port| !arch::is_reserved(*port, 8))
+                .prop_map(|port| (Register::Port(port), 1)),
             (Register::ADDRESSES, prop::sample::select([1, 4].to_vec()))
                 .prop_map(|(addr, spacing)| (Register::Memory(addr), spacing)),
         ];
@@ -379,6 +387,23 @@ mod tests {
                 "{help}"
             );
             assert!(details.is_ascii() && (details.is_empty() || details.ends_with('.')), "{details}");
+        }
+    }
+
+    /// The list is written out here: a changed digit on a command line shall not reset the machine.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn no_parameter_names_a_port_that_every_pc_has_for_something_else() {
+        let ranges = [0x20..=0x21, 0x40..=0x43, 0x60..=0x60, 0x64..=0x64, 0x70..=0x71, 0x92..=0x92];
+        let ranges: Vec<_> = ranges.into_iter().chain([0xa0..=0xa1, 0xb2..=0xb3, 0xcf8..=0xcff]).collect();
+        let reserved = |port: u16| ranges.iter().any(|range| range.contains(&port));
+        for port in 1..=0xfff7u16 {
+            let serial = ConsoleDevices::parse(&format!("{port:#x}"));
+            assert_eq!(serial.is_err(), (port..port + 8).any(reserved), "{port:#x}");
+            let data = KcsPorts::parse(&format!("{port:#x},0xca3"));
+            assert_eq!(data.is_err(), reserved(port) || port == 0xca3, "{port:#x}");
+            let status = KcsPorts::parse(&format!("{port:#x}"));
+            assert_eq!(status.is_err(), reserved(port) || reserved(port + 1), "{port:#x}");
         }
     }
 

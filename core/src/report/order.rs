@@ -32,24 +32,27 @@ pub struct Content<'a> {
     pub groups: Option<&'a mut Groups>,
 }
 
-/// Hands on the lines that `limit` has room for by the cost `C`, most important first, until `line` returns false: the
-/// reason, the build id, the panicked CPU, what led to it, the other CPUs in groups, callers. Where there is room for
-/// little, the reason is cut and the build id left out before the panicked CPU is.
-pub fn lines<C: Cost>(limit: u32, content: &mut Content, line: &mut dyn FnMut(Line) -> bool) {
-    let mut room = Room { left: limit, going: true, line };
+/// Hands on the lines that `limit` has room for by the cost `C`, most important first: the reason, the build id, the
+/// panicked CPU, what led to it, the other CPUs in groups, callers. Where there is room for little, the reason is cut and
+/// the build id left out before the panicked CPU is.
+///
+/// `line` gets each line and the room that is left behind it, and returns what is left in truth: less where the store
+/// knows better by now, 0 where it takes no more.
+pub fn lines<C: Cost>(limit: u32, content: &mut Content, line: &mut dyn FnMut(Line, u32) -> u32) {
+    let mut room = Room { left: limit, line };
     let none = Cause::default();
     let cause = content.cause.unwrap_or(&none);
-    let cost = |line: Option<Line>| line.map_or(0, C::line);
-    let panicked = cost(content.panicked);
+    let panicked = content.panicked.map_or(0, C::line);
     let reason = cut(cause.reason.as_bytes(), C::text(limit.saturating_sub(panicked).max(1)));
-    let reason = Line::Reason(reason.as_bytes());
-    let id = content.build_id.map(Line::BuildId);
-    let id = id.filter(|_| limit >= C::line(reason) + cost(id) + panicked);
+    room.add::<C>(Line::Reason(reason.as_bytes()));
     // Where there was no panic the report is the reason already.
     let report = cause.report.as_bytes();
     let report = if report == cause.reason.as_bytes() { &[] } else { report };
-    for line in [Some(reason), id, content.panicked].into_iter().flatten() {
-        room.add::<C>(line);
+    if let Some(id) = content.build_id.map(Line::BuildId).filter(|id| room.left >= C::line(*id) + panicked) {
+        room.add::<C>(id);
+    }
+    if let Some(panicked) = content.panicked {
+        room.add::<C>(panicked);
     }
     // How many CPUs are left out fits into one unit, and counts for more than one more detail.
     let reserve = u32::from(content.groups.is_some()).min(room.left);
@@ -70,22 +73,20 @@ pub fn lines<C: Cost>(limit: u32, content: &mut Content, line: &mut dyn FnMut(Li
 /// What room there is for lines.
 struct Room<'a> {
     left: u32,
-    going: bool,
-    line: &'a mut dyn FnMut(Line) -> bool,
+    line: &'a mut dyn FnMut(Line, u32) -> u32,
 }
 
 impl Room<'_> {
-    /// Hands on a line that has a text and fits; returns whether to go on.
+    /// Hands on a line that has a text and fits; returns whether there is room for more.
     fn add<C: Cost>(&mut self, line: Line) -> bool {
         let empty = matches!(
             line,
             Line::Reason([]) | Line::Cause([]) | Line::Rip([]) | Line::Comm([]) | Line::Caller([])
         );
-        if let Some(left) = self.left.checked_sub(C::line(line)).filter(|_| self.going && !empty) {
-            self.left = left;
-            self.going = (self.line)(line);
+        if let Some(left) = self.left.checked_sub(C::line(line)).filter(|_| !empty) {
+            self.left = (self.line)(line, left).min(left);
         }
-        self.going
+        self.left > 0
     }
 }
 

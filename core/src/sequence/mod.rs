@@ -141,12 +141,17 @@ impl Outcome {
 /// What all ways of resetting the machine may take together, and each by itself.
 const RESET: Millis = 8000;
 const RESET_PAUSE: Millis = 1000;
+/// Most of the machine's own ways that are tried.
+const RESET_WAYS: usize = 4;
 
 /// What the BMC's steps leave of the budget for the console, at most: some hundred lines at 115200 baud.
 const FOR_THE_CONSOLE: Millis = 2000;
 
-/// What the last watchdog start may take when the budget is spent, together with the last line.
-const LAST: Millis = 800;
+/// What a corrupt dump kernel's report, the last watchdog start and the last lines may take when the budget is spent:
+/// together less than a second.
+const LAST_CHECKSUM: Millis = 200;
+const LAST_WATCHDOG: Millis = 400;
+const LAST_LINES: Millis = 300;
 
 /// Most records of the log that are looked at for its end, readable or not: a ring says of itself how long it is.
 const LOG_RECORDS: u64 = 32_768;
@@ -164,6 +169,8 @@ pub struct Sequence<'a, T> {
     report: Report,
     corrupt: Option<&'a [u8]>,
     restored: Option<&'a [u8]>,
+    /// The BMC has accepted what the watchdog is to do.
+    watchdog_set: bool,
     outcomes: [Outcome; Step::ALL.len()],
     printed: usize,
 }
@@ -191,6 +198,7 @@ impl<'a, T> Sequence<'a, T> {
             report: Report::default(),
             corrupt: None,
             restored: None,
+            watchdog_set: false,
             outcomes: [Outcome::Quiet; Step::ALL.len()],
             printed: 0,
         }
@@ -254,17 +262,25 @@ impl<'a, T> Sequence<'a, T> {
         }
     }
 
+    /// What a slow BMC shall leave of the budget for the console.
+    fn for_the_console(&self) -> Millis {
+        let console = self.plan.cpu_ip.console || self.plan.output_log > 0;
+        let quarter = Millis::from(self.plan.budget) * 250;
+        if console { quarter.min(FOR_THE_CONSOLE) } else { 0 }
+    }
+
     /// Runs one step.
     pub fn step<M: Machine>(&mut self, machine: &mut M, step: Step)
     where
         T: Transport<M>,
     {
         let began = self.timer.now(machine);
-        // A slow BMC shall not take the console's time, too.
-        let for_bmc = matches!(step, Step::Watchdog | Step::Event | Step::Sel);
-        let console = self.plan.cpu_ip.console || self.plan.output_log > 0;
-        let quarter = Millis::from(self.plan.budget) * 250;
-        self.timer.hold_back(if for_bmc && console { quarter.min(FOR_THE_CONSOLE) } else { 0 });
+        self.timer.hold_back(match step {
+            Step::Watchdog | Step::Event => self.for_the_console(),
+            // Its first line is the reason.
+            Step::Sel => self.for_the_console() / 4,
+            _ => 0,
+        });
         let spent = self.timer.spent(machine);
         if spent && !matches!(step, Step::Checksum | Step::WatchdogAgain | Step::Farewell) {
             if self.asked(step) {
@@ -285,7 +301,7 @@ impl<'a, T> Sequence<'a, T> {
             Step::WatchdogAgain => self.watchdog_again(machine),
             Step::Farewell => self.farewell(machine),
         };
-        let took = self.timer.now(machine) - began;
+        let took = self.timer.now(machine).saturating_sub(began);
         self.note(step, outcome.after(took));
     }
 
@@ -300,6 +316,7 @@ impl<'a, T> Sequence<'a, T> {
             Watchdog::Start { seconds, action } => SetWatchdogTimer { seconds, action },
         };
         let mut result = bmc.send(machine, timer, &set);
+        self.watchdog_set = result.is_ok();
         if result.is_ok() && self.plan.watchdog != Watchdog::Stop {
             result = bmc.send(machine, timer, &ResetWatchdogTimer);
         }
@@ -311,12 +328,13 @@ impl<'a, T> Sequence<'a, T> {
     where
         T: Transport<M>,
     {
-        self.timer.grant(LAST);
+        self.timer.grant(LAST_WATCHDOG);
         self.bmc.look_again();
-        let first = self.outcomes.get(Step::Watchdog as usize).copied().unwrap_or(Outcome::Quiet);
-        match (self.plan.watchdog, first) {
-            (Watchdog::Leave, _) | (Watchdog::Stop, Outcome::Done { .. }) => Outcome::Quiet,
-            (Watchdog::Start { .. }, Outcome::Done { .. }) => {
+        match self.plan.watchdog {
+            Watchdog::Leave => Outcome::Quiet,
+            Watchdog::Stop if self.watchdog_set => Outcome::Quiet,
+            // To set it again would stop it, and a slow BMC may then leave no time for the start.
+            Watchdog::Start { .. } if self.watchdog_set => {
                 match self.bmc.send(machine, &mut self.timer, &ResetWatchdogTimer) {
                     // It has forgotten what it was set to, by a reset of its own perhaps.
                     Err(CommandError::Refused(_)) => self.watchdog(machine),
@@ -384,6 +402,7 @@ impl<'a, T> Sequence<'a, T> {
             return Outcome::Quiet;
         }
         let with_cpus = self.plan.cpu_ip.sel;
+        let (limit, hold_back) = (u32::from(self.plan.sel_records), self.for_the_console());
         let Report { build_id, panicked, groups, cause, .. } = &mut self.report;
         let mut content = Content {
             cause: self.plan.handle_panic.then_some(&*cause),
@@ -391,8 +410,7 @@ impl<'a, T> Sequence<'a, T> {
             panicked: with_cpus.then(|| panicked.map_or(Line::PanickedUnknown, Line::Panicked)),
             groups: if with_cpus { Some(groups) } else { None },
         };
-        let limit = u32::from(self.plan.sel_records);
-        let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit };
+        let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit, hold_back };
         let result = sel.report(machine, &mut self.timer, &mut content);
         Outcome::of(result, self.sel.written)
     }
@@ -465,7 +483,7 @@ impl<'a, T> Sequence<'a, T> {
         for (segment, corrupt) in [(self.restored, false), (self.corrupt, true)] {
             let Some(segment) = segment else { continue };
             if corrupt {
-                self.timer.grant(LAST);
+                self.timer.grant(LAST_CHECKSUM);
             }
             let text = self.console.our_line();
             if corrupt {
@@ -479,7 +497,7 @@ impl<'a, T> Sequence<'a, T> {
             }
             let before = self.sel.written;
             let limit = u32::from(self.plan.sel_records);
-            let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit };
+            let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit, hold_back: 0 };
             let line = if corrupt { Line::Corrupt(segment) } else { Line::Restored(segment) };
             let result = sel.line(machine, &mut self.timer, line);
             // Where the type has changed it counts anew.
@@ -490,6 +508,7 @@ impl<'a, T> Sequence<'a, T> {
     }
 
     fn farewell<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        self.timer.grant(LAST_LINES);
         self.print_outcomes(machine, Step::Farewell);
         let now = self.timer.now(machine);
         lines::farewell(self.console.our_line(), self.corrupt.is_some(), self.plan.on_corrupt, now);
@@ -509,10 +528,11 @@ impl<'a, T> Sequence<'a, T> {
         {
             self.timer.pause(machine, RESET_PAUSE);
         }
-        let mut way = 0;
-        while machine.reset(way) {
+        for way in 0..RESET_WAYS {
+            if !machine.reset(way) {
+                return;
+            }
             self.timer.pause(machine, RESET_PAUSE);
-            way += 1;
         }
     }
 
@@ -522,7 +542,8 @@ impl<'a, T> Sequence<'a, T> {
 
     /// Prints what became of the steps before `until`, as far as that was not printed yet.
     fn print_outcomes<M: Machine>(&mut self, machine: &mut M, until: Step) {
-        while self.printed < until as usize {
+        // What there is no time for now comes with the last lines.
+        while self.printed < until as usize && !self.timer.spent(machine) {
             let step = Step::ALL.get(self.printed).copied();
             let outcome = self.outcomes.get(self.printed).copied();
             self.printed += 1;

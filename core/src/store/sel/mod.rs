@@ -10,17 +10,20 @@ pub use encode::{
     LINE_LEN, Records, SHORT, TEXT_LEN, event_record, mark, mark_events, records, short, stream, text,
 };
 
-use crate::budget::Timer;
+use crate::budget::{Millis, Timer};
 use crate::hw::Clock;
-use crate::ipmi::commands::GetSelInfo;
+use crate::ipmi::commands::{GetSelInfo, SelInfo};
 use crate::ipmi::sel_writer::{SelType, SelWriter};
 use crate::ipmi::{Bmc, CommandError, Transport};
 use crate::report::{self, Content, Line, Stage};
 use crate::store::Store;
 use crate::text::Text;
 
-/// Records that are tried even when the BMC tells of no space for them.
-const FEW: u32 = 4;
+/// Records that are tried behind the first line even when the BMC tells of no space for them: it may overwrite its oldest.
+const FEW: u32 = 2;
+
+/// Lines such as the first one that there must be time for before the BMC is asked how many there is room for.
+const MANY: Millis = 16;
 
 /// A BMC's SEL that is written to.
 pub struct Sel<'a, T> {
@@ -30,6 +33,8 @@ pub struct Sel<'a, T> {
     pub writer: &'a mut SelWriter,
     /// Most records that a report takes.
     pub limit: u32,
+    /// So much of the budget's end is not for what comes behind the first line.
+    pub hold_back: Millis,
 }
 
 impl<M: Clock, T: Transport<M>> Store<M> for Sel<'_, T> {
@@ -41,27 +46,24 @@ impl<M: Clock, T: Transport<M>> Store<M> for Sel<'_, T> {
         timer: &mut Timer,
         content: &mut Content,
     ) -> Result<(), CommandError> {
-        let mut limit = self.limit;
-        match self.bmc.send(machine, timer, &GetSelInfo) {
-            // One that tells of no space at all may overwrite its oldest.
-            Ok(info) => {
-                if let Some(records) = info.free_records() {
-                    limit = limit.min(u32::from(records).max(FEW));
-                }
-            }
-            // A BMC that forbids to write may well forbid to ask.
-            Err(CommandError::Refused(_) | CommandError::Garbled) => {}
-            Err(error) => return Err(error),
-        }
         let mut sent = Ok(());
         if self.writer.sel_type == SelType::Oem {
-            report::lines::<Records>(limit, content, &mut |line| {
-                sent = self.records(machine, timer, line);
-                sent.is_ok()
+            let began = timer.now(machine);
+            let mut first = true;
+            report::lines::<Records>(self.limit, content, &mut |line, left| {
+                if sent.is_ok() {
+                    sent = self.records(machine, timer, line);
+                }
+                if sent.is_err() || !core::mem::take(&mut first) {
+                    return if sent.is_ok() { left } else { 0 };
+                }
+                timer.hold_back(self.hold_back);
+                let took = timer.now(machine).saturating_sub(began);
+                self.room(machine, timer, took).min(left)
             });
         }
         if self.writer.sel_type != SelType::Oem {
-            let characters = short(Records::events_text(limit), content);
+            let characters = short(Records::events_text(self.limit), content);
             sent = self.writer.events(self.bmc, machine, timer, characters.as_bytes());
         }
         sent
@@ -102,6 +104,20 @@ impl<T> Sel<'_, T> {
             sent = self.writer.events(self.bmc, machine, timer, mark_events(stage).as_bytes());
         }
         sent
+    }
+
+    /// How many more records there is room for, behind a first line that took `took`. The BMC is asked for that only
+    /// while there is time for the question and for many records: time is what a slow one runs out of.
+    fn room<M: Clock>(&mut self, machine: &mut M, timer: &mut Timer, took: Millis) -> u32
+    where
+        T: Transport<M>,
+    {
+        if timer.left(machine) / MANY < took {
+            return u32::MAX;
+        }
+        // One that forbids to write may well forbid to ask; of what else went wrong the next record hears.
+        let info = self.bmc.send(machine, timer, &GetSelInfo).ok();
+        info.and_then(SelInfo::free_records).map_or(u32::MAX, |free| u32::from(free).max(FEW))
     }
 
     /// Adds a line's OEM records.

@@ -1,0 +1,66 @@
+//! Every wait ends by construction: a loop without a count stands in `budget.rs`, where the clocks and the accesses end
+//! it, and else only where the list below says what ends it. A driver waits by `Timer::wait`.
+
+use std::{fs, path::Path};
+
+/// What goes round for as long as something else says.
+const ENDLESS: [&str; 8] =
+    ["loop", "while", "repeat", "repeat_with", "from_fn", "successors", "cycle", "RangeFrom"];
+
+/// Files in which such a thing stands, how often, and what ends it.
+const ALLOWED: [(&str, usize, &str); 7] = [
+    ("budget.rs", 2, "the place: the clocks, or the count of accesses that asking them takes"),
+    ("device/vga.rs", 1, "the rest of a line is blank: as long as the row that it is zipped with"),
+    ("ipmi/mod.rs", 1, "each turn is a silent, a busy or a garbled answer, and each of them has its number"),
+    ("report/groups.rs", 1, "each turn takes a group out"),
+    (
+        "sequence/mod.rs",
+        2,
+        "records of a log: at most LOG_RECORDS; steps to print: each turn is the next one",
+    ),
+    ("store/sel/decode.rs", 1, "lines of a listing, in the tool"),
+    ("text.rs", 1, "digits of a number"),
+];
+
+/// The words of a file's code, without comments and texts, up to its unit tests.
+fn words(text: &str) -> Vec<String> {
+    let product = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let code = product.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let code: String = code.flat_map(|line| [line, "\n"]).collect();
+    let outside = code.split('"').step_by(2).collect::<Vec<_>>().join(" ");
+    // A loop over a range without an end counts, too.
+    let outside = outside.replace(".. {", " RangeFrom ");
+    outside.split(|letter: char| !letter.is_alphanumeric() && letter != '_').map(str::to_owned).collect()
+}
+
+fn look(folder: &Path, inside: &str, found: &mut Vec<(String, usize)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("{inside}{}", path.file_name().unwrap().to_str().unwrap());
+        if path.is_dir() {
+            look(&path, &format!("{name}/"), found);
+        } else {
+            let text = fs::read_to_string(&path).unwrap();
+            let endless = words(&text).iter().filter(|word| ENDLESS.contains(&word.as_str())).count();
+            found.push((name, endless));
+        }
+    }
+}
+
+#[test]
+fn what_has_no_count_of_its_own_waits_by_the_timer() {
+    let mut found = Vec::new();
+    look(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut found);
+    assert!(found.len() > 30, "{found:?}");
+    for (name, endless) in found {
+        let (allowed, why) = ALLOWED
+            .iter()
+            .find(|(file, ..)| *file == name)
+            .map_or((0, "nothing"), |(_, allowed, why)| (*allowed, *why));
+        assert_eq!(
+            endless, allowed,
+            "core/src/{name}: a loop whose end is not its own count; known is: {why}. \
+             A driver waits by Timer::wait (budget.rs)"
+        );
+    }
+}
