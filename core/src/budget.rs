@@ -287,9 +287,11 @@ impl Timer {
         if self.all_spent {
             self.end = end;
         }
-        let by_seconds =
-            if self.all_spent && !self.fine { u64::from(self.seconds) * 1_000_000_000 } else { 0 };
-        let cost = by_seconds.checked_div(self.accesses).unwrap_or(0);
+        let cost = match u64::from(self.seconds) {
+            _ if !self.all_spent || self.fine => 0,
+            0 => 1_000_000 / ACCESSES_PER_MS,
+            seconds => (seconds * 1_000_000_000).checked_div(self.accesses).unwrap_or(0),
+        };
         self.last = Some(Last {
             now: self.now,
             accesses: self.accesses,
