@@ -5,7 +5,7 @@
 //! is checked here, so that no tool exists with an image that is not: no symbol that panics, none undefined, no
 //! relocation but R_X86_64_RELATIVE, no more than 64 KiB.
 
-use lastwords_core::abi;
+use lastwords_core::{abi, digest};
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, elf};
 use std::path::{Path, PathBuf};
@@ -91,8 +91,12 @@ fn flat(elf_bytes: &[u8]) -> Vec<u8> {
         let value = u32::try_from(value).expect("the image is small");
         flat[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }
-    let sum = abi::sum(&flat[abi::HANDOFF..]);
-    flat[abi::OWN_SUM..abi::OWN_SUM + 8].copy_from_slice(&sum.to_le_bytes());
+    assert!(
+        flat.len() as u64 <= symbol(&file, "__file_end"),
+        "the entry code takes it for longer than it can be"
+    );
+    let sum = digest::sum(&flat[abi::SUMMED..]);
+    flat[abi::OWN_SUM..abi::SUMMED].copy_from_slice(&sum.to_le_bytes());
     flat
 }
 

@@ -1,7 +1,7 @@
 //! What keeps a kernel from being read, wrapped or unwrapped, and what the user can do about it.
 
 use crate::hook::{TRAMPOLINE_LEN, TRAMPOLINE_MARGIN};
-use lastwords_core::abi::PARAMETERS_LEN;
+use lastwords_core::abi::{PARAMETERS_LEN, VERSION};
 
 /// Why a file was not wrapped or unwrapped.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -48,6 +48,12 @@ pub enum Error {
     /// It has a hook, but not all that belongs to it.
     #[error("wrapped, but corrupt\nhint: use the original kernel")]
     Damaged,
+    /// Wrapped by a version whose header this one does not know.
+    #[error(
+        "wrapped by another version of lastwords (layout {0}, this one knows 1 to {known})\nhint: wrap the original kernel again",
+        known = VERSION
+    )]
+    OtherVersion(u32),
     /// The parameters do not fit in the image's header.
     #[error("parameters to embed are {0} bytes long, at most {max} fit\nhint: put some on the command line", max = PARAMETERS_LEN - 1)]
     ParametersTooLong(usize),

@@ -16,7 +16,8 @@ use crate::{
     bzimage::{PAGE, PARAGRAPH, setup_header},
     error::{Error, Result},
 };
-use lastwords_core::abi::{self, DISPLACED_LEN, ENTRY_64, MAGIC, PARAMETERS_LEN};
+use lastwords_core::abi::{self, DISPLACED_LEN, ENTRY_64, MAGIC, PARAMETERS_LEN, WayOut};
+use lastwords_core::digest;
 
 /// Distance between kernel and image. Behind the file, in memory, the decompressor has its .bss, and in a 32-bit boot
 /// startup_32 has its stack there before it gets to the 64-bit entry. With no gap it pushes into the image, as seen with
@@ -38,6 +39,9 @@ pub(crate) const TRAMPOLINE_LEN: usize = 27;
 /// Zeros that stay between the code before the trampoline and the trampoline: that code ends with a jump or return,
 /// whose last four bytes may be zero.
 pub(crate) const TRAMPOLINE_MARGIN: usize = 4;
+
+/// Where the parameters are in a header of version 1: kernels that were wrapped then are loaded still.
+const PARAMETERS_IN_1: usize = 40;
 
 /// Length of what is kept right before the image: the kernel's length and its `syssize`, 32 bits each.
 const RECORD_LEN: usize = 8;
@@ -98,19 +102,28 @@ pub fn wrap(kernel: &[u8], image: &[u8], parameters: &str) -> Result<Vec<u8>> {
     protected_mode.extend((own.len() as u32).to_le_bytes());
     protected_mode.extend(u32_at(setup, setup_header::SYSSIZE).unwrap_or(0).to_le_bytes());
     protected_mode.extend(image);
-    put(
-        &mut protected_mode,
-        image_at + abi::KERNEL_ENTRY_BACK,
-        &((image_at - entry_64) as u32).to_le_bytes(),
-    );
-    put(&mut protected_mode, image_at + abi::DISPLACED, &displaced);
-    let mut field = [0; PARAMETERS_LEN];
-    field[..parameters.len()].copy_from_slice(parameters.as_bytes());
-    put(&mut protected_mode, image_at + abi::PARAMETERS, &field);
+    let way_out = WayOut::of_wrapped((image_at - entry_64) as u64, displaced);
+    fill_in(&mut protected_mode[image_at..], &way_out, parameters, &[]);
     protected_mode.resize(protected_mode.len().next_multiple_of(PARAGRAPH), 0);
 
     let syssize = (protected_mode.len() / PARAGRAPH) as u32;
     Ok(bz_image.assemble(setup, &protected_mode, syssize))
+}
+
+/// Fills in the tool's fields of the flat image's header: the way out, the parameters (shorter than their field), and
+/// the bytes of the [`Handoff`](abi::Handoff), none in a wrapped kernel; and sums the image up.
+pub fn fill_in(image: &mut [u8], way_out: &WayOut, parameters: &str, handoff: &[u8]) {
+    let ways_out = [way_out.bytes(), way_out.bytes()];
+    put(image, abi::WAYS_OUT, ways_out.as_flattened());
+    let mut field = [0; PARAMETERS_LEN];
+    for (to, from) in field.iter_mut().zip(parameters.bytes()) {
+        *to = from;
+    }
+    put(image, abi::PARAMETERS, &field);
+    put(image, abi::HANDOFF, handoff);
+    let file_size = u32_at(image, abi::FILE_SIZE).map_or(0, |size| size as usize);
+    let sum = digest::sum(image.get(abi::SUMMED..file_size).unwrap_or_default());
+    put(image, abi::OWN_SUM, &sum.to_le_bytes());
 }
 
 /// Takes out what [`wrap`] put in. What it cannot bring back is a signature and a wrong check sum.
@@ -138,8 +151,13 @@ pub fn unwrap(kernel: &[u8]) -> Result<Vec<u8>> {
 pub fn embedded_parameters(kernel: &[u8]) -> Result<String> {
     let bz_image = BzImage::parse(kernel)?;
     let Some(hook) = &bz_image.hook else { return Ok(String::new()) };
-    let field: [u8; PARAMETERS_LEN] =
-        field(bz_image.protected_mode(kernel), hook.image + abi::PARAMETERS).ok_or(Error::Damaged)?;
+    let image = bz_image.protected_mode(kernel).get(hook.image..).ok_or(Error::Damaged)?;
+    let parameters_at = match u32_at(image, abi::VERSION_AT).ok_or(Error::Damaged)? {
+        1 => PARAMETERS_IN_1,
+        abi::VERSION => abi::PARAMETERS,
+        other => return Err(Error::OtherVersion(other)),
+    };
+    let field: [u8; PARAMETERS_LEN] = field(image, parameters_at).ok_or(Error::Damaged)?;
     let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
     Ok(String::from_utf8_lossy(text).into_owned())
 }
@@ -283,8 +301,11 @@ mod tests {
             trampoline(trampoline_at, image_at, image_at + 600, field(before, 0x200).unwrap())
         );
         assert_eq!(after[image_at..image_at + 8], MAGIC);
-        assert_eq!(u32_at(after, image_at + abi::KERNEL_ENTRY_BACK), Some(image_at as u32 - 0x200));
-        assert_eq!(after[image_at + abi::DISPLACED..][..DISPLACED_LEN], before[0x200..0x205]);
+        let displaced: [u8; DISPLACED_LEN] = field(before, 0x200).unwrap();
+        let way_out = WayOut::of_wrapped(image_at as u64 - 0x200, displaced).bytes();
+        assert_eq!(after[image_at + abi::WAYS_OUT..][..2 * way_out.len()], [way_out, way_out].concat());
+        let sum = digest::sum(&after[image_at + abi::SUMMED..][..5001 - abi::SUMMED]);
+        assert_eq!(field(after, image_at + abi::OWN_SUM), Some(sum.to_le_bytes()));
         assert!(after[image_at + abi::PARAMETERS..].starts_with(b"lastwords.ipmi_handle_panic\0"));
         assert_eq!(embedded_parameters(&wrapped).unwrap(), "lastwords.ipmi_handle_panic");
         assert_eq!(embedded_parameters(&kernel).unwrap(), "");
@@ -388,6 +409,21 @@ mod tests {
         wrapped[image_at] ^= 1;
         put(&mut wrapped, image_at - RECORD_LEN, &u32::MAX.to_le_bytes());
         assert_eq!(BzImage::parse(&wrapped), Err(Error::Damaged));
+    }
+
+    #[test]
+    fn parameters_of_other_versions_are_read_or_named() {
+        let wrapped = wrap_default(&Kernel::default().build());
+        let image_at = wrapped.windows(8).position(|bytes| bytes == MAGIC).unwrap();
+        let version = |version: u32| {
+            let mut wrapped = wrapped.clone();
+            put(&mut wrapped, image_at + abi::VERSION_AT, &version.to_le_bytes());
+            put(&mut wrapped, image_at + 40, b"lastwords.budget=9\0");
+            wrapped
+        };
+        assert_eq!(embedded_parameters(&version(1)).unwrap(), "lastwords.budget=9");
+        assert_eq!(embedded_parameters(&version(3)), Err(Error::OtherVersion(3)));
+        assert!(unwrap(&version(3)).is_ok());
     }
 
     fn kernels() -> impl Strategy<Value = Kernel> {

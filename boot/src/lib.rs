@@ -15,4 +15,4 @@ pub mod synthetic;
 
 pub use bzimage::BzImage;
 pub use error::Error;
-pub use hook::{embedded_parameters, unwrap, wrap};
+pub use hook::{embedded_parameters, fill_in, unwrap, wrap};

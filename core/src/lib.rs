@@ -16,6 +16,7 @@ pub mod budget;
 pub mod cmdline;
 pub mod crash;
 pub mod device;
+pub mod digest;
 pub mod hw;
 pub mod ipmi;
 pub mod plan;

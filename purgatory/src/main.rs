@@ -10,29 +10,43 @@
 mod arch;
 mod digest;
 
-use arch::{boot_params, interrupts, machine, reset};
+use arch::{boot_params, entry, interrupts, machine, reset};
 use lastwords_core::abi::Header;
 use lastwords_core::cmdline;
 use lastwords_core::plan::{OnCorrupt, Plan};
-use lastwords_core::sequence::{Sequence, Step, ThisCpu};
+use lastwords_core::sequence::{Fault, Sequence, Step, ThisCpu};
 
 /// Called once by the entry code, which goes on to the dump kernel when this returns.
 extern "C" fn main(boot_params: u64, header: &Header) {
-    let line = boot_params::command_line(boot_params);
+    let handoff = &header.handoff;
+    let as_purgatory = handoff.segment_count > 0;
+    let (mut restored, mut line) = (None, "");
+    // What cannot be read says nothing. As the purgatory, the checksums are told of it.
+    let _ = interrupts::guard(&mut || restored = digest::restore(handoff));
+    let _ = interrupts::guard(&mut || line = boot_params::command_line(boot_params));
     let elfcorehdr = cmdline::elfcorehdr(line);
     let mut plan = Plan::new(boot_params::embedded(&header.parameters), line);
-    let handoff = &header.handoff;
+    if elfcorehdr.is_some() {
+        entry::is_crash();
+    }
     let reported = elfcorehdr.filter(|_| plan.reports_something());
-    if reported.is_none() && handoff.segment_count == 0 {
+    if reported.is_none() && !as_purgatory {
         return;
     }
-    interrupts::set_up();
-    let mut machine = machine::X86::default();
     let mut this_cpu = ThisCpu::default();
-    // Without it nothing tells which CPU this is, which is reported then.
-    let _ = interrupts::guard(&mut || this_cpu = machine::this_cpu());
-    plan.tsc_khz = plan.tsc_khz.or_else(machine::tsc_khz);
+    let prepared = interrupts::guard(&mut || {
+        interrupts::take_machine_checks();
+        this_cpu = machine::this_cpu();
+        plan.tsc_khz = plan.tsc_khz.or_else(machine::tsc_khz);
+    });
+    if prepared.is_err_and(is_confidential) {
+        return;
+    }
+    let mut machine = machine::X86::default();
     let mut sequence = Sequence::new(&mut machine, plan, plan.bmc(), elfcorehdr.unwrap_or(0), this_cpu);
+    if let Some(name) = restored {
+        sequence.restored(name);
+    }
     let mut corrupt = None;
     for step in Step::ALL {
         if step == Step::Checksum {
@@ -48,6 +62,9 @@ extern "C" fn main(boot_params: u64, header: &Header) {
             continue;
         }
         if let Err(fault) = interrupts::guard(&mut || sequence.step(&mut machine, step)) {
+            if is_confidential(fault) {
+                return;
+            }
             sequence.fault(step, fault);
         }
     }
@@ -62,6 +79,12 @@ extern "C" fn main(boot_params: u64, header: &Header) {
             }
         }
     }
+}
+
+/// Is this a guest whose hypervisor is not to see what it does? Each access to a device would end in such an exception,
+/// and nobody is there who would be told: the dump kernel starts at once.
+fn is_confidential(fault: Fault) -> bool {
+    interrupts::CONFIDENTIAL.contains(&fault.vector)
 }
 
 /// Nothing here panics: cli/build.rs refuses an image with this in it.

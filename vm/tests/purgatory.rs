@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use lastwords_vm::judge::asked::Asked;
-use lastwords_vm::judge::image::FIRST_SEGMENT_LEN;
+use lastwords_vm::judge::image::{FILE_SIZE, FIRST_SEGMENT_LEN, FIRST_WAY_OUT};
 use lastwords_vm::judge::outcome::Outcome;
 use lastwords_vm::judge::segments::Segments;
 use lastwords_vm::judge::{console, dump, sel_text};
@@ -33,16 +33,20 @@ fn armed_with(options: &str) -> Scenario {
     armed_by(&format!("lastwords load --via purgatory --verbose {options}"))
 }
 
-/// Runs it, and once it is armed changes the byte of memory that `which` picks.
-fn damaged(scenario: Scenario, which: impl Fn(&mut Gdb, &Segments) -> Result<u64>) -> Result<Outcome> {
+/// Runs it, and once it is armed inverts the bytes of memory that `which` picks.
+fn damaged<const N: usize>(
+    scenario: Scenario,
+    which: impl Fn(&mut Gdb, &Segments) -> Result<[u64; N]>,
+) -> Result<Outcome> {
     let debugger = Debugger::new()?;
     let mut segments = Segments::default();
     let outcome = scenario.debugger(&debugger).watch(|_, line| {
         segments.read(&line.text);
         if line.text.contains("the dump kernel is loaded") {
             let mut gdb = debugger.connect()?;
-            let byte = which(&mut gdb, &segments)?;
-            gdb.damage(byte)?;
+            for byte in which(&mut gdb, &segments)? {
+                gdb.damage(byte)?;
+            }
             gdb.detach()?;
         }
         Ok(())
@@ -69,7 +73,7 @@ fn sel(requests: &[Request]) -> Vec<String> {
 #[test]
 fn a_damaged_kernel_is_named_and_the_machine_resets() -> Result<()> {
     let scenario = armed_with("--output-cpu-ip").bmc(Bmc::Ours(obedient()));
-    let outcome = damaged(scenario, |_, segments| Ok(segments.get("kernel")?.start + 0x10_0000))?;
+    let outcome = damaged(scenario, |_, segments| Ok([segments.get("kernel")?.start + 0x10_0000]))?;
     ensure!(!outcome.dumped(), "the damaged kernel was started");
     ensure!(said(&outcome, "dump kernel corrupt: checksum of kernel differs from the one loaded"));
     ensure!(said(&outcome, "resetting the machine"));
@@ -84,7 +88,7 @@ fn a_damaged_kernel_is_named_and_the_machine_resets() -> Result<()> {
 #[test]
 fn a_damaged_initrd_is_named_and_started_all_the_same_when_told_to() -> Result<()> {
     let scenario = armed_with("--output-cpu-ip --on-corrupt boot");
-    let outcome = damaged(scenario, |_, segments| Ok(segments.get("initrd")?.end - 1))?;
+    let outcome = damaged(scenario, |_, segments| Ok([segments.get("initrd")?.end - 1]))?;
     ensure!(said(&outcome, "dump kernel corrupt: checksum of initrd differs from the one loaded"));
     ensure!(said(&outcome, "starting the dump kernel"));
     dump::check(&outcome, 2)
@@ -122,7 +126,7 @@ fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
 #[test]
 fn a_damaged_image_is_silent_and_the_dump_kernel_starts() -> Result<()> {
     let scenario = armed_with(&Asked::ALL.options());
-    let outcome = damaged(scenario, |_, segments| Ok(segments.get("image")?.start + 0x2000))?;
+    let outcome = damaged(scenario, |_, segments| Ok([segments.get("image")?.start + 0x2000]))?;
     ensure!(console::lines(&outcome).is_empty(), "{:#?}", console::lines(&outcome));
     dump::check(&outcome, 2)
 }
@@ -137,10 +141,53 @@ fn a_damaged_handoff_is_not_gone_by_and_the_dump_kernel_starts() -> Result<()> {
         let value = u64::from_le_bytes(bytes.as_slice().try_into()?);
         ensure!(segments.has_len(value), "no segment has the {value:#x} bytes of the handoff: {segments:x?}");
         // The uppermost byte.
-        Ok(len + 7)
+        Ok([len + 7])
     })?;
     ensure!(console::lines(&outcome).is_empty(), "{:#?}", console::lines(&outcome));
     dump::check(&outcome, 2)
+}
+
+/// A length of its own is not gone by where it leads out of the image.
+#[test]
+fn an_image_that_is_longer_than_it_can_be_is_silent_and_the_dump_kernel_starts() -> Result<()> {
+    let scenario = armed_with(&Asked::ALL.options());
+    let outcome = damaged(scenario, |_, segments| Ok([segments.get("image")?.start + FILE_SIZE as u64 + 3]))?;
+    ensure!(console::lines(&outcome).is_empty(), "{:#?}", console::lines(&outcome));
+    dump::check(&outcome, 2)
+}
+
+/// The way out is there twice, and boot_params with the command line too: with one of each damaged nothing is lost, and it
+/// is said.
+#[test]
+fn a_damaged_way_out_and_damaged_boot_params_are_put_right() -> Result<()> {
+    let scenario = armed_with("--output-cpu-ip --ipmi-handle-panic").bmc(Bmc::Ours(obedient()));
+    let outcome = damaged(scenario, |_, segments| {
+        let boot_params = segments.get("boot_params")?.start;
+        // cmd_line_ptr's upper byte, a letter of `elfcorehdr=`, and the kernel's entry point.
+        let way_out = segments.get("image")?.start + FIRST_WAY_OUT as u64;
+        Ok([boot_params + 0x22b, boot_params + 0x1000 + 45, way_out + 24 + 3])
+    })?;
+    ensure!(said(&outcome, "dump kernel: boot_params was corrupt, restored from its copy"));
+    ensure!(said(&outcome, "starting the dump kernel"));
+    let sel = sel(&outcome.requests()?);
+    ensure!(sel.iter().any(|text| text.starts_with("restored bo")), "{sel:?}");
+    console::check(&outcome, 0)?;
+    dump::check(&outcome, 2)
+}
+
+/// Where the copy is no better, it is as with every other part.
+#[test]
+fn boot_params_that_are_damaged_twice_are_named_and_the_machine_resets() -> Result<()> {
+    let scenario = armed_with("--output-cpu-ip").bmc(Bmc::Ours(obedient()));
+    let outcome = damaged(scenario, |_, segments| {
+        let [one, other] = [segments.get("boot_params")?.start, segments.get("copy of boot_params")?.start];
+        // A byte of the screen's data, which nobody here reads.
+        Ok([one + 0x10, other + 0x11])
+    })?;
+    ensure!(!outcome.dumped(), "the damaged kernel was started");
+    ensure!(said(&outcome, "dump kernel corrupt: checksum of boot_params differs from the one loaded"));
+    ensure!(said(&outcome, "resetting the machine"));
+    Ok(())
 }
 
 /// The kernel is damaged only when the first record reaches the BMC. If its digest had been computed by then, nobody

@@ -19,7 +19,7 @@ use super::{
     via::{self, Via},
     x86_64::{
         first_kernel::FirstKernel,
-        purgatory::{self, Parts},
+        purgatory::{self, Digest, Parts},
     },
 };
 use crate::{bmc::discovery, message, symbols::store, sys};
@@ -103,6 +103,11 @@ pub struct Load {
     /// Choose the loading method [default: purgatory if allowed, else wrap]
     #[arg(long, value_name = "METHOD", help_heading = HEADING)]
     via: Option<Via>,
+    /// Choose the checksum of what is loaded, for the purgatory method
+    ///
+    /// Before the dump kernel starts, kernel, initial RAM disk and command line are compared with what was loaded.
+    #[arg(long, value_name = "DIGEST", value_enum, default_value_t, help_heading = HEADING)]
+    digest: Digest,
     /// Do not save the running kernel's symbols for `lastwords read`
     #[arg(long, help_heading = HEADING)]
     no_symbols: bool,
@@ -165,6 +170,7 @@ impl Load {
                     cmdline: &cmdline,
                     image: IMAGE,
                     parameters: &embedded,
+                    digest: self.digest,
                     limits: &self.kexec.limits(),
                     rng_seed: sys::random_bytes(),
                     noefi: self.kexec.noefi,

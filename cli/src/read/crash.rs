@@ -38,6 +38,8 @@ pub struct Crash {
     pub left_out: u32,
     /// Parts of the dump kernel whose checksum was not that of what was loaded.
     pub corrupt: Vec<Text>,
+    /// Those that were put right by a copy.
+    pub restored: Vec<Text>,
     /// How far the dump came.
     pub dump: Vec<Stage>,
     /// Records of it in the log.
@@ -418,6 +420,7 @@ impl Crash {
             Line::Omitted(count) => self.left_out = self.left_out.saturating_add(count),
             Line::Caller(text) => self.call_trace.push(Text::new(text)),
             Line::Corrupt(text) => self.corrupt.push(Text::new(text)),
+            Line::Restored(text) => self.restored.push(Text::new(text)),
         }
     }
 
@@ -586,6 +589,7 @@ mod tests {
         texts("Comm ", crash.process.as_ref());
         crash.call_trace.iter().for_each(|caller| texts("< ", Some(caller)));
         crash.corrupt.iter().for_each(|part| texts("bad ", Some(part)));
+        crash.restored.iter().for_each(|part| texts("restored ", Some(part)));
         let mut line = |line: Line<'_>| whole.push(sel::text(line).as_bytes().to_vec());
         crash.build_id.into_iter().for_each(|id| line(Line::BuildId(id)));
         match &crash.panicked {

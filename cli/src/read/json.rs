@@ -60,6 +60,7 @@ struct CrashJson {
     groups: Vec<GroupJson>,
     cpus_left_out: u32,
     damaged: Vec<String>,
+    restored: Vec<String>,
     dump: Vec<&'static str>,
     records: u32,
     missing_records: u32,
@@ -127,6 +128,7 @@ impl CrashJson {
                 .collect(),
             cpus_left_out: crash.left_out,
             damaged: texts(&crash.corrupt),
+            restored: texts(&crash.restored),
             dump: crash
                 .dump
                 .iter()

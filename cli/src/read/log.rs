@@ -439,6 +439,7 @@ fn starts_line(line: &str, text: &str) -> bool {
         _ => match sel::parse(text.as_bytes(), false) {
             // `+16` goes on with a symbol; how many CPUs were left out comes behind a group.
             Line::Reason(_) | Line::Cause(_) | Line::Omitted(_) => false,
+            Line::Restored(part) => part == b"boot_params",
             Line::Corrupt(part) => [&b"initrd"[..], b"kernel", b"boot_params"].contains(&part),
             _ => true,
         },

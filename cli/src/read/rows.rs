@@ -56,6 +56,9 @@ pub fn rows(crash: &Crash, reading: &Reading) -> Vec<Row> {
     for part in &crash.corrupt {
         rows.push(Row::alarm("Dump kernel", format!("{part} corrupt: checksum differs from the one loaded")));
     }
+    for part in &crash.restored {
+        rows.push(Row::new("Dump kernel", format!("{part} was corrupt, restored from its copy")));
+    }
     for text in &crash.unparsed {
         rows.push(Row::new("Unparsed", text));
     }

@@ -96,6 +96,8 @@ pub enum Line<'a> {
     Caller(&'a [u8]),
     /// This part of the dump kernel is not what was loaded.
     Corrupt(&'a [u8]),
+    /// This part of the dump kernel was not what was loaded, and was put right by its copy.
+    Restored(&'a [u8]),
 }
 
 /// How far the dump came, as the dump kernel tells (`lastwords mark`).

@@ -94,6 +94,11 @@ pub fn corrupt(text: &mut ConsoleLine, segment: &[u8]) {
     text.str("dump kernel corrupt: checksum of ").bytes(segment).str(" differs from the one loaded");
 }
 
+/// A segment of the dump kernel was not what was loaded, and is again.
+pub fn restored(text: &mut ConsoleLine, segment: &[u8]) {
+    text.str("dump kernel: ").bytes(segment).str(" was corrupt, restored from its copy");
+}
+
 /// The last line, `ms` after the first.
 pub fn farewell(text: &mut ConsoleLine, corrupt: bool, on_corrupt: OnCorrupt, ms: Millis) {
     text.str(match (corrupt, on_corrupt) {

@@ -163,6 +163,7 @@ pub struct Sequence<'a, T> {
     crash: Option<Crash>,
     report: Report,
     corrupt: Option<&'a [u8]>,
+    restored: Option<&'a [u8]>,
     outcomes: [Outcome; Step::ALL.len()],
     printed: usize,
 }
@@ -189,6 +190,7 @@ impl<'a, T> Sequence<'a, T> {
             crash: None,
             report: Report::default(),
             corrupt: None,
+            restored: None,
             outcomes: [Outcome::Quiet; Step::ALL.len()],
             printed: 0,
         }
@@ -218,6 +220,11 @@ impl<'a, T> Sequence<'a, T> {
     /// The segment of this name is not what was loaded: it is reported in the step [`Step::Checksum`].
     pub fn corrupt(&mut self, name: &'a [u8]) {
         self.corrupt = Some(name);
+    }
+
+    /// The segment of this name was not what was loaded, and was put right: it is reported in the same step.
+    pub fn restored(&mut self, name: &'a [u8]) {
+        self.restored = Some(name);
     }
 
     fn note(&mut self, step: Step, outcome: Outcome) {
@@ -454,20 +461,32 @@ impl<'a, T> Sequence<'a, T> {
     where
         T: Transport<M>,
     {
-        let Some(segment) = self.corrupt else { return Outcome::Quiet };
-        self.timer.grant(LAST);
-        lines::corrupt(self.console.our_line(), segment);
-        self.print(machine);
-        if !self.plan.talks_to_bmc() {
-            return Outcome::Quiet;
+        let mut outcome = Outcome::Quiet;
+        for (segment, corrupt) in [(self.restored, false), (self.corrupt, true)] {
+            let Some(segment) = segment else { continue };
+            if corrupt {
+                self.timer.grant(LAST);
+            }
+            let text = self.console.our_line();
+            if corrupt {
+                lines::corrupt(text, segment)
+            } else {
+                lines::restored(text, segment)
+            }
+            self.print(machine);
+            if !self.plan.talks_to_bmc() {
+                continue;
+            }
+            let before = self.sel.written;
+            let limit = u32::from(self.plan.sel_records);
+            let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit };
+            let line = if corrupt { Line::Corrupt(segment) } else { Line::Restored(segment) };
+            let result = sel.line(machine, &mut self.timer, line);
+            // Where the type has changed it counts anew.
+            let after = self.sel.written;
+            outcome = Outcome::of(result, after.checked_sub(before).unwrap_or(after));
         }
-        let before = self.sel.written;
-        let limit = u32::from(self.plan.sel_records);
-        let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit };
-        let result = sel.line(machine, &mut self.timer, Line::Corrupt(segment));
-        // Where the type has changed it counts anew.
-        let after = self.sel.written;
-        Outcome::of(result, after.checked_sub(before).unwrap_or(after))
+        outcome
     }
 
     fn farewell<M: Machine>(&mut self, machine: &mut M) -> Outcome {

@@ -6,18 +6,23 @@
 use anyhow::{Context, Result, ensure};
 
 /// Its first bytes, and the version of the layout that follows them.
-const MAGIC: &[u8] = b"lastword\x01\0\0\0";
+const MAGIC: &[u8] = b"lastword\x02\0\0\0";
 
 /// Offsets of numbers of four bytes: the entry point behind the hook, and as the purgatory; the image's bytes in the
 /// file, and in memory.
 const ENTRY: usize = 12;
 const PURGATORY_ENTRY: usize = 16;
-const FILE_SIZE: usize = 20;
+/// See [`Image::file_size`].
+pub const FILE_SIZE: usize = 20;
 const MEMORY_SIZE: usize = 24;
+
+/// The first of two copies of what leads to the dump kernel: behind two fields of a wrapped kernel the addresses of
+/// boot_params and of the kernel's entry point, and the sum, each of eight bytes.
+pub const FIRST_WAY_OUT: usize = 32;
 
 /// Where the length of the first of the segments that are checked stands, in eight bytes. A test finds a loaded
 /// segment's length there before it damages it (`tests/purgatory.rs`).
-pub const FIRST_SEGMENT_LEN: u64 = 592;
+pub const FIRST_SEGMENT_LEN: u64 = 672;
 
 /// As many bytes from the image's first on as hold the numbers.
 pub const HEADER: usize = 28;
@@ -100,7 +105,7 @@ mod tests {
 
     #[test]
     fn none_two_and_half_a_header_are_errors() {
-        assert!(Image::find(b"lastword\x02\0\0\0").is_err());
+        assert!(Image::find(b"lastword\x03\0\0\0").is_err());
         assert!(Image::find(&[MAGIC, MAGIC].concat()).is_err());
         assert!(Image::find(MAGIC).unwrap().memory_size().is_err());
     }

@@ -10,8 +10,9 @@ use super::{
     put,
 };
 use crate::arm::cmdline::{Cmdline, CmdlineError};
-use lastwords_boot::BzImage;
-use lastwords_core::abi::{self, ENTRY_64, Handoff, PARAMETERS_LEN, Segment as Checksum};
+use lastwords_boot::{self as boot, BzImage};
+use lastwords_core::abi::{self, ENTRY_64, Handoff, PARAMETERS_LEN, Segment as Checksum, WayOut};
+use lastwords_core::digest;
 use sha2::{Digest as _, Sha256};
 use std::{borrow::Cow, ops::Range};
 use thiserror::Error;
@@ -31,6 +32,9 @@ pub enum PurgatoryError {
          hint: use Linux 4.14 or later with CONFIG_X86_5LEVEL=y, or boot the running one with no5lvl"
     )]
     No5Level,
+    /// Another layout than the tool's: an error of the build.
+    #[error("lastwords was built with an image of another version (layout {0}, not {known})", known = abi::VERSION)]
+    Version(u64),
     /// Longer than the image's field.
     #[error("parameters embedded in KERNEL are {0} bytes long, at most {max} fit", max = PARAMETERS_LEN - 1)]
     ParametersTooLong(usize),
@@ -43,6 +47,33 @@ pub enum PurgatoryError {
     /// No command line.
     #[error(transparent)]
     Cmdline(#[from] CmdlineError),
+}
+
+/// How the image is to find out whether the dump kernel is still what was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Digest {
+    /// XXH64's rounds in four lanes, at the speed of memory: finds any single corrupt word
+    #[default]
+    Xxh64,
+    /// SHA-256: far slower without SHA instructions
+    Sha256,
+}
+
+impl Digest {
+    /// Its number in the handoff.
+    fn number(self) -> u64 {
+        match self {
+            Self::Xxh64 => abi::LANES,
+            Self::Sha256 => abi::SHA256,
+        }
+    }
+
+    fn of(self, bytes: &[u8]) -> [u8; 32] {
+        match self {
+            Self::Xxh64 => digest::lanes(bytes),
+            Self::Sha256 => Sha256::digest(bytes).into(),
+        }
+    }
 }
 
 /// What is to be loaded, and when.
@@ -60,6 +91,8 @@ pub struct Parts<'a> {
     pub image: &'a [u8],
     /// Parameters to embed in it: those of a wrapped kernel.
     pub parameters: &'a str,
+    /// How the segments are summed up.
+    pub digest: Digest,
     /// Addresses that may be used of the reserved memory.
     pub limits: &'a Range<u64>,
     /// See [`BootParams::rng_seed`].
@@ -115,6 +148,10 @@ pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>
     if first.la57 && !parts.bz_image.knows_5_level() {
         return Err(PurgatoryError::No5Level);
     }
+    let version = number(parts.image, abi::VERSION_AT);
+    if version != u64::from(abi::VERSION) {
+        return Err(PurgatoryError::Version(version));
+    }
     if parts.parameters.len() >= PARAMETERS_LEN {
         return Err(PurgatoryError::ParametersTooLong(parts.parameters.len()));
     }
@@ -161,10 +198,12 @@ pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>
         small("image", number(parts.image, abi::MEMORY_SIZE)),
         small("boot_params", boot_params_size),
         small("initrd", parts.initrd.map_or(0, |initrd| initrd.len() as u64)),
+        // With the initrd between: what overwrites one should not reach the other.
+        small("copy of boot_params", boot_params_size),
         small("page tables for the jump", page_tables_size(first)),
     ];
     let places = place(&first.reserved, parts.limits, &requests)?;
-    let [kernel_at, core_header_at, image_at, boot_params_at, initrd_at, _] = places[..] else {
+    let [kernel_at, core_header_at, image_at, boot_params_at, initrd_at, copy_at, _] = places[..] else {
         unreachable!("one place for each request")
     };
 
@@ -182,22 +221,27 @@ pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>
     };
     let mut segments = vec![
         segment(0, kernel_at, Cow::Borrowed(protected_mode)),
-        segment(3, boot_params_at, Cow::Owned(boot_params)),
+        segment(3, boot_params_at, Cow::Owned(boot_params.clone())),
     ];
     segments.extend(parts.initrd.map(|initrd| segment(4, initrd_at, Cow::Borrowed(initrd))));
     let mut handoff = Handoff {
-        boot_params: boot_params_at,
-        kernel_entry: kernel_at + u64::from(ENTRY_64),
+        digest: parts.digest.number(),
+        boot_params: 1,
+        boot_params_copy: copy_at,
         ..Handoff::EMPTY
     };
     for (checksum, segment) in handoff.segments.iter_mut().zip(&segments) {
-        *checksum = checksum_of(segment);
+        *checksum = checksum_of(segment, parts.digest);
         handoff.segment_count += 1;
     }
-    let image = filled_in(parts.image, parts.parameters, &handoff);
-    // Not in the checksum: the core header, because the kernel rewrites it, and the image, which has its own sum.
+    let way_out = WayOut::of_purgatory(boot_params_at, kernel_at + u64::from(ENTRY_64));
+    let mut image = parts.image.to_vec();
+    boot::fill_in(&mut image, &way_out, parts.parameters, &bytes(&handoff));
+    // Not in the checksum: the core header, because the kernel rewrites it; the image, which has its own sum; and the
+    // copy, which has boot_params'.
     segments.push(segment(1, core_header_at, Cow::Owned(core_header)));
     segments.push(segment(2, image_at, Cow::Owned(image)));
+    segments.push(segment(5, copy_at, Cow::Owned(boot_params)));
     Ok(Purgatory { segments, entry: image_at + number(parts.image, abi::PURGATORY_ENTRY), cmdline, e820 })
 }
 
@@ -208,31 +252,25 @@ fn page_tables_size(first: &FirstKernel) -> u64 {
     (64 + gib.min(4096)) * PAGE
 }
 
-fn checksum_of(segment: &Segment<'_>) -> Checksum {
+fn checksum_of(segment: &Segment<'_>, digest: Digest) -> Checksum {
     let mut name = [0; 16];
     put(&mut name, 0, segment.name.as_bytes());
-    let sha256 = Sha256::digest(&segment.data).into();
-    Checksum { addr: segment.addr, len: segment.data.len() as u64, name, sha256 }
+    Checksum { addr: segment.addr, len: segment.data.len() as u64, name, digest: digest.of(&segment.data) }
 }
 
-/// The image with the fields of its header that are the loader's.
-fn filled_in(image: &[u8], parameters: &str, handoff: &Handoff) -> Vec<u8> {
-    let mut image = image.to_vec();
-    put(&mut image, abi::PARAMETERS, parameters.as_bytes());
+/// The handoff as the image reads it.
+fn bytes(handoff: &Handoff) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size_of::<Handoff>());
-    for field in [handoff.boot_params, handoff.kernel_entry, handoff.segment_count] {
+    for field in [handoff.segment_count, handoff.digest, handoff.boot_params, handoff.boot_params_copy] {
         bytes.extend(field.to_le_bytes());
     }
     for segment in &handoff.segments {
         bytes.extend(segment.addr.to_le_bytes());
         bytes.extend(segment.len.to_le_bytes());
         bytes.extend(segment.name);
-        bytes.extend(segment.sha256);
+        bytes.extend(segment.digest);
     }
-    put(&mut image, abi::HANDOFF, &bytes);
-    let sum = abi::sum(&image[abi::HANDOFF..]);
-    put(&mut image, abi::OWN_SUM, &sum.to_le_bytes());
-    image
+    bytes
 }
 
 #[cfg(test)]
@@ -242,7 +280,7 @@ mod tests {
         *,
     };
     use crate::arm::ranges::IoMem;
-    use lastwords_boot::{self as boot, synthetic::Kernel};
+    use lastwords_boot::synthetic::Kernel;
     use proptest::prelude::*;
 
     const RESERVED: Range<u64> = 0x1_8000_0000..0x1_9000_0000;
@@ -253,6 +291,8 @@ mod tests {
         let mut image = vec![0xcc; 0x2000];
         put(&mut image, abi::PURGATORY_ENTRY, &(IMAGE_ENTRY as u32).to_le_bytes());
         put(&mut image, abi::MEMORY_SIZE, &0x5001u32.to_le_bytes());
+        put(&mut image, abi::FILE_SIZE, &0x2000u32.to_le_bytes());
+        put(&mut image, abi::VERSION_AT, &abi::VERSION.to_le_bytes());
         image
     }
 
@@ -301,6 +341,7 @@ mod tests {
             cmdline: &cmdline,
             image: &image,
             parameters,
+            digest: Digest::default(),
             limits: &ANYWHERE,
             rng_seed: None,
             noefi: false,
@@ -347,19 +388,45 @@ mod tests {
         let image = segment(&purgatory, "image");
         assert_eq!((purgatory.entry, image.memory_size), (image.addr + IMAGE_ENTRY, 0x6000));
         assert!(image.data[abi::PARAMETERS..].starts_with(b"lastwords.budget=9"));
+        for way_out in image.data[abi::WAYS_OUT..abi::OWN_SUM].chunks(40) {
+            let [boot_params, entry, sum] = [16, 24, 32].map(|at| u64_at(way_out, at));
+            assert_eq!((boot_params, entry), (segment(&purgatory, "boot_params").addr, loaded.addr + 0x200));
+            assert_eq!(sum, digest::sum(&way_out[..32]));
+        }
         let handoff = &image.data[abi::HANDOFF..];
-        assert_eq!(u64_at(handoff, 0), segment(&purgatory, "boot_params").addr);
-        assert_eq!(u64_at(handoff, 8), loaded.addr + 0x200);
-        assert_eq!(u64_at(handoff, 16), 3);
-        assert_eq!(u64_at(&image.data, abi::OWN_SUM), abi::sum(handoff));
+        let copy = segment(&purgatory, "copy of boot_params");
+        assert_eq!([0, 8, 16, 24].map(|at| u64_at(handoff, at)), [3, abi::LANES, 1, copy.addr]);
+        assert_eq!(copy.data, segment(&purgatory, "boot_params").data);
+        assert_eq!(u64_at(&image.data, abi::OWN_SUM), digest::sum(&image.data[abi::SUMMED..]));
         for (at, name) in ["kernel", "boot_params", "initrd"].into_iter().enumerate() {
-            let (entry, segment) = (&handoff[24 + at * 64..], segment(&purgatory, name));
+            let (entry, segment) = (&handoff[32 + at * 64..], segment(&purgatory, name));
             assert_eq!((u64_at(entry, 0), u64_at(entry, 8)), (segment.addr, segment.data.len() as u64));
             assert_eq!(entry[16..32].split(|byte| *byte == 0).next().unwrap(), name.as_bytes());
-            assert_eq!(entry[32..64], *Sha256::digest(&segment.data));
+            assert_eq!(entry[32..64], digest::lanes(&segment.data));
         }
         // Nothing but the loader's own fields is changed.
         assert!(image.data[abi::HANDOFF + size_of::<Handoff>()..].iter().all(|byte| *byte == 0xcc));
+    }
+
+    #[test]
+    fn an_image_of_another_version_is_refused() {
+        let (file, mut image) = (Kernel::default().build(), image());
+        put(&mut image, abi::VERSION_AT, &(abi::VERSION + 1).to_le_bytes());
+        let cmdline = Cmdline::new(2047);
+        let parts = Parts {
+            kernel: &file,
+            bz_image: &BzImage::parse(&file).unwrap(),
+            initrd: None,
+            cmdline: &cmdline,
+            image: &image,
+            parameters: "",
+            digest: Digest::default(),
+            limits: &ANYWHERE,
+            rng_seed: None,
+            noefi: false,
+        };
+        let refused = build(&parts, &first_kernel(RESERVED));
+        assert_eq!(refused, Err(PurgatoryError::Version(u64::from(abi::VERSION) + 1)));
     }
 
     #[test]
@@ -396,9 +463,7 @@ mod tests {
         let file = Kernel::default().build();
         let mut flat = image();
         put(&mut flat, 0, &abi::MAGIC);
-        put(&mut flat, abi::VERSION_AT, &abi::VERSION.to_le_bytes());
         put(&mut flat, abi::ENTRY, &0x1800u32.to_le_bytes());
-        put(&mut flat, abi::FILE_SIZE, &0x2000u32.to_le_bytes());
         let wrapped = boot::wrap(&file, &flat, "").unwrap();
         let unwrapped = boot::unwrap(&wrapped).unwrap();
         let first = first_kernel(RESERVED);

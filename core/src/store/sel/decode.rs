@@ -5,8 +5,8 @@
 //! order in which it was written; only then are its lines handed on.
 
 use super::encode::{
-    CALLER, COMM, CORRUPT, ETX, ID, LINUX, MARK, NOT_RESPONDING, PANICKED_UNKNOWN, RECORD_TYPE, RIP,
-    STARTS_LINE, STX, TEXT_LEN, UPPER, USER, text,
+    CALLER, COMM, CORRUPT, ETX, ID, LINUX, MARK, NOT_RESPONDING, PANICKED_UNKNOWN, RECORD_TYPE, RESTORED,
+    RIP, STARTS_LINE, STX, TEXT_LEN, UPPER, USER, text,
 };
 use crate::ipmi::commands::{GENERATOR, SENSOR_SPECIFIC, SYSTEM_EVENT};
 use crate::ipmi::sel_writer::{CRITICAL_STOP, CRITICAL_STOP_TEXT, EVENT_LEN, OS_STOP};
@@ -253,6 +253,9 @@ fn parse_marked(text: &[u8]) -> Option<Line<'_>> {
     }
     if let Some(rest) = behind(CORRUPT) {
         return Some(Line::Corrupt(rest));
+    }
+    if let Some(rest) = behind(RESTORED) {
+        return Some(Line::Restored(rest));
     }
     if text == PANICKED_UNKNOWN.as_bytes() {
         return Some(Line::PanickedUnknown);

@@ -28,6 +28,7 @@ pub(super) const RIP: &str = "RIP ";
 pub(super) const COMM: &str = "Comm ";
 pub(super) const CALLER: &str = "< ";
 pub(super) const CORRUPT: &str = "bad ";
+pub(super) const RESTORED: &str = "restored ";
 /// The whole of a line: nothing tells which CPU panicked.
 pub(super) const PANICKED_UNKNOWN: &str = "?=?";
 pub(super) const NOT_RESPONDING: &str = "dead";
@@ -46,6 +47,7 @@ pub fn text(line: Line) -> Text<LINE_LEN> {
         Line::Comm(text) => put(COMM, text),
         Line::Caller(text) => put(CALLER, text),
         Line::Corrupt(text) => put(CORRUPT, text),
+        Line::Restored(text) => put(RESTORED, text),
         Line::PanickedUnknown => put(PANICKED_UNKNOWN, b""),
         Line::BuildId(id) => {
             text.str(ID).hex_padded(u64::from(id), 8);

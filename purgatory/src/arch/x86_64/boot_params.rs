@@ -5,6 +5,9 @@ use lastwords_core::abi::PARAMETERS_LEN;
 
 /// Offsets in `struct boot_params` (Linux `Documentation/arch/x86/zero-page.rst`).
 const EXT_CMD_LINE_PTR: u64 = 0x0c8;
+/// Not 0 where the loader has filled in the setup header alone: the fields before it are to be ignored then
+/// (`arch/x86/include/asm/bootparam_utils.h`, `sanitize_boot_params`).
+const SENTINEL: u64 = 0x1ef;
 const CMD_LINE_PTR: u64 = 0x228;
 const CMDLINE_SIZE: u64 = 0x238;
 
@@ -15,18 +18,21 @@ const LONGEST: usize = 4096;
 static mut LINE: [u8; LONGEST] = [0; LONGEST];
 static mut EMBEDDED: [u8; PARAMETERS_LEN] = [0; PARAMETERS_LEN];
 
-/// The dump kernel's command line; empty when there is none. Called once.
+/// The dump kernel's command line; empty when there is none. Called once, in a step: in a wrapped kernel nothing has said
+/// yet that boot_params is what the loader wrote there.
 pub fn command_line(boot_params: u64) -> &'static str {
     let field = |offset: u64| {
-        // SAFETY: boot_params is what the 64-bit boot protocol has in RSI: mapped, and ours to read until the jump.
+        // SAFETY: boot_params is what the 64-bit boot protocol has in RSI, and ours to read until the jump. Where it is not
+        // mapped, the page fault ends the step.
         unsafe { ((boot_params + offset) as *const u32).read_unaligned() }
     };
-    let address = u64::from(field(EXT_CMD_LINE_PTR)) << 32 | u64::from(field(CMD_LINE_PTR));
+    let ext = if field(SENTINEL) & 0xff == 0 { field(EXT_CMD_LINE_PTR) } else { 0 };
+    let address = u64::from(ext) << 32 | u64::from(field(CMD_LINE_PTR));
     let longest = if address == 0 { 0 } else { field(CMDLINE_SIZE) };
     // SAFETY: the loader put a NUL-terminated command line of at most cmdline_size bytes there, and the kernel is
     // about to read it from the same place; no byte behind the NUL is touched. Nobody writes to it while the image
-    // runs.
-    let byte = |at: u32| unsafe { *((address + u64::from(at)) as *const u8) };
+    // runs. Where it is not mapped, the page fault ends the step.
+    let byte = |at: u32| unsafe { (address.wrapping_add(u64::from(at)) as *const u8).read_volatile() };
     // SAFETY: called once, so this is the only reference.
     ascii(unsafe { &mut *addr_of_mut!(LINE) }, (0..longest).map(byte))
 }

@@ -7,14 +7,17 @@
 //! State at the other entry, as the purgatory: long mode and paging as above, every register zero
 //! (Linux `arch/x86/kernel/relocate_kernel_64.S`); what the first one has in RSI is in the header.
 //!
-//! The duties, in this order: keep every register for the kernel; open the way out (put the bytes back that the hook
-//! displaced, or take the entry point from the header), so that it leads on whatever happens; see whether the
-//! image is what it was, and take the way out if it is not; relocate the image to where it lies, clear its zeroed
-//! data, let the CPU run SSE, call `main`, put everything back, jump.
+//! The duties, in this order: keep every register for the kernel; take exceptions and NMIs (`interrupts`); open the way
+//! out (put the bytes back that the hook displaced, or take the entry point from the header), so that it leads on
+//! whatever happens; see whether the image is what it was, and take the way out if it is not; relocate the image to
+//! where it lies, clear its zeroed data, let the CPU run SSE, call `main`, put everything back, jump.
 
+use super::interrupts::NMI_ONLY;
 use core::arch::global_asm;
-use core::mem::offset_of;
-use lastwords_core::abi::{self, Handoff, Header};
+use core::mem::{offset_of, size_of};
+use core::ptr::addr_of_mut;
+use lastwords_core::abi::{self, Handoff, Header, WayOut};
+use lastwords_core::digest;
 
 /// The first bytes of the image. The build fills in the sizes, the tool the rest.
 #[unsafe(link_section = ".header")]
@@ -26,11 +29,10 @@ static HEADER: Header = Header {
     purgatory_entry: 0,
     file_size: 0,
     memory_size: 0,
-    kernel_entry_back: 0,
-    displaced: [0; abi::DISPLACED_LEN],
-    reserved: [0; 3],
-    parameters: [0; abi::PARAMETERS_LEN],
+    reserved: 0,
+    ways_out: [WayOut::NONE; 2],
     own_sum: 0,
+    parameters: [0; abi::PARAMETERS_LEN],
     handoff: Handoff::EMPTY,
 };
 
@@ -39,15 +41,28 @@ const CR0_EM_TS: u32 = 1 << 2 | 1 << 3;
 const CR0_MP: u32 = 1 << 1;
 const CR4_SSE: u32 = 1 << 9 | 1 << 10;
 
+/// Where RSI lies among the kept registers, in bytes from the last one that was pushed.
+const KEPT_RSI: usize = 11 * 8;
+
+unsafe extern "C" {
+    /// Not 0: the crashed kernel is gone, and whoever comes next expects no table of it.
+    static mut after_crash: u8;
+}
+
+/// From here on it is known that this is a crash boot: our NMI handler stays for the kernel that comes next.
+pub fn is_crash() {
+    // SAFETY: one CPU; the way out alone reads it.
+    unsafe { addr_of_mut!(after_crash).write(1) };
+}
+
 global_asm!(
     ".pushsection .text.entry, \"ax\"",
     ".global lastwords_entry, lastwords_purgatory_entry",
     "lastwords_purgatory_entry:",
-    "    mov rsi, [rip + __image_start + {boot_params}]",
-    "    mov byte ptr [rip + as_purgatory], 1",
+    "    mov byte ptr [rip + after_crash], 1",
     "    jmp 1f",
     "lastwords_entry:",
-    "    mov byte ptr [rip + as_purgatory], 0",
+    "    mov byte ptr [rip + after_crash], 0",
     "1:  mov [rip + saved_rsp], rsp",
     "    lea rsp, [rip + stack_top]",
     "    pushfq",
@@ -57,39 +72,49 @@ global_asm!(
     "    push r9; push r10; push r11; push r12; push r13; push r14; push r15",
     "    mov rax, cr0; push rax",
     "    mov rax, cr4; push rax",
-    "    mov [rip + saved_frame], rsp",
-    "    mov byte ptr [rip + tables_saved], 0",
+    "    mov rbp, rsp",
+    "    mov [rip + saved_frame], rbp",
     "    mov qword ptr [rip + saved_cr3], 0",
+    "    call lastwords_tables",
 
-    // The way out.
+    // The way out: the first of the two whose sum is right. Where neither is, the first one is as good as any.
     "    lea rbx, [rip + __image_start]",
-    "    cmp byte ptr [rip + as_purgatory], 0",
-    "    je 2f",
-    "    mov rax, [rbx + {kernel_entry}]",
-    "    mov [rip + kernel_entry], rax",
+    "    lea rsi, [rbx + {ways_out}]",
+    "    call 2f",
+    "    je 3f",
+    "    add rsi, {way_out_len}",
+    "    call 2f",
+    "    je 3f",
+    "    lea rsi, [rbx + {ways_out}]",
     "    jmp 3f",
-    "2:  mov eax, [rbx + {kernel_entry_back}]",
-    "    mov rdi, rbx",
-    "    sub rdi, rax",
-    "    mov [rip + kernel_entry], rdi",
-    "    mov eax, [rbx + {displaced}]",
+    "2:  mov rdi, rsi",
+    "    lea rcx, [rsi + {sum}]",
+    "    call lastwords_sum",
+    "    cmp rax, [rcx]",
+    "    ret",
+    "3:  cmp byte ptr [rip + after_crash], 0",
+    "    je 4f",
+    "    mov rdi, [rsi + {kernel_entry}]",
+    "    mov rax, [rsi + {boot_params}]",
+    "    mov [rbp + {kept_rsi}], rax",
+    "    jmp 5f",
+    "4:  mov rdi, rbx",
+    "    sub rdi, [rsi + {kernel_entry_back}]",
+    "    mov eax, [rsi + {displaced}]",
     "    mov [rdi], eax",
-    "    mov al, [rbx + {displaced} + 4]",
+    "    mov al, [rsi + {displaced} + 4]",
     "    mov [rdi + 4], al",
+    "5:  mov [rip + kernel_entry], rdi",
 
-    // A corrupt image reports nothing. `abi::sum` over all that is in the file from the handoff on.
-    "3:  lea rdi, [rbx + {handoff}]",
+    // A corrupt image reports nothing. Its length is not gone by where it lies behind what the linker made.
     "    mov ecx, [rbx + {file_size}]",
     "    add rcx, rbx",
-    "    movabs rax, {sum_start}",
-    "    movabs rdx, {sum_factor}",
-    "4:  cmp rdi, rcx",
-    "    jae 5f",
-    "    xor rax, [rdi]",
-    "    imul rax, rdx",
-    "    add rdi, 8",
-    "    jmp 4b",
-    "5:  cmp rax, [rbx + {own_sum}]",
+    "    lea rax, [rip + __file_end]",
+    "    cmp rcx, rax",
+    "    ja lastwords_resume",
+    "    lea rdi, [rbx + {summed}]",
+    "    call lastwords_sum",
+    "    cmp rax, [rbx + {own_sum}]",
     "    jne lastwords_resume",
 
     // Every relocation adds the address that the image lies at. The build has put their offsets, two bytes each and a
@@ -116,7 +141,7 @@ global_asm!(
     "    or eax, {cr4_set}",
     "    mov cr4, rax",
 
-    "    mov rdi, rsi",
+    "    mov rdi, [rbp + {kept_rsi}]",
     "    mov rsi, rbx",
     "    call {main}",
 
@@ -125,15 +150,23 @@ global_asm!(
     "lastwords_resume:",
     "    cli",
     "    cld",
-    "    cmp byte ptr [rip + tables_saved], 0",
-    "    je 8f",
-    "    lidt [rip + saved_idtr]",
-    "    lgdt [rip + saved_gdtr]",
-    "8:  mov rax, [rip + saved_cr3]",
+    "    mov qword ptr [rip + recover_rsp], 0",
+    "    mov rax, [rip + saved_cr3]",
     "    test rax, rax",
-    "    jz 9f",
+    "    jz 8f",
     "    mov cr3, rax",
-    "9:  mov rsp, [rip + saved_frame]",
+    // The crashed kernel has left no IDT, and the dump kernel has none at first: the NMI's gate stays, and what else
+    // comes is the triple fault that it would be without us.
+    "8:  cmp byte ptr [rip + after_crash], 0",
+    "    je 9f",
+    "    mov qword ptr [rip + idt], 0",
+    "    mov qword ptr [rip + idt + 16], 0",
+    "    mov word ptr [rip + our_idtr], {nmi_only}",
+    "    lidt [rip + our_idtr]",
+    "    jmp 2f",
+    "9:  lidt [rip + saved_idtr]",
+    "    lgdt [rip + saved_gdtr]",
+    "2:  mov rsp, [rip + saved_frame]",
     "    pop rax; mov cr4, rax",
     "    pop rax; mov cr0, rax",
     "    pop r15; pop r14; pop r13; pop r12; pop r11; pop r10; pop r9",
@@ -141,6 +174,22 @@ global_asm!(
     "    popfq",
     "    mov rsp, [rip + saved_rsp]",
     "    jmp [rip + kernel_entry]",
+
+    // `digest::sum` of the words from RDI to RCX, in RAX.
+    "lastwords_sum:",
+    "    movabs rax, {sum_start}",
+    "    movabs r8, {prime_1}",
+    "    movabs r9, {prime_2}",
+    "2:  cmp rdi, rcx",
+    "    jae 3f",
+    "    mov rdx, [rdi]",
+    "    imul rdx, r9",
+    "    add rax, rdx",
+    "    rol rax, {rotation}",
+    "    imul rax, r8",
+    "    add rdi, 8",
+    "    jmp 2b",
+    "3:  ret",
     ".popsection",
 
     // Neither in .data, which is summed, nor in .bss, which is cleared, after these have been written.
@@ -150,12 +199,8 @@ global_asm!(
     "saved_frame: .zero 8",
     "kernel_entry: .zero 8",
     "saved_cr3: .zero 8",
-    ".global saved_idtr, saved_gdtr, tables_saved, saved_cr3",
-    "saved_idtr: .zero 10",
-    ".balign 8",
-    "saved_gdtr: .zero 10",
-    "tables_saved: .zero 1",
-    "as_purgatory: .zero 1",
+    "after_crash: .zero 1",
+    ".global saved_cr3, after_crash",
     ".popsection",
 
     ".pushsection .stack, \"aw\", @nobits",
@@ -164,17 +209,24 @@ global_asm!(
     "stack_top:",
     ".popsection",
 
-    kernel_entry_back = const abi::KERNEL_ENTRY_BACK,
-    displaced = const abi::DISPLACED,
-    boot_params = const abi::HANDOFF + offset_of!(Handoff, boot_params),
-    kernel_entry = const abi::HANDOFF + offset_of!(Handoff, kernel_entry),
-    handoff = const abi::HANDOFF,
+    ways_out = const abi::WAYS_OUT,
+    way_out_len = const size_of::<WayOut>(),
+    sum = const offset_of!(WayOut, sum),
+    kernel_entry_back = const offset_of!(WayOut, kernel_entry_back),
+    displaced = const offset_of!(WayOut, displaced),
+    boot_params = const offset_of!(WayOut, boot_params),
+    kernel_entry = const offset_of!(WayOut, kernel_entry),
+    kept_rsi = const KEPT_RSI,
     file_size = const abi::FILE_SIZE,
     own_sum = const abi::OWN_SUM,
-    sum_start = const abi::SUM_START,
-    sum_factor = const abi::SUM_FACTOR,
+    summed = const abi::SUMMED,
+    sum_start = const digest::SUM_START,
+    prime_1 = const digest::PRIME_1,
+    prime_2 = const digest::PRIME_2,
+    rotation = const digest::ROTATION,
     cr0_clear = const (!CR0_EM_TS).cast_signed(),
     cr0_set = const CR0_MP,
     cr4_set = const CR4_SSE,
+    nmi_only = const NMI_ONLY,
     main = sym crate::main,
 );

@@ -1,83 +1,66 @@
-//! Exceptions and NMIs during the report.
+//! Exceptions and NMIs, from the image's first instructions to the dump kernel's own tables.
 //!
-//! The crashed kernel leaves no IDT: an NMI that comes now would be a triple fault, and the dump lost. Here an NMI is
-//! counted and returned from, and any other exception ends the step that it happened in: [`guard`] returns, and
-//! the next step runs. An exception outside a step, or one too many, jumps to the dump kernel at once. Before the
-//! jump the tables of before are loaded again (`entry`).
+//! The crashed kernel leaves no IDT: an NMI that comes then is a triple fault, and the dump lost; with CR4.MCE cleared a
+//! machine check is one too. Here an NMI is counted and returned from; a machine check that the CPU can go on after
+//! likewise; any other exception ends the step that it happened in: [`guard`] returns, and the next step runs. An
+//! exception outside a step, or one too many, goes on to the dump kernel at once (`entry`).
+//!
+//! No return is an IRET. After an NMI the CPU holds back the next ones until an IRET (Intel SDM volume 3, 6.7.1), and so
+//! the first one keeps all others off, until the dump kernel, with tables of its own, returns from its first exception. That
+//! is no promise: an SMI may let them in earlier. So a handler can be interrupted by its like at any instruction: it
+//! has its frame on the stack of what it interrupted, of which nothing below RSP is in use (`-C no-redzone`, and
+//! vm/tests/image.rs looks).
+//!
+//! The crashed kernel leaves CR4.FRED clear. An NMI to ourselves, to hold all others back from the start, is not sent: it
+//! would need the local APIC, which nothing here can check.
 
+use core::arch::x86_64::__cpuid;
 use core::arch::{asm, global_asm};
 use core::ffi::c_void;
-use core::ptr::{addr_of, addr_of_mut};
+use core::ptr::addr_of;
 use lastwords_core::sequence::Fault;
 
-/// Selectors: the boot protocol's own, so that they stay valid for the kernel.
+/// Selector: the boot protocol's own, so that it stays valid for the kernel.
 const CODE: u16 = 0x10;
-const DATA: u16 = 0x18;
-const TSS_SELECTOR: u16 = 0x20;
 /// Flat 64-bit code, flat data (Intel SDM volume 3, 3.4.5).
 const CODE_DESCRIPTOR: u64 = 0x00af_9a00_0000_ffff;
 const DATA_DESCRIPTOR: u64 = 0x00cf_9200_0000_ffff;
-/// Present, 64-bit TSS, available.
-const TSS_TYPE: u64 = 0x89;
-/// Present, 64-bit interrupt gate.
-const INTERRUPT_GATE: u64 = 0x8e;
+/// A gate's bytes 2 to 5: the selector; no stack of its own; present, 64-bit interrupt gate.
+const GATE: u32 = CODE as u32 | 0x8e << 24;
 
-/// Stacks in the TSS (IST1 to IST3): exceptions; NMI; what can come in the middle of both.
-const IST_FAULT: u64 = 1;
-const IST_NMI: u64 = 2;
-const IST_WORST: u64 = 3;
-const NMI: usize = 2;
-const DOUBLE_FAULT: usize = 8;
-const MACHINE_CHECK: usize = 18;
+const NMI: u16 = 2;
+const MACHINE_CHECK: u16 = 18;
+/// The exceptions that push an error code: 8, 10 to 14, 17, 21, 29, 30.
+const ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30;
+/// #VE and #VC: what a guest with encrypted memory gets for what its hypervisor would have to do (TDX, SEV-ES).
+pub const CONFIDENTIAL: [u8; 2] = [20, 29];
 
 /// Bytes from one vector's handler to the next.
-const HANDLER_LEN: usize = 16;
+const HANDLER_LEN: usize = 8;
 /// The exceptions. No interrupt comes: IF is clear.
-const VECTORS: usize = 32;
+const VECTORS: u16 = 32;
+const GATE_LEN: u16 = 16;
+/// Limit of a table that ends behind the NMI's gate.
+pub const NMI_ONLY: u16 = (NMI + 1) * GATE_LEN - 1;
 /// So many exceptions, and it is the machine that is broken: nothing more is reported.
 const TOO_MANY: u32 = 8;
 
-/// Task state segment (Intel SDM volume 3, 8.7): the stacks are all that is used of it.
-#[repr(C, packed)]
-struct Tss {
-    reserved: u32,
-    rsp: [u64; 3],
-    reserved_1: u64,
-    ist: [u64; 7],
-    reserved_2: u64,
-    reserved_3: u16,
-    io_map: u16,
-}
-
-#[repr(C, packed)]
-struct TableRegister {
-    limit: u16,
-    base: u64,
-}
-
-#[repr(align(16))]
-struct Aligned<T>(T);
-
-static mut GDT: Aligned<[u64; 6]> = Aligned([0; 6]);
-static mut IDT: Aligned<[[u64; 2]; VECTORS]> = Aligned([[0; 2]; VECTORS]);
-static mut TSS: Tss = Tss {
-    reserved: 0,
-    rsp: [0; 3],
-    reserved_1: 0,
-    ist: [0; 7],
-    reserved_2: 0,
-    reserved_3: 0,
-    io_map: size_of::<Tss>() as u16,
-};
+/// Machine check registers (Intel SDM volume 3, 15.3): how many banks, the status of all, the first bank's.
+const MCG_CAP: u32 = 0x179;
+const MCG_STATUS: u32 = 0x17a;
+const MC0_STATUS: u32 = 0x401;
+/// Banks that are looked at, four registers each. AMD has no more at these addresses.
+const BANKS: u32 = 32;
+/// MCG_STATUS: the interrupted program can go on.
+const RIPV: u8 = 1;
+/// High half of a bank's status: valid; processor context corrupt.
+const VAL_PCC: u32 = 1 << (63 - 32) | 1 << (57 - 32);
+/// CPUID leaf 1, EDX: machine check exception, machine check architecture.
+const MCE_MCA: u32 = 1 << 7 | 1 << 14;
+/// CR4.MCE.
+const CR4_MCE: u64 = 1 << 6;
 
 unsafe extern "C" {
-    static lastwords_handlers: u8;
-    static lastwords_fault_stack: u8;
-    static lastwords_nmi_stack: u8;
-    static lastwords_worst_stack: u8;
-    static mut saved_idtr: [u8; 10];
-    static mut saved_gdtr: [u8; 10];
-    static mut tables_saved: u8;
     static fault_vector: u64;
     static fault_rip: u64;
     static fault_cr2: u64;
@@ -89,7 +72,148 @@ unsafe extern "C" {
 type Step<'a> = &'a mut dyn FnMut();
 
 global_asm!(
-    ".pushsection .text, \"ax\"",
+    ".pushsection .text.entry, \"ax\"",
+    // Keeps the tables that are there and loads ours, before the image is relocated: no address in it is used. CS is left
+    // as it is until an exception comes.
+    "lastwords_tables:",
+    "    sidt [rip + saved_idtr]",
+    "    sgdt [rip + saved_gdtr]",
+    "    xor eax, eax",
+    "    mov [rip + recover_rsp], rax",
+    "    mov [rip + faults], eax",
+    "    lea rdi, [rip + idt]",
+    "    mov [rip + our_idtr + 2], rdi",
+    "    mov word ptr [rip + our_idtr], {idt_limit}",
+    "    lea rax, [rip + lastwords_handlers]",
+    "    mov ecx, {vectors}",
+    "2:  mov rdx, rax",
+    "    mov [rdi], dx",
+    "    mov dword ptr [rdi + 2], {gate}",
+    "    shr rdx, 16",
+    "    mov [rdi + 6], dx",
+    "    shr rdx, 16",
+    "    mov [rdi + 8], rdx",
+    "    add rax, {handler_len}",
+    "    add rdi, {gate_len}",
+    "    dec ecx",
+    "    jnz 2b",
+    "    lea rax, [rip + gdt]",
+    "    push rax",
+    "    sub rsp, 8",
+    "    mov word ptr [rsp + 6], {gdt_limit}",
+    "    lgdt [rsp + 6]",
+    "    add rsp, 16",
+    "    lidt [rip + our_idtr]",
+    "    ret",
+    ".balign 8",
+    "gdt: .quad 0, 0, {code_descriptor}, {data_descriptor}",
+
+    // One handler a vector, all of one length.
+    ".balign {handler_len}",
+    "lastwords_handlers:",
+    ".set vector, 0",
+    ".rept {vectors}",
+    "    .balign {handler_len}",
+    "    .if vector == {nmi}",
+    "    jmp lastwords_return",
+    "    .elseif vector == {machine_check}",
+    "    jmp lastwords_machine_check",
+    "    .else",
+    "    push vector",
+    "    jmp lastwords_fault",
+    "    .endif",
+    "    .set vector, vector + 1",
+    ".endr",
+
+    // The stack now: RIP, CS, RFLAGS, RSP, SS. RIP, RFLAGS and RAX are put right below what the interrupted code has on
+    // its stack, over what has been read here. Other code than the boot protocol's needs the IRET.
+    "lastwords_return:",
+    "    cmp word ptr [rsp + 8], {code}",
+    "    jne 2f",
+    "    push rax",
+    "    push rbx",
+    "    mov rax, [rsp + 40]",
+    "    mov rbx, [rsp + 32]",
+    "    mov [rax - 16], rbx",
+    "    mov rbx, [rsp + 16]",
+    "    mov [rax - 8], rbx",
+    "    mov rbx, [rsp + 8]",
+    "    mov [rax - 24], rbx",
+    "    mov rbx, [rsp]",
+    "    lea rsp, [rax - 24]",
+    "    pop rax",
+    "    popfq",
+    "    ret",
+    "2:  iretq",
+
+    // What the banks say is left for the dump kernel to log.
+    "lastwords_machine_check:",
+    "    push rax",
+    "    push rbx",
+    "    push rcx",
+    "    push rdx",
+    "    mov ecx, {mcg_status}",
+    "    rdmsr",
+    "    mov bl, al",
+    // Until it is clear, the next one is a shutdown.
+    "    xor eax, eax",
+    "    xor edx, edx",
+    "    wrmsr",
+    "    test bl, {ripv}",
+    "    jz 4f",
+    "    mov ecx, {mcg_cap}",
+    "    rdmsr",
+    "    movzx ebx, al",
+    "    cmp ebx, {banks}",
+    "    jbe 2f",
+    "    mov ebx, {banks}",
+    "2:  mov ecx, {mc0_status}",
+    "3:  dec ebx",
+    "    js 5f",
+    "    rdmsr",
+    "    add ecx, 4",
+    "    not edx",
+    "    test edx, {val_pcc}",
+    "    jnz 3b",
+    "4:  push {machine_check}",
+    "    jmp lastwords_fault",
+    "5:  pop rdx",
+    "    pop rcx",
+    "    pop rbx",
+    "    pop rax",
+    "    jmp lastwords_return",
+
+    // The stack now: vector, error code where there is one, RIP. Nothing of what was interrupted is gone back to.
+    "lastwords_fault:",
+    "    cld",
+    "    pop rdx",
+    "    inc dword ptr [rip + faults]",
+    "    mov eax, [rip + faults]",
+    "    cmp eax, 2 * {too_many}",
+    "    ja 4f",
+    "    mov rbx, [rip + recover_rsp]",
+    "    test rbx, rbx",
+    "    jz 3f",
+    "    cmp eax, {too_many}",
+    "    ja 3f",
+    "    mov [rip + fault_vector], rdx",
+    "    mov eax, {error_code}",
+    "    bt eax, edx",
+    "    jnc 2f",
+    "    pop rax",
+    "2:  pop rax",
+    "    mov [rip + fault_rip], rax",
+    "    mov rax, cr2",
+    "    mov [rip + fault_cr2], rax",
+    "    mov rsp, rbx",
+    "    mov eax, 1",
+    "    jmp lastwords_recovered",
+    "3:  jmp lastwords_resume",
+    // Not even the way out works.
+    "4:  mov word ptr [rip + our_idtr], 0",
+    "    lidt [rip + our_idtr]",
+    "    ud2",
+
     // Calls rdi(rsi) in a way that the fault handler can return from. Returns 0, or 1 after an exception.
     "lastwords_guarded:",
     "    push rbx; push rbp; push r12; push r13; push r14; push r15",
@@ -99,150 +223,64 @@ global_asm!(
     "    mov rdi, rsi",
     "    call rax",
     "    xor eax, eax",
-    "2:  mov qword ptr [rip + recover_rsp], 0",
+    "lastwords_recovered:",
+    "    mov qword ptr [rip + recover_rsp], 0",
     "    add rsp, 8",
     "    pop r15; pop r14; pop r13; pop r12; pop rbp; pop rbx",
     "    ret",
-
-    // One handler a vector, all of one length: error code (or 0) and vector on the stack.
-    ".balign 16",
-    "lastwords_handlers:",
-    ".set vector, 0",
-    ".rept {vectors}",
-    "    .balign {handler_len}",
-    "    .if vector == {nmi}",
-    "    lock inc dword ptr [rip + nmis]",
-    "    iretq",
-    "    .else",
-    // Vectors with an error code of the CPU's own: 8, 10 to 14, 17, 21, 29, 30.
-    "    .ifeq (vector - 8) * (vector - 10) * (vector - 11) * (vector - 12) * (vector - 13) * (vector - 14) * (vector - 17) * (vector - 21) * (vector - 29) * (vector - 30)",
-    "    .else",
-    "    push 0",
-    "    .endif",
-    "    push vector",
-    "    jmp 3f",
-    "    .endif",
-    "    .set vector, vector + 1",
-    ".endr",
-    ".balign {handler_len}",
-
-    // The stack now: vector, error code, RIP, CS, RFLAGS, RSP, SS.
-    "3:  cmp qword ptr [rip + recover_rsp], 0",
-    "    je 4f",
-    "    inc dword ptr [rip + faults]",
-    "    cmp dword ptr [rip + faults], {too_many}",
-    "    ja 4f",
-    "    mov rax, [rsp]",
-    "    mov [rip + fault_vector], rax",
-    "    mov rax, [rsp + 16]",
-    "    mov [rip + fault_rip], rax",
-    "    mov rax, cr2",
-    "    mov [rip + fault_cr2], rax",
-    "    cld",
-    "    mov rsp, [rip + recover_rsp]",
-    "    mov eax, 1",
-    "    jmp 2b",
-    "4:  jmp lastwords_resume",
     ".popsection",
 
-    ".pushsection .bss",
+    // In use before .bss is cleared.
+    ".pushsection .keep, \"aw\", @nobits",
+    ".balign 16",
+    "idt: .zero {vectors} * {gate_len}",
     ".balign 8",
     "recover_rsp: .zero 8",
     ".global fault_vector, fault_rip, fault_cr2",
     "fault_vector: .zero 8",
     "fault_rip: .zero 8",
     "fault_cr2: .zero 8",
+    "saved_idtr: .zero 10",
+    ".balign 8",
+    "saved_gdtr: .zero 10",
+    ".balign 8",
+    "our_idtr: .zero 10",
+    ".balign 4",
     "faults: .zero 4",
-    "nmis: .zero 4",
-    ".popsection",
-
-    ".pushsection .stack.ist, \"aw\", @nobits",
-    ".balign 16",
-    ".zero 0x800",
-    "lastwords_fault_stack:",
-    ".zero 0x400",
-    "lastwords_nmi_stack:",
-    ".zero 0x400",
-    "lastwords_worst_stack:",
     ".popsection",
 
     vectors = const VECTORS,
     handler_len = const HANDLER_LEN,
+    gate_len = const GATE_LEN,
+    gate = const GATE.cast_signed(),
+    idt_limit = const VECTORS * GATE_LEN - 1,
+    gdt_limit = const 4 * 8 - 1,
+    code = const CODE,
+    code_descriptor = const CODE_DESCRIPTOR,
+    data_descriptor = const DATA_DESCRIPTOR,
     nmi = const NMI,
+    machine_check = const MACHINE_CHECK,
+    error_code = const ERROR_CODE,
     too_many = const TOO_MANY,
+    mcg_cap = const MCG_CAP,
+    mcg_status = const MCG_STATUS,
+    mc0_status = const MC0_STATUS,
+    banks = const BANKS,
+    ripv = const RIPV,
+    val_pcc = const VAL_PCC.cast_signed(),
 );
 
-/// Loads our own GDT, TSS and IDT. Called once.
-pub fn set_up() {
-    let tss = addr_of!(TSS) as u64;
-    let limit = size_of::<Tss>() as u64 - 1;
-    // SAFETY: one CPU, interrupts off, called once: nobody else has these statics. The handlers and stacks are the
-    // assembly's above.
-    unsafe {
-        (*addr_of_mut!(TSS)).ist = [
-            addr_of!(lastwords_fault_stack) as u64,
-            addr_of!(lastwords_nmi_stack) as u64,
-            addr_of!(lastwords_worst_stack) as u64,
-            0,
-            0,
-            0,
-            0,
-        ];
-        (*addr_of_mut!(GDT)).0 = [
-            0,
-            0,
-            CODE_DESCRIPTOR,
-            DATA_DESCRIPTOR,
-            limit | (tss & 0xff_ffff) << 16 | TSS_TYPE << 40 | (tss >> 24 & 0xff) << 56,
-            tss >> 32,
-        ];
-        for (vector, gate) in (*addr_of_mut!(IDT)).0.iter_mut().enumerate() {
-            let handler = addr_of!(lastwords_handlers) as u64 + (vector * HANDLER_LEN) as u64;
-            let stack = match vector {
-                NMI => IST_NMI,
-                DOUBLE_FAULT | MACHINE_CHECK => IST_WORST,
-                _ => IST_FAULT,
-            };
-            *gate = [
-                handler & 0xffff
-                    | u64::from(CODE) << 16
-                    | stack << 32
-                    | INTERRUPT_GATE << 40
-                    | (handler >> 16 & 0xffff) << 48,
-                handler >> 32,
-            ];
-        }
+/// Lets machine checks come as exceptions, which they are not as the crashed kernel leaves the CPU. To be called in a
+/// step. The way out puts CR4 back.
+pub fn take_machine_checks() {
+    if __cpuid(1).edx & MCE_MCA != MCE_MCA {
+        return;
     }
-    let gdtr = TableRegister { limit: size_of::<[u64; 6]>() as u16 - 1, base: addr_of!(GDT) as u64 };
-    let idtr =
-        TableRegister { limit: size_of::<[[u64; 2]; VECTORS]>() as u16 - 1, base: addr_of!(IDT) as u64 };
-    // SAFETY: the tables are complete and stay where they are. The far return reloads CS from the new GDT, which has
-    // the same flat code; nothing else refers to the old tables, and `entry` loads them again.
+    // SAFETY: the CPU has the register. What it says is of the machine check that the crashed kernel may have died of, and
+    // as long as it says that one is under way the next one is a shutdown. Vector 18 has a handler.
     unsafe {
-        asm!(
-            "sidt [{saved_idtr}]",
-            "sgdt [{saved_gdtr}]",
-            "lgdt [{gdtr}]",
-            "push {code}",
-            "lea {scratch}, [rip + 2f]",
-            "push {scratch}",
-            "retfq",
-            "2:",
-            "mov ds, {data:e}",
-            "mov es, {data:e}",
-            "mov ss, {data:e}",
-            "ltr {tss:x}",
-            "lidt [{idtr}]",
-            saved_idtr = in(reg) addr_of_mut!(saved_idtr),
-            saved_gdtr = in(reg) addr_of_mut!(saved_gdtr),
-            gdtr = in(reg) &raw const gdtr,
-            idtr = in(reg) &raw const idtr,
-            code = const CODE,
-            data = in(reg) u32::from(DATA),
-            tss = in(reg) TSS_SELECTOR,
-            scratch = out(reg) _,
-        );
-        addr_of_mut!(tables_saved).write(1);
+        asm!("wrmsr", in("ecx") MCG_STATUS, in("eax") 0, in("edx") 0, options(nomem, nostack, preserves_flags));
+        asm!("mov {cr4}, cr4", "or {cr4}, {mce}", "mov cr4, {cr4}", cr4 = out(reg) _, mce = const CR4_MCE, options(nomem, nostack));
     }
 }
 

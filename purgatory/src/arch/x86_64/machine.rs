@@ -105,6 +105,16 @@ pub fn memory(addr: u64, len: u64) -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(addr as *const u8, len as usize) }
 }
 
+/// Copies `len` bytes of one segment over another one.
+pub fn copy(from: u64, to: u64, len: u64) {
+    // SAFETY: two of the loader's segments, as above, which do not overlap; no Rust value lies in the one that is
+    // written to.
+    unsafe {
+        asm!("rep movsb", inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _,
+            options(nostack, preserves_flags));
+    }
+}
+
 /// CPUID leaf 0x80000001, EDX: RDTSCP and IA32_TSC_AUX.
 const RDTSCP: u32 = 1 << 27;
 

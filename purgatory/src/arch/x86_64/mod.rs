@@ -1,7 +1,7 @@
 //! What is x86_64 in the image.
 
 pub mod boot_params;
-mod entry;
+pub mod entry;
 pub mod interrupts;
 mod libc;
 pub mod machine;
