@@ -28,7 +28,7 @@ endef
 
 # Parts follow each other: each has the whole machine.
 .NOTPARALLEL:
-.PHONY: demo bench faults inject quick test test-all packages check unit fuzz vm vm-one vm-all
+.PHONY: demo bench damage faults inject quick test test-all packages check unit fuzz vm vm-one vm-all
 
 # A real kernel panics in QEMU, and its last words are told.
 demo:
@@ -99,3 +99,8 @@ faults:
 # table in docs/reliability.md.
 inject:
 	$(CARGO) run --quiet -p lastwords-vm --bin inject -- $(INJECT)
+
+# One bit of what was loaded changes, in each region, with a dump kernel loaded in each way: the table in
+# docs/reliability.md. BITS=1 takes one bit of each region instead of ten.
+damage:
+	$(CARGO) run --quiet -p lastwords-vm --bin damage -- $(BITS)

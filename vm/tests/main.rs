@@ -6,6 +6,7 @@ mod bad_input;
 mod boots;
 mod cpus;
 mod crashes;
+mod damage;
 mod faults;
 mod image;
 mod log;

@@ -122,8 +122,16 @@ impl Loaded<'_> {
         self.page(Image::begins, "the image")
     }
 
-    /// The one page that has a valid header of a kernel's setup, and a command line that begins somewhere in this memory.
+    /// Where boot_params lie. An image as the purgatory knows, and has a copy of them elsewhere; without one there is one
+    /// page with a kernel's setup header in it and the address of a command line.
     fn boot_params(&self) -> Result<usize> {
+        if let Ok(image) = self.image()
+            && let address @ 1.. = Image::at(&self.memory[image..]).boot_params()?
+        {
+            return Ok(usize::try_from(
+                address.checked_sub(self.start).context("boot_params lie elsewhere")?,
+            )?);
+        }
         self.page(
             |page| page[HDRS..].starts_with(b"HdrS") && page[CMD_LINE_PTR..][..4] != [0; 4],
             "boot_params",
