@@ -12,6 +12,7 @@ mod image;
 mod log;
 mod mark;
 mod mmio;
+mod nmis;
 mod options;
 mod probe;
 mod purgatory;
