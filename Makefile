@@ -2,7 +2,7 @@
 #
 #   make quick      the unit tests and one machine                       3 minutes on a built tree
 #   make test       what CI runs (.ci/run)                              20 minutes on two quiet cores, clean checkout
-#   make test-all   every test, each machine booted anew, more fuzzing   40 minutes
+#   make test-all   every test, each machine booted anew, more fuzzing   an hour
 #
 # Each prints the seconds that its parts took. vm/README.md tells what is in them.
 

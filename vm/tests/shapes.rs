@@ -25,8 +25,6 @@ macro_rules! shapes {
 
 shapes! {
     pc_with_512_mib: Shape::PcSmall;
-    #[ignore = "pc_with_512_mib stands for it"]
-    microvm: Shape::Microvm;
     #[ignore = "two_reserved_regions stands for it"]
     two_nodes: Shape::Numa;
     #[ignore = "the other tests' CPU stands for it"]

@@ -57,10 +57,10 @@ impl fmt::Display for Region {
 }
 
 const PAGE: usize = 4096;
-/// Offsets in boot_params (Linux `Documentation/arch/x86/boot.rst` and `zero-page.rst`): the header's magic, the command
-/// line's address, the initial RAM disk's address and size.
+/// Offset in boot_params (Linux `Documentation/arch/x86/boot.rst`) of the command line's address.
+pub const CMD_LINE_PTR: usize = 0x228;
+/// The same for the header's magic, and the initial RAM disk's address and size.
 const HDRS: usize = 0x202;
-const CMD_LINE_PTR: usize = 0x228;
 const RAMDISK_IMAGE: usize = 0x218;
 const RAMDISK_SIZE: usize = 0x21c;
 /// In a kernel's file: sectors of the setup part behind the first.

@@ -90,7 +90,7 @@ pub(super) fn keep(
 }
 
 /// `  15000000-16ffffff : Crash kernel`
-fn crash_kernel(line: &str) -> Option<Range<u64>> {
+pub(super) fn crash_kernel(line: &str) -> Option<Range<u64>> {
     let range = line.trim().strip_suffix(" : Crash kernel")?;
     let (start, end) = range.split_once('-')?;
     Some(address(start)?..address(end)? + 1)

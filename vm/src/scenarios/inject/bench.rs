@@ -30,7 +30,8 @@ impl Event {
     /// The monitor's command for a machine check: CPU, bank, its status (valid, uncorrected, enabled, address valid, and
     /// for a fatal one context corrupt; a cache's data read), the CPU's status (in progress, restartable or not),
     /// address, more (Intel SDM volume 3, 16.3).
-    fn machine_check(self) -> String {
+    #[must_use]
+    pub fn machine_check(self) -> String {
         let all = if self == Self::Broadcast { "-b " } else { "" };
         let status =
             if self == Self::Restartable { "0xb400000000000135 0x5" } else { "0xb600000000000135 0x4" };
