@@ -9,6 +9,7 @@ mod crashes;
 mod damage;
 mod faults;
 mod image;
+mod inject;
 mod log;
 mod mark;
 mod mmio;

@@ -49,7 +49,6 @@ shapes! {
     thirty_two_cpus: Shape::Cpus(32);
     #[ignore = "slow to emulate"]
     sixty_four_cpus: Shape::Cpus(64);
-    #[ignore = "pc_with_512_mib stands for it"]
     one_cpu_of_four: Shape::NrCpus;
     #[ignore = "crash_kinds has fatal-exception, which takes the same way"]
     notifiers_first: Shape::PostNotifiers;
