@@ -5,6 +5,7 @@ use clap::{Arg, Args, Command, CommandFactory, builder::Resettable};
 use clap_complete::Shell;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     path::PathBuf,
 };
@@ -28,8 +29,28 @@ impl Completions {
     pub fn run<C: CommandFactory>(&self) -> Result<()> {
         let mut text = Vec::new();
         clap_complete::generate(self.shell, &mut C::command(), "lastwords", &mut text);
+        if self.shell == Shell::Bash {
+            text = behind_equals(&String::from_utf8(text)?, &C::command()).into_bytes();
+        }
         io::stdout().write_all(&text).context("standard output")
     }
+}
+
+/// bash sees `--option=` and a blank behind `--option` as one: at both the word before is `--option`. clap's script does not
+/// tell them apart (clap_complete 4.5), so that it offers values behind a blank where an option takes its value behind a
+/// `=` only; and it has none where a value has begun, for then the word before is `=`.
+fn behind_equals(script: &str, command: &Command) -> String {
+    const PREVIOUS: &str = "    prev=\"$3\"\n";
+    let options = command.get_subcommands().flat_map(Command::get_arguments);
+    let options = options.filter(|option| option.is_require_equals_set()).filter_map(Arg::get_long);
+    let options: BTreeSet<_> = options.map(|option| format!("--{option}")).collect();
+    let options = options.into_iter().collect::<Vec<_>>().join("|");
+    let ours = format!(
+        "    if [[ \"${{prev}}\" == \"=\" ]]; then\n        prev=\"${{COMP_WORDS[COMP_CWORD-2]}}\"\n    \
+         elif [[ \"${{prev}}\" =~ ^({options})$ && \"${{COMP_WORDS[COMP_CWORD]}}\" != \"=\" ]]; then\n        \
+         prev=\"\"\n    fi\n"
+    );
+    script.replacen(PREVIOUS, &(PREVIOUS.to_owned() + &ours), 1)
 }
 
 /// Print the man page, or write one for each command

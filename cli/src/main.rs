@@ -45,7 +45,7 @@ Exit status:
   0  done
   1  failed
   2  wrong usage
-  3  no panic report (read), not ready (status)
+  3  no panic report (read), not ready (status, probe)
 
 Files:
   /run/lastwords/loaded.json  what lastwords load has loaded
@@ -146,7 +146,7 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
         Command::Status(status) => return status.run(root),
         Command::Wrap(wrap) => wrap.run()?,
         Command::Read(read) => return read.run(root),
-        Command::Probe(probe) => probe.run(root)?,
+        Command::Probe(probe) => return probe.run(root),
         Command::Mark(mark) => mark.run(root)?,
         Command::Test(test) => return test.run(root),
         Command::Completions(completions) => completions.run::<Lastwords>()?,

@@ -3,12 +3,18 @@
 //! Nothing that is printed can end the tool: a log on a full disk or a reader that has gone must not keep a dump kernel
 //! from being loaded. So all texts of what is done go through here, and `println!`, which panics, is denied in the crate.
 //!
+//! What is printed may be from anywhere: a log, a symbols file, a BMC, a file's name. So nothing leaves through here that a
+//! terminal takes for a command or shows in another order, and JSON has it escaped. Standard output and standard error
+//! are nowhere else.
+//!
 //! An error's text carries its hint behind [`HINT`]. Here the hints are taken out of a chain of errors, so that the facts
 //! stand in one line and each hint in a line of its own.
 
+use serde::Serialize;
 use std::{
-    fmt::Display,
+    fmt::{Display, Write as _},
     io::{self, Write},
+    path::Path,
 };
 
 /// What separates an error's fact from what to do about it.
@@ -17,7 +23,75 @@ const HINT: &str = "\nhint: ";
 /// Prints a line of output.
 pub fn output(line: impl Display) {
     // Whoever cannot take it has still got what it tells of.
-    let _ = writeln!(io::stdout(), "{line}");
+    let _ = writeln!(io::stdout(), "{}", visible(&line.to_string(), ""));
+}
+
+/// Prints a report, with its colours where they are wanted.
+///
+/// # Errors
+/// When standard output fails.
+pub fn report(text: impl Display) -> io::Result<()> {
+    let text = text.to_string();
+    let mut out = anstream::stdout();
+    // A colour is ESC [ NUMBERS m.
+    for (index, part) in text.split("\x1b[").enumerate() {
+        let colour = part.find(|letter: char| !letter.is_ascii_digit() && letter != ';');
+        let colour = colour.filter(|end| index > 0 && part[*end..].starts_with('m')).map(|end| end + 1);
+        let (colour, rest) = part.split_at(colour.unwrap_or(0));
+        match (index, colour) {
+            (0, _) => {}
+            (_, "") => write!(out, "?[")?,
+            (_, colour) => write!(out, "\x1b[{colour}")?,
+        }
+        write!(out, "{}", visible(rest, "\n"))?;
+    }
+    out.flush()
+}
+
+/// Prints JSON.
+///
+/// # Errors
+/// When standard output fails.
+pub fn json(value: &impl Serialize) -> io::Result<()> {
+    writeln!(io::stdout(), "{}", escaped(value)?)
+}
+
+/// JSON without any character that is not shown as itself.
+fn escaped(value: &impl Serialize) -> serde_json::Result<String> {
+    let mut text = String::new();
+    for letter in serde_json::to_string_pretty(value)?.chars() {
+        // A newline is never in a string. All others are.
+        if letter == '\n' || !is_control(letter) {
+            text.push(letter);
+        } else {
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        }
+    }
+    Ok(text)
+}
+
+/// Is it a character that is not shown as itself: a control character (among them DEL and those from U+0080 on), one that
+/// ends a line, turns the direction of writing, or is invisible?
+#[must_use]
+pub fn is_control(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A path, for errors.
+#[must_use]
+pub fn path(path: &Path) -> String {
+    visible(&path.display().to_string(), "")
+}
+
+/// The text with `?` for what is not shown as itself, but for these characters.
+fn visible(text: &str, but: &str) -> String {
+    let shown = |letter| if is_control(letter) && !but.contains(letter) { '?' } else { letter };
+    text.chars().map(shown).collect()
 }
 
 /// Prints an error with all of its causes.
@@ -37,7 +111,7 @@ pub fn hint(text: impl Display) {
 
 /// Prints a line on standard error.
 pub fn complain(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", visible(&line.to_string(), "\n"));
 }
 
 /// The fact, without what to do about it.
@@ -68,9 +142,9 @@ fn chain(error: &anyhow::Error) -> String {
             (_, Some(error)) => usage(error),
             _ => cause.to_string(),
         };
-        let mut parts = text.split(HINT);
-        facts.extend(parts.next().map(str::to_owned));
-        hints.extend(parts.map(str::to_owned));
+        let mut parts = text.split(HINT).map(|part| visible(part, ""));
+        facts.extend(parts.next());
+        hints.extend(parts);
     }
     hints.into_iter().fold(facts.join(": "), |text, hint| text + HINT + &hint)
 }
@@ -103,5 +177,26 @@ mod tests {
         assert_eq!(fact("full\nhint: clear it"), "full");
         let folder = tempfile::NamedTempFile::new_in("/nonexistent/folder").unwrap_err();
         assert_eq!(chain(&anyhow::Error::new(folder)), "no such file or directory");
+    }
+
+    #[test]
+    fn nothing_is_printed_that_is_not_shown_as_itself() {
+        for (text, shown) in [
+            ("Grüße\x1b[2J\x07\x7f", "Grüße?[2J??"),
+            ("a\u{9b}b\u{202e}c\u{2066}d\u{200b}e\u{2028}f\u{e0041}", "a?b?c?d?e?f?"),
+            ("a\nb\rc", "a\nb?c"),
+        ] {
+            assert_eq!(visible(text, "\n"), shown);
+        }
+        let error = anyhow!("bad\nname\nhint: two\nlines");
+        assert_eq!(chain(&error), "bad?name\nhint: two?lines");
+    }
+
+    #[test]
+    fn json_is_the_same_text_escaped() {
+        let text = "Grüße\x1b[2J\n\x7f\u{9b}\u{202e}\u{e0041}\"\\";
+        let json = escaped(&[text]).unwrap();
+        assert!(!json.chars().any(|letter| letter != '\n' && is_control(letter)), "{json:?}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), [text]);
     }
 }

@@ -215,6 +215,33 @@ fn completions_know_the_values() {
     }
 }
 
+#[test]
+fn bash_offers_values_behind_an_equals_sign_where_only_that_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = lastwords(&folder, "completions bash").stdout;
+    fs::write(folder.path().join("script"), script).unwrap();
+    // As bash calls it (COMP_WORDBREAKS has `=`): the words, the one that is completed, the one before.
+    for (words, last, before, offered) in [
+        ("--output-cpu-ip ''", "", "--output-cpu-ip", None),
+        ("--output-log ''", "", "--output-log", None),
+        ("--output-cpu-ip =", "", "--output-cpu-ip", Some("sel console sel,console")),
+        ("--output-cpu-ip = co", "co", "=", Some("console")),
+        ("--sel-type ''", "", "--sel-type", Some("oem system event")),
+        ("--sel-type = o", "o", "=", Some("oem")),
+    ] {
+        let bash = format!(
+            "source ./script; COMP_WORDS=(lastwords test {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _lastwords lastwords '{last}' '{before}'; echo \"${{COMPREPLY[*]}}\""
+        );
+        let output = Command::new("bash").current_dir(&folder).args(["-c", &bash]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        match offered {
+            Some(offered) => assert_eq!(text.trim(), offered, "{words}"),
+            None => assert!(text.contains("--sel-type") && !text.contains("sel,console"), "{words}: {text}"),
+        }
+    }
+}
+
 /// sbsign and sbverify, which know nothing of us, take a wrapped kernel for a good PE file. Needs Debian's packages
 /// sbsigntool and openssl.
 #[test]
@@ -319,4 +346,52 @@ fn a_dump_kernel_without_panic_reporting_is_loaded_by_the_real_kexec() {
             "{text}"
         );
     }
+}
+
+/// What would hang, never end, or take all memory.
+#[test]
+fn what_is_no_file_is_refused_as_a_kernel() {
+    let folder = folder(&Kernel::default());
+    assert!(Command::new("mkfifo").arg(folder.path().join("fifo")).status().unwrap().success());
+    fs::write(folder.path().join("nothing"), "").unwrap();
+    let huge = fs::File::create(folder.path().join("huge")).unwrap();
+    huge.set_len(1 << 42).unwrap();
+    refuses(&folder, "wrap fifo -o out", 1, "lastwords: error: fifo: not a regular file\nhint: ");
+    refuses(&folder, "wrap /dev/zero -o out", 1, "/dev/zero: not a regular file\nhint: ");
+    refuses(&folder, "wrap . -o out", 1, ".: not a regular file\nhint: ");
+    refuses(&folder, "wrap nothing -o out", 1, "nothing: empty file");
+    refuses(&folder, "wrap huge -o out", 1, "huge: 4194304 MiB are too many");
+    refuses(&folder, "wrap kernel -o fifo", 1, "fifo: not a regular file");
+    refuses(&folder, "wrap kernel -o .", 1, ".: not a regular file");
+}
+
+#[test]
+fn wrap_keeps_the_mode_and_the_owner_of_what_it_replaces() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let folder = folder(&Kernel::default());
+    let out = folder.path().join("out");
+    fs::write(&out, "").unwrap();
+    // Root can give it away, everybody else has it.
+    let _ = chown(&out, Some(12), Some(34));
+    fs::set_permissions(&out, fs::Permissions::from_mode(0o400)).unwrap();
+    let properties = || {
+        let metadata = fs::metadata(&out).unwrap();
+        (metadata.mode() & 0o7777, metadata.uid(), metadata.gid())
+    };
+    let before = properties();
+    assert!(lastwords(&folder, "wrap kernel -o out").status.success());
+    assert_eq!(properties(), before);
+    assert_ne!(fs::metadata(&out).unwrap().len(), 0);
+}
+
+/// A limit for the size of files kills it while it writes (SIGXFSZ). tmpfs has files without a name.
+#[test]
+fn wrap_that_is_killed_leaves_nothing_behind() {
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::write(folder.path().join("kernel"), Kernel::default().build()).unwrap();
+    let words = format!("ulimit -f 1; exec {} wrap kernel -o out", env!("CARGO_BIN_EXE_lastwords"));
+    let killed = Command::new("sh").args(["-c", &words]).current_dir(&folder).output().unwrap();
+    assert_eq!(killed.status.code(), None, "{}", String::from_utf8_lossy(&killed.stderr));
+    let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["kernel"]);
 }

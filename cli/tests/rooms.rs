@@ -127,6 +127,21 @@ fn every_source_file_says_what_it_is_for() {
     }
 }
 
+/// All that is printed goes through `message`, which lets nothing out that is not shown as itself. `help` prints our own texts,
+/// `layout` asks whether there is a terminal.
+#[test]
+fn standard_output_is_in_one_place() {
+    let allowed = ["message.rs", "help.rs", "layout.rs"];
+    for path in sources("cli/src").iter().filter(|path| !allowed.iter().any(|name| path.ends_with(name))) {
+        for line in code(path) {
+            let found = ["io::stdout()", "io::stderr()", "anstream::std"]
+                .into_iter()
+                .find(|print| line.contains(print));
+            assert_eq!(found, None, "{}: {line}", path.display());
+        }
+    }
+}
+
 /// Network functions and completion codes have names in core's `ipmi`, and are numbers nowhere else.
 #[test]
 fn ipmi_is_written_once() {

@@ -20,15 +20,18 @@ use lastwords_core::sequence::{Fault, Sequence, Step, ThisCpu};
 extern "C" fn main(boot_params: u64, header: &Header) {
     let handoff = &header.handoff;
     let as_purgatory = handoff.segment_count > 0;
+    if as_purgatory && interrupts::guard(&mut interrupts::take_machine_checks).is_err_and(is_confidential) {
+        return;
+    }
     let (mut restored, mut line) = (None, "");
     // What cannot be read says nothing. As the purgatory, the checksums are told of it.
     let _ = interrupts::guard(&mut || restored = digest::restore(handoff));
     let _ = interrupts::guard(&mut || line = boot_params::command_line(boot_params));
     let elfcorehdr = cmdline::elfcorehdr(line);
-    let mut plan = Plan::new(boot_params::embedded(&header.parameters), line);
     if elfcorehdr.is_some() {
         entry::is_crash();
     }
+    let mut plan = Plan::new(boot_params::embedded(&header.parameters), line);
     let reported = elfcorehdr.filter(|_| plan.reports_something());
     if reported.is_none() && !as_purgatory {
         return;

@@ -105,6 +105,9 @@ fn what_is_asked_is_what_ipmitool_sees() -> Result<()> {
         "\
 ipmi
 ipmitool raw 0x0a 0x44 0 0 2 0 0 0 0 0x20 0 4 4 0x30 1 9 0xff 0xff
+# What an earlier test could not delete, and another kind of record behind it.
+ipmitool raw 0x0a 0x44 0 0 0xf0 0 0xff 0x6f 0x6e 0x6c 0x79 0x20 0x61 0x20 0x74 0x65 0x73 0x74
+ipmitool raw 0x0a 0x44 0 0 0xf0 0x20 0 0x6f 0x6c 0x64 0 0 0 0 0 0 0 0
 section before ipmitool sel elist
 section probe lastwords probe --write-test
 section after ipmitool sel elist
@@ -116,12 +119,13 @@ section info ipmitool mc info",
     let firmware = value(info, "Firmware Revision")?;
     let expected = format!("manufacturer {maker}, product {product}, firmware {firmware}, IPMI 2.0");
     ensure!(row(probe, "BMC")? == expected, "{expected}: {probe}");
-    ensure!(row(probe, "SEL")?.starts_with("1 records, room for 999 more"), "{probe}");
+    ensure!(row(probe, "SEL")?.starts_with("3 records, room for 997 more"), "{probe}");
     ensure!(row(probe, "OEM records")? == "stored" && row(probe, "System events")? == "stored", "{probe}");
-    // This one deletes what it is told to, and nothing else.
+    // This one deletes what it is told to. What was there before stays, also what looks like ours.
+    ensure!(!probe.contains("Left in the SEL"), "{probe}");
     let [before, after] = [outcome.text("before")?, outcome.text("after")?]
         .map(|list| list.lines().filter(|line| line.contains(" | ")).collect::<Vec<_>>());
-    ensure!(before.len() == 1 && after == before, "{before:?} {after:?}");
+    ensure!(before.len() == 3 && after == before, "{before:?} {after:?}");
     Ok(())
 }
 
@@ -185,6 +189,79 @@ fn bmcs_that_do_not_keep_oem_records() -> Result<()> {
         ensure!(row(probe, "Options to use")? == options, "{probe}");
         ensure!(!probe.contains("Left in the SEL"), "{probe}");
     }
+    Ok(())
+}
+
+/// The exit status is that of `status`.
+#[test]
+fn a_bmc_that_stores_no_report_is_not_ready() -> Result<()> {
+    let refuses = keeping(|_| (0xd4, false));
+    let outcome = machine(
+        Release::V6_1,
+        Bmc::Ours(refuses),
+        "section probe lastwords probe --write-test\nsection known lastwords probe",
+    )?;
+    let probe = outcome.section("probe")?;
+    ensure!(
+        probe.status == 3 && probe.text.contains("NOT READY: the BMC stores no panic reports"),
+        "{}",
+        probe.text
+    );
+    ensure!(outcome.section("known")?.status == 0, "{}", outcome.section("known")?.text);
+    Ok(())
+}
+
+/// A BMC that leaves the sender's id bytes in a record, and knows its records by numbers of its own.
+#[test]
+fn records_of_others_stay_on_a_bmc_that_keeps_the_senders_id_bytes() -> Result<()> {
+    let mut sel: Vec<(u8, Vec<u8>)> = Vec::new();
+    let mut last = 0;
+    let mut obedient = obedient();
+    let keeps_ids: Manner = Box::new(move |request| {
+        let at = |id: u8, sel: &[(u8, Vec<u8>)]| match id {
+            0 => (!sel.is_empty()).then_some(0),
+            0xff => sel.len().checked_sub(1),
+            id => sel.iter().position(|(number, _)| *number == id),
+        };
+        match (request.netfn, request.command) {
+            (netfn::STORAGE, 0x44) => {
+                last += 1;
+                sel.push((last, request.data.clone()));
+                Answer::Say(vec![0, last, 0])
+            }
+            (netfn::STORAGE, 0x42) => Answer::Say(vec![0, 1, 0]),
+            (netfn::STORAGE, 0x43) => Answer::Say(at(request.data[2], &sel).map_or(vec![0xcb], |at| {
+                let next = sel.get(at + 1).map_or([0xff; 2], |(number, _)| [*number, 0]);
+                [&[0], &next[..], &sel[at].1].concat()
+            })),
+            (netfn::STORAGE, 0x46) => Answer::Say(at(request.data[2], &sel).map_or(vec![0xcb], |at| {
+                sel.remove(at);
+                vec![0, request.data[2], 0]
+            })),
+            (netfn::SENSOR, 0x02) => Answer::Say(vec![0xc1]),
+            _ => obedient(request),
+        }
+    });
+    let outcome = machine(
+        Release::V6_1,
+        Bmc::Ours(keeps_ids),
+        "\
+ipmi
+ipmitool raw 0x0a 0x44 0 0 2 1 0 0 0 0x20 0 4 4 0x30 1 9 0xff 0xff
+ipmitool raw 0x0a 0x44 0 0 2 2 0 0 0 0x20 0 4 4 0x30 1 9 0xff 0xff
+section probe lastwords probe --write-test
+section first ipmitool raw 0x0a 0x43 0 0 1 0 0 0xff
+section second ipmitool raw 0x0a 0x43 0 0 2 0 0 0xff
+section last ipmitool raw 0x0a 0x43 0 0 0xff 0xff 0 0xff",
+    )?;
+    let probe = outcome.text("probe")?;
+    ensure!(row(probe, "OEM records")? == "stored" && row(probe, "System events")? == "stored", "{probe}");
+    ensure!(!probe.contains("Left in the SEL"), "{probe}");
+    let record = |section: &str| -> Result<String> {
+        Ok(outcome.text(section)?.split_whitespace().skip(2).collect::<Vec<_>>().join(" "))
+    };
+    ensure!(record("first")?.starts_with("00 00 02 01"), "{}", record("first")?);
+    ensure!(record("second")?.starts_with("00 00 02 02") && record("last")? == record("second")?);
     Ok(())
 }
 

@@ -82,10 +82,10 @@ impl Cmdline {
     /// Adds `lastwords.NAME=VALUE`, unless the line or what is embedded in the image has it already. False when it
     /// has no room, or when the image would not understand it: what only helps must not keep anything from loading.
     pub fn append_unless_given(&mut self, embedded: &str, name: &str, value: &str) -> bool {
-        let full = format!("{PREFIX}{name}");
-        if [embedded, &self.line].into_iter().any(|line| cmdline::last_value(line, &full).is_some()) {
+        if self.has(name, embedded) {
             return true;
         }
+        let full = format!("{PREFIX}{name}");
         let mut longer = self.clone();
         join(&mut longer.line, &format!("{full}={value}"));
         let fits = Plan::default().set(name, Some(value)).is_ok() && longer.clone().finish().is_ok();
@@ -93,6 +93,12 @@ impl Cmdline {
             *self = longer;
         }
         fits
+    }
+
+    /// Is there a parameter of this name, on the line or among those that are embedded in the image?
+    pub fn has(&self, name: &str, embedded: &str) -> bool {
+        let full = format!("{PREFIX}{name}");
+        [embedded, &self.line].into_iter().any(|line| cmdline::last_value(line, &full).is_some())
     }
 
     /// The plan that the image will find, with these parameters embedded.

@@ -17,7 +17,8 @@ impl Cpus {
         fs::read_to_string(root.join("proc/cpuinfo")).map(|text| Self::parse(&text)).unwrap_or_default()
     }
 
-    fn parse(cpuinfo: &str) -> Self {
+    /// Reads the text of /proc/cpuinfo.
+    pub fn parse(cpuinfo: &str) -> Self {
         let mut cpus = Self::default();
         let mut processor = 0;
         for (name, value) in cpuinfo.lines().filter_map(|line| line.split_once(':')) {
@@ -38,7 +39,8 @@ impl Cpus {
         cpus
     }
 
-    fn has(&self, flag: &str) -> bool {
+    /// Has the first CPU this flag?
+    pub fn has(&self, flag: &str) -> bool {
         self.flags.iter().any(|one| one == flag)
     }
 

@@ -1,7 +1,8 @@
 //! What the running kernel shows of kdump in /proc and /sys: whether a dump kernel is loaded, whether one may be. It takes
 //! the root of the file system, so that tests can give it a stored machine.
 
-use std::{fs, ops::RangeInclusive, path::Path};
+use super::busy;
+use std::{fs, io, ops::RangeInclusive, path::Path};
 
 /// What matters for loading a dump kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct Kdump {
     pub reboot_loaded: bool,
     /// Bytes reserved for the dump kernel (`crashkernel=`).
     pub crash_size: u64,
+    /// Is that number unknown, because another program loads a kernel all the time?
+    pub busy: bool,
     /// Where they are; without privileges the kernel shows zeros.
     pub crash_ranges: Vec<RangeInclusive<u64>>,
     /// The active lockdown mode, when it is not `none` (kernel_lockdown.7).
@@ -31,12 +34,12 @@ impl Kdump {
         let switch = |path: &str| text(path).map(|text| text.trim() != "0");
         // -1 is no limit.
         let limit = |path: &str| text(path)?.trim().parse().ok();
+        let crash_size = crash_size(|| fs::read_to_string(root.join("sys/kernel/kexec_crash_size")));
         Self {
             crash_loaded: switch("sys/kernel/kexec_crash_loaded"),
             reboot_loaded: switch("sys/kernel/kexec_loaded").unwrap_or(false),
-            crash_size: text("sys/kernel/kexec_crash_size")
-                .and_then(|text| text.trim().parse().ok())
-                .unwrap_or(0),
+            crash_size: crash_size.unwrap_or(0),
+            busy: crash_size.is_none(),
             crash_ranges: text("proc/iomem").map(|text| crash_ranges(&text)).unwrap_or_default(),
             lockdown: text("sys/kernel/security/lockdown").and_then(|text| lockdown(&text)),
             load_disabled: switch("proc/sys/kernel/kexec_load_disabled").unwrap_or(false),
@@ -44,10 +47,13 @@ impl Kdump {
             limit_reboot: limit("proc/sys/kernel/kexec_load_limit_reboot"),
         }
     }
+}
 
-    /// Is there a loaded dump kernel to be careful of, and may the place of `kexec -e` be used to try another?
-    pub fn can_try(&self) -> bool {
-        self.crash_loaded == Some(true) && !self.reboot_loaded && self.limit_reboot.is_none()
+/// The number of bytes; `None` while another program loads a kernel. Nothing to read is nothing reserved.
+fn crash_size(read: impl FnMut() -> io::Result<String>) -> Option<u64> {
+    match busy::patiently(read) {
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => None,
+        text => Some(text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)),
     }
 }
 
@@ -72,12 +78,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trial_costs_nobody_anything() {
-        let loaded = Kdump { crash_loaded: Some(true), ..Kdump::default() };
-        assert!(loaded.can_try());
-        assert!(!Kdump { crash_loaded: Some(false), ..loaded.clone() }.can_try());
-        assert!(!Kdump { reboot_loaded: true, ..loaded.clone() }.can_try());
-        assert!(!Kdump { limit_reboot: Some(2), ..loaded }.can_try());
+    fn a_load_of_another_program_is_not_a_missing_reservation() {
+        let mut answers = vec![Ok("268435456\n".to_owned()), Err(libc::EBUSY), Err(libc::EBUSY)];
+        let read = || answers.pop().unwrap().map_err(io::Error::from_raw_os_error);
+        assert_eq!(crash_size(read), Some(256 << 20));
+        assert_eq!(crash_size(|| Err(io::ErrorKind::NotFound.into())), Some(0));
     }
 
     #[test]
@@ -112,6 +117,7 @@ mod tests {
             crash_loaded: Some(true),
             reboot_loaded: false,
             crash_size: 256 << 20,
+            busy: false,
             crash_ranges: std::iter::once(0x2500_0000..=0x34ff_ffff).collect(),
             lockdown: Some("confidentiality".to_owned()),
             load_disabled: false,

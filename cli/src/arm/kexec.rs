@@ -2,11 +2,15 @@
 //! make them, and hands everything else, unchanged, to the real kexec.
 //!
 //! Never worse than plain kdump: when a dump kernel cannot be loaded with panic reporting, the real kexec loads it
-//! without, and a warning has the reason.
+//! without, and a warning has the reason. Our own work is done by a process of its own, so that this holds whatever becomes
+//! of it: an error, a bug, no memory, a signal.
 
 use super::via::Via;
-use crate::message;
-use anyhow::{Context, Error, Result};
+use crate::{
+    message,
+    sys::{self, Forked},
+};
+use anyhow::{Context, Error, Result, anyhow};
 use clap::Args;
 use lastwords_core::cmdline;
 use std::{
@@ -96,6 +100,12 @@ pub fn arguments() -> Option<Vec<OsString>> {
     (Path::new(&name).file_name() == Some(OsStr::new("kexec"))).then(|| arguments.collect())
 }
 
+/// How our process ends when it could not do it. All others but 0 and 1, which is for `-S`, mean the same; this one has
+/// printed why.
+const FAILED: u8 = 255;
+/// Before the reason for calling the real kexec.
+const INSTEAD: &str = "no panic reporting, calling the real kexec instead";
+
 /// Does what `kexec` with these arguments would do. `ours` does what `lastwords` with its arguments does.
 pub fn run(arguments: &[OsString], ours: impl FnOnce(Vec<OsString>) -> Result<ExitCode>) -> ExitCode {
     let failed = |error: Error| {
@@ -105,17 +115,30 @@ pub fn run(arguments: &[OsString], ours: impl FnOnce(Vec<OsString>) -> Result<Ex
     if !is_about_the_dump_kernel(arguments) {
         return failed(hand_on(arguments));
     }
-    let load = ["lastwords", "load"].map(OsString::from);
-    match ours(load.into_iter().chain(arguments.iter().cloned()).collect()) {
-        Ok(code) => code,
-        Err(error) => {
-            // Whoever wants help gets the real kexec's.
-            if error.downcast_ref::<clap::Error>().is_none_or(clap::Error::use_stderr) {
-                message::warning(&error.context("no panic reporting, calling the real kexec instead"));
-            }
-            failed(hand_on(arguments))
+    let reason = match sys::fork_and_wait(true) {
+        Ok(Forked::Child) => {
+            let load = ["lastwords", "load"].map(OsString::from);
+            return ours(load.into_iter().chain(arguments.iter().cloned()).collect()).unwrap_or_else(
+                |error| {
+                    // Whoever wants help gets the real kexec's.
+                    if error.downcast_ref::<clap::Error>().is_none_or(clap::Error::use_stderr) {
+                        message::warning(&error.context(INSTEAD));
+                    }
+                    ExitCode::from(FAILED)
+                },
+            );
         }
+        Ok(Forked::Parent(status)) => match status.code().and_then(|code| u8::try_from(code).ok()) {
+            Some(code @ 0..=1) => return ExitCode::from(code),
+            Some(FAILED) => None,
+            _ => Some(anyhow!("lastwords was ended by {}", sys::end(status))),
+        },
+        Err(error) => Some(Error::new(error).context("no process")),
+    };
+    if let Some(reason) = reason {
+        message::warning(&reason.context(INSTEAD));
     }
+    failed(hand_on(arguments))
 }
 
 /// Is this call about the dump kernel? It is with `-p`, and with `-S` without `-l`, in any of the ways in

@@ -4,8 +4,11 @@
 //! All that can be checked is checked here, before `loading` gives it to the kernel.
 
 use super::{
+    busy,
     cmdline::Cmdline,
     cpus::Cpus,
+    encryption::{self, Encryption},
+    file,
     image::IMAGE,
     initrd::Initrd,
     kdump::Kdump,
@@ -13,10 +16,12 @@ use super::{
     loaded,
     loading::{Loading, Verbose},
     options::PlanOptions,
+    ports::IoPorts,
     ranges::IoMem,
     refusal::{Refusal, Situation},
     unload,
     via::{self, Via},
+    watchdogs::{self, Advice},
     x86_64::{
         first_kernel::FirstKernel,
         purgatory::{self, Digest, Parts},
@@ -34,8 +39,7 @@ use lastwords_core::{
 use std::{
     borrow::Cow,
     ffi::CString,
-    fs::{self, File},
-    io::Read,
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -138,23 +142,41 @@ impl Load {
     }
 
     fn load(&self, root: &Path, path: &Path) -> Result<()> {
+        let lock = busy::lock(root);
         let kdump = Kdump::read(root);
         Refusal::beforehand(&kdump)?;
 
         let name = || path.display().to_string();
-        let mut file = File::open(path).with_context(name)?;
-        let mut kernel = Vec::new();
-        file.read_to_end(&mut kernel).with_context(name)?;
+        // Before anything is read: what does not fit is not worth the memory.
+        let fits = |bytes| Refusal::too_small(&kdump, bytes);
+        let (file, len) = file::open(path)?;
+        fits(len)?;
+        let kernel = file::read(&file, path)?;
         let bz_image = BzImage::parse(&kernel).with_context(name)?;
         let initrd = self.initrd.as_deref().map(Initrd::open).transpose()?;
-        let embedded = boot::embedded_parameters(&kernel).with_context(name)?;
+        let needs = u64::from(bz_image.init_size) + initrd.as_ref().map_or(0, |initrd| initrd.len);
+        fits(needs)?;
+        let guest = match encryption::find(root) {
+            Encryption::Guest(guest) => Some(guest),
+            Encryption::Memory | Encryption::None => None,
+        };
+        // Nothing that would be reported there.
+        let embedded = match guest {
+            Some(_) => String::new(),
+            None => boot::embedded_parameters(&kernel).with_context(name)?,
+        };
         let cmdline = || self.cmdline(root, &embedded, bz_image.cmdline_size);
 
-        let (via, reason) = self.choose(root, &kdump)?;
+        let (via, reason) = self.choose(root, &kdump, guest)?;
         if self.verbose {
             message::output(format_args!("loading method: {reason}"));
         }
-        let line = match via {
+        let load = |loading: &Loading<'_>, line: &str| {
+            // The command line of a guest may have parameters, but there is no image that reads them.
+            let line = if guest.is_some() { "" } else { line };
+            loaded::around(root, path, via, [&embedded, line], || loading.load(root, &kdump, self.verbose))
+        };
+        match via {
             Via::Purgatory => {
                 let kernel = if bz_image.is_wrapped() {
                     boot::unwrap(&kernel).with_context(name)?.into()
@@ -181,35 +203,39 @@ impl Load {
                     message::output(Verbose(&purgatory).to_string().trim_end());
                 }
                 let line = purgatory.cmdline.clone();
-                Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() }.load(root, &kdump)?;
-                line
+                load(&Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() }, &line)?;
             }
             Via::Wrap => {
+                let as_it_is = bz_image.is_wrapped() || guest.is_some();
                 let situation = Situation {
                     kdump: &kdump,
-                    signed: bz_image.is_signed() && bz_image.is_wrapped(),
+                    signed: bz_image.is_signed() && as_it_is,
                     was_signed: bz_image.is_signed(),
-                    needs: u64::from(bz_image.init_size) + initrd.as_ref().map_or(0, |initrd| initrd.len),
+                    needs,
                 };
                 situation.check()?;
                 let cmdline = cmdline()?.finish()?;
                 if self.verbose {
                     message::output(format_args!("command line: {cmdline}"));
                 }
-                let kernel = if bz_image.is_wrapped() {
+                let in_memory = |bytes: &[u8]| {
+                    sys::memory_file(c"lastwords", bytes).context("no memory for the dump kernel's file")
+                };
+                let kernel = if guest.is_some() && bz_image.is_wrapped() && !bz_image.is_signed() {
+                    in_memory(&boot::unwrap(&kernel).with_context(name)?)?
+                } else if as_it_is {
                     // The file itself: its signature may lie in its extended attributes (IMA).
                     file
                 } else {
-                    let wrapped = boot::wrap(&kernel, IMAGE, "").with_context(name)?;
-                    sys::memory_file(c"lastwords", &wrapped).context("no memory for the wrapped kernel")?
+                    in_memory(&boot::wrap(&kernel, IMAGE, "").with_context(name)?)?
                 };
+                let files = kernel.metadata()?.len() + initrd.as_ref().map_or(0, |initrd| initrd.len);
                 let initrd = initrd.map(|initrd| initrd.file);
-                Loading::Wrap { kernel, initrd, cmdline: CString::new(cmdline.as_str())?, situation }
-                    .load(root, &kdump)?;
-                cmdline
+                let line = CString::new(cmdline.as_str())?;
+                load(&Loading::Wrap { kernel, initrd, cmdline: line, situation, files }, &cmdline)?;
             }
-        };
-        loaded::remember(root, path, via, [&embedded, &line]);
+        }
+        drop(lock);
         message::output(format_args!(
             "loaded: {} in {} MiB of reserved memory",
             name(),
@@ -226,8 +252,12 @@ impl Load {
     }
 
     /// The loading method, and the reason for it.
-    fn choose(&self, root: &Path, kdump: &Kdump) -> Result<(Via, String)> {
+    fn choose(&self, root: &Path, kdump: &Kdump, guest: Option<&str>) -> Result<(Via, String)> {
         let asked = self.via.or(self.kexec.via());
+        if let (Some(guest), Some(Via::Wrap) | None) = (guest, asked) {
+            // As any other loader would: whatever the image does there before the dump kernel, it does in vain.
+            return Ok((Via::Wrap, format!("kexec_file_load(2) without panic reporting ({guest})")));
+        }
         if asked == Some(Via::Wrap) {
             return Ok((Via::Wrap, "wrap, by option".to_owned()));
         }
@@ -245,6 +275,14 @@ impl Load {
             cmdline.reuse(&fs::read_to_string(root.join("proc/cmdline")).context("/proc/cmdline")?);
         }
         cmdline.append(self.append.as_deref().unwrap_or(""));
+        let encryption = encryption::find(root);
+        if let Encryption::Guest(guest) = encryption {
+            message::warning(&anyhow!(
+                "the next panic will be dumped but not reported: this is a confidential guest ({guest}), in which only a \
+                 kernel reaches the BMC and the console"
+            ));
+            return Ok(cmdline);
+        }
         cmdline.append(&self.plan.parameters());
 
         let plan = cmdline.plan(embedded)?;
@@ -256,6 +294,16 @@ impl Load {
             ));
             return Ok(cmdline);
         }
+        if encryption == Encryption::Memory {
+            message::warning(&anyhow!(
+                "memory is encrypted (SME): at a panic the reason and the CPU locations cannot be read, and are not reported\n\
+                 hint: boot with mem_encrypt=off for full reports"
+            ));
+        }
+        if let Some(error) = watchdogs::too_short(&plan) {
+            message::warning(&error);
+        }
+        let watchdogs = watchdogs::advice(&watchdogs::running(root), &plan, cmdline.has("budget", embedded));
         let add = |cmdline: &mut Cmdline, name, value: &str| {
             if !cmdline.append_unless_given(embedded, name, value) {
                 message::warning(&anyhow!("no room on the command line for {PREFIX}{name}={value}"));
@@ -279,6 +327,14 @@ impl Load {
                 message::output("BMC: no interface in the SMBIOS and ACPI tables, 0xca2,0xca3 will be tried");
             }
         }
+        match watchdogs {
+            Advice::None => {}
+            Advice::Cut { budget, because } => {
+                message::warning(&anyhow!("the report's total time limit is {budget} s: {because}"));
+                add(&mut cmdline, "budget", &budget.to_string());
+            }
+            Advice::Warn(error) => message::warning(&error),
+        }
         let cpus = Cpus::read(root);
         if let Some(apic_ids) = cpus.apic_ids() {
             add(&mut cmdline, "apic_ids", &apic_ids);
@@ -286,8 +342,10 @@ impl Load {
         if cpus.tsc_is_steady() {
             add(&mut cmdline, "tsc_khz", &sys::measure_tsc_khz().to_string());
         }
-        let iomem = fs::read_to_string(root.join("proc/iomem")).unwrap_or_default();
-        registers_are_no_ram(&cmdline.plan(embedded)?, &IoMem::parse(&iomem))?;
+        let text = |path| fs::read_to_string(root.join(path)).unwrap_or_default();
+        let plan = cmdline.plan(embedded)?;
+        registers_are_no_ram(&plan, &IoMem::parse(&text("proc/iomem")))?;
+        IoPorts::parse(&text("proc/ioports")).are_free_for(&plan)?;
         Ok(cmdline)
     }
 }

@@ -5,11 +5,16 @@
 //! first loaded into the place of `kexec -e`, where the kernel checks them without touching the dump kernel.
 
 use super::{
+    busy,
     kdump::Kdump,
+    memory::{Memory, Size},
     refusal::{Refusal, Situation},
     x86_64::{boot_params::E820Entry, purgatory::Purgatory},
 };
-use crate::sys::{self, KexecSegment, Place};
+use crate::{
+    message,
+    sys::{self, KexecSegment, Place},
+};
 use anyhow::{Context, Result};
 use std::{ffi::CString, fmt, fs::File, io, path::Path};
 
@@ -18,7 +23,14 @@ pub enum Loading<'a> {
     /// The image as the purgatory, with kexec_load(2).
     Purgatory { purgatory: Purgatory<'a>, hotplug: bool },
     /// The image in the dump kernel, with kexec_file_load(2).
-    Wrap { kernel: File, initrd: Option<File>, cmdline: CString, situation: Situation<'a> },
+    Wrap {
+        kernel: File,
+        initrd: Option<File>,
+        cmdline: CString,
+        situation: Situation<'a>,
+        /// Bytes of the two files.
+        files: u64,
+    },
 }
 
 impl Loading<'_> {
@@ -26,12 +38,20 @@ impl Loading<'_> {
     ///
     /// # Errors
     /// A [`Refusal`], with whether a dump kernel is still loaded.
-    pub fn load(&self, root: &Path, kdump: &Kdump) -> Result<()> {
+    pub fn load(&self, root: &Path, kdump: &Kdump, verbose: bool) -> Result<()> {
         const KEPT: &str = "not loaded, the earlier dump kernel is still loaded";
-        if kdump.can_try() {
-            self.attempt().map_err(|error| self.refusal(kdump, &error).of_a_trial()).context(KEPT)?;
+        let memory = Memory::read(root);
+        match trial(kdump, memory, self.size()) {
+            Ok(()) => {
+                let refusal = |error| self.refusal(kdump, memory, &error).of_a_trial();
+                self.attempt().map_err(refusal).context(KEPT)?;
+            }
+            Err(reason) if verbose => {
+                message::output(format_args!("trial in ordinary memory: skipped ({reason})"));
+            }
+            Err(_) => {}
         }
-        self.load_into(Place::Crash).map_err(|error| self.refusal(kdump, &error)).with_context(|| {
+        self.load_into(Place::Crash).map_err(|error| self.refusal(kdump, memory, &error)).with_context(|| {
             match (kdump.crash_loaded, Kdump::read(root).crash_loaded) {
                 (Some(true), Some(false)) => {
                     "not loaded, and the earlier dump kernel is no longer loaded\nhint: load the earlier one again"
@@ -42,7 +62,23 @@ impl Loading<'_> {
         })
     }
 
+    /// What it takes of ordinary memory to try it.
+    fn size(&self) -> Size {
+        match self {
+            Self::Purgatory { purgatory, .. } => Size {
+                segments: purgatory.segments.iter().map(|segment| segment.memory_size).sum(),
+                buffers: 0,
+            },
+            // The kernel reads the files first.
+            Self::Wrap { situation, files, .. } => Size { segments: situation.needs, buffers: *files },
+        }
+    }
+
     fn load_into(&self, place: Place) -> io::Result<()> {
+        busy::patiently(|| self.call(place))
+    }
+
+    fn call(&self, place: Place) -> io::Result<()> {
         match self {
             Self::Purgatory { purgatory, hotplug } => {
                 let segments: Vec<_> = purgatory
@@ -62,20 +98,41 @@ impl Loading<'_> {
         }
     }
 
-    /// Loads into the place of `kexec -e` and takes it out again.
+    /// Loads into the place of `kexec -e` and takes it out again. In a process of its own: whoever is killed then, nothing
+    /// stays there.
     fn attempt(&self) -> io::Result<()> {
-        self.load_into(Place::Reboot)?;
-        match self {
+        let unload = || match self {
             Self::Purgatory { .. } => sys::kexec_unload(Place::Reboot),
             Self::Wrap { .. } => sys::kexec_file_unload(Place::Reboot),
-        }
+        };
+        sys::try_and_undo(|| self.load_into(Place::Reboot), || busy::patiently(unload))
     }
 
-    fn refusal(&self, kdump: &Kdump, error: &io::Error) -> Refusal {
+    fn refusal(&self, kdump: &Kdump, memory: Memory, error: &io::Error) -> Refusal {
+        if error.raw_os_error() == Some(libc::EINVAL) && memory.is_exceeded_by(self.size().segments) {
+            return Refusal::MoreThanHalf;
+        }
         match self {
             Self::Purgatory { .. } => Refusal::to_load_as_purgatory(error, kdump),
             Self::Wrap { situation, .. } => situation.refusal(error),
         }
+    }
+}
+
+/// Is there anything to be lost by loading untried, and may it be tried? The reason, if not.
+fn trial(kdump: &Kdump, memory: Memory, size: Size) -> Result<(), &'static str> {
+    if kdump.crash_loaded != Some(true) {
+        Err("no dump kernel is loaded that could be lost")
+    } else if kdump.reboot_loaded {
+        Err("a kernel is loaded for kexec -e")
+    } else if kdump.limit_reboot.is_some() {
+        Err("sysctl kernel.kexec_load_limit_reboot")
+    } else if memory.is_exceeded_by(size.segments) {
+        Err("kernel and initrd take more than half of this machine's memory")
+    } else if !memory.has_room_for(size) {
+        Err("too little memory is available")
+    } else {
+        Ok(())
     }
 }
 
@@ -94,5 +151,31 @@ impl fmt::Display for Verbose<'_> {
             writeln!(f, "E820: {:#x}-{:#x} {kind:?}", range.start, range.end - 1)?;
         }
         writeln!(f, "command line: {cmdline}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn a_trial_costs_nobody_anything() {
+        let loaded = Kdump { crash_loaded: Some(true), ..Kdump::default() };
+        let memory = |total, available| Memory { total: Some(total * MIB), available: Some(available * MIB) };
+        let plenty = memory(8192, 4096);
+        for (kdump, memory, reason) in [
+            (loaded.clone(), plenty, None),
+            (Kdump { crash_loaded: Some(false), ..loaded.clone() }, plenty, Some("no dump kernel")),
+            (Kdump { reboot_loaded: true, ..loaded.clone() }, plenty, Some("kexec -e")),
+            (Kdump { limit_reboot: Some(2), ..loaded.clone() }, plenty, Some("limit_reboot")),
+            (loaded.clone(), memory(900, 350), Some("too little memory")),
+            (loaded.clone(), memory(520, 500), Some("more than half")),
+        ] {
+            let skipped = trial(&kdump, memory, Size { segments: 261 * MIB, buffers: 0 }).err();
+            assert_eq!(skipped.is_some(), reason.is_some(), "{skipped:?}");
+            assert!(skipped.unwrap_or_default().contains(reason.unwrap_or_default()), "{skipped:?}");
+        }
     }
 }

@@ -3,8 +3,11 @@
 //!
 //! What an architecture decides is in `x86_64`, what may stand in the way in `via` and `refusal`.
 
+pub mod busy;
 pub mod cmdline;
 pub mod cpus;
+pub mod encryption;
+pub mod file;
 pub mod image;
 pub mod initrd;
 pub mod kdump;
@@ -13,11 +16,14 @@ pub mod kimage;
 pub mod load;
 pub mod loaded;
 pub mod loading;
+pub mod memory;
 pub mod options;
+pub mod ports;
 pub mod ranges;
 pub mod refusal;
 pub mod status;
 pub mod unload;
 pub mod via;
+pub mod watchdogs;
 pub mod wrap;
 pub mod x86_64;

@@ -90,6 +90,12 @@ pub enum Refusal {
          support 5-level paging where the running one uses it)\nhint: dmesg may show the reason"
     )]
     Format,
+    /// EINVAL, when the segments are that large.
+    #[error(
+        "kernel and initrd take more than half of this machine's memory, which the running kernel does not accept\n\
+         hint: make a smaller initrd"
+    )]
+    MoreThanHalf,
     /// ENOMEM or EADDRNOTAVAIL when it is tried in ordinary memory.
     #[error(
         "not enough free memory to try it beside the loaded dump kernel\nhint: lastwords unload, then load again"
@@ -112,7 +118,8 @@ impl Refusal {
     /// Checks what is known before any file is read.
     ///
     /// # Errors
-    /// [`Refusal::NoKdump`], [`Refusal::Disabled`], [`Refusal::Limit`], [`Refusal::NoReservation`].
+    /// [`Refusal::NoKdump`], [`Refusal::Disabled`], [`Refusal::Limit`], [`Refusal::Busy`],
+    /// [`Refusal::NoReservation`].
     pub fn beforehand(kdump: &Kdump) -> Result<(), Self> {
         if kdump.crash_loaded.is_none() {
             return Err(Self::NoKdump);
@@ -123,8 +130,23 @@ impl Refusal {
         if kdump.limit_panic == Some(0) {
             return Err(Self::Limit);
         }
+        if kdump.busy {
+            return Err(Self::Busy);
+        }
         if kdump.crash_size == 0 {
             return Err(Self::NoReservation);
+        }
+        Ok(())
+    }
+
+    /// Checks whether so many bytes fit into the reserved memory.
+    ///
+    /// # Errors
+    /// [`Refusal::ReservationTooSmall`].
+    pub fn too_small(kdump: &Kdump, needs: u64) -> Result<(), Self> {
+        if kdump.crash_size < needs {
+            let (reserved, needed) = (kdump.crash_size >> 20, needs.div_ceil(1 << 20));
+            return Err(Self::ReservationTooSmall { reserved, needed });
         }
         Ok(())
     }
@@ -186,12 +208,7 @@ impl Situation<'_> {
     /// # Errors
     /// [`Refusal::ReservationTooSmall`], [`Refusal::Lockdown`].
     pub fn check(&self) -> Result<(), Refusal> {
-        if self.kdump.crash_size < self.needs {
-            return Err(Refusal::ReservationTooSmall {
-                reserved: self.kdump.crash_size >> 20,
-                needed: self.needs.div_ceil(1 << 20),
-            });
-        }
+        Refusal::too_small(self.kdump, self.needs)?;
         match &self.kdump.lockdown {
             Some(mode) if !self.signed => {
                 Err(Refusal::Lockdown { mode: mode.clone(), reason: self.reason() })
@@ -246,6 +263,7 @@ mod tests {
             (Kdump { load_disabled: true, ..ready() }, "kexec_load_disabled"),
             (Kdump { limit_panic: Some(0), ..ready() }, "kexec_load_limit_panic"),
             (Kdump { crash_size: 0, ..ready() }, "crashkernel=256M"),
+            (Kdump { crash_size: 0, busy: true, ..ready() }, "another program"),
         ] {
             let text = Refusal::beforehand(&kdump).unwrap_err().to_string();
             assert!(text.contains(what_to_do), "{text}");

@@ -9,6 +9,7 @@ use crate::{
     bmc::discovery::{self, Kind},
     layout::{self, BAD, Color, Duration, GOOD, Row, wrap, write_rows},
     machine::{self, hostname},
+    message,
 };
 use anyhow::{Context, Result};
 use clap::Args;
@@ -18,11 +19,7 @@ use lastwords_core::{
     plan::Plan,
 };
 use serde_json::json;
-use std::{
-    io::{self, Write},
-    path::Path,
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
 /// Exit status: not ready.
 const NOT_READY: u8 = 3;
@@ -79,8 +76,8 @@ impl Status {
         };
         let printed = match (self.quiet, self.json) {
             (true, _) => Ok(()),
-            (_, true) => writeln!(io::stdout(), "{:#}", report.json()),
-            (..) => write!(anstream::stdout(), "{}", report.text(layout::width())),
+            (_, true) => message::json(&report.json()),
+            (..) => message::report(report.text(layout::width())),
         };
         printed.context("standard output")?;
         Ok(if report.verdict().0 { ExitCode::SUCCESS } else { ExitCode::from(NOT_READY) })
@@ -104,7 +101,7 @@ impl Report {
     fn ours(&self) -> Option<&Loaded> {
         match &self.loaded {
             Known::Ours(loaded) => Some(loaded),
-            Known::Hidden | Known::Other => None,
+            Known::Interrupted(_) | Known::Hidden | Known::Other => None,
         }
     }
 
@@ -115,10 +112,11 @@ impl Report {
 
     /// Is it ready, and for what?
     fn verdict(&self) -> (bool, &'static str) {
-        let Kdump { crash_loaded, crash_size, load_disabled, limit_panic, .. } = self.kdump;
+        let Kdump { crash_loaded, crash_size, busy, load_disabled, limit_panic, .. } = self.kdump;
+        let reserved = crash_size > 0 || busy;
         match crash_loaded {
             None => (false, "this kernel has no kdump"),
-            Some(false) if crash_size == 0 || load_disabled || limit_panic == Some(0) => {
+            Some(false) if !reserved || load_disabled || limit_panic == Some(0) => {
                 (false, "no dump kernel can be loaded")
             }
             Some(false) => (false, "no dump kernel is loaded"),
@@ -161,6 +159,7 @@ impl Report {
         }
         rows.extend(self.method());
         rows.push(match kdump.crash_size {
+            _ if kdump.busy => Row::new("Memory", "unknown: another program is loading a kernel"),
             0 => Row::alarm("Memory", "none reserved").fix("boot with crashkernel=256M"),
             size => Row::new("Memory", format!("{} MiB reserved", size >> 20)),
         });
@@ -178,11 +177,11 @@ impl Report {
 
     fn dump_kernel(&self) -> Row {
         const LABEL: &str = "Dump kernel";
-        let Kdump { crash_loaded, crash_size, load_disabled, .. } = self.kdump;
+        let Kdump { crash_loaded, crash_size, busy, load_disabled, .. } = self.kdump;
         match (crash_loaded, &self.loaded) {
             (None, _) => Row::alarm(LABEL, "not supported by the running kernel")
                 .fix("boot a kernel with CONFIG_CRASH_DUMP=y"),
-            (Some(false), _) if crash_size == 0 || load_disabled => Row::alarm(LABEL, "none loaded"),
+            (Some(false), _) if crash_size == 0 && !busy || load_disabled => Row::alarm(LABEL, "none loaded"),
             (Some(false), _) => Row::alarm(LABEL, "none loaded").fix("lastwords load --help"),
             (Some(true), Known::Ours(loaded)) => Row::new(
                 LABEL,
@@ -192,6 +191,14 @@ impl Report {
                     Duration(self.now.saturating_sub(loaded.time).max(0))
                 ),
             ),
+            (Some(true), Known::Interrupted(loaded)) => Row::new(
+                LABEL,
+                format!(
+                    "{}, if no other program has loaded one since; loading was interrupted",
+                    loaded.kernel.display()
+                ),
+            )
+            .fix("load again"),
             (Some(true), Known::Hidden) => {
                 Row::new(LABEL, "loaded; the kernel does not show which one (run as root)")
             }
@@ -211,7 +218,7 @@ impl Report {
         }
         let next = |method, why: &str| Row::new(LABEL, format!("{} at the next load{why}", name(method)));
         match &self.obstacle {
-            _ if self.kdump.load_disabled || self.kdump.crash_size == 0 => None,
+            _ if self.kdump.load_disabled || self.kdump.crash_size == 0 && !self.kdump.busy => None,
             None => Some(next("purgatory", "")),
             Some(Obstacle::Permission) => Some(Row::new(LABEL, "unknown (run as root)")),
             Some(obstacle) => Some(next("wrap", &format!(": {obstacle}"))),
@@ -454,6 +461,29 @@ READY on db04: the next panic will be dumped; reports unknown
         assert!(
             hidden.contains("Dump kernel  loaded; the kernel does not show which one (run as root)\n"),
             "{hidden}"
+        );
+    }
+
+    #[test]
+    fn a_load_that_was_interrupted_is_shown() {
+        let Known::Ours(record) = loaded(ALL) else { panic!("it is ours") };
+        let report = report(Known::Interrupted(record));
+        // Which of the two it is nobody knows, and so what will be reported.
+        assert_eq!(report.verdict(), (true, "the next panic will be dumped; reports unknown"));
+        let text = shown(&report);
+        let begin = "  Dump kernel  /boot/vmlinuz-6.1.0-56-amd64, if no other program has loaded one";
+        assert!(text.contains(begin) && text.contains("fix: load again\n"), "{text}");
+    }
+
+    #[test]
+    fn while_another_program_loads_the_reservation_is_unknown() {
+        let mut report = report(Known::Other);
+        report.kdump = Kdump { crash_loaded: Some(false), crash_size: 0, busy: true, ..report.kdump };
+        assert_eq!(report.verdict(), (false, "no dump kernel is loaded"));
+        let text = shown(&report);
+        assert!(
+            text.contains("Memory       unknown: another program") && !text.contains("crashkernel"),
+            "{text}"
         );
     }
 

@@ -1,6 +1,6 @@
 //! `lastwords unload`: unloads the dump kernel.
 
-use super::{kdump::Kdump, loaded, refusal::Refusal};
+use super::{busy, kdump::Kdump, loaded, refusal::Refusal};
 use crate::{
     message,
     sys::{self, Place},
@@ -13,19 +13,20 @@ use std::path::Path;
 /// # Errors
 /// A [`Refusal`] of the kernel.
 pub fn run(root: &Path) -> Result<()> {
+    let _lock = busy::lock(root);
     let kdump = Kdump::read(root);
     if kdump.crash_loaded != Some(true) {
         message::output("nothing is loaded");
         return Ok(());
     }
     // Either call unloads what either has loaded; lockdown forbids the older one, a kernel may lack the newer.
-    sys::kexec_file_unload(Place::Crash)
-        .or_else(|error| match error.raw_os_error() {
+    let unload = || {
+        sys::kexec_file_unload(Place::Crash).or_else(|error| match error.raw_os_error() {
             Some(libc::ENOSYS) => sys::kexec_unload(Place::Crash),
             _ => Err(error),
         })
-        .map_err(|error| Refusal::to_unload(&error, &kdump))
-        .context("not unloaded")?;
+    };
+    busy::patiently(unload).map_err(|error| Refusal::to_unload(&error, &kdump)).context("not unloaded")?;
     loaded::forget(root);
     message::output("unloaded");
     Ok(())

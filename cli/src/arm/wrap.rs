@@ -1,15 +1,12 @@
 //! `lastwords wrap`: writes a dump kernel that any stock kexec loads.
 
-use super::{image::IMAGE, options::PlanOptions};
+use super::{file, image::IMAGE, options::PlanOptions, watchdogs};
 use crate::message;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use lastwords_boot as boot;
-use std::{
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use lastwords_core::plan::Plan;
+use std::{fs, path::PathBuf};
 
 /// Put panic reporting into a dump kernel for the stock kexec
 ///
@@ -48,12 +45,18 @@ impl Wrap {
     /// # Errors
     /// When KERNEL cannot be wrapped, or OUT not written.
     pub fn run(&self) -> Result<()> {
-        let kernel = fs::read(&self.kernel).with_context(|| self.kernel.display().to_string())?;
+        let (kernel, _) = file::open(&self.kernel)?;
+        let permissions = kernel.metadata()?.permissions();
+        let kernel = file::read(&kernel, &self.kernel)?;
         let wrapped = self.wrapped(&kernel).with_context(|| self.kernel.display().to_string())?;
         let output = self.output().with_context(|| self.output.display().to_string())?;
-        write_whole(&output, &wrapped, &self.kernel).with_context(|| self.output.display().to_string())?;
+        file::replace(&output, &wrapped, &permissions).with_context(|| self.output.display().to_string())?;
 
-        if self.plan.parameters().is_empty() {
+        let parameters = self.plan.parameters();
+        if let Some(error) = watchdogs::too_short(&Plan::new("", &parameters)) {
+            message::warning(&error);
+        }
+        if parameters.is_empty() {
             message::warning(&anyhow!(
                 "it reports only what its command line will ask for: no reporting option was given\n\
                  hint: --ipmi-handle-panic --output-cpu-ip report the cause and all CPUs"
@@ -87,16 +90,4 @@ impl Wrap {
         }
         Ok(output)
     }
-}
-
-/// Writes a file beside its place and renames it there, so that at no time half of it is seen. It gets the permission
-/// bits of `like`.
-fn write_whole(path: &Path, bytes: &[u8], like: &Path) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().set_permissions(fs::metadata(like)?.permissions())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }

@@ -22,7 +22,7 @@ pub use fake::Fake;
 pub use lan::Host;
 pub use local::Local;
 pub use remote::Remote;
-pub use sel::Entry;
+pub use sel::{Entry, SelList, is_same, names_one};
 pub use system::System;
 
 use lastwords_core::{
@@ -33,15 +33,20 @@ use lastwords_core::{
         commands::{AddSelEntry, Command, Event, ResetWatchdogTimer, SetWatchdogTimer},
         interface::KcsPorts,
         kcs::Kcs,
+        message::{CompletionCode, REQUEST_LEN, Request},
         sel_writer::{SelType, SelWriter},
     },
     report::Stage,
     store::sel::Sel,
 };
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path, thread, time::Duration};
 
 /// Longest wait for one answer. OpenBMC itself gives a request up after 5 s.
 const TIMEOUT: Millis = 10_000;
+
+/// How often a busy BMC is asked again for what is sent once, and how long it is left alone between.
+const BUSY_RETRIES: u32 = 10;
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A transport to a BMC, whichever it is.
 pub struct AnyTransport(Box<dyn Transport<System> + Send>);
@@ -159,6 +164,36 @@ impl Connection {
         self.bmc.try_again();
         let result = self.bmc.send(&mut self.system, &mut self.timer, command);
         result.map_err(|error| self.error(error, C::NAME))
+    }
+
+    /// Sends a command that must not be carried out twice, and returns what its answer has. Without an answer it may have
+    /// been carried out or not: that is the caller's to find out.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    pub fn send_once<C: Command>(&mut self, command: &C) -> Result<C::Answer, BmcError> {
+        let data = command.data();
+        let request = Request { net_fn: C::NET_FN, cmd: C::CMD, data: data.as_ref() };
+        let mut wire = [0; REQUEST_LEN];
+        let wire = request.encode(&mut wire).ok_or(BmcError::Garbled(C::NAME))?;
+        let mut busy = 0;
+        loop {
+            let mut reply = [0; 2 * REQUEST_LEN];
+            let len = self.relay(wire, &mut reply, TIMEOUT);
+            let len = len.map_err(|error| self.transfer_error(error, C::NAME))?;
+            match reply.get(..len).and_then(|reply| request.answer(reply)) {
+                Some((CompletionCode::OK, data)) => return C::answer(data).ok_or(BmcError::Garbled(C::NAME)),
+                // What is behind the interface may still do it.
+                Some((CompletionCode::TIMEOUT, _)) => return Err(BmcError::Silent(C::NAME)),
+                // It has not been carried out.
+                Some((code, _)) if code.is_busy() && busy < BUSY_RETRIES => {
+                    busy += 1;
+                    thread::sleep(BUSY_PAUSE);
+                }
+                Some((code, _)) => return Err(BmcError::Refused(C::NAME, code)),
+                None => return Err(BmcError::Garbled(C::NAME)),
+            }
+        }
     }
 
     /// Starts the watchdog, or starts it anew with another time.

@@ -1,6 +1,7 @@
 //! The options that name a BMC on the LAN. The password never stands on the command line, where everybody can see it.
 
 use super::{Connection, Host};
+use crate::message;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::{env, fs, os::unix::ffi::OsStringExt, path::PathBuf};
@@ -39,7 +40,7 @@ impl Remote {
 
     fn password(&self) -> Result<Vec<u8>> {
         if let Some(file) = &self.password_file {
-            let mut bytes = fs::read(file).with_context(|| file.display().to_string())?;
+            let mut bytes = fs::read(file).with_context(|| message::path(file))?;
             let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
             bytes.truncate(end.unwrap_or(bytes.len()));
             return Ok(bytes);

@@ -18,10 +18,36 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// One SEL record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its record id.
+    /// The id under which the BMC gives it. Of the first, which is asked for by 0, it is the one in the record.
     pub id: u16,
-    /// Its 16 bytes, the id among them (table 32-1).
+    /// Its 16 bytes (table 32-1), its id among them where the BMC fills that in.
     pub record: [u8; 16],
+}
+
+/// A SEL's records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelList {
+    /// In the log's order.
+    pub entries: Vec<Entry>,
+    /// Does each id stand for one record? The list came to its end, and not back to itself.
+    pub is_distinct: bool,
+}
+
+/// The id in a record.
+fn own_id(record: &[u8; 16]) -> u16 {
+    u16::from_le_bytes([record[0], record[1]])
+}
+
+/// Does an id name one record? 0 is the first, 0xffff the last, whichever they are.
+pub fn names_one(id: u16) -> bool {
+    !matches!(id, FIRST_RECORD | LAST_RECORD)
+}
+
+/// Is a record that was `found` the one that was `added`? The BMC sets a record's id, and an event's time and sender: by
+/// these they may differ.
+pub fn is_same(found: &[u8; 16], added: &[u8; 16]) -> bool {
+    let from = if added[2] == SYSTEM_EVENT { 10 } else { 3 };
+    found[2] == added[2] && found[from..] == added[from..]
 }
 
 impl Connection {
@@ -31,6 +57,14 @@ impl Connection {
     /// # Errors
     /// When the BMC refuses, does not answer, or its SEL changes all the time.
     pub fn sel_entries(&mut self) -> Result<Vec<Entry>, BmcError> {
+        Ok(self.sel_list()?.entries)
+    }
+
+    /// The same, and whether their ids can be trusted.
+    ///
+    /// # Errors
+    /// As [`Connection::sel_entries`].
+    pub fn sel_list(&mut self) -> Result<SelList, BmcError> {
         let mut reservation = 0;
         let mut tries = 0;
         'again: loop {
@@ -42,14 +76,16 @@ impl Connection {
             while seen.insert(id) && id != LAST_RECORD {
                 match self.send(&GetSelEntry { reservation, id }) {
                     Ok((next, record)) => {
-                        let own = u16::from_le_bytes([record[0], record[1]]);
                         // The first record is asked for by 0, and may be pointed to by its own id.
-                        seen.insert(own);
-                        entries.push(Entry { id: own, record });
+                        let known = if id == FIRST_RECORD { own_id(&record) } else { id };
+                        seen.insert(own_id(&record));
+                        entries.push(Entry { id: known, record });
                         id = next;
                     }
                     Err(error) => match error.code() {
-                        Some(CompletionCode::NOT_PRESENT) if id == FIRST_RECORD => break,
+                        Some(CompletionCode::NOT_PRESENT) if id == FIRST_RECORD => {
+                            return Ok(SelList { entries, is_distinct: true });
+                        }
                         Some(CompletionCode::NOT_PRESENT) if tries <= RESTARTS => continue 'again,
                         // Some BMCs want a reservation even for reading a whole record.
                         Some(CompletionCode::RESERVATION_CANCELED) if tries <= RESTARTS => {
@@ -60,13 +96,49 @@ impl Connection {
                     },
                 }
             }
-            return Ok(entries);
+            return Ok(SelList { entries, is_distinct: id == LAST_RECORD });
         }
     }
 
+    /// The record that the BMC gives for this id. `None` when there is none, or the BMC cannot show it.
+    ///
+    /// # Errors
+    /// When the BMC does not answer.
+    pub fn sel_entry(&mut self, id: u16) -> Result<Option<[u8; 16]>, BmcError> {
+        let mut result = self.send(&GetSelEntry { reservation: 0, id });
+        if result.as_ref().is_err_and(|error| error.code() == Some(CompletionCode::RESERVATION_CANCELED)) {
+            result =
+                self.send(&ReserveSel).and_then(|reservation| self.send(&GetSelEntry { reservation, id }));
+        }
+        match result {
+            Ok((_, record)) => Ok(Some(record)),
+            Err(error) if error.code().is_some() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks again for a second for what some BMCs are slow to show.
+    ///
+    /// # Errors
+    /// Those of `look`.
+    pub fn look<T>(
+        &mut self,
+        patience: bool,
+        mut look: impl FnMut(&mut Self) -> Result<Option<T>, BmcError>,
+    ) -> Result<Option<T>, BmcError> {
+        for turn in 0..if patience { LOOKS } else { 1 } {
+            if turn > 0 {
+                thread::sleep(PAUSE);
+            }
+            if let Some(found) = look(self)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     /// Looks for a record that was added, under the id that the BMC has answered, and, since not all are right, at the
-    /// log's end. With `patience` it looks again for a second. The BMC sets a record's id, and an event's time and
-    /// sender: by these they may differ.
+    /// log's end. With `patience` it looks again for a second.
     ///
     /// # Errors
     /// When the BMC does not answer.
@@ -76,26 +148,23 @@ impl Connection {
         id: Option<u16>,
         patience: bool,
     ) -> Result<Option<Entry>, BmcError> {
-        let from = if record[2] == SYSTEM_EVENT { 10 } else { 3 };
-        let same = |found: &[u8; 16]| found[2] == record[2] && found[from..] == record[from..];
-        for look in 0..if patience { LOOKS } else { 1 } {
-            if look > 0 {
-                thread::sleep(PAUSE);
-            }
+        self.look(patience, |bmc| {
             for id in [id, Some(LAST_RECORD)].into_iter().flatten() {
-                match self.send(&GetSelEntry { reservation: 0, id }) {
-                    Ok((_, found)) if same(&found) => {
-                        let id = u16::from_le_bytes([found[0], found[1]]);
-                        return Ok(Some(Entry { id, record: found }));
-                    }
-                    Ok(_) => {}
-                    // It is not there, or this BMC cannot show what is there.
-                    Err(error) if error.code().is_some() => {}
-                    Err(error) => return Err(error),
+                if let Some(found) = bmc.sel_entry(id)?.filter(|found| is_same(found, record)) {
+                    let id = if names_one(id) { id } else { own_id(&found) };
+                    return Ok(Some(Entry { id, record: found }));
                 }
             }
-        }
-        Ok(None)
+            Ok(None)
+        })
+    }
+
+    /// The id that the log's last record has in it.
+    ///
+    /// # Errors
+    /// When the BMC does not answer.
+    pub fn last_sel_id(&mut self) -> Result<Option<u16>, BmcError> {
+        Ok(self.sel_entry(LAST_RECORD)?.as_ref().map(own_id))
     }
 }
 

@@ -189,7 +189,8 @@ fn set(bmc: &mut Connection, request: WatchdogRequest) -> Result<(), BmcError> {
     Ok(())
 }
 
-/// Adds a stage to the SEL, beginning with this type of record.
+/// Adds a stage to the SEL, beginning with this type of record. Where the answer does not come in time it is sent again:
+/// better twice than not at all, and `lastwords read` counts the same stage twice in a row once.
 fn add(bmc: &mut Connection, stage: Stage, sel_type: SelType) -> Result<(), BmcError> {
     bmc.add_stage(stage, sel_type)?;
     message::output(format_args!("recorded in the SEL: {}", stage.text()));

@@ -1,7 +1,10 @@
 //! What the SEL holds of each crash, as one value: what is known, what is truncated, what is missing.
 
 use super::log::{Entry, Log};
-use crate::symbols::{Name, Symbols, When};
+use crate::{
+    message,
+    symbols::{Name, Symbols, When},
+};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use lastwords_core::{
     report::{CpuLocation, Line, Location, Stage},
@@ -84,7 +87,7 @@ impl fmt::Display for Time {
 /// A text, or what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
-    /// Without control characters.
+    /// Without characters that are not shown as themselves.
     pub value: String,
     /// Is its beginning missing?
     pub headless: bool,
@@ -94,7 +97,8 @@ pub struct Text {
 
 impl Text {
     fn new(bytes: &[u8]) -> Self {
-        let printable = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+        let printable =
+            |letter: char| if message::is_control(letter) { char::REPLACEMENT_CHARACTER } else { letter };
         let text = String::from_utf8_lossy(bytes).trim_end().chars().map(printable).collect();
         Self { value: text, headless: false, cut: false }
     }

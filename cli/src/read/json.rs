@@ -15,24 +15,8 @@ const SCHEMA: u32 = 1;
 /// What stands in a text where something is missing.
 const MISSING: &str = "…";
 
-/// As JSON, without a newline at its end.
-#[must_use]
-pub fn json(reading: &Reading) -> String {
-    let no_symbols = (!reading.unnamed.is_empty()).then_some("no-symbols");
-    let root = Root {
-        schema: SCHEMA,
-        version: SCHEMA,
-        source: &reading.source,
-        host: reading.host.as_deref(),
-        crashes: reading.crashes.iter().map(|crash| CrashJson::new(crash, reading.age(crash))).collect(),
-        notes: reading.notes.iter().map(|note| note.name()).chain(no_symbols).collect(),
-        kernels_without_symbols: reading.unnamed.iter().map(|id| format!("{id:08x}")).collect(),
-    };
-    serde_json::to_string_pretty(&root).unwrap_or_default()
-}
-
 #[derive(Serialize)]
-struct Root<'a> {
+pub struct Root<'a> {
     schema: u32,
     /// Its older name.
     version: u32,
@@ -41,6 +25,24 @@ struct Root<'a> {
     crashes: Vec<CrashJson>,
     notes: Vec<&'static str>,
     kernels_without_symbols: Vec<String>,
+}
+
+impl<'a> Root<'a> {
+    /// Of what was read.
+    #[must_use]
+    pub fn new(reading: &'a Reading) -> Self {
+        let no_symbols = (!reading.unnamed.is_empty()).then_some("no-symbols");
+        let crash = |crash| CrashJson::new(crash, reading.age(crash));
+        Self {
+            schema: SCHEMA,
+            version: SCHEMA,
+            source: &reading.source,
+            host: reading.host.as_deref(),
+            crashes: reading.crashes.iter().map(crash).collect(),
+            notes: reading.notes.iter().map(|note| note.name()).chain(no_symbols).collect(),
+            kernels_without_symbols: reading.unnamed.iter().map(|id| format!("{id:08x}")).collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -84,6 +84,9 @@ impl fmt::Display for Note {
     }
 }
 
+/// Most bytes of a file: a SEL has at most 65,534 records, and no listing takes 1 KB for one.
+pub const MOST: u64 = 64 << 20;
+
 /// A file that is no SEL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
@@ -99,6 +102,9 @@ pub enum LogError {
     /// In 16-bit characters, as PowerShell redirects output.
     #[error("not a SEL: UTF-16 text\nhint: iconv -f UTF-16 -t UTF-8 FILE | lastwords read --file -")]
     Utf16,
+    /// Longer than the longest.
+    #[error("not a SEL: more than {} MiB\nhint: ipmitool sel writeraw FILE", MOST >> 20)]
+    TooLong,
     /// Something else.
     #[error(
         "not a SEL in a known form: these are ipmitool sel writeraw, sel list, elist, -v and -c, FreeIPMI's ipmi-sel, \

@@ -28,7 +28,7 @@ use report::Report;
 use source::{Source, Sources};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -261,10 +261,9 @@ impl Reading {
     /// When standard output fails.
     fn show(&self, view: View, json: bool) -> Result<()> {
         let printed = if json {
-            writeln!(io::stdout(), "{}", json::json(self))
+            message::json(&json::Root::new(self))
         } else {
-            let report = Report { reading: self, view, width: layout::width() };
-            write!(anstream::stdout(), "{report}")
+            message::report(Report { reading: self, view, width: layout::width() })
         };
         match printed {
             // Who reads it has seen enough.

@@ -3,16 +3,18 @@
 use super::{
     Log,
     crash::{LAST_UPTIME, NO_TIME},
+    log::{LogError, MOST},
 };
 use crate::{
     bmc::{Connection, Local, Remote},
     machine::{boot_id, hostname, now},
+    message,
 };
 use anyhow::{Context, Result};
 use clap::Args;
 use lastwords_core::ipmi::commands::GetSelTime;
 use std::{
-    fs,
+    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -79,14 +81,24 @@ fn file(path: &Path) -> Result<Source> {
     let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
     let read = || -> Result<_> {
         let mut bytes = Vec::new();
+        // One byte more shows whether it ends there.
         if is_stdin {
-            io::stdin().read_to_end(&mut bytes)?;
+            io::stdin().take(MOST + 1).read_to_end(&mut bytes)?;
         } else {
-            bytes = fs::read(path)?;
+            File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
+        }
+        if bytes.len() as u64 > MOST {
+            return Err(LogError::TooLong.into());
         }
         Ok(Log::parse(&bytes)?)
     };
-    Ok(Source { log: read().with_context(|| name.clone())?, name, ahead: None, host: None, running: None })
+    Ok(Source {
+        log: read().with_context(|| message::path(path))?,
+        name,
+        ahead: None,
+        host: None,
+        running: None,
+    })
 }
 
 /// How far the SEL's clock is ahead of ours (Get SEL Time, IPMI 2.0 section 31.10).

@@ -10,7 +10,7 @@ mod vmlinux;
 
 pub use boots::{Symbols, When};
 
-use std::fmt;
+use std::{error, fmt, io};
 
 /// Why there are no symbols.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,36 @@ pub enum SymbolError {
     /// A damaged ELF file.
     #[error("not a whole vmlinux")]
     Elf(#[from] object::Error),
+    /// No kernel's symbols take so much.
+    #[error(
+        "more than {} MiB of symbols, unpacked\nhint: use a copy of /proc/kallsyms; unpack a packed vmlinux (gunzip)",
+        file::MOST >> 20
+    )]
+    TooLong,
+    /// Nor are there so many.
+    #[error("more than {} symbols\nhint: use a copy of /proc/kallsyms", table::SYMBOLS)]
+    TooMany,
+    /// The file cannot be unpacked.
+    #[error("truncated or corrupt gzip file\nhint: copy it again, or lastwords load saves it again")]
+    Corrupt,
+    /// It cannot be read.
+    #[error("{}", crate::message::system(.0))]
+    Read(io::Error),
+}
+
+/// An error of reading: the system's, or one of unpacking.
+impl From<io::Error> for SymbolError {
+    fn from(error: io::Error) -> Self {
+        if error.get_ref().is_some_and(<dyn error::Error + Send + Sync>::is::<Self>) {
+            return Self::TooLong;
+        }
+        match error.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                Self::Corrupt
+            }
+            _ => Self::Read(error),
+        }
+    }
 }
 
 /// A name for an address, as the kernel prints it: `sysrq_handle_crash+0x16`, `deaf_init+0x5 [deaf]`.

@@ -4,20 +4,25 @@
 //!
 //! After a crash the machine boots and loads a dump kernel again: so the crash's boot is not the last one that was saved. It is found
 //! by the time of the crash.
+//!
+//! The folder is root's (or the user's own), and nobody else can write to it: else whoever can would choose what root writes
+//! over and what the names in a report are. In it only plain files of the same owner count; whatever else stands where one of
+//! ours belongs is replaced, never followed or opened for writing.
 
 use super::{
     boots::{Boot, Symbols},
     build_id::{self, running_build_id},
-    file::{open, shown},
+    file,
     table::{self, Symbol, Table},
 };
-use anyhow::{Context, Result};
+use crate::{message::path as shown, sys};
+use anyhow::{Context, Result, bail};
 use flate2::{Compression, write::GzEncoder};
 use std::{
     fmt::Write as _,
-    fs::{self, DirBuilder, File},
-    io::{self, Write},
-    os::unix::fs::DirBuilderExt,
+    fs::{self, DirBuilder, File, Metadata},
+    io::{self, BufReader, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -39,23 +44,73 @@ pub fn save(root: &Path) -> Result<PathBuf> {
     let release = read("proc/sys/kernel/osrelease")?;
     let booted = read("proc/stat")?;
     let booted = booted.lines().find_map(|line| line.strip_prefix("btime ")).unwrap_or_default();
-    let table = Table::parse(&read("proc/kallsyms")?).context("/proc/kallsyms")?;
+    let table = kallsyms(root).context("/proc/kallsyms")?;
     // A kernel without modules has no such file.
     let modules = fs::read_to_string(root.join("proc/modules")).unwrap_or_default();
 
     let folder = root.join(FOLDER);
     DirBuilder::new().recursive(true).mode(0o755).create(&folder).with_context(|| shown(&folder))?;
+    check(&folder)?;
     let head = head(&build_id, &release);
     let kernel = folder.join(format!("{build_id}.gz"));
-    // One build id, one table.
-    match File::options().append(true).open(&kernel) {
-        Ok(file) => file.set_modified(SystemTime::now()).with_context(|| shown(&kernel))?,
-        Err(_) => write(&kernel, &(head.clone() + &table.image_text()))?,
+    // One build id, one table. One that has other names, too, is replaced like whatever is none.
+    let saved = open(&kernel).ok().filter(|file| file.metadata().is_ok_and(|file| file.nlink() == 1));
+    match saved {
+        Some(file) => file.set_modified(SystemTime::now()).with_context(|| shown(&kernel))?,
+        None => write(&kernel, &(head.clone() + &table.image_text()))?,
     }
     let boot = folder.join(format!("{build_id}.{}.gz", boot_id.trim()));
     write(&boot, &format!("{head}# booted {booted}\n{}", table.modules_text(&modules)))?;
     prune(&folder);
     Ok(kernel)
+}
+
+/// The running kernel's symbols.
+fn kallsyms(root: &Path) -> Result<Table> {
+    Ok(Table::read(BufReader::new(File::open(root.join("proc/kallsyms"))?))?)
+}
+
+/// Is it root's or our own, and can nobody else write to it?
+fn is_safe(owner: u32, mode: u32, us: u32) -> bool {
+    /// Write permission for group and others.
+    const OTHERS: u32 = 0o022;
+    [0, us].contains(&owner) && mode & OTHERS == 0
+}
+
+/// Is what was found safe, and a plain file?
+fn is_safe_file(file: &Metadata) -> bool {
+    file.is_file() && is_safe(file.uid(), file.mode(), sys::effective_user())
+}
+
+/// Checks the folder, and the link to it where it is one.
+fn check(folder: &Path) -> Result<()> {
+    let us = sys::effective_user();
+    let (link, is) = (fs::symlink_metadata(folder), fs::metadata(folder));
+    let (link, is) = (link.with_context(|| shown(folder))?, is.with_context(|| shown(folder))?);
+    // A link has no permissions of its own: who can replace it is its folder's.
+    let links = [0, us].contains(&link.uid());
+    if !links || !is_safe(is.uid(), is.mode(), us) {
+        let folder = shown(folder);
+        bail!(
+            "{folder}: not used, others than root can write to it\n\
+             hint: remove what is in it, then chown root:root {folder}; chmod 755 {folder}"
+        );
+    }
+    Ok(())
+}
+
+/// Opens a saved file: never a link, and never one that hangs.
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if !is_safe_file(&file.metadata()?) {
+        return Err(io::Error::other("not a plain file of root's"));
+    }
+    Ok(file)
+}
+
+/// Reads a saved file.
+fn load(path: &Path) -> Result<Table> {
+    open(path).map_err(Into::into).and_then(|file| file::read(&file)).with_context(|| shown(path))
 }
 
 /// The notes at the beginning of a saved table.
@@ -132,7 +187,7 @@ struct Saved {
     modified: SystemTime,
 }
 
-/// The saved files that a folder has.
+/// The saved files that a folder has, plain ones that nobody else can have written.
 fn list(folder: &Path) -> Vec<Saved> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let saved = entries.filter_map(|entry| {
@@ -142,12 +197,14 @@ fn list(folder: &Path) -> Vec<Saved> {
             stem.split_once('.').unwrap_or((stem, ""))
         };
         table::bytes(build_id).filter(|id| !id.is_empty())?;
+        // Of a link its own.
+        let metadata = entry.metadata().ok().filter(is_safe_file)?;
         Some(Saved {
             build_id: build_id.to_owned(),
             boot_id: boot_id.to_owned(),
             is_boot: !boot_id.is_empty(),
             path: entry.path(),
-            modified: entry.metadata().ok()?.modified().ok()?,
+            modified: metadata.modified().ok()?,
         })
     });
     saved.collect()
@@ -160,7 +217,11 @@ impl Symbols {
     /// # Errors
     /// When they are there and cannot be read.
     pub fn find(root: &Path, build_id: u32) -> Result<Option<Self>> {
-        let mut saved = list(&root.join(FOLDER));
+        let folder = root.join(FOLDER);
+        if fs::symlink_metadata(&folder).is_ok() {
+            check(&folder)?;
+        }
+        let mut saved = list(&folder);
         saved.retain(|saved| saved.build_id.starts_with(&format!("{build_id:08x}")));
         let Some(kernel) = saved.iter().filter(|saved| !saved.is_boot).max_by_key(|saved| saved.modified)
         else {
@@ -169,18 +230,18 @@ impl Symbols {
         let mut boots = Vec::new();
         for boot in saved.iter().filter(|boot| boot.is_boot && boot.build_id == kernel.build_id) {
             // Without one of them there are still the kernel's.
-            if let Ok(table) = open(&boot.path) {
+            if let Ok(table) = load(&boot.path) {
                 boots.push(Boot { id: boot.boot_id.clone(), table });
             }
         }
-        Ok(Some(Self { kernel: open(&kernel.path)?, boots }))
+        Ok(Some(Self { kernel: load(&kernel.path)?, boots }))
     }
 
     fn running(root: &Path, build_id: u32) -> Option<Self> {
         let id = running_build_id(root).filter(|id| id.starts_with(&format!("{build_id:08x}")))?;
         let read = |path: &str| fs::read_to_string(root.join(path)).ok();
         let release = read("proc/sys/kernel/osrelease")?;
-        let table = Table::parse(&read("proc/kallsyms")?).ok()?;
+        let table = kallsyms(root).ok()?;
         let kernel = Table::parse(&(head(&id, &release) + &table.image_text())).ok()?;
         Some(Self { kernel, boots: Vec::new() })
     }
@@ -190,7 +251,11 @@ impl Symbols {
 mod tests {
     use super::*;
     use crate::symbols::boots::{OtherBoot, When};
-    use std::time::Duration;
+    use std::{
+        os::unix::fs::{PermissionsExt, symlink},
+        process::Command,
+        time::Duration,
+    };
 
     const BUILD_ID: [u8; 20] = *b"\x5f\x3e\x9a\x1bbuild-id-of-ours";
     const ID: u32 = 0x5f3e9a1b;
@@ -318,5 +383,102 @@ mod tests {
         let error = format!("{:#}", save(root).unwrap_err());
         assert!(error.contains("kptr_restrict"), "{error}");
         assert_eq!(Symbols::find(root, ID).unwrap().unwrap().boots.len(), 1);
+    }
+
+    /// A saved kernel, and where its files are.
+    fn saved() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        boot(root.path(), &BUILD_ID, "aaaa", 1000, 1 << 32, 2 << 32);
+        let kernel = save(root.path()).unwrap();
+        let folder = root.path().join(FOLDER);
+        (root, folder, kernel)
+    }
+
+    fn refused(root: &Path) {
+        for error in [save(root).map(drop).unwrap_err(), Symbols::find(root, ID).map(drop).unwrap_err()] {
+            let error = format!("{error:#}");
+            assert!(error.contains("others than root can write") && error.contains("\nhint: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_folder_is_roots_or_ones_own_and_nobody_elses_to_write() {
+        for (owner, mode, us, safe) in [
+            (0, 0o755, 0, true),
+            (0, 0o700, 1000, true),
+            (1000, 0o755, 1000, true),
+            (1000, 0o755, 0, false),
+            (0, 0o775, 0, false),
+            (0, 0o757, 0, false),
+            (0, 0o1777, 1000, false),
+        ] {
+            assert_eq!(is_safe(owner, mode, us), safe, "{owner} {mode:o} {us}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_to_is_not_read_and_not_written() {
+        for mode in [0o775, 0o757, 0o1777] {
+            let (root, folder, kernel) = saved();
+            fs::remove_file(&kernel).unwrap();
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            refused(root.path());
+            assert!(!kernel.exists(), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_link_to_a_folder_is_followed_where_the_folder_is_safe() {
+        let (root, folder, _) = saved();
+        let elsewhere = root.path().join("elsewhere");
+        fs::rename(&folder, &elsewhere).unwrap();
+        symlink(&elsewhere, &folder).unwrap();
+        save(root.path()).unwrap();
+        assert!(Symbols::find(root.path(), ID).unwrap().is_some());
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o777)).unwrap();
+        refused(root.path());
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_a_saved_file_is_replaced_and_not_followed() {
+        let (root, _, kernel) = saved();
+        let root = root.path();
+        let victim = root.join("victim");
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        for name in [kernel.clone(), kernel.with_extension("aaaa.gz")] {
+            let name = &name;
+            let place: [(&str, &dyn Fn()); 3] = [
+                ("link", &|| symlink(&victim, name).unwrap()),
+                ("hard link", &|| fs::hard_link(&victim, name).unwrap()),
+                ("pipe", &|| {
+                    assert!(Command::new("mkfifo").arg(name).status().unwrap().success());
+                }),
+            ];
+            for (what, put) in place {
+                fs::write(&victim, "precious").unwrap();
+                File::options().append(true).open(&victim).unwrap().set_modified(old).unwrap();
+                fs::remove_file(name).unwrap();
+                put();
+                if what != "hard link" {
+                    let found = Symbols::find(root, ID).unwrap();
+                    // Without its file the kernel that runs here is found by its own symbols.
+                    assert!(found.is_some_and(|found| found.boots.is_empty()), "{what}");
+                }
+                save(root).unwrap();
+                assert!(fs::symlink_metadata(name).unwrap().is_file(), "{what}");
+                assert_eq!(fs::read_to_string(&victim).unwrap(), "precious", "{what}");
+                assert_eq!(fs::metadata(&victim).unwrap().modified().unwrap(), old, "{what}");
+                assert_eq!(Symbols::find(root, ID).unwrap().unwrap().boots.len(), 1, "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_to_gives_no_names() {
+        let (root, _, kernel) = saved();
+        fs::set_permissions(&kernel, fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(Symbols::find(root.path(), ID).unwrap().is_some_and(|found| found.boots.is_empty()));
+        save(root.path()).unwrap();
+        assert_eq!(fs::metadata(&kernel).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

@@ -5,7 +5,12 @@
 //! kernel's.
 
 use super::{Name, SymbolError, vmlinux};
-use std::{collections::BTreeMap, ops::Range};
+use crate::layout::printable;
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead},
+    ops::Range,
+};
 
 /// One symbol of the kernel's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,27 +44,38 @@ pub struct Table {
 /// Longest piece of code behind a module's last symbol, where nothing else shows where it ends.
 const LAST: u64 = 0x4000;
 
+/// Most symbols of a table: about four times those of a distribution's kernel with its modules.
+pub const SYMBOLS: usize = 1_000_000;
+/// Longest line. A symbol's name has at most 511 bytes (KSYM_NAME_LEN), a module's at most 55.
+const LINE: usize = 1024;
+
 impl Table {
     /// Reads the text of /proc/kallsyms, of a System.map, or of a saved table: `ADDRESS TYPE NAME [MODULE]` and lines
-    /// of notes that begin with `#`. Other lines are passed over.
+    /// of notes that begin with `#`. Other lines are passed over. Names are in printable ASCII, whatever the file has.
     ///
     /// # Errors
-    /// [`SymbolError::NoStext`], [`SymbolError::Hidden`].
-    pub fn parse(text: &str) -> Result<Self, SymbolError> {
+    /// [`SymbolError`].
+    pub fn read(mut reader: impl BufRead) -> Result<Self, SymbolError> {
         let mut table = Self::default();
         let mut image = Vec::new();
         let mut modules = Vec::new();
         let mut ranges: BTreeMap<String, Range<u64>> = BTreeMap::new();
-        for line in text.lines() {
+        let mut raw = Vec::new();
+        while next_line(&mut reader, &mut raw)? {
+            let line = String::from_utf8_lossy(&raw);
+            let line = line.trim_end_matches('\r');
+            if image.len() + modules.len() + ranges.len() >= SYMBOLS {
+                return Err(SymbolError::TooMany);
+            }
             if let Some(note) = line.strip_prefix("# ") {
                 let mut words = note.split(' ');
                 match (words.next(), words.next(), words.next(), words.next()) {
                     (Some("build-id"), Some(id), ..) => table.build_id = bytes(id),
-                    (Some("release"), Some(release), ..) => table.release = Some(release.to_owned()),
+                    (Some("release"), Some(release), ..) => table.release = Some(printable(release)),
                     (Some("booted"), Some(time), ..) => table.booted = time.parse().ok(),
                     (Some("module"), Some(name), Some(start), Some(end)) => {
                         if let (Some(start), Some(end)) = (address(start), address(end)) {
-                            ranges.insert(name.to_owned(), start..end);
+                            ranges.insert(printable(name), start..end);
                         }
                     }
                     _ => {}
@@ -75,8 +91,8 @@ impl Table {
                 continue;
             };
             let module = words.next().and_then(|word| word.strip_prefix('[')?.strip_suffix(']'));
-            let module = module.map(str::to_owned);
-            let symbol = Symbol { address, end: u64::MAX, name: name.to_owned(), module };
+            let module = module.map(printable);
+            let symbol = Symbol { address, end: u64::MAX, name: printable(name), module };
             match &symbol.module {
                 // What the kernel has made itself (`__builtin__ftrace`, `bpf`) comes and goes.
                 Some(module) if module == "bpf" || module.starts_with("__builtin__") => {}
@@ -91,6 +107,14 @@ impl Table {
         table.set_image(image.into_iter().map(|(_, symbol)| symbol).collect())?;
         table.set_modules(modules, &ranges);
         Ok(table)
+    }
+
+    /// Reads text that is in memory.
+    ///
+    /// # Errors
+    /// [`SymbolError`].
+    pub fn parse(text: &str) -> Result<Self, SymbolError> {
+        Self::read(text.as_bytes())
     }
 
     /// Keeps what lies in the image's text.
@@ -163,6 +187,30 @@ impl Table {
     }
 }
 
+/// Reads the next line, without its end; one that is longer than any of a table is empty. False behind the last one.
+fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    let (mut len, mut is_there) = (0, false);
+    loop {
+        let buffer = reader.fill_buf()?;
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let part = &buffer[..end.unwrap_or(buffer.len())];
+        is_there |= !buffer.is_empty();
+        len += part.len();
+        if len <= LINE {
+            line.extend_from_slice(part);
+        }
+        let (used, is_last) = (part.len() + usize::from(end.is_some()), end.is_some() || buffer.is_empty());
+        reader.consume(used);
+        if is_last {
+            if len > LINE {
+                line.clear();
+            }
+            return Ok(is_there);
+        }
+    }
+}
+
 /// The nearest symbol at or below the address, the first of those at its own.
 fn name(symbols: &[Symbol], address: u64) -> Option<Name> {
     let after = symbols.partition_point(|symbol| symbol.address <= address);
@@ -189,10 +237,12 @@ pub fn bytes(digits: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::symbols::file;
+    use flate2::{Compression, write::GzEncoder};
     use object::write::{Object, Symbol as Written, SymbolSection};
     use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
     use proptest::prelude::*;
-    use std::fmt::Write;
+    use std::{fmt::Write as _, io::Write as _};
 
     /// As Linux 6.1 prints it: aliases, data on both sides, text that is thrown away after boot, modules.
     pub const KALLSYMS: &str = "\
@@ -290,7 +340,15 @@ ffffffff81000020 T _etext
             });
         }
         let elf = elf.write().unwrap();
-        assert_eq!(Table::vmlinux(&elf).unwrap().image, table.image);
+        assert_eq!(Table::vmlinux(&elf[..]).unwrap().image, table.image);
+        // From a file only what is needed is read; a packed one is unpacked before.
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        packed.write_all(&elf).unwrap();
+        for bytes in [&elf, &packed.finish().unwrap()] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().write_all(bytes).unwrap();
+            assert_eq!(file::open(file.path()).unwrap().image, table.image);
+        }
         assert!(Table::vmlinux(&elf[..elf.len() / 2]).is_err());
     }
 

@@ -2,24 +2,28 @@
 
 use super::{
     SymbolError,
-    table::{Symbol, Table},
+    table::{SYMBOLS, Symbol, Table},
 };
-use object::{Object, ObjectSymbol, SymbolSection};
+use crate::layout::printable;
+use object::{Object, ObjectSymbol, ReadRef, SymbolSection};
 
 impl Table {
     /// Reads the symbol table of a vmlinux (ELF).
     ///
     /// # Errors
-    /// [`SymbolError::Elf`], [`SymbolError::NoStext`], [`SymbolError::Hidden`].
-    pub fn vmlinux(file: &[u8]) -> Result<Self, SymbolError> {
+    /// [`SymbolError`].
+    pub fn vmlinux<'a>(file: impl ReadRef<'a>) -> Result<Self, SymbolError> {
         let elf = object::File::parse(file)?;
+        if elf.symbols().nth(SYMBOLS).is_some() {
+            return Err(SymbolError::TooMany);
+        }
         let mut symbols: Vec<_> = elf
             .symbols()
             .filter(|symbol| matches!(symbol.section(), SymbolSection::Section(_) | SymbolSection::Absolute))
             .filter_map(|symbol| {
                 let name = symbol.name().ok().filter(|name| is_in_the_kernels_table(name))?;
                 let kind = if symbol.is_weak() { 'w' } else { 't' };
-                let (address, name) = (symbol.address(), name.to_owned());
+                let (address, name) = (symbol.address(), printable(name));
                 Some((kind, Symbol { address, end: u64::MAX, name, module: None }))
             })
             .collect();

@@ -1,10 +1,14 @@
-//! Files: one that is in memory only, and waiting for one that can be read.
+//! Files: one that is in memory only, a name for one that has none, a lock, whose rights we have, and waiting for one that can be read.
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     fs::File,
     io::{self, Write},
-    os::fd::{AsRawFd, FromRawFd},
+    os::{
+        fd::{AsRawFd, FromRawFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -27,6 +31,36 @@ pub fn memory_file(name: &CStr, bytes: &[u8]) -> io::Result<File> {
     let mut file = unsafe { File::from_raw_fd(fd) };
     file.write_all(bytes)?;
     Ok(file)
+}
+
+/// Gives a file that was opened with O_TMPFILE a name. There must be none of that name (open(2)).
+///
+/// # Errors
+/// The kernel's; EEXIST.
+pub fn give_name(file: &File, path: &Path) -> io::Result<()> {
+    let own = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let (cwd, follow) = (libc::AT_FDCWD, libc::AT_SYMLINK_FOLLOW);
+    // SAFETY: both are NUL-terminated strings that live through the call.
+    let result = unsafe { libc::linkat(cwd, own.as_ptr(), cwd, path.as_ptr(), follow) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Locks an open file for ourselves, until it is closed (flock(2)).
+///
+/// # Errors
+/// EAGAIN when somebody else has locked it.
+pub fn try_lock(file: &File) -> io::Result<()> {
+    // SAFETY: the call takes two numbers; the file is open for as long as it is borrowed.
+    let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The user id with whose rights we act.
+#[must_use]
+pub fn effective_user() -> u32 {
+    // SAFETY: geteuid takes nothing, changes nothing and cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 /// Waits until something can be read from `file`, or the time is over: false then.

@@ -3,6 +3,7 @@
 pub mod bmc;
 pub mod cache;
 pub mod console;
+pub mod count;
 pub mod cpio;
 pub mod crash_module;
 pub mod gdb;

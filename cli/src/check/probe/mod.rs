@@ -6,16 +6,17 @@ mod write_test;
 use crate::{
     bmc::{self, Connection, Local, discovery},
     layout::{self, Color},
+    message,
 };
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lastwords_core::ipmi::commands::{GetDeviceId, GetSelInfo, GetWatchdogTimer, SelInfo};
 use report::Report;
-use std::{
-    io::{self, Write},
-    path::Path,
-};
+use std::{path::Path, process::ExitCode};
 use write_test::WriteTest;
+
+/// Exit status: the BMC answers, and cannot store panic reports.
+const NOT_READY: u8 = 3;
 
 /// Find the BMC and test what it stores
 ///
@@ -30,9 +31,10 @@ Examples:
       --ipmi-handle-panic $(lastwords probe --write-test --print-options)
 
 Exit status:
-  0  the BMC answered
-  1  no BMC answers
+  0  ready: panic reports can be stored, as far as is known
+  1  failed, or no BMC answers
   2  wrong usage
+  3  not ready
 
 Files:
   /dev/ipmi0                   the BMC, by the kernel's driver
@@ -46,8 +48,8 @@ pub struct Probe {
     /// Add a record of each type to the SEL, read it back and delete it
     ///
     /// The records are an OEM record with the text "only a test", and two events "OS Boot: boot completed", one by Add SEL
-    /// Entry and one by a platform event. A BMC that forwards events may forward these; a BMC that cannot delete single
-    /// records keeps all three.
+    /// Entry and one by a platform event. A BMC that forwards events may forward these. A record is deleted only where its record ID
+    /// is certain and the BMC reserves the SEL for it; else it stays, and the report names it.
     #[arg(long)]
     write_test: bool,
 
@@ -68,7 +70,7 @@ impl Probe {
     ///
     /// # Errors
     /// When no BMC answers, the SEL is full before a test, or standard output fails.
-    pub fn run(&self, root: &Path) -> Result<()> {
+    pub fn run(&self, root: &Path) -> Result<ExitCode> {
         let interfaces = discovery::interfaces(root);
         let found = discovery::best(&interfaces).and_then(discovery::Interface::ports);
         let ports = self.local.ipmi_kcs_ports.or(found);
@@ -90,18 +92,15 @@ impl Probe {
         let ports = ports.or(bmc.ports());
         let report = Report::new(&interfaces, bmc.name(), ports, device, sel, watchdog, write_test);
         self.color.apply();
-        let mut out = anstream::stdout();
         if self.json {
-            serde_json::to_writer_pretty(&mut out, &report)
-                .map_err(io::Error::from)
-                .and_then(|()| writeln!(out))
+            message::json(&report)
         } else if self.print_options {
-            writeln!(out, "{}", report.options.join(" "))
+            message::report(format_args!("{}\n", report.options.join(" ")))
         } else {
-            write!(out, "{}", report.text(layout::width()))
+            message::report(report.text(layout::width()))
         }
         .context("standard output")?;
-        Ok(())
+        Ok(if report.is_ready() { ExitCode::SUCCESS } else { ExitCode::from(NOT_READY) })
     }
 }
 

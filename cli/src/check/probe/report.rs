@@ -178,6 +178,11 @@ impl WatchdogState {
 }
 
 impl Report {
+    /// Can this BMC store a panic report, as far as is known?
+    pub fn is_ready(&self) -> bool {
+        self.verdict().0
+    }
+
     /// Can this BMC store a panic report, and what is known of that?
     fn verdict(&self) -> (bool, String) {
         if !self.usable {
@@ -226,12 +231,12 @@ impl Report {
         }
         rows.push(self.sel.as_ref().map_or_else(|| Row::new("SEL", UNKNOWN), Sel::row));
         rows.push(self.watchdog.as_ref().map_or_else(|| Row::new("Watchdog", UNKNOWN), WatchdogState::row));
-        if let Some(test @ WriteTest { oem, system, event }) = &self.write_test {
+        if let Some(WriteTest { oem, system, event, left }) = &self.write_test {
             rows.push(Row::new("OEM records", oem));
             rows.push(Row::new("System events", system));
             rows.push(Row::new("Platform events", event));
-            if let Some(first) = test.left().next() {
-                let ids: Vec<_> = test.left().map(|left| format!("{:#06x}", left.id)).collect();
+            if let Some(first) = left.first() {
+                let ids: Vec<_> = left.iter().map(|left| format!("{:#06x}", left.id)).collect();
                 let text = format!("test records {}, which do no harm: {}", ids.join(", "), first.error);
                 rows.push(Row::new("Left in the SEL", text));
             }
@@ -295,10 +300,12 @@ mod tests {
 
     fn full() -> Report {
         let other = Interface { source: Source::Spmi, address: 0xca3, ..KCS };
+        let left = Left { id: 7, error: "the BMC is gone".to_owned() };
         let write_test = WriteTest {
             oem: Verdict::Refused { code: 0xcc },
             system: Verdict::Kept { left: None },
-            event: Verdict::Kept { left: Some(Left { id: 7, error: "the BMC is gone".to_owned() }) },
+            event: Verdict::Kept { left: Some(left.clone()) },
+            left: vec![left],
         };
         Report::new(
             &[KCS, other],
@@ -380,6 +387,7 @@ NOT READY: the BMC cannot be reached at a panic
                     "oem": { "result": "refused", "code": 0xcc },
                     "system": { "result": "kept" },
                     "event": { "result": "kept", "left": { "id": 7, "error": "the BMC is gone" } },
+                    "left": [{ "id": 7, "error": "the BMC is gone" }],
                 },
                 "options": ["--ipmi-kcs-ports=0xca2,0xca3", "--sel-type=system", "--sel-records=17"],
             })

@@ -21,13 +21,7 @@ use lastwords_core::{
     sequence::{Sequence, Step, ThisCpu},
 };
 use stand_in::{Relay, StandIn};
-use std::{
-    fmt::Write as _,
-    io::{self, Write},
-    path::Path,
-    process::ExitCode,
-    thread,
-};
+use std::{fmt::Write as _, path::Path, process::ExitCode, thread};
 
 /// Send a test report through the real BMC and read it back
 ///
@@ -91,7 +85,7 @@ impl Test {
         if !tested.stored.is_empty() {
             let _ = writeln!(text, "\nThe BMC's event log (SEL), read back:\n");
         }
-        write!(io::stdout(), "{text}").context("standard output")?;
+        message::report(text).context("standard output")?;
 
         if tested.stored.is_empty() {
             return Ok(ExitCode::FAILURE);

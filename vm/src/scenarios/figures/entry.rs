@@ -1,15 +1,16 @@
-//! How long it is from the panic to the dump kernel's entry.
+//! How long it is from the purgatory's first instruction to the dump kernel's.
 
+use crate::judge::image::{HEADER, Image};
 use crate::judge::segments::Segments;
 use crate::machine::bmc::Bmc;
+use crate::machine::count::Counter;
 use crate::machine::gdb::Debugger;
 use crate::machine::kernels::Release;
-use crate::machine::monitor::Monitor;
 use crate::scenarios::{Arm, Scenario};
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 
-/// How the dump kernel is loaded for the way from panic to entry.
+/// How the dump kernel is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// `kexec -p -c`.
@@ -18,87 +19,61 @@ pub enum Way {
     Silent,
     /// `lastwords load` with everything.
     Words,
+    /// The same with `--digest sha256`.
+    Sha256,
 }
 
-/// Millions of guest instructions from the panic to the dump kernel's entry point, with an initial RAM disk of `mib` MiB: one CPU,
-/// and a virtual clock that goes on by a nanosecond an instruction (`-icount shift=0`). Read from the ACPI PM timer,
-/// so that it is right within 280 instructions.
+/// Millions of guest instructions from entry to entry, with an initial RAM disk of `mib` MiB and one CPU.
 ///
 /// # Errors
 /// When the machine does not come there.
-pub fn panic_to_entry(way: Way, mib: u64) -> Result<f64> {
+pub fn entry_to_entry(way: Way, mib: u64) -> Result<f64> {
+    let counter = Counter::new()?;
     let debugger = Debugger::new()?;
+    let ours = "lastwords load --via purgatory --verbose";
+    let words = "--ipmi-handle-panic --output-cpu-ip --ipmi-watchdog start=120 --console-serial";
     let (load, words) = match way {
-        Way::Stock => ("kexec -p -c -d", ""),
-        Way::Silent => ("lastwords load --via purgatory --verbose", ""),
-        Way::Words => (
-            "lastwords load --via purgatory --verbose",
-            "--ipmi-handle-panic --output-cpu-ip --ipmi-watchdog start=120 --console-serial",
-        ),
+        Way::Stock => ("kexec -p -c -d".to_owned(), ""),
+        Way::Silent => (ours.to_owned(), ""),
+        Way::Words => (ours.to_owned(), words),
+        Way::Sha256 => (format!("{ours} --digest sha256"), words),
     };
     // Zeros behind an initial RAM disk are passed over when it is unpacked.
     let grow = format!("truncate -s {} /boot/initrd", mib << 20);
     let scenario = Scenario::new(Release::V6_1)
         .cpus(1)
-        .first_append("crashkernel=384M")
+        .memory(2048)
+        .first_append("crashkernel=640M")
         .bmc(Bmc::Simulator)
-        .qemu(["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"])
+        .beside(&counter.options())
         .debugger(&debugger)
-        .boots_here()
         .arm(Arm::Not)
         .lastwords_at_hand()
         .limit(Duration::from_secs(900))
         .death(&format!(
             "{grow}\n{load} /boot/vmlinuz --initrd=/boot/initrd --append='console=ttyS0 quiet nr_cpus=1' {words} \
-             >/tmp/load 2>&1 || step not armed\ngrep -E '^segment|kernel at 0x' /tmp/load >/dev/console\n\
-             echo \"panic is at 0x$(sed -n 's/ T panic$//p' /proc/kallsyms)\" >/dev/console\n\
+             >/tmp/load 2>&1 || step not armed\ngrep -E '^segment|kernel at 0x|entry = ' /tmp/load >/dev/console\n\
              step the dump kernel is loaded\nsleep 1\npanic_on 0"
-        ));
+        ))
+        .dump("step the dump kernel is up");
     let mut segments = Segments::default();
-    let mut panic = None;
-    let mut took = None;
-    scenario.watch(|vm, line| {
+    let mut purgatory = None;
+    let outcome = scenario.watch(|_, line| {
         segments.read(&line.text);
-        if let Some((_, address)) = line.text.split_once("panic is at 0x") {
-            panic = Some(u64::from_str_radix(address.trim(), 16)?);
+        // `kexec_load: entry = 0x39fff730 flags = 0x3e0001`
+        if let Some((_, entry)) = line.text.split_once("entry = 0x") {
+            let digits = entry.split(' ').next().context("no address")?;
+            purgatory = Some(u64::from_str_radix(digits, 16)?);
         }
-        if line.text.contains("the dump kernel is loaded") {
+        if line.text.contains("the dump kernel is loaded") && way != Way::Stock {
             let mut gdb = debugger.connect()?;
-            let mut monitor = vm.monitor()?;
-            gdb.go_to(panic.context("no symbol panic")?)?;
-            let (began, began_second) = (pm_timer(&mut monitor)?, rtc_second(&mut monitor)?);
-            gdb.go_to(segments.entry()?)?;
-            let (ticks, second) = (pm_timer(&mut monitor)?, rtc_second(&mut monitor)?);
-            // The PM timer is fine, but counts to 2^24 only, which is 4.7 s; the RTC tells how often it has.
-            let fine = f64::from(ticks.wrapping_sub(began) & 0xff_ffff) / PM_HZ;
-            let coarse = f64::from((second + 60 - began_second) % 60);
-            let turn = f64::from(1 << 24) / PM_HZ;
-            let turns = ((coarse - fine) / turn).round().max(0.0);
-            took = Some((fine + turns * turn) * 1e9);
-            monitor.execute("quit", &serde_json::json!({}))?;
+            let image = segments.get("image")?.start;
+            purgatory = Some(image + Image::find(&gdb.read(image, HEADER)?)?.purgatory_entry()?);
+            gdb.detach()?;
         }
         Ok(())
     })?;
-    let took = took.context("the machine was not armed")?;
-    ensure!(took > 0.0, "the clock stood still");
-    Ok(took / 1e6)
-}
-
-/// Ticks a second of the ACPI PM timer (ACPI 6.5, 4.8.3.3).
-const PM_HZ: f64 = 3_579_545.0;
-
-/// The RTC's seconds, in BCD.
-fn rtc_second(monitor: &mut Monitor) -> Result<u32> {
-    monitor.human("o /b 0x70 0")?;
-    let text = monitor.human("i /b 0x71")?;
-    let value = text.rsplit("0x").next().context("no RTC")?;
-    value.trim().parse().with_context(|| format!("no RTC: {text}"))
-}
-
-/// The ACPI PM timer of QEMU's q35.
-fn pm_timer(monitor: &mut Monitor) -> Result<u32> {
-    // `portl[0x0608] = 0x1234567`
-    let text = monitor.human("i /w 0x608")?;
-    let value = text.rsplit("0x").next().context("no PM timer")?;
-    u32::from_str_radix(value.trim(), 16).with_context(|| format!("no PM timer: {text}"))
+    ensure!(outcome.when("the dump kernel is up").is_some(), "the dump kernel did not start: {outcome}");
+    let count = counter.between(purgatory.context("the machine was not armed")?, segments.entry()?)?;
+    Ok(count as f64 / 1e6)
 }

@@ -1,5 +1,5 @@
 //! The figures of `make bench`, each measured in one run beside the stock tool's: how large, how fast the digest, how fast
-//! to load, and how long from the panic to the dump kernel's entry. They are measured alone, with no other machine
+//! to load, and how long from the purgatory's entry to the dump kernel's. They are measured alone, with no other machine
 //! beside.
 
 mod digest;
@@ -8,6 +8,6 @@ mod load;
 mod size;
 
 pub use digest::digests;
-pub use entry::{Way, panic_to_entry};
+pub use entry::{Way, entry_to_entry};
 pub use load::{Load, loads};
 pub use size::sizes;

@@ -1,0 +1,83 @@
+//! A process of our own for what may fail in any way.
+
+use std::{
+    io,
+    process::{self, ExitStatus},
+};
+
+/// Which of the two processes one is in.
+#[derive(Debug)]
+pub enum Forked {
+    /// The new one.
+    Child,
+    /// The one that waited, and how the other ended.
+    Parent(ExitStatus),
+}
+
+/// Goes on in a new process, waits for its end, and goes on in this one. `bound` ends the new one with SIGTERM when this
+/// one ends before it.
+///
+/// # Errors
+/// When there can be no new process; then nothing has gone on anywhere.
+pub fn fork_and_wait(bound: bool) -> io::Result<Forked> {
+    use std::os::unix::process::ExitStatusExt;
+    // SAFETY: the tool starts no threads, so the new process is as whole as this one, with all locks free.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            if bound {
+                // SAFETY: the call takes a number and writes nothing to our memory. Where it fails, a new process that
+                // is left over ends by itself.
+                unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) };
+            }
+            // Where memory runs out, this process is to go, and no other of the machine. Best effort.
+            let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+            Ok(Forked::Child)
+        }
+        child => {
+            let mut status = 0;
+            loop {
+                // SAFETY: the kernel writes one number to `status`, which is exclusively ours.
+                if unsafe { libc::waitpid(child, &raw mut status, 0) } == child {
+                    return Ok(Forked::Parent(ExitStatus::from_raw(status)));
+                }
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// Makes a system call in a process of its own, and then `undo`: also when that process is killed in between.
+///
+/// # Errors
+/// The call's, those of undoing it, or ENOMEM when the process was killed, as by the OOM killer.
+pub fn try_and_undo(
+    call: impl FnOnce() -> io::Result<()>,
+    undo: impl Fn() -> io::Result<()>,
+) -> io::Result<()> {
+    match fork_and_wait(false)? {
+        Forked::Child => {
+            let result = call().and_then(|()| undo());
+            let code = result.map_or_else(|error| error.raw_os_error().unwrap_or(libc::EIO), |()| 0);
+            process::exit(code)
+        }
+        Forked::Parent(status) => match status.code() {
+            Some(0) => Ok(()),
+            Some(error) => Err(io::Error::from_raw_os_error(error)),
+            None => undo().and(Err(io::Error::from_raw_os_error(libc::ENOMEM))),
+        },
+    }
+}
+
+/// `signal 9`, or `exit status: 101`.
+#[must_use]
+pub fn end(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match status.signal() {
+        Some(signal) => format!("signal {signal}"),
+        None => format!("exit status {}", status.code().unwrap_or_default()),
+    }
+}
