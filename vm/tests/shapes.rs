@@ -55,8 +55,6 @@ shapes! {
     #[ignore = "side_by_side:: has a high region"]
     two_reserved_regions: Shape::TwoRegions;
     #[ignore = "pc_with_512_mib stands for it"]
-    reserved_at_a_fixed_place: Shape::Fixed;
-    #[ignore = "pc_with_512_mib stands for it"]
     a_hole_in_the_memory_map: Shape::Hole;
     #[ignore = "slow to emulate"]
     sixteen_gib: Shape::Large;

@@ -30,8 +30,6 @@ pub enum Shape {
     PostNotifiers,
     /// A high region and a low one.
     TwoRegions,
-    /// Reserved where the administrator says.
-    Fixed,
     /// A hole in the memory map.
     Hole,
     /// 16 GiB by UEFI, reserved high.
@@ -40,7 +38,7 @@ pub enum Shape {
 
 impl Shape {
     /// Every shape.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 18] = [
         Self::PcSmall,
         Self::Numa,
         Self::Cpu("qemu64"),
@@ -57,7 +55,6 @@ impl Shape {
         Self::NrCpus,
         Self::PostNotifiers,
         Self::TwoRegions,
-        Self::Fixed,
         Self::Hole,
         Self::Large,
     ];
@@ -112,7 +109,6 @@ impl Shape {
             Self::TwoRegions => {
                 scenario.memory(6144).first_append("crashkernel=256M,high crashkernel=128M,low")
             }
-            Self::Fixed => scenario.first_append("crashkernel=256M@512M"),
             Self::Hole => scenario.first_append("crashkernel=256M memmap=1M$0x18000000"),
             Self::Large => {
                 scenario.firmware(Firmware::Uefi).memory(16384).first_append("crashkernel=384M,high")
