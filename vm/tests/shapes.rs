@@ -25,8 +25,6 @@ macro_rules! shapes {
 
 shapes! {
     pc_with_512_mib: Shape::PcSmall;
-    #[ignore = "pc_with_512_mib stands for it"]
-    microvm: Shape::Microvm;
     #[ignore = "two_reserved_regions stands for it"]
     two_nodes: Shape::Numa;
     #[ignore = "the other tests' CPU stands for it"]
@@ -51,14 +49,11 @@ shapes! {
     thirty_two_cpus: Shape::Cpus(32);
     #[ignore = "slow to emulate"]
     sixty_four_cpus: Shape::Cpus(64);
-    #[ignore = "pc_with_512_mib stands for it"]
     one_cpu_of_four: Shape::NrCpus;
     #[ignore = "crash_kinds has fatal-exception, which takes the same way"]
     notifiers_first: Shape::PostNotifiers;
     #[ignore = "side_by_side:: has a high region"]
     two_reserved_regions: Shape::TwoRegions;
-    #[ignore = "pc_with_512_mib stands for it"]
-    reserved_at_a_fixed_place: Shape::Fixed;
     #[ignore = "pc_with_512_mib stands for it"]
     a_hole_in_the_memory_map: Shape::Hole;
     #[ignore = "slow to emulate"]

@@ -200,7 +200,8 @@ impl Load {
                 let first = FirstKernel::read(root)?;
                 let purgatory = purgatory::build(&parts, &first).with_context(name)?;
                 if self.verbose {
-                    message::output(Verbose(&purgatory).to_string().trim_end());
+                    // Line by line: what is no printable character within one is shown as a question mark.
+                    Verbose(&purgatory).to_string().lines().for_each(message::output);
                 }
                 let line = purgatory.cmdline.clone();
                 load(&Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() }, &line)?;

@@ -20,6 +20,9 @@ const MEMORY_SIZE: usize = 24;
 /// boot_params and of the kernel's entry point, and the sum, each of eight bytes.
 pub const FIRST_WAY_OUT: usize = 32;
 
+/// Where the handoff begins: what the tool tells the image as the purgatory of the segments that are checked.
+pub const HANDOFF: u64 = 632;
+
 /// Where the length of the first of the segments that are checked stands, in eight bytes. A test finds a loaded
 /// segment's length there before it damages it (`tests/purgatory.rs`).
 pub const FIRST_SEGMENT_LEN: u64 = 672;
@@ -46,10 +49,25 @@ impl<'a> Image<'a> {
         Ok(Self { at: found[0], bytes: &file[found[0]..] })
     }
 
+    /// The image that these bytes begin.
+    #[must_use]
+    pub fn at(bytes: &'a [u8]) -> Self {
+        Self { at: 0, bytes }
+    }
+
     /// Do these bytes, of memory or a file, begin an image?
     #[must_use]
     pub fn begins(bytes: &[u8]) -> bool {
         bytes.starts_with(MAGIC)
+    }
+
+    /// Address of boot_params that the image is told as the purgatory; 0 in a wrapped kernel.
+    ///
+    /// # Errors
+    /// See [`Self::entry`].
+    pub fn boot_params(&self) -> Result<u64> {
+        let bytes = self.bytes.get(FIRST_WAY_OUT + 16..).and_then(<[u8]>::first_chunk);
+        Ok(u64::from_le_bytes(*bytes.context("the image's header is cut off")?))
     }
 
     /// The entry point behind the hook.

@@ -8,6 +8,7 @@ pub mod console;
 pub mod dmesg;
 pub mod dump;
 pub mod image;
+pub mod loaded;
 pub mod outcome;
 pub mod ram;
 pub mod reading;

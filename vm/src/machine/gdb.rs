@@ -72,6 +72,8 @@ impl Gdb {
         let mut gdb = Self { stream };
         // Addresses are physical from here on.
         ensure!(gdb.ask("Qqemu.PhyMemMode:1")? == "OK", "QEMU has no physical memory mode");
+        // And a single step takes interrupts and NMIs.
+        ensure!(gdb.ask("Qqemu.sstep=1")? == "OK", "QEMU steps in no other way");
         Ok(gdb)
     }
 
@@ -141,6 +143,17 @@ impl Gdb {
     pub fn pass(&mut self, address: u64) -> Result<()> {
         let answer = self.ask(&format!("z1,{address:x},1"))?;
         ensure!(answer == "OK", "QEMU keeps the breakpoint at {address:#x}: {answer}");
+        Ok(())
+    }
+
+    /// One instruction.
+    ///
+    /// # Errors
+    /// When QEMU does not answer.
+    pub fn step(&mut self) -> Result<()> {
+        self.send("s")?;
+        let stopped = self.receive()?;
+        ensure!(stopped.starts_with("T05"), "the machine is gone: {stopped}");
         Ok(())
     }
 

@@ -8,6 +8,7 @@ pub mod cpio;
 pub mod crash_module;
 pub mod gdb;
 pub mod initramfs;
+pub mod kept;
 pub mod kernels;
 pub mod lastwords;
 pub mod monitor;

@@ -120,7 +120,9 @@ impl Vm {
         let Connections { folder, orders, bmc, debugger, snapshot, console, options, limit } = connections;
         let console =
             console.as_ref().map_or_else(|| "stdio".to_owned(), |file| format!("file:{}", file.display()));
-        let mut qemu = Command::new(PROGRAM);
+        // Whoever ends the bench ends the machines: one that is alone would run for ever.
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL", PROGRAM]);
         // UEFI's variables have a relative path.
         qemu.current_dir(folder)
             .args(machine.options())

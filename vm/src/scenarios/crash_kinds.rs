@@ -74,11 +74,16 @@ impl Kind {
             return Ok(());
         }
         match self {
-            // The detector compares two looks, which must not follow each other too fast.
+            // The detector compares two looks, which must not follow each other too fast, and looks away after what it takes
+            // for a sign of life: one comes after the other until the CPU has left its loop, which is in a module.
             Self::HardLockup => {
-                for _ in 0..2 {
+                let mut monitor = vm.monitor()?;
+                for _ in 0..10 {
                     sleep(Duration::from_secs(2));
-                    vm.monitor()?.nmi()?;
+                    if !monitor.human("info registers")?.contains("RIP=ffffffffc") {
+                        break;
+                    }
+                    monitor.nmi()?;
                 }
             }
             Self::Nmi => vm.monitor()?.nmi()?,

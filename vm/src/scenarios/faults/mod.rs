@@ -46,6 +46,18 @@ pub enum Fault {
     NmisAtRequests,
     /// An NMI comes as soon as the CPU has left the dead kernel.
     NmiAfterTheKernel,
+    /// NMIs come one after the other from the BMC's first request on, until the dump kernel starts.
+    NmiStorm,
+    /// A machine check comes as soon as the CPU has left the crashed kernel.
+    CheckAfterTheKernel,
+    /// A machine check comes at the BMC's first request.
+    CheckInReport,
+    /// One at the BMC's first request, and one at the third.
+    ChecksInReport,
+    /// A machine check comes to both CPUs at the BMC's first request.
+    CheckOfAllCpus,
+    /// One bit of the command line's address in boot_params has changed since they were loaded.
+    DamagedBootParams,
     /// The kernel panics in an NMI.
     PanicInNmi,
     /// The kernel panics in the NMI that finds a CPU stuck.
@@ -81,7 +93,7 @@ pub const OPTIONS: &str = "--ipmi-handle-panic --output-cpu-ip --ipmi-watchdog s
 
 impl Fault {
     /// Every fault, in the order of the table.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 33] = [
         Self::Nothing,
         Self::NoBmc,
         Self::Stuck(0x00),
@@ -104,6 +116,12 @@ impl Fault {
         Self::Traffic,
         Self::NmisAtRequests,
         Self::NmiAfterTheKernel,
+        Self::NmiStorm,
+        Self::CheckAfterTheKernel,
+        Self::CheckInReport,
+        Self::ChecksInReport,
+        Self::CheckOfAllCpus,
+        Self::DamagedBootParams,
         Self::PanicInNmi,
         Self::HardLockup,
         Self::PanicInInterrupt,
@@ -136,7 +154,13 @@ impl Fault {
             Self::MuteAndRtcStopped => "BMC mute and RTC stopped",
             Self::Traffic => "panic amid IPMI traffic of four processes",
             Self::NmisAtRequests => "NMIs at the BMC's first five requests",
-            Self::NmiAfterTheKernel => "an NMI right after the dead kernel",
+            Self::NmiAfterTheKernel => "an NMI right after the crashed kernel",
+            Self::NmiStorm => "NMIs all through the report",
+            Self::CheckAfterTheKernel => "a machine check right after the crashed kernel",
+            Self::CheckInReport => "a machine check in the report",
+            Self::ChecksInReport => "two machine checks in the report",
+            Self::CheckOfAllCpus => "a machine check on both CPUs in the report",
+            Self::DamagedBootParams => "a flipped bit in boot_params",
             Self::PanicInNmi => "panic in an NMI",
             Self::HardLockup => "panic in the NMI of a hard lockup",
             Self::PanicInInterrupt => "panic in an interrupt",
@@ -145,15 +169,16 @@ impl Fault {
         }
     }
 
-    /// Is it the BMC's alone? Then whoever asks no BMC is none the worse.
+    /// Is it the BMC's alone, or does it come with its requests? Then whoever asks no BMC is none the worse.
     #[must_use]
     pub fn is_bmc_only(self) -> bool {
         !matches!(
             self,
             Self::Nothing
                 | Self::Traffic
-                | Self::NmisAtRequests
                 | Self::NmiAfterTheKernel
+                | Self::CheckAfterTheKernel
+                | Self::DamagedBootParams
                 | Self::PanicInNmi
                 | Self::HardLockup
                 | Self::PanicInInterrupt
@@ -166,7 +191,7 @@ impl Fault {
     #[must_use]
     pub fn cpus(self) -> usize {
         match self {
-            Self::Traffic | Self::HardLockup | Self::TwoPanics => 2,
+            Self::Traffic | Self::HardLockup | Self::TwoPanics | Self::CheckOfAllCpus => 2,
             _ => 1,
         }
     }

@@ -2,11 +2,17 @@
 
 use super::bmc::Shared;
 use super::{Fault, Way};
+use crate::judge::loaded::{CMD_LINE_PTR, Loaded, Region};
 use crate::judge::outcome::Outcome;
 use crate::machine::console::Line;
+use crate::machine::gdb::Debugger;
+use crate::machine::kernels::{Kernel, Release};
 use crate::machine::qemu::Vm;
 use crate::scenarios::crash_kinds::Kind;
+use crate::scenarios::inject::Event;
+use crate::scenarios::kept;
 use anyhow::{Context, Result, ensure};
+use std::fs;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -76,7 +82,8 @@ impl Fault {
     pub fn run(self, way: Way, dump: &str) -> Result<Run> {
         let shared = Arc::new(Shared::default());
         let (tell, request) = channel();
-        let scenario = self.scenario(way, &shared, tell).dump(dump);
+        let debugger = Debugger::new()?;
+        let scenario = self.scenario(way, &shared, tell).dump(dump).debugger(&debugger);
         let mut console = Vec::new();
         let mut nmis = 0;
         // A kernel that panics in an NMI has no time left to write it to the console.
@@ -84,6 +91,9 @@ impl Fault {
         let result = scenario.watch(|vm, line| {
             console.push(line.clone());
             self.act(vm, line, &shared, &request, &mut nmis)?;
+            if self == Self::DamagedBootParams && line.text.contains("bench: a bit is to change") {
+                flip(vm, &debugger, &console)?;
+            }
             if line.text.starts_with("bench: panic on ") {
                 struck = Some(vm.elapsed());
             }
@@ -150,22 +160,66 @@ impl Fault {
                     *nmis += 1;
                 }
             }
-            Self::NmiAfterTheKernel if line.text.contains("Kernel panic") => {
+            Self::NmiAfterTheKernel | Self::CheckAfterTheKernel if line.text.contains("Kernel panic") => {
                 let mut monitor = vm.monitor()?;
                 let began = Instant::now();
                 while began.elapsed() < Duration::from_secs(60) {
                     if monitor.human("info registers")?.contains("RIP=00000000") {
-                        monitor.nmi()?;
-                        *nmis += 1;
+                        if self == Self::NmiAfterTheKernel {
+                            monitor.nmi()?;
+                            *nmis += 1;
+                        } else {
+                            monitor.human(&Event::Fatal.machine_check())?;
+                        }
                         break;
                     }
                     sleep(Duration::from_millis(1));
+                }
+            }
+            Self::NmiStorm if line.text.contains("Kernel panic") => {
+                while request.try_recv().is_ok() {}
+                if request.recv_timeout(Duration::from_secs(5)).is_ok() {
+                    let mut monitor = vm.monitor()?;
+                    // The last request is long ago: the report is over.
+                    while *nmis < 10 || request.recv_timeout(Duration::from_millis(20)).is_ok() {
+                        monitor.nmi()?;
+                        *nmis += 1;
+                    }
+                }
+            }
+            Self::CheckInReport | Self::ChecksInReport | Self::CheckOfAllCpus
+                if line.text.contains("Kernel panic") =>
+            {
+                while request.try_recv().is_ok() {}
+                let event = if self == Self::CheckOfAllCpus { Event::Broadcast } else { Event::Fatal };
+                let at: &[usize] = if self == Self::ChecksInReport { &[0, 2] } else { &[0] };
+                for number in 0..3 {
+                    if request.recv_timeout(Duration::from_secs(5)).is_ok() && at.contains(&number) {
+                        vm.monitor()?.human(&event.machine_check())?;
+                    }
                 }
             }
             _ => {}
         }
         Ok(())
     }
+}
+
+/// Changes a bit of the command line's address in boot_params, wherever they are loaded.
+fn flip(vm: &Vm, debugger: &Debugger, console: &[Line]) -> Result<()> {
+    let reserved =
+        console.iter().find_map(|line| kept::crash_kernel(&line.text)).context("nothing is reserved")?;
+    let mut gdb = debugger.connect()?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("memory");
+    let len = reserved.end - reserved.start;
+    vm.monitor()?.order(&format!("pmemsave {:#x} {len:#x} \"{}\"", reserved.start, file.display()))?;
+    let kernel = fs::read(Kernel::get(Release::V6_1)?.image)?;
+    let loaded = Loaded { start: reserved.start, memory: &fs::read(&file)?, kernel: &kernel };
+    let byte = loaded.find(Region::BootParams)?.start + CMD_LINE_PTR as u64 + 2;
+    let old = *gdb.read(byte, 1)?.first().context("nothing was read")?;
+    gdb.write(byte, &[old ^ 0x10])?;
+    gdb.detach()
 }
 
 /// Runs every fault in every way, two machines at a time, and hands over each result. `kexec` alone asks no BMC, and is

@@ -37,7 +37,7 @@ impl Fault {
             .before(&format!("insmod /modules/ipmi_msghandler.ko {panic_op}\n{driver}"))
             .death(&format!("step the fault sets in\nsleep 1\n{}", self.death()))
             .limit(Duration::from_secs(150));
-        if matches!(self, Self::NmisAtRequests | Self::NmiAfterTheKernel) {
+        if matches!(self, Self::NmisAtRequests | Self::NmiAfterTheKernel | Self::NmiStorm) {
             // Without an APIC nobody can mask an NMI.
             scenario = scenario.cpu("max,la57=off,erms=off,-apic");
         }
@@ -65,6 +65,10 @@ impl Fault {
                                 on_cpu 0 sh -c 'echo c >/proc/sysrq-trigger'"
                 .to_owned(),
             Self::PanicInPanic => "oops 0 double_panic".to_owned(),
+            Self::DamagedBootParams => {
+                "grep 'Crash kernel' /proc/iomem >/dev/console\nstep a bit is to change\nsleep 2\npanic_on 0"
+                    .to_owned()
+            }
             _ => "panic_on 0".to_owned(),
         }
     }

@@ -1,19 +1,14 @@
 //! A machine that is put back before the image's first instruction again and again.
 
 use super::state::State;
-use crate::machine::gdb::{Debugger, Gdb, Stop};
-use crate::machine::monitor::Monitor;
+use crate::machine::gdb::Stop;
+use crate::machine::kept::Kept;
 use crate::machine::payload;
-use crate::machine::qemu::{Connections, Vm};
-use crate::machine::{orders, snapshot};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashSet;
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
-use std::thread::sleep;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// Longer than the image ever takes: its budget is 15 s, and an emulated CPU on a busy machine gets half of the time.
 const LIMIT: Duration = Duration::from_secs(40);
@@ -35,7 +30,8 @@ impl Event {
     /// The monitor's command for a machine check: CPU, bank, its status (valid, uncorrected, enabled, address valid, and
     /// for a fatal one context corrupt; a cache's data read), the CPU's status (in progress, restartable or not),
     /// address, more (Intel SDM volume 3, 16.3).
-    fn machine_check(self) -> String {
+    #[must_use]
+    pub fn machine_check(self) -> String {
         let all = if self == Self::Broadcast { "-b " } else { "" };
         let status =
             if self == Self::Restartable { "0xb400000000000135 0x5" } else { "0xb600000000000135 0x4" };
@@ -120,13 +116,8 @@ impl Translated {
 
 /// The machine.
 pub struct Bench {
-    gdb: Gdb,
-    monitor: Monitor,
+    machine: Kept,
     image: u64,
-    console: PathBuf,
-    folder: TempDir,
-    _debugger: Debugger,
-    _vm: Vm,
 }
 
 impl Bench {
@@ -135,29 +126,7 @@ impl Bench {
     /// # Errors
     /// When it does not come there.
     pub fn start(state: &State) -> Result<Self> {
-        // In /tmp: a socket's path must be short.
-        let folder = tempfile::Builder::new().prefix("lastwords-vm-").tempdir()?;
-        let path = folder.path();
-        let (disk, console) = (path.join("states"), path.join("console"));
-        fs::copy(&state.file, &disk)?;
-        let debugger = Debugger::new()?;
-        let mut options = snapshot::disk_options(&disk).to_vec();
-        // A machine that is off or reset stays as it is, to be looked at.
-        options.extend(["-S", "-action", "reboot=shutdown,shutdown=pause"].map(str::to_owned));
-        let connections = Connections {
-            orders: orders::none(path)?,
-            bmc: None,
-            debugger: Some(debugger.socket()),
-            snapshot: None,
-            console: Some(console.clone()),
-            options,
-            limit: LIMIT,
-            folder: path.to_owned(),
-        };
-        let vm = Vm::start(&state.machine, &connections)?;
-        let monitor = connect(&vm)?;
-        let gdb = debugger.connect()?;
-        Ok(Self { gdb, monitor, image: state.image, console, folder, _debugger: debugger, _vm: vm })
+        Ok(Self { machine: Kept::start(&state.machine, &state.file)?, image: state.image })
     }
 
     /// Does all this to the machine, and lets it go on.
@@ -165,15 +134,14 @@ impl Bench {
     /// # Errors
     /// When QEMU fails.
     pub fn run(&mut self, acts: &[Act]) -> Result<End> {
-        snapshot::put_back(&mut self.monitor)?;
-        let before = fs::metadata(&self.console)?.len();
+        self.machine.put_back()?;
         for act in acts {
-            if let Some(end) = self.act(*act, before)? {
+            if let Some(end) = self.act(*act)? {
                 return Ok(if matches!(end, End::Dump { .. }) { End::Missed } else { end });
             }
         }
-        let stop = self.gdb.go_on(LIMIT)?;
-        self.end(stop, before)
+        let stop = self.machine.gdb.go_on(LIMIT)?;
+        self.end(stop)
     }
 
     /// All instructions that are reached, in the order of the first time: of the image and of the dump kernel.
@@ -181,14 +149,14 @@ impl Bench {
     /// # Errors
     /// When QEMU fails, or the dump kernel is not reached.
     pub fn reached(&mut self, acts: &[Act]) -> Result<Vec<Instruction>> {
-        let log = self.folder.path().join("log");
+        let log = self.machine.folder.path().join("log");
         // Each instruction is translated by itself, and is translated when it is reached.
-        self.monitor.order("singlestep on")?;
-        self.monitor.order(&format!("logfile {}", log.display()))?;
-        self.monitor.order("log in_asm")?;
+        self.machine.monitor.order("singlestep on")?;
+        self.machine.monitor.order(&format!("logfile {}", log.display()))?;
+        self.machine.monitor.order("log in_asm")?;
         let end = self.run(acts)?;
-        self.monitor.order("log none")?;
-        self.monitor.order("singlestep off")?;
+        self.machine.monitor.order("log none")?;
+        self.machine.monitor.order("singlestep off")?;
         let text = fs::read_to_string(&log)?;
         fs::remove_file(&log)?;
         let mut reached: Vec<Instruction> = Vec::new();
@@ -216,50 +184,48 @@ impl Bench {
     }
 
     /// Does this; the end, when it comes to that.
-    fn act(&mut self, act: Act, before: u64) -> Result<Option<End>> {
+    fn act(&mut self, act: Act) -> Result<Option<End>> {
         let stop = match act {
             Act::Until(offset) => self.go_to(&[offset])?,
             Act::UntilOneOf(one, other) => self.go_to(&[one, other])?,
             Act::Event(Event::Nmi) => {
-                self.monitor.nmi()?;
+                self.machine.monitor.nmi()?;
                 Stop::There
             }
             Act::Event(event) => {
-                let said = self.monitor.human(&event.machine_check())?;
+                let said = self.machine.monitor.human(&event.machine_check())?;
                 // QEMU's word for a CPU that takes no machine check, whose machine it resets at once.
                 if said.contains("triple fault") { Stop::Off } else { Stop::There }
             }
             Act::Flip(offset, bits) => {
                 let address = self.image.wrapping_add(offset);
-                let byte = *self.gdb.read(address, 1)?.first().context("nothing was read")?;
-                self.gdb.write(address, &[byte ^ bits])?;
+                let byte = *self.machine.gdb.read(address, 1)?.first().context("nothing was read")?;
+                self.machine.gdb.write(address, &[byte ^ bits])?;
                 Stop::There
             }
         };
-        if stop == Stop::There { Ok(None) } else { self.end(stop, before).map(Some) }
+        if stop == Stop::There { Ok(None) } else { self.end(stop).map(Some) }
     }
 
     /// Lets it run to one of these places in the image.
     fn go_to(&mut self, offsets: &[u64]) -> Result<Stop> {
         let addresses: Vec<u64> = offsets.iter().map(|offset| self.image.wrapping_add(*offset)).collect();
-        if addresses.contains(&self.gdb.rip()?) {
+        if addresses.contains(&self.machine.gdb.rip()?) {
             return Ok(Stop::There);
         }
         for address in &addresses {
-            self.gdb.stop_at(*address)?;
+            self.machine.gdb.stop_at(*address)?;
         }
-        let stop = self.gdb.go_on(LIMIT)?;
+        let stop = self.machine.gdb.go_on(LIMIT)?;
         for address in &addresses {
-            self.gdb.pass(*address)?;
+            self.machine.gdb.pass(*address)?;
         }
         Ok(stop)
     }
 
     /// What it means that the machine stands still.
-    fn end(&self, stop: Stop, before: u64) -> Result<End> {
-        let console = fs::read(&self.console)?;
-        let console =
-            String::from_utf8_lossy(console.get(before as usize..).unwrap_or_default()).into_owned();
+    fn end(&self, stop: Stop) -> Result<End> {
+        let console = self.machine.console()?;
         let has = |text: &str| console.contains(text);
         Ok(match stop {
             Stop::There => bail!("the machine stopped where it was not to"),
@@ -270,17 +236,6 @@ impl Bench {
             Stop::Off => End::Reset { told: has("lastwords: resetting the machine") },
         })
     }
-}
-
-/// The monitor, as soon as QEMU is there.
-fn connect(vm: &Vm) -> Result<Monitor> {
-    for _ in 0..500 {
-        if let Ok(monitor) = vm.monitor() {
-            return Ok(monitor);
-        }
-        sleep(Duration::from_millis(10));
-    }
-    vm.monitor()
 }
 
 #[cfg(test)]

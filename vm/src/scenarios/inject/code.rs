@@ -2,7 +2,7 @@
 
 use crate::machine::lastwords;
 use anyhow::{Context, Result};
-use object::{Object, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 use std::fmt;
 use std::fs;
 
@@ -10,6 +10,8 @@ use std::fs;
 #[derive(Clone, Debug)]
 pub struct Code {
     symbols: Vec<(u64, String)>,
+    data: u64,
+    file_end: u64,
     end: u64,
 }
 
@@ -56,7 +58,16 @@ impl Code {
                 true
             }
         });
-        Ok(Self { symbols, end: end.context("the image has no symbol __memory_end")? })
+        let section = |name: &str| {
+            elf.section_by_name(name).with_context(|| format!("the image has no section {name}"))
+        };
+        let got = section(".got")?;
+        Ok(Self {
+            symbols,
+            data: section(".rodata")?.address(),
+            file_end: got.address() + got.size(),
+            end: end.context("the image has no symbol __memory_end")?,
+        })
     }
 
     /// The place at this offset in the image.
@@ -74,6 +85,18 @@ impl Code {
     pub fn symbol(&self, name: &str) -> Result<u64> {
         let found = self.symbols.iter().find(|(_, symbol)| symbol == name);
         Ok(found.with_context(|| format!("the image has no symbol {name}"))?.0)
+    }
+
+    /// Where code ends, and constants and data begin.
+    #[must_use]
+    pub fn data(&self) -> u64 {
+        self.data
+    }
+
+    /// Where data ends. Behind it the file has the relocations.
+    #[must_use]
+    pub fn file_end(&self) -> u64 {
+        self.file_end
     }
 
     /// The image's bytes in memory.

@@ -111,14 +111,16 @@ impl Lost {
         more.collect()
     }
 
-    /// What is in no range that is known: for people. To be used where only some places were tried.
+    /// What is in no range that is known: for people. To be used where only some places were tried. Of Rust's functions not
+    /// every instruction was tried when the list was made: there a range stands for its function.
     #[must_use]
     pub fn unknown(found: &[Self], known: &[Self]) -> Vec<String> {
         let is_known = |lost: &&Self| {
             let same = known.iter().filter(|one| one.what == lost.what && one.symbol == lost.symbol);
-            let start = same.clone().map(|one| one.start).min().unwrap_or(u64::MAX);
+            let is_rust = lost.symbol.contains("::");
+            let start = same.clone().map(|one| if is_rust { 0 } else { one.start }).min().unwrap_or(u64::MAX);
             let end = same.map(|one| one.end).max().unwrap_or(0);
-            start <= lost.start && lost.end <= end
+            start <= lost.start && (lost.end <= end || is_rust)
         };
         found.iter().filter(|lost| !is_known(lost)).map(ToString::to_string).collect()
     }

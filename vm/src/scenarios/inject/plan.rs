@@ -19,7 +19,7 @@ pub enum Extent {
 
 impl Extent {
     /// Of so many instructions of the assembly, and of the rest, one.
-    fn strides(self) -> [usize; 2] {
+    fn strides(self) -> [u64; 2] {
         match self {
             Self::Whole => [1, 8],
             Self::Sample => [5, 400],
@@ -75,11 +75,10 @@ impl Reached {
         Place { symbol: "the dump kernel".to_owned(), offset: at - entry }
     }
 
-    /// So many of the instructions, the first of each kind among them.
-    fn some(&self, [assembly, rest]: [usize; 2]) -> Vec<Instruction> {
-        let (ours, others): (Vec<Instruction>, Vec<Instruction>) =
-            self.all.iter().copied().partition(|one| self.is_assembly(one.at));
-        ours.into_iter().step_by(assembly).chain(others.into_iter().step_by(rest)).collect()
+    /// One of so many instructions of the assembly, and one of so many others.
+    fn some(&self, [assembly, rest]: [u64; 2]) -> impl Iterator<Item = Instruction> {
+        let stride = move |at| if self.is_assembly(at) { assembly } else { rest };
+        self.all.iter().copied().filter(move |one| is_chosen(one.at, stride(one.at)))
     }
 
     /// Instructions that are only reached when something comes from outside in the middle of the report.
@@ -91,6 +90,11 @@ impl Reached {
             .filter(|one| self.is_assembly(one.at))
             .collect())
     }
+}
+
+/// Which ones are taken depends on their place alone, and one of 400 is among one of 8. Knuth's multiplicative hash.
+fn is_chosen(at: u64, of: u64) -> bool {
+    (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(of)
 }
 
 /// The cases of a way.
@@ -120,7 +124,7 @@ fn cases(bench: &mut Bench, way: Way, extent: Extent) -> Result<Vec<Case>> {
         add("mc-fatal twice".to_owned(), one, acts.to_vec());
     }
     for first in [Event::Nmi, Event::Restartable, Event::Fatal] {
-        for one in reached.handler(bench, first)?.into_iter().step_by(assembly) {
+        for one in reached.handler(bench, first)?.into_iter().filter(|one| is_chosen(one.at, assembly)) {
             for second in [Event::Nmi, Event::Restartable, Event::Fatal] {
                 let begin = [Act::Until(reached.middle.at), Act::Event(first)];
                 let acts = [begin, [Act::Until(one.at), Act::Event(second)]].concat();
@@ -129,7 +133,11 @@ fn cases(bench: &mut Bench, way: Way, extent: Extent) -> Result<Vec<Case>> {
         }
     }
     if way == Way::Purgatory {
-        for at in (0..reached.code.symbol("lastwords_guarded")?).step_by(4 * assembly - 3) {
+        for at in (0..reached.code.symbol("lastwords_guarded")?).step_by(if extent == Extent::Whole {
+            1
+        } else {
+            17
+        }) {
             // Which bit: Knuth's multiplicative hash of the place.
             let bit = (at as u32).wrapping_mul(0x9e37_79b1) >> 29;
             let acts = vec![Act::Flip(at, 1 << bit)];
