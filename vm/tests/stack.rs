@@ -10,8 +10,8 @@ use lastwords_vm::scenarios::{Arm, Scenario};
 use serde_json::json;
 
 /// The stack's size (`purgatory/src/arch/x86_64/entry.rs`), and what may be used of it: the rest is for compilers to come.
-const STACK: u64 = 0x2_0000;
-const MOST: u64 = 0x1_0000;
+const STACK: u64 = 0x2_8000;
+const MOST: u64 = 0x1_4000;
 
 #[test]
 fn the_stack_is_large_enough_twice_over() -> Result<()> {

@@ -205,7 +205,7 @@ global_asm!(
 
     ".pushsection .stack, \"aw\", @nobits",
     ".balign 16",
-    ".zero 0x20000",
+    ".zero 0x28000",
     "stack_top:",
     ".popsection",
 
