@@ -2,8 +2,9 @@
 //! together in the order of the design, and what fails takes nothing else with it.
 
 use lastwords_core::plan::Plan;
+use lastwords_core::report::Line;
 use lastwords_core::sequence::{Fault, Sequence, Step, ThisCpu};
-use lastwords_core::store::sel::{Decoded, Decoder, text};
+use lastwords_core::store::sel::{Decoded, Decoder, parse, text};
 use lastwords_sim::{Answer, CrashedCpu, CrashedKernel, LOG, Sim};
 
 type Break = fn(&mut Sim);
@@ -671,6 +672,26 @@ fn a_damaged_dump_kernel_is_named_to_bmc_and_console_and_the_bmc_resets() {
     assert!(text.contains("dump kernel corrupt: checksum of initrd differs from the one loaded\n"), "{text}");
     assert!(text.contains("resetting the machine"), "{text}");
     assert_eq!(sim.bmc.resets, 1);
+}
+
+#[test]
+fn what_a_copy_has_put_right_is_named_and_the_dump_kernel_starts() {
+    let mut sim = Sim::default();
+    let elfcorehdr = CrashedKernel::idle(2).put(&mut sim.memory);
+    let plan = Plan::new("", "console=ttyS0 lastwords.output_cpu_ip=sel");
+    let this_cpu = ThisCpu { apic_id: 1, tsc_aux: Some(1) };
+    let mut sequence = Sequence::new(&mut sim, plan, plan.bmc(), elfcorehdr, this_cpu);
+    sequence.restored(b"boot_params");
+    for step in Step::ALL {
+        sequence.step(&mut sim, step);
+    }
+    // A record has eleven characters.
+    let sel = sel(&sim);
+    assert_eq!(sel.concat(), "id 5f3e9a1b1=9c2a361*103f0restored boot_params");
+    assert_eq!(parse(b"restored boot_params", false), Line::Restored(b"boot_params"));
+    let text = sim.uart.text();
+    assert!(text.contains("dump kernel: boot_params was corrupt, restored from its copy\n"), "{text}");
+    assert!(text.contains("starting the dump kernel"), "{text}");
 }
 
 #[test]
