@@ -124,8 +124,8 @@ impl Timer {
         if self.last.is_some() && self.in_ms(passed) > u64::from(LEAP) {
             passed = 0;
         }
-        // Between two askings there is an access, so it has stopped or leapt where it has not moved.
-        self.fine &= passed != 0;
+        // Behind an access it has stopped or leapt where it has not moved.
+        self.fine &= passed != 0 || own == 0;
         self.cycles = self.cycles.saturating_add(passed);
         let accesses = own + if look { self.look_at_seconds(machine) } else { 0 };
         // Where neither has any the asking is one.
@@ -211,6 +211,18 @@ impl Timer {
     /// Is the budget spent?
     pub fn spent<M: Clock>(&mut self, machine: &mut M) -> bool {
         self.left(machine) == 0
+    }
+
+    /// Was the budget spent when the clocks were last asked?
+    #[must_use]
+    pub fn was_spent(&self) -> bool {
+        self.now >= self.end() || self.perhaps_over
+    }
+
+    /// And with it the time of what comes last?
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.last.is_some() && self.was_spent()
     }
 
     /// Keeps so much of the budget's end for what comes later, until the next call.

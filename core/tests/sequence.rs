@@ -674,6 +674,40 @@ fn a_damaged_dump_kernel_is_named_to_bmc_and_console_and_the_bmc_resets() {
     assert_eq!(sim.bmc.resets, 1);
 }
 
+/// Healthy UARTs that let wait for each byte, in the middle of one of which the budget ends.
+#[test]
+fn a_uart_that_the_budget_cuts_off_prints_the_last_line() {
+    for byte_us in [87, 260, 1_042] {
+        for budget in 2..5 {
+            let log: Vec<_> =
+                (0..120).map(|line| format!("line {line} of a log that takes its time")).collect();
+            let kernel =
+                CrashedKernel::idle(64).with_log(&log.iter().map(String::as_str).collect::<Vec<_>>());
+            let mut sim = Sim::default();
+            sim.uart.byte_us = byte_us;
+            let line = format!(
+                "console=ttyS0 lastwords.budget={budget} lastwords.output_cpu_ip=console lastwords.output_log=1M \
+                 lastwords.tsc_khz=2400000"
+            );
+            report(&mut sim, &kernel, &line);
+            let text = sim.uart.text();
+            assert!(text.contains("starting the dump kernel"), "{byte_us} us, {budget} s: {text}");
+        }
+    }
+}
+
+/// A BMC that takes longer for the last start of its watchdog than there is time: it is not stopped in it.
+#[test]
+fn what_the_bmc_was_asked_for_last_is_not_taken_back() {
+    let mut sim = Sim::default();
+    sim.bmc.answer_us = 900_000;
+    let line = "lastwords.ipmi_watchdog=start=60 lastwords.budget=3 lastwords.tsc_khz=2400000 lastwords.ipmi_handle_panic";
+    report(&mut sim, &CrashedKernel::idle(2), line);
+    let last = sim.bmc.requests.last().map(|request| (request[0] >> 2, request[1]));
+    assert_eq!(last, Some((6, 0x22)), "Reset Watchdog Timer is the last: {:x?}", sim.bmc.requests);
+    assert!(sim.bmc.is_at_work(), "it was aborted");
+}
+
 #[test]
 fn what_a_copy_has_put_right_is_named_and_the_dump_kernel_starts() {
     let mut sim = Sim::default();

@@ -105,6 +105,12 @@ impl Default for KcsBmc {
 }
 
 impl KcsBmc {
+    /// Is it still at work on the last request?
+    #[must_use]
+    pub fn is_at_work(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// Leaves it as a kernel that died in the middle of reading an answer would.
     pub fn leave_reading(&mut self, rest: &[u8]) {
         self.state = READ;

@@ -139,7 +139,13 @@ impl Uart {
             }
             let ready =
                 timer.wait_for(machine, BYTE, |machine| (machine.get(status) & THRE != 0).then_some(()));
-            self.stuck += u8::from(ready.is_none());
+            if ready.is_none() {
+                // It may well have been about to: what comes last has time of its own.
+                if timer.was_spent() {
+                    return true;
+                }
+                self.stuck += 1;
+            }
             if self.stuck >= STUCK {
                 return false;
             }

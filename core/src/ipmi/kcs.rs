@@ -57,7 +57,8 @@ impl Kcs {
 }
 
 impl<M: Registers + Clock> Transport<M> for Kcs {
-    /// A transfer that fails, but for one that met nobody, has tried the error exit.
+    /// A transfer that fails has tried the error exit, but where it met nobody. Nor at the very end: a slow BMC may
+    /// yet do what it was asked for last, which an abort would take back.
     fn transfer(
         &mut self,
         machine: &mut M,
@@ -71,7 +72,12 @@ impl<M: Registers + Clock> Transport<M> for Kcs {
             return Err(TransferError::Absent);
         }
         let result = wire.settle().and_then(|()| wire.write(request)).and_then(|()| wire.read(reply));
-        if result.is_err_and(|error| error != TransferError::Absent) {
+        let aborts = match result {
+            Ok(_) | Err(TransferError::Absent) => false,
+            Err(TransferError::Timeout) => !wire.timer.is_over(),
+            Err(_) => true,
+        };
+        if aborts {
             wire.deadline = wire.timer.within(SHORT);
             // Whether the error exit worked shows in the next transfer, which begins by looking at the state.
             let _ = wire.error_exit();

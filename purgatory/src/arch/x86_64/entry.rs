@@ -74,7 +74,6 @@ global_asm!(
     "    mov rax, cr4; push rax",
     "    mov rbp, rsp",
     "    mov [rip + saved_frame], rbp",
-    "    mov qword ptr [rip + saved_cr3], 0",
     "    call lastwords_tables",
 
     // The way out: the first of the two whose sum is right. Where neither is, the first one is as good as any.
@@ -150,7 +149,7 @@ global_asm!(
     "lastwords_resume:",
     "    cli",
     "    cld",
-    "    mov qword ptr [rip + recover_rsp], 0",
+    "    and qword ptr [rip + recover_rsp], 0",
     "    mov rax, [rip + saved_cr3]",
     "    test rax, rax",
     "    jz 8f",
@@ -159,8 +158,8 @@ global_asm!(
     // comes is the triple fault that it would be without us.
     "8:  cmp byte ptr [rip + after_crash], 0",
     "    je 9f",
-    "    mov qword ptr [rip + idt], 0",
-    "    mov qword ptr [rip + idt + 16], 0",
+    "    mov byte ptr [rip + idt + 5], 0",
+    "    mov byte ptr [rip + idt + 16 + 5], 0",
     "    mov word ptr [rip + our_idtr], {nmi_only}",
     "    lidt [rip + our_idtr]",
     "    jmp 2f",

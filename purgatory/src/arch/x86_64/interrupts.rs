@@ -1,9 +1,9 @@
 //! Exceptions and NMIs, from the image's first instructions to the dump kernel's own tables.
 //!
 //! The crashed kernel leaves no IDT: an NMI that comes then is a triple fault, and the dump lost; with CR4.MCE cleared a
-//! machine check is one too. Here an NMI is counted and returned from; a machine check that the CPU can go on after
-//! likewise; any other exception ends the step that it happened in: [`guard`] returns, and the next step runs. An
-//! exception outside a step, or one too many, goes on to the dump kernel at once (`entry`).
+//! machine check is one too. Here an NMI is returned from; a machine check that is none of this CPU's likewise; any
+//! other exception ends the step that it happened in: [`guard`] returns, and the next step runs. An exception outside a
+//! step, or one too many, goes on to the dump kernel at once (`entry`).
 //!
 //! No return is an IRET. After an NMI the CPU holds back the next ones until an IRET (Intel SDM volume 3, 6.7.1), and so
 //! the first one keeps all others off, until the dump kernel, with tables of its own, returns from its first exception. That
@@ -22,9 +22,11 @@ use lastwords_core::sequence::Fault;
 
 /// Selector: the boot protocol's own, so that it stays valid for the kernel.
 const CODE: u16 = 0x10;
-/// Flat 64-bit code, flat data (Intel SDM volume 3, 3.4.5).
-const CODE_DESCRIPTOR: u64 = 0x00af_9a00_0000_ffff;
-const DATA_DESCRIPTOR: u64 = 0x00cf_9200_0000_ffff;
+/// Selector of the dump kernel's 32-bit code (`__KERNEL32_CS`), in tables of its own.
+const CODE_32: u16 = 0x08;
+/// Flat 64-bit code, flat data (Intel SDM volume 3, 3.4.5); accessed, which the CPU would otherwise write there.
+const CODE_DESCRIPTOR: u64 = 0x00af_9b00_0000_ffff;
+const DATA_DESCRIPTOR: u64 = 0x00cf_9300_0000_ffff;
 /// A gate's bytes 2 to 5: the selector; no stack of its own; present, 64-bit interrupt gate.
 const GATE: u32 = CODE as u32 | 0x8e << 24;
 
@@ -36,7 +38,7 @@ const ERROR_CODE: u32 = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 1 << 29 | 1 <<
 pub const CONFIDENTIAL: [u8; 2] = [20, 29];
 
 /// Bytes from one vector's handler to the next.
-const HANDLER_LEN: usize = 8;
+const HANDLER_LEN: usize = 4;
 /// The exceptions. No interrupt comes: IF is clear.
 const VECTORS: u16 = 32;
 const GATE_LEN: u16 = 16;
@@ -51,8 +53,10 @@ const MCG_STATUS: u32 = 0x17a;
 const MC0_STATUS: u32 = 0x401;
 /// Banks that are looked at, four registers each. AMD has no more at these addresses.
 const BANKS: u32 = 32;
-/// MCG_STATUS: the interrupted program can go on.
+/// MCG_STATUS: the interrupted program can go on; what it was about to do is the cause. Poisoned memory that is read has
+/// both, and is read again by who returns.
 const RIPV: u8 = 1;
+const EIPV: u8 = 2;
 /// High half of a bank's status: valid; processor context corrupt.
 const VAL_PCC: u32 = 1 << (63 - 32) | 1 << (57 - 32);
 /// CPUID leaf 1, EDX: machine check exception, machine check architecture.
@@ -79,6 +83,7 @@ global_asm!(
     "    sidt [rip + saved_idtr]",
     "    sgdt [rip + saved_gdtr]",
     "    xor eax, eax",
+    "    mov [rip + saved_cr3], rax",
     "    mov [rip + recover_rsp], rax",
     "    mov [rip + faults], eax",
     "    lea rdi, [rip + idt]",
@@ -108,7 +113,7 @@ global_asm!(
     ".balign 8",
     "gdt: .quad 0, 0, {code_descriptor}, {data_descriptor}",
 
-    // One handler a vector, all of one length.
+    // One handler a vector, all of one length: short jumps, whose targets come right behind the last one.
     ".balign {handler_len}",
     "lastwords_handlers:",
     ".set vector, 0",
@@ -120,16 +125,18 @@ global_asm!(
     "    jmp lastwords_machine_check",
     "    .else",
     "    push vector",
-    "    jmp lastwords_fault",
+    "    jmp 2f",
     "    .endif",
     "    .set vector, vector + 1",
     ".endr",
+    "2:  jmp lastwords_fault",
 
     // The stack now: RIP, CS, RFLAGS, RSP, SS. RIP, RFLAGS and RAX are put right below what the interrupted code has on
-    // its stack, over what has been read here. Other code than the boot protocol's needs the IRET.
+    // its stack, over what has been read here. CS is the boot protocol's from here on; but a way back to 32-bit code needs
+    // the IRET.
     "lastwords_return:",
-    "    cmp word ptr [rsp + 8], {code}",
-    "    jne 2f",
+    "    cmp word ptr [rsp + 8], {code_32}",
+    "    je 2f",
     "    push rax",
     "    push rbx",
     "    mov rax, [rsp + 40]",
@@ -159,8 +166,12 @@ global_asm!(
     "    xor eax, eax",
     "    xor edx, edx",
     "    wrmsr",
-    "    test bl, {ripv}",
-    "    jz 4f",
+    "    inc dword ptr [rip + faults]",
+    "    cmp dword ptr [rip + faults], {too_many}",
+    "    ja 4f",
+    "    and bl, {ripv} | {eipv}",
+    "    cmp bl, {ripv}",
+    "    jne 4f",
     "    mov ecx, {mcg_cap}",
     "    rdmsr",
     "    movzx ebx, al",
@@ -175,7 +186,8 @@ global_asm!(
     "    not edx",
     "    test edx, {val_pcc}",
     "    jnz 3b",
-    "4:  push {machine_check}",
+    "4:  add rsp, 4 * 8",
+    "    push {machine_check}",
     "    jmp lastwords_fault",
     "5:  pop rdx",
     "    pop rcx",
@@ -224,7 +236,7 @@ global_asm!(
     "    call rax",
     "    xor eax, eax",
     "lastwords_recovered:",
-    "    mov qword ptr [rip + recover_rsp], 0",
+    "    and qword ptr [rip + recover_rsp], 0",
     "    add rsp, 8",
     "    pop r15; pop r14; pop r13; pop r12; pop rbp; pop rbx",
     "    ret",
@@ -255,7 +267,7 @@ global_asm!(
     gate = const GATE.cast_signed(),
     idt_limit = const VECTORS * GATE_LEN - 1,
     gdt_limit = const 4 * 8 - 1,
-    code = const CODE,
+    code_32 = const CODE_32,
     code_descriptor = const CODE_DESCRIPTOR,
     data_descriptor = const DATA_DESCRIPTOR,
     nmi = const NMI,
@@ -267,6 +279,7 @@ global_asm!(
     mc0_status = const MC0_STATUS,
     banks = const BANKS,
     ripv = const RIPV,
+    eipv = const EIPV,
     val_pcc = const VAL_PCC.cast_signed(),
 );
 

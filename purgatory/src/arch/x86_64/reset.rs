@@ -14,7 +14,7 @@ pub fn triple_fault() -> ! {
 /// Halts the CPU for ever.
 pub fn halt() -> ! {
     loop {
-        // SAFETY: interrupts are off; an NMI is counted and returned from.
+        // SAFETY: interrupts are off; an NMI is returned from.
         unsafe { asm!("hlt", options(nomem, nostack)) };
     }
 }
