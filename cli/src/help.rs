@@ -80,6 +80,10 @@ impl Man {
         std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
         for command in std::iter::once(&root).chain(root.get_subcommands()) {
             let path = out.join(format!("{}.{SECTION}", title(command)));
+            // A link in its place is not followed.
+            if path.is_symlink() {
+                std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
+            }
             std::fs::write(&path, page(&root, command)?).with_context(|| path.display().to_string())?;
         }
         Ok(())

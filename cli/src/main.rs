@@ -93,6 +93,7 @@ Files:
 }
 
 fn main() -> ExitCode {
+    sys::survive_file_limit();
     match kexec::arguments() {
         Some(arguments) => kexec::run(&arguments, |arguments| run(&parse(arguments)?)),
         None => match parse(std::env::args_os()) {

@@ -62,6 +62,9 @@ fn wrap_follows_a_link_and_replaces_no_device() {
     assert!(lastwords(&folder, "wrap kernel -o link").status.success());
     assert!(fs::symlink_metadata(folder.path().join("link")).unwrap().is_symlink());
     assert_ne!(fs::metadata(folder.path().join("target")).unwrap().len(), 0);
+    std::os::unix::fs::symlink("nowhere", folder.path().join("dangling")).unwrap();
+    refuses(&folder, "wrap kernel -o dangling", 1, "dangling: a symbolic link that leads to no file");
+    assert!(fs::symlink_metadata(folder.path().join("dangling")).unwrap().is_symlink());
     refuses(&folder, "wrap kernel -o /dev/null", 1, "/dev/null: not a regular file");
     refuses(&folder, "wrap kernel -o ./kernel", 1, "this is KERNEL itself");
 }
@@ -384,14 +387,15 @@ fn wrap_keeps_the_mode_and_the_owner_of_what_it_replaces() {
     assert_ne!(fs::metadata(&out).unwrap().len(), 0);
 }
 
-/// A limit for the size of files kills it while it writes (SIGXFSZ). tmpfs has files without a name.
+/// A limit for the size of files ends it in the middle of OUT, which has no name yet. tmpfs has such files.
 #[test]
-fn wrap_that_is_killed_leaves_nothing_behind() {
+fn wrap_that_is_cut_off_leaves_nothing_behind() {
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     fs::write(folder.path().join("kernel"), Kernel::default().build()).unwrap();
     let words = format!("ulimit -f 1; exec {} wrap kernel -o out", env!("CARGO_BIN_EXE_lastwords"));
-    let killed = Command::new("sh").args(["-c", &words]).current_dir(&folder).output().unwrap();
-    assert_eq!(killed.status.code(), None, "{}", String::from_utf8_lossy(&killed.stderr));
+    let cut_off = Command::new("sh").args(["-c", &words]).current_dir(&folder).output().unwrap();
+    let said = String::from_utf8_lossy(&cut_off.stderr);
+    assert!(cut_off.status.code() == Some(1) && said.contains("out: file too large"), "{said}");
     let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["kernel"]);
 }

@@ -59,6 +59,38 @@ fn state(pid: u32) -> Option<(char, Vec<u32>)> {
     Some((state, all.filter(is_child).collect()))
 }
 
+/// With kexec it depends on the order whether that loads or unloads.
+#[test]
+fn unload_with_a_kernel_is_left_to_the_real_kexec() {
+    let folder = folder();
+    for arguments in ["-u -p missing --append=x", "-p -u missing --append=x"] {
+        let output = Command::new("sh")
+            .args(["-c", &format!("exec ./kexec {arguments}")])
+            .current_dir(&folder)
+            .env("LASTWORDS_KEXEC", folder.path().join("real"))
+            .output()
+            .expect("there is a shell");
+        assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(fs::remove_file(folder.path().join("called")).is_ok(), "{arguments}");
+    }
+}
+
+/// `kexec -p -S` is ours alone: it asks whether a dump kernel is loaded. The real one is not needed for that, whatever
+/// our caller has done with SIGCHLD.
+#[test]
+fn a_caller_that_ignores_sigchld_keeps_our_work() {
+    let folder = folder();
+    let output = Command::new("sh")
+        .args(["-c", "trap '' CHLD; exec ./kexec -p -S"])
+        .current_dir(&folder)
+        .env("LASTWORDS_KEXEC", folder.path().join("real"))
+        .output()
+        .expect("there is a shell");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!folder.path().join("called").exists(), "the real kexec was called: {said}");
+    assert!(!said.contains("no process"), "{said}");
+}
+
 /// It waits for a standard error that nobody reads; there it is killed.
 #[test]
 fn a_process_that_is_killed_ends_in_the_real_kexec() {

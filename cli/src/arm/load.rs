@@ -16,7 +16,7 @@ use super::{
     loaded,
     loading::{Loading, Verbose},
     options::PlanOptions,
-    ports::IoPorts,
+    ports::{IoPorts, Kind},
     ranges::IoMem,
     refusal::{Refusal, Situation},
     unload,
@@ -27,8 +27,13 @@ use super::{
         purgatory::{self, Digest, Parts},
     },
 };
-use crate::{bmc::discovery, message, symbols::store, sys};
-use anyhow::{Context, Result, anyhow, bail};
+use crate::{
+    bmc::discovery,
+    message,
+    symbols::store,
+    sys::{self, Forked},
+};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::Args;
 use lastwords_boot::{self as boot, BzImage};
 use lastwords_core::{
@@ -41,7 +46,7 @@ use std::{
     ffi::CString,
     fs,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
 };
 
 /// Load a dump kernel with panic reporting
@@ -135,7 +140,9 @@ impl Load {
             return Ok(ExitCode::from(u8::from(Kdump::read(root).crash_loaded == Some(true))));
         }
         match &self.kernel {
-            Some(kernel) if !self.kexec.unload => self.load(root, kernel)?,
+            // With kexec it depends on the order which of the two counts.
+            Some(_) if self.kexec.unload => bail!("--unload takes no KERNEL\nhint: leave one of the two out"),
+            Some(kernel) => self.load(root, kernel)?,
             _ => unload::run(root)?,
         }
         Ok(ExitCode::SUCCESS)
@@ -163,7 +170,7 @@ impl Load {
         // Nothing that would be reported there.
         let embedded = match guest {
             Some(_) => String::new(),
-            None => boot::embedded_parameters(&kernel).with_context(name)?,
+            None => embedded(&kernel).with_context(name)?,
         };
         let cmdline = || self.cmdline(root, &embedded, bz_image.cmdline_size);
 
@@ -248,13 +255,26 @@ impl Load {
         Ok(())
     }
 
-    /// Saves the running kernel's symbols. What is loaded is loaded, with them or without.
+    /// Saves the running kernel's symbols. What is loaded is loaded, with them or without: they take most of the tool's
+    /// memory, and a process of their own may be ended by that.
     fn save_symbols(&self, root: &Path) {
-        match store::save(root) {
-            Ok(path) if self.verbose => message::output(format_args!("symbols: {}", path.display())),
-            Ok(_) => {}
-            Err(error) => message::warning(&error.context("symbols not saved")),
-        }
+        sys::spare();
+        let error = match sys::fork_and_wait(true) {
+            Ok(Forked::Child) => {
+                match store::save(root) {
+                    Ok(path) if self.verbose => {
+                        message::output(format_args!("symbols: {}", message::path(&path)));
+                    }
+                    Ok(_) => {}
+                    Err(error) => message::warning(&error.context("symbols not saved")),
+                }
+                process::exit(0)
+            }
+            Ok(Forked::Parent(status)) if status.success() => return,
+            Ok(Forked::Parent(status)) => anyhow!("the process was ended by {}", sys::end(status)),
+            Err(error) => Error::new(error),
+        };
+        message::warning(&error.context("symbols not saved"));
     }
 
     /// The loading method, and the reason for it.
@@ -315,6 +335,7 @@ impl Load {
                 message::warning(&anyhow!("no room on the command line for {PREFIX}{name}={value}"));
             }
         };
+        let ports_asked = cmdline.has("ipmi_kcs_ports", embedded);
         if talks_to_bmc {
             let found = discovery::interfaces(root);
             for interface in found.iter().filter(|_| self.verbose) {
@@ -351,8 +372,27 @@ impl Load {
         let text = |path| fs::read_to_string(root.join(path)).unwrap_or_default();
         let plan = cmdline.plan(embedded)?;
         registers_are_no_ram(&plan, &IoMem::parse(&text("proc/iomem")))?;
-        IoPorts::parse(&text("proc/ioports")).are_free_for(&plan)?;
+        let ports = IoPorts::parse(&text("proc/ioports"));
+        for (kind, asked) in [(Kind::Bmc, ports_asked), (Kind::Uart, cmdline.has("console", embedded))] {
+            match ports.conflict(&plan, kind) {
+                // Found in tables, or the dump kernel's own console: no reason to be without a dump kernel.
+                Some(error) if !asked => message::warning(&error),
+                Some(error) => return Err(error),
+                None => {}
+            }
+        }
         Ok(cmdline)
+    }
+}
+
+/// The parameters embedded in a kernel, as far as this version can read them.
+fn embedded(kernel: &[u8]) -> Result<String, boot::Error> {
+    match boot::embedded_parameters(kernel) {
+        Err(error @ boot::Error::OtherVersion(_)) => {
+            message::warning(&Error::new(error).context("the parameters embedded in KERNEL are not read"));
+            Ok(String::new())
+        }
+        result => result,
     }
 }
 

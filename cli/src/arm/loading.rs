@@ -41,15 +41,18 @@ impl Loading<'_> {
     pub fn load(&self, root: &Path, kdump: &Kdump, verbose: bool) -> Result<()> {
         const KEPT: &str = "not loaded, the earlier dump kernel is still loaded";
         let memory = Memory::read(root);
-        match trial(kdump, memory, self.size()) {
-            Ok(()) => {
-                let refusal = |error| self.refusal(kdump, memory, &error).of_a_trial();
-                self.attempt().map_err(refusal).context(KEPT)?;
-            }
-            Err(reason) if verbose => {
-                message::output(format_args!("trial in ordinary memory: skipped ({reason})"));
-            }
-            Err(_) => {}
+        let skipped = match trial(kdump, memory, self.size()) {
+            Ok(()) => match self.attempt().map_err(|error| self.refusal(kdump, memory, &error)) {
+                Err(refusal) if refusal.is_about_ordinary_memory() => Some("not enough free memory"),
+                result => {
+                    result.context(KEPT)?;
+                    None
+                }
+            },
+            Err(reason) => Some(reason),
+        };
+        if let Some(reason) = skipped.filter(|_| verbose) {
+            message::output(format_args!("trial in ordinary memory: skipped ({reason})"));
         }
         self.load_into(Place::Crash).map_err(|error| self.refusal(kdump, memory, &error)).with_context(|| {
             match (kdump.crash_loaded, Kdump::read(root).crash_loaded) {

@@ -1,6 +1,6 @@
 //! /proc/ioports: who has which I/O port. What is written there at the panic must be a BMC's or a UART's.
 
-use anyhow::{Result, bail};
+use anyhow::{Error, anyhow};
 use lastwords_core::{hw::Register, plan::Plan};
 use std::ops::Range;
 
@@ -19,10 +19,12 @@ struct Resource {
     name: String,
 }
 
-/// Who has a port, when that is known and is not a device of the kind.
+/// A device that the image writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
+    /// A BMC's KCS interface.
     Bmc,
+    /// A UART.
     Uart,
 }
 
@@ -32,7 +34,7 @@ impl Kind {
         let name = name.to_ascii_lowercase();
         // `ipmi_si` and `dmi-ipmi-si.0` (`drivers/char/ipmi`); `serial` (`drivers/tty/serial/8250`), and drivers of cards.
         let of_the_kind: &[&str] = match self {
-            Self::Bmc => &["ipmi", "ipi0", "kcs"],
+            Self::Bmc => &["ipmi", "ipi0", "kcs", "bmc"],
             Self::Uart => &["serial", "uart", "8250", "16550", "moxa", "mxser"],
         };
         // The firmware's own lists, and what no driver has taken: `pnp 00:01`, `00:05`, `0000:00:1f.3`, `IPI0001:00`.
@@ -79,29 +81,27 @@ impl IoPorts {
         around.max_by_key(|resource| resource.depth).map(|resource| resource.name.as_str())
     }
 
-    /// Refuses the plan's registers where another driver has them.
-    ///
-    /// # Errors
-    /// With the owner's name.
-    pub fn are_free_for(&self, plan: &Plan) -> Result<()> {
+    /// Says who has the registers that the plan wants of a device of this kind, where that is another driver.
+    pub fn conflict(&self, plan: &Plan, kind: Kind) -> Option<Error> {
         let kcs = [plan.kcs_ports.data, plan.kcs_ports.status].map(|register| (register, 1, 1));
-        let kcs =
-            kcs.into_iter().filter(|_| plan.talks_to_bmc()).map(|one| (Kind::Bmc, "--ipmi-kcs-ports", one));
         let uart = plan.console.serial.map(|serial| (serial.base, UART, u32::from(serial.spacing)));
-        let uart = uart.map(|one| (Kind::Uart, "--serial", one));
-        for (kind, option, (first, count, spacing)) in kcs.chain(uart) {
+        let (device, option, registers): (_, _, Vec<_>) = match kind {
+            Kind::Bmc => {
+                ("BMC", "--ipmi-kcs-ports", kcs.into_iter().filter(|_| plan.talks_to_bmc()).collect())
+            }
+            Kind::Uart => ("UART", "--serial", uart.into_iter().collect()),
+        };
+        for (first, count, spacing) in registers {
             let Register::Port(first) = first else { continue };
             for port in (0..count).map(|register| u32::from(first) + register * spacing) {
                 if let Some(owner) = self.owner(port).filter(|owner| !kind.may_be(owner)) {
-                    bail!(
-                        "I/O port {port:#x} belongs to {owner} (/proc/ioports)\n\
-                         hint: give the ports of a {} to {option}",
-                        if kind == Kind::Bmc { "BMC" } else { "UART" }
-                    );
+                    return Some(anyhow!(
+                        "I/O port {port:#x} belongs to {owner} (/proc/ioports)\nhint: give the ports of a {device} to {option}"
+                    ));
                 }
             }
         }
-        Ok(())
+        None
     }
 }
 
@@ -139,8 +139,13 @@ mod tests {
     3008-300f : 0000:03:00.1
 ";
 
+    fn conflict(ioports: &str, plan: &Plan) -> Option<Error> {
+        let ports = IoPorts::parse(ioports);
+        [Kind::Bmc, Kind::Uart].into_iter().find_map(|kind| ports.conflict(plan, kind))
+    }
+
     #[test]
-    fn ports_of_another_device_are_refused() {
+    fn ports_of_another_device_are_seen() {
         const ASK: &str = "lastwords.ipmi_handle_panic ";
         for (line, owner) in [
             ("lastwords.console=ttyS0", None),
@@ -169,16 +174,16 @@ mod tests {
             if plan.bad[0].is_some() {
                 continue;
             }
-            let refused = IoPorts::parse(SERVER).are_free_for(&plan);
-            assert_eq!(refused.is_err(), owner.is_some(), "{line}: {refused:?}");
-            if let (Err(error), Some(owner)) = (refused, owner) {
+            let found = conflict(SERVER, &plan);
+            assert_eq!(found.is_some(), owner.is_some(), "{line}: {found:?}");
+            if let (Some(error), Some(owner)) = (found, owner) {
                 assert!(error.to_string().contains(owner), "{line}: {error}");
             }
         }
-        let hidden = IoPorts::parse("0000-0000 : keyboard\n  0000-0000 : serial\n");
+        let hidden = "0000-0000 : keyboard\n  0000-0000 : serial\n";
         let plan = format!("{ASK} lastwords.console=0x2000");
-        assert!(hidden.are_free_for(&Plan::new("", &plan)).is_ok());
-        assert!(IoPorts::parse("").are_free_for(&Plan::new("", &plan)).is_ok());
+        assert!(conflict(hidden, &Plan::new("", &plan)).is_none());
+        assert!(conflict("", &Plan::new("", &plan)).is_none());
     }
 
     #[test]

@@ -81,7 +81,14 @@ impl Wrap {
 
     /// The file to write: what a symbolic link points to, since renaming onto the link would replace the link.
     fn output(&self) -> Result<PathBuf> {
-        let Ok(output) = fs::canonicalize(&self.output) else { return Ok(self.output.clone()) };
+        let Ok(output) = fs::canonicalize(&self.output) else {
+            if self.output.is_symlink() {
+                bail!(
+                    "a symbolic link that leads to no file, as /dev/stdout where it is a pipe\nhint: give a file's name"
+                );
+            }
+            return Ok(self.output.clone());
+        };
         if !output.is_file() {
             bail!("not a regular file");
         }

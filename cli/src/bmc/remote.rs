@@ -4,7 +4,7 @@ use super::{Connection, Host};
 use crate::message;
 use anyhow::{Context, Result};
 use clap::Args;
-use std::{env, fs, os::unix::ffi::OsStringExt, path::PathBuf};
+use std::{env, fs::File, io::Read, os::unix::ffi::OsStringExt, path::PathBuf};
 
 /// The environment variables that have the password when no file is given, ours before ipmitool's.
 const PASSWORDS: [&str; 2] = ["LASTWORDS_PASSWORD", "IPMI_PASSWORD"];
@@ -28,6 +28,9 @@ pub struct Remote {
     password_file: Option<PathBuf>,
 }
 
+/// Bytes of a password file that are read: a password has 20 at most (IPMI 2.0, 13.28).
+const LONGEST_LINE: u64 = 4096;
+
 impl Remote {
     /// Connects to the BMC that the options name. `None` when they name none.
     ///
@@ -40,7 +43,10 @@ impl Remote {
 
     fn password(&self) -> Result<Vec<u8>> {
         if let Some(file) = &self.password_file {
-            let mut bytes = fs::read(file).with_context(|| message::path(file))?;
+            // The first line is all that counts.
+            let mut bytes = Vec::new();
+            let opened = File::open(file).with_context(|| message::path(file))?;
+            opened.take(LONGEST_LINE).read_to_end(&mut bytes).with_context(|| message::path(file))?;
             let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
             bytes.truncate(end.unwrap_or(bytes.len()));
             return Ok(bytes);
@@ -56,6 +62,7 @@ impl Remote {
 mod tests {
     use super::*;
     use clap::Parser;
+    use std::fs;
 
     #[derive(Parser)]
     struct Only {

@@ -1,9 +1,15 @@
 //! A process of our own for what may fail in any way.
 
 use std::{
-    io,
+    fs, io,
     process::{self, ExitStatus},
+    sync::OnceLock,
 };
+
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+
+/// What it was before [`fork_and_wait`] changed it.
+static SCORE: OnceLock<String> = OnceLock::new();
 
 /// Which of the two processes one is in.
 #[derive(Debug)]
@@ -21,6 +27,9 @@ pub enum Forked {
 /// When there can be no new process; then nothing has gone on anywhere.
 pub fn fork_and_wait(bound: bool) -> io::Result<Forked> {
     use std::os::unix::process::ExitStatusExt;
+    // SAFETY: no handler is installed. Whoever started the tool may have it ignore SIGCHLD, and then nobody could wait
+    // for the new process.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     // SAFETY: the tool starts no threads, so the new process is as whole as this one, with all locks free.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
@@ -31,7 +40,10 @@ pub fn fork_and_wait(bound: bool) -> io::Result<Forked> {
                 unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as libc::c_ulong) };
             }
             // Where memory runs out, this process is to go, and no other of the machine. Best effort.
-            let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+            if let Ok(score) = fs::read_to_string(OOM_SCORE) {
+                let _ = SCORE.set(score);
+                let _ = fs::write(OOM_SCORE, "1000");
+            }
             Ok(Forked::Child)
         }
         child => {
@@ -66,9 +78,26 @@ pub fn try_and_undo(
         }
         Forked::Parent(status) => match status.code() {
             Some(0) => Ok(()),
-            Some(error) => Err(io::Error::from_raw_os_error(error)),
+            // The call's error, or that of undoing it: once more does no harm.
+            Some(error) => {
+                let _ = undo();
+                Err(io::Error::from_raw_os_error(error))
+            }
             None => undo().and(Err(io::Error::from_raw_os_error(libc::ENOMEM))),
         },
+    }
+}
+
+/// A limit on the size of files (RLIMIT_FSIZE) is an error of writing, as a full disk is, and no end of the process.
+pub fn survive_file_limit() {
+    // SAFETY: the signal is ignored, no handler is installed.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+/// From here on this process need not be the first to go where memory runs out.
+pub fn spare() {
+    if let Some(score) = SCORE.get() {
+        let _ = fs::write(OOM_SCORE, score);
     }
 }
 

@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(reason(&tested), "test report, nothing has crashed");
         assert!(tested.errors(true).is_empty());
         // No platform event, no watchdog.
-        assert_eq!(commands(&fake), [(0x0a, 0x40), (0x0a, 0x44)]);
+        assert_eq!(commands(&fake), [(0x0a, 0x44), (0x0a, 0x40), (0x0a, 0x44)]);
     }
 
     #[test]
@@ -231,13 +231,13 @@ mod tests {
 
         let (never, _) = tested(Fake { silent: 100, ..Fake::default() }, "", false);
         let error = never.error.unwrap().to_string();
-        assert!(error.contains("Get SEL Info"), "{error}");
+        assert!(error.contains("Add SEL Entry"), "{error}");
     }
 
     #[test]
     fn with_the_event() {
         let (tested, fake) = tested(Fake::default(), "", true);
-        assert_eq!(commands(&fake), [(0x04, 0x02), (0x0a, 0x40), (0x0a, 0x44)]);
+        assert_eq!(commands(&fake), [(0x04, 0x02), (0x0a, 0x44), (0x0a, 0x40), (0x0a, 0x44)]);
         assert_eq!((tested.stored.len(), fake.sel[0][2]), (fake.sel.len(), 2));
         assert!(tested.errors(true).is_empty());
     }
