@@ -87,6 +87,25 @@ fn after_two_timeouts_in_a_row_a_bmc_is_left_alone() {
 }
 
 #[test]
+fn a_caller_that_has_time_tries_again_one_that_was_given_up() {
+    let mut sim = Sim::default();
+    sim.bmc.answers = [Answer::Nothing, Answer::Nothing].into();
+    let mut timer = Timer::start(&mut sim, Some(2_400_000), 60_000);
+    let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+    let mut add =
+        |bmc: &mut Bmc<Kcs>, sim: &mut Sim| bmc.send(sim, &mut timer, &AddSelEntry(&RECORD)).map(drop);
+    assert_eq!(add(&mut bmc, &mut sim), Err(CommandError::Silent));
+    bmc.try_again();
+    assert_eq!(add(&mut bmc, &mut sim), Ok(()));
+    sim.bmc.absent = true;
+    assert_eq!(add(&mut bmc, &mut sim), Err(CommandError::Absent));
+    sim.bmc.absent = false;
+    assert_eq!(add(&mut bmc, &mut sim), Err(CommandError::Absent));
+    bmc.try_again();
+    assert_eq!(add(&mut bmc, &mut sim), Ok(()));
+}
+
+#[test]
 fn a_bmc_that_initializes_itself_is_asked_again_and_one_that_is_busy_for_ever_given_up() {
     for code in [0xc0, 0xd2] {
         let mut sim = Sim::default();
@@ -164,8 +183,10 @@ fn answers_that_are_none_are_asked_for_again() {
         sim.bmc.answers = [nonsense.clone()].into();
         assert_eq!(add(&mut sim).0, Ok(()), "{nonsense:?}");
         sim.bmc.then = nonsense.clone();
+        sim.bmc.requests.clear();
         let (result, ms) = add(&mut sim);
         assert_eq!(result, Err(CommandError::Garbled), "{nonsense:?}");
+        assert_eq!(sim.bmc.requests.len(), 1 + 3, "{nonsense:?}");
         assert!(ms < 100, "{nonsense:?}: {ms} ms");
     }
 }
