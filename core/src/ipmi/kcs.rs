@@ -40,7 +40,7 @@ const NOBODY: u8 = 0xff;
 const SHORT: Millis = 500;
 
 /// Bytes that are taken out of the output buffer, which holds one, before a BMC that always has one more counts as
-/// broken; and looks for one that need not come.
+/// broken. So often one is looked for that need not come, too.
 const DRAIN: usize = 8;
 
 /// One KCS interface.
