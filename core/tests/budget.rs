@@ -261,6 +261,53 @@ fn in_what_comes_last_a_tenth_of_a_second_between_two_askings_counts_and_a_leap_
     }
 }
 
+#[test]
+fn with_a_clock_that_went_an_access_counts_in_what_comes_last_what_it_has_cost_so_far() {
+    let mut clocks = Clocks::default();
+    let mut timer = Timer::start(&mut clocks, GHZ, 3_000);
+    for _ in 0..3 {
+        // A tenth of a millisecond each.
+        timer.count(10_000);
+        clocks.tick(&mut timer, 0);
+    }
+    assert!(timer.spent(&mut clocks));
+    timer.grant(500);
+    timer.count(4_900);
+    assert!(!timer.spent(&mut clocks));
+    timer.count(200);
+    assert!(timer.spent(&mut clocks));
+}
+
+#[test]
+fn what_comes_last_has_the_rest_of_the_budget_where_that_is_more_and_what_was_granted_where_it_is_less() {
+    for (budget, left) in [(10_000, 10_000), (501, 501), (499, 500), (100, 500)] {
+        let mut clocks = Clocks::default();
+        let mut timer = Timer::start(&mut clocks, GHZ, budget);
+        timer.grant(500);
+        assert_eq!(timer.left(&mut clocks), left, "{budget}");
+    }
+}
+
+#[test]
+fn an_access_counts_next_to_nothing_in_what_comes_last_while_there_is_budget() {
+    let mut clocks = Clocks::default();
+    let mut timer = Timer::start(&mut clocks, GHZ, 10_000);
+    timer.grant(500);
+    timer.count(1_000_000);
+    assert_eq!(timer.left(&mut clocks), 9_900);
+}
+
+#[test]
+fn a_counter_below_a_sixteenth_of_what_was_told_is_not_believed() {
+    let mut clocks = Clocks::default();
+    let mut timer = Timer::start(&mut clocks, GHZ, 3_000);
+    for _ in 0..3 {
+        clocks.tick(&mut timer, 50);
+    }
+    clocks.ms += 1;
+    assert!(timer.spent(&mut clocks));
+}
+
 proptest! {
     #[test]
     fn whatever_the_clocks_say_time_goes_on_and_never_back(values: [u8; 64], tscs: [u64; 16]) {
