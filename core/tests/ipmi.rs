@@ -5,7 +5,8 @@ use lastwords_core::ipmi::commands::{Action, AddSelEntry, ResetWatchdogTimer, Se
 use lastwords_core::ipmi::interface::KcsPorts;
 use lastwords_core::ipmi::kcs::Kcs;
 use lastwords_core::ipmi::message::CompletionCode;
-use lastwords_core::ipmi::sel_writer::critical_stop;
+use lastwords_core::ipmi::sel_writer::{SelType, SelWriter, critical_stop};
+use lastwords_core::ipmi::watchdog::Watchdog;
 use lastwords_core::ipmi::{Bmc, CommandError};
 use lastwords_sim::{Answer, Sim, WatchdogState};
 
@@ -221,4 +222,28 @@ fn nothing_is_sent_when_the_budget_is_spent() {
     let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
     assert_eq!(bmc.send(&mut sim, &mut timer, &AddSelEntry(&RECORD)).map(drop), Err(CommandError::NoTime));
     assert!(sim.bmc.requests.is_empty());
+}
+
+#[test]
+fn a_record_that_is_not_taken_for_the_bmcs_own_state_does_not_become_an_event() {
+    let mut sim = Sim::default();
+    sim.bmc.answers = vec![Answer::Code(0xc0); 11].into();
+    let mut timer = Timer::start(&mut sim, Some(2_400_000), 60_000);
+    let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+    let mut writer = SelWriter::new(SelType::System);
+    let busy = Err(CommandError::Refused(CompletionCode::NODE_BUSY));
+    assert_eq!(writer.events(&mut bmc, &mut sim, &mut timer, b"Oops"), busy);
+    assert_eq!((sim.bmc.events.len(), writer.sel_type), (0, SelType::System));
+    assert_eq!(writer.events(&mut bmc, &mut sim, &mut timer, b"Oops"), Ok(()));
+    assert_eq!((sim.bmc.sel.len(), writer.written), (2, 2));
+}
+
+#[test]
+fn what_a_parameter_says_is_written_as_it_is_read() {
+    for text in ["oem", "system", "event"] {
+        assert_eq!(SelType::parse(text).unwrap().to_string(), text);
+    }
+    for text in ["stop", "start=60,reset", "start=6553,power-cycle", "start=1,power-off", "start=300,none"] {
+        assert_eq!(Watchdog::parse(text).unwrap().to_string(), text);
+    }
 }
