@@ -74,8 +74,8 @@ fuzz:
 				-max_total_time=$(FUZZ_TIME) -timeout=20 -rss_limit_mb=2000 -verbosity=0 -print_final_stats=0 || exit 1; \
 		done)
 
-# What of core's waits, clocks, digests and IPMI can be changed without a test that notices, by cargo-mutants: all of it,
-# or with MUTANTS=PART/PARTS a part.
+# What of core's waits, clocks, digests and IPMI can be changed without a test that notices, by cargo-mutants: all
+# of it, or with MUTANTS=PART/PARTS a part.
 MUTANTS ?= 0/1
 mutants:
 	$(call timed,mutants,.ci/mutants $(MUTANTS))
