@@ -124,6 +124,193 @@ fn beside_a_clock_that_goes_accesses_count_for_little() {
     assert!((790..=1010).contains(&took), "{took}");
 }
 
+/// A counter of 1 GHz and a clock of seconds that stand still but for what the test adds.
+#[derive(Default)]
+struct Clocks {
+    ms: u64,
+    ns: u64,
+    second: u32,
+}
+
+impl Clock for Clocks {
+    fn ticks(&mut self) -> u64 {
+        self.ms * 1_000_000 + self.ns
+    }
+
+    fn second(&mut self) -> Second {
+        Second { shows: Some(self.second), accesses: 1 }
+    }
+
+    fn relax(&mut self) {}
+}
+
+const GHZ: Option<u32> = Some(1_000_000);
+
+impl Clocks {
+    /// The seconds tick, and so many milliseconds pass by the counter before.
+    fn tick(&mut self, timer: &mut Timer, ms: u64) {
+        self.ms += ms;
+        timer.now(self);
+        self.second += 1;
+        timer.now(self);
+    }
+}
+
+#[test]
+fn seconds_alone_end_the_budget_at_the_tick_that_may_be_its_end() {
+    let mut clocks = Clocks::default();
+    let mut timer = Timer::start(&mut clocks, GHZ, 2_000);
+    clocks.tick(&mut timer, 0);
+    assert_eq!(timer.left(&mut clocks), 2_000);
+    clocks.tick(&mut timer, 0);
+    assert!(timer.spent(&mut clocks));
+}
+
+#[test]
+fn a_counter_that_has_leapt_and_stands_is_not_believed_at_the_budgets_end() {
+    let mut clocks = Clocks::default();
+    let mut timer = Timer::start(&mut clocks, GHZ, 2_000);
+    clocks.tick(&mut timer, 1_500);
+    assert_eq!(timer.left(&mut clocks), 500);
+    clocks.tick(&mut timer, 0);
+    assert!(timer.spent(&mut clocks));
+}
+
+#[test]
+fn a_counter_that_two_ticks_have_confirmed_ends_the_budget_to_the_millisecond() {
+    for first_tick in [0, 10, 990] {
+        let mut clocks = Clocks::default();
+        let mut timer = Timer::start(&mut clocks, GHZ, 5_000);
+        clocks.tick(&mut timer, first_tick);
+        for _ in 0..4 {
+            clocks.ms += 500;
+            timer.now(&mut clocks);
+            clocks.ms += 499;
+            timer.now(&mut clocks);
+            clocks.ms += 1;
+            clocks.second += 1;
+            timer.now(&mut clocks);
+        }
+        clocks.ns += 1;
+        assert_eq!(u64::from(timer.left(&mut clocks)), 1_000 - first_tick, "{first_tick}");
+    }
+}
+
+#[test]
+fn a_confirmed_counter_that_had_stood_before_does_not_lengthen_the_budget() {
+    let mut clocks = Clocks::default();
+    let mut timer = Timer::start(&mut clocks, GHZ, 5_000);
+    for _ in 0..3 {
+        clocks.tick(&mut timer, 0);
+    }
+    for _ in 0..2 {
+        clocks.ms += 999;
+        timer.now(&mut clocks);
+        clocks.ms += 1;
+        clocks.second += 1;
+        timer.now(&mut clocks);
+    }
+    clocks.ms += 1;
+    assert!(timer.spent(&mut clocks));
+}
+
+#[test]
+fn the_next_tick_behind_the_budgets_end_ends_what_comes_last() {
+    let mut clocks = Clocks::default();
+    let mut timer = Timer::start(&mut clocks, GHZ, 3_000);
+    (0..3).for_each(|_| clocks.tick(&mut timer, 0));
+    assert!(timer.spent(&mut clocks));
+    timer.grant(500);
+    assert!(!timer.spent(&mut clocks));
+    clocks.tick(&mut timer, 0);
+    assert!(timer.spent(&mut clocks));
+}
+
+#[test]
+fn a_tick_within_the_budget_does_not_end_what_comes_last() {
+    let mut clocks = Clocks::default();
+    let mut timer = Timer::start(&mut clocks, GHZ, 3_000);
+    clocks.tick(&mut timer, 0);
+    timer.grant(500);
+    clocks.tick(&mut timer, 0);
+    assert!(!timer.spent(&mut clocks));
+    clocks.tick(&mut timer, 0);
+    assert!(timer.spent(&mut clocks));
+}
+
+#[test]
+fn without_any_clock_an_access_counts_a_microsecond_in_what_comes_last() {
+    let mut clocks = Clocks::default();
+    let mut timer = Timer::start(&mut clocks, GHZ, 1_000);
+    timer.count(1_000 * ACCESSES_PER_MS * BESIDE_A_CLOCK);
+    assert!(timer.spent(&mut clocks));
+    timer.grant(500);
+    timer.count(400_000);
+    assert_eq!(timer.left(&mut clocks), 100);
+    timer.count(100_000);
+    assert!(timer.spent(&mut clocks));
+}
+
+#[test]
+fn in_what_comes_last_a_tenth_of_a_second_between_two_askings_counts_and_a_leap_does_not() {
+    for (step, counts) in [(1, 1), (100, 100), (101, 0), (3_600_000, 0)] {
+        let mut clocks = Clocks::default();
+        let mut timer = Timer::start(&mut clocks, GHZ, 1_000);
+        timer.grant(500);
+        clocks.ms += step;
+        assert_eq!(timer.now(&mut clocks), counts, "{step} ms");
+    }
+}
+
+#[test]
+fn with_a_clock_that_went_an_access_counts_in_what_comes_last_what_it_has_cost_so_far() {
+    let mut clocks = Clocks::default();
+    let mut timer = Timer::start(&mut clocks, GHZ, 3_000);
+    for _ in 0..3 {
+        // A tenth of a millisecond each.
+        timer.count(10_000);
+        clocks.tick(&mut timer, 0);
+    }
+    assert!(timer.spent(&mut clocks));
+    timer.grant(500);
+    timer.count(4_900);
+    assert!(!timer.spent(&mut clocks));
+    timer.count(200);
+    assert!(timer.spent(&mut clocks));
+}
+
+#[test]
+fn what_comes_last_has_the_rest_of_the_budget_where_that_is_more_and_what_was_granted_where_it_is_less() {
+    for (budget, left) in [(10_000, 10_000), (501, 501), (499, 500), (100, 500)] {
+        let mut clocks = Clocks::default();
+        let mut timer = Timer::start(&mut clocks, GHZ, budget);
+        timer.grant(500);
+        assert_eq!(timer.left(&mut clocks), left, "{budget}");
+    }
+}
+
+#[test]
+fn an_access_counts_next_to_nothing_in_what_comes_last_while_there_is_budget() {
+    for budget in [10_000, 500] {
+        let mut clocks = Clocks::default();
+        let mut timer = Timer::start(&mut clocks, GHZ, budget);
+        timer.grant(500);
+        timer.count(1_000_000);
+        assert_eq!(timer.left(&mut clocks), budget - 100);
+    }
+}
+
+#[test]
+fn a_counter_below_a_sixteenth_of_what_was_told_is_not_believed() {
+    let mut clocks = Clocks::default();
+    let mut timer = Timer::start(&mut clocks, GHZ, 3_000);
+    for ms in [0, 50, 50] {
+        clocks.tick(&mut timer, ms);
+    }
+    clocks.ms += 1;
+    assert!(timer.spent(&mut clocks));
+}
+
 proptest! {
     #[test]
     fn whatever_the_clocks_say_time_goes_on_and_never_back(values: [u8; 64], tscs: [u64; 16]) {

@@ -1,12 +1,14 @@
 //! KCS and the commands, against a BMC at register level that works and that does not.
 
 use lastwords_core::budget::Timer;
+use lastwords_core::hw::{Clock, Register, Registers, Second};
 use lastwords_core::ipmi::commands::{Action, AddSelEntry, ResetWatchdogTimer, SetWatchdogTimer};
 use lastwords_core::ipmi::interface::KcsPorts;
 use lastwords_core::ipmi::kcs::Kcs;
 use lastwords_core::ipmi::message::CompletionCode;
-use lastwords_core::ipmi::sel_writer::critical_stop;
-use lastwords_core::ipmi::{Bmc, CommandError};
+use lastwords_core::ipmi::sel_writer::{SelType, SelWriter, critical_stop};
+use lastwords_core::ipmi::watchdog::Watchdog;
+use lastwords_core::ipmi::{Bmc, CommandError, TransferError, Transport};
 use lastwords_sim::{Answer, Sim, WatchdogState};
 
 const RECORD: [u8; 16] = *b"\0\0\xf0\x20\x80hello world";
@@ -87,6 +89,25 @@ fn after_two_timeouts_in_a_row_a_bmc_is_left_alone() {
 }
 
 #[test]
+fn a_caller_that_has_time_tries_again_one_that_was_given_up() {
+    let mut sim = Sim::default();
+    sim.bmc.answers = [Answer::Nothing, Answer::Nothing].into();
+    let mut timer = Timer::start(&mut sim, Some(2_400_000), 60_000);
+    let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+    let mut add =
+        |bmc: &mut Bmc<Kcs>, sim: &mut Sim| bmc.send(sim, &mut timer, &AddSelEntry(&RECORD)).map(drop);
+    assert_eq!(add(&mut bmc, &mut sim), Err(CommandError::Silent));
+    bmc.try_again();
+    assert_eq!(add(&mut bmc, &mut sim), Ok(()));
+    sim.bmc.absent = true;
+    assert_eq!(add(&mut bmc, &mut sim), Err(CommandError::Absent));
+    sim.bmc.absent = false;
+    assert_eq!(add(&mut bmc, &mut sim), Err(CommandError::Absent));
+    bmc.try_again();
+    assert_eq!(add(&mut bmc, &mut sim), Ok(()));
+}
+
+#[test]
 fn a_bmc_that_initializes_itself_is_asked_again_and_one_that_is_busy_for_ever_given_up() {
     for code in [0xc0, 0xd2] {
         let mut sim = Sim::default();
@@ -164,8 +185,10 @@ fn answers_that_are_none_are_asked_for_again() {
         sim.bmc.answers = [nonsense.clone()].into();
         assert_eq!(add(&mut sim).0, Ok(()), "{nonsense:?}");
         sim.bmc.then = nonsense.clone();
+        sim.bmc.requests.clear();
         let (result, ms) = add(&mut sim);
         assert_eq!(result, Err(CommandError::Garbled), "{nonsense:?}");
+        assert_eq!(sim.bmc.requests.len(), 1 + 3, "{nonsense:?}");
         assert!(ms < 100, "{nonsense:?}: {ms} ms");
     }
 }
@@ -200,4 +223,88 @@ fn nothing_is_sent_when_the_budget_is_spent() {
     let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
     assert_eq!(bmc.send(&mut sim, &mut timer, &AddSelEntry(&RECORD)).map(drop), Err(CommandError::NoTime));
     assert!(sim.bmc.requests.is_empty());
+}
+
+#[test]
+fn a_record_that_is_not_taken_for_the_bmcs_own_state_does_not_become_an_event() {
+    let mut sim = Sim::default();
+    sim.bmc.answers = vec![Answer::Code(0xc0); 11].into();
+    let mut timer = Timer::start(&mut sim, Some(2_400_000), 60_000);
+    let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+    let mut writer = SelWriter::new(SelType::System);
+    let busy = Err(CommandError::Refused(CompletionCode::NODE_BUSY));
+    assert_eq!(writer.events(&mut bmc, &mut sim, &mut timer, b"Oops"), busy);
+    assert_eq!((sim.bmc.events.len(), writer.sel_type), (0, SelType::System));
+    assert_eq!(writer.events(&mut bmc, &mut sim, &mut timer, b"Oops"), Ok(()));
+    assert_eq!((sim.bmc.sel.len(), writer.written), (2, 2));
+}
+
+#[test]
+fn what_a_parameter_says_is_written_as_it_is_read() {
+    for text in ["oem", "system", "event"] {
+        assert_eq!(SelType::parse(text).unwrap().to_string(), text);
+    }
+    for text in ["stop", "start=60,reset", "start=6553,power-cycle", "start=1,power-off", "start=300,none"] {
+        assert_eq!(Watchdog::parse(text).unwrap().to_string(), text);
+    }
+}
+
+/// The machine, and the control codes that its BMC got.
+struct Watched {
+    sim: Sim,
+    codes: Vec<u8>,
+}
+
+impl Registers for Watched {
+    fn get(&mut self, register: Register) -> u8 {
+        self.sim.get(register)
+    }
+
+    fn put(&mut self, register: Register, value: u8) {
+        if register == Register::Port(0xca3) {
+            self.codes.push(value);
+        }
+        self.sim.put(register, value);
+    }
+}
+
+impl Clock for Watched {
+    fn ticks(&mut self) -> u64 {
+        self.sim.ticks()
+    }
+
+    fn second(&mut self) -> Second {
+        self.sim.second()
+    }
+
+    fn relax(&mut self) {
+        self.sim.relax();
+    }
+}
+
+/// One transfer to it: what came of it, and the control codes.
+fn transfer(sim: Sim) -> (Result<usize, TransferError>, Vec<u8>) {
+    let mut machine = Watched { sim, codes: Vec::new() };
+    let mut timer = Timer::start(&mut machine, Some(2_400_000), 60_000);
+    let request = [&[0x28, 0x44], &RECORD[..]].concat();
+    let result = Kcs::new(KcsPorts::DEFAULT).transfer(&mut machine, &mut timer, &request, &mut [0; 8], 5_000);
+    (result, machine.codes)
+}
+
+#[test]
+fn a_bmc_that_is_idle_behind_an_abort_gets_the_request_whatever_the_abort_met() {
+    let mut sim = Sim::default();
+    sim.bmc.short_abort = true;
+    sim.bmc.leave_writing(&[0x18]);
+    assert_eq!(transfer(sim), (Ok(5), vec![0x60, 0x61, 0x62]));
+}
+
+#[test]
+fn a_bmc_that_no_abort_makes_idle_gets_no_request() {
+    for status in [0x40, 0x80, 0xc0, 0x82] {
+        let mut sim = Sim::default();
+        sim.bmc.stuck_status = Some(status);
+        let (result, codes) = transfer(sim);
+        assert!(result.is_err() && !codes.contains(&0x61), "{status:#x}: {result:?}, {codes:02x?}");
+    }
 }

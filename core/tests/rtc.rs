@@ -1,6 +1,7 @@
 //! The CMOS clock against a simulated one in every mode.
 
 use lastwords_core::device::rtc::{Reading, read};
+use lastwords_core::hw::Clock;
 use lastwords_sim::{RtcMode, Sim};
 
 #[test]
@@ -33,4 +34,23 @@ fn nobody_there() {
     let mut sim = Sim::default();
     sim.rtc.absent = true;
     assert_eq!(read(&mut sim), Reading::Absent);
+}
+
+#[test]
+fn a_look_tells_how_many_accesses_it_took_and_takes_few_while_the_second_is_the_same() {
+    let took = |sim: &mut Sim| {
+        let before = sim.accesses;
+        let look = sim.second();
+        assert_eq!(look.accesses, sim.accesses - before);
+        (look.shows.is_some(), look.accesses)
+    };
+    let mut sim = Sim::default();
+    assert_eq!(took(&mut sim), (true, 18));
+    assert_eq!(took(&mut sim), (true, 4));
+    sim.time_us += 1_000_000;
+    assert_eq!(took(&mut sim), (true, 18));
+    sim.rtc.updating = true;
+    assert_eq!(took(&mut sim), (false, 2));
+    sim.rtc.absent = true;
+    assert_eq!(took(&mut sim), (false, 2));
 }

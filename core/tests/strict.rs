@@ -67,7 +67,7 @@ fn dead_kernel(sim: &mut Sim, did: &[Did]) {
 }
 
 /// The whole report behind that; what the BMC objects to.
-fn report(mut sim: Sim, name: &str) {
+fn report(mut sim: Sim, name: &str) -> StrictKcs {
     sim.strict.as_mut().unwrap().forgive();
     sim.bmc.requests.clear();
     let kernel = CrashedKernel::idle(4).with_log(&["Kernel panic - not syncing: Fatal exception"]);
@@ -79,8 +79,8 @@ fn report(mut sim: Sim, name: &str) {
     for step in Step::ALL {
         sequence.step(&mut sim, step);
     }
-    let violations = &sim.strict.as_ref().unwrap().violations;
-    assert!(violations.is_empty(), "{name}: {violations:?}");
+    let strict = sim.strict.unwrap();
+    assert!(strict.violations.is_empty(), "{name}: {:?}", strict.violations);
     let said: Vec<_> = sim.bmc.sel.iter().map(|record| String::from_utf8_lossy(&record[5..])).collect();
     let said: Vec<_> = said.iter().map(|text| text.trim_end_matches('\0')).collect();
     assert_eq!(said, ["Fatal excep", "tion", "id 5f3e9a1b", "3=9c2a36", "3*103f0"], "{name}");
@@ -89,6 +89,7 @@ fn report(mut sim: Sim, name: &str) {
     // Nothing was asked twice. The dead kernel's own request may have come through.
     let ours = sim.bmc.requests.iter().filter(|request| **request != [0x18, 0x01]);
     assert_eq!(ours.count(), 2 + 1 + 1 + 5 + 1, "{name}");
+    strict
 }
 
 #[test]
@@ -123,5 +124,28 @@ fn no_rule_is_broken_whatever_a_dead_kernel_has_left() {
                 }
             }
         }
+    }
+}
+
+/// As where firmware sets the state first and fills the output buffer then. A next request must not meet that.
+#[test]
+fn a_last_dummy_byte_that_comes_a_little_later_than_idle_state_is_taken_before_the_next_request() {
+    for last_dummy_ns in (0..=12_000).step_by(250) {
+        for did in [&[][..], &[Command(0x61), Data(0x18)]] {
+            let mut strict = StrictKcs::default();
+            strict.last_dummy_ns = last_dummy_ns;
+            let mut sim = Sim { strict: Some(strict), ..Sim::default() };
+            dead_kernel(&mut sim, did);
+            report(sim, &format!("{did:?}, dummy byte after {last_dummy_ns} ns"));
+        }
+    }
+}
+
+#[test]
+fn a_bmc_that_is_idle_is_never_aborted_and_one_in_the_middle_of_something_once() {
+    for (did, aborts) in [(&[][..], 0), (&TRANSFER, 0), (&TRANSFER[..8], 1), (&LONGER, 1)] {
+        let mut sim = Sim { strict: Some(StrictKcs::default()), ..Sim::default() };
+        dead_kernel(&mut sim, did);
+        assert_eq!(report(sim, &format!("{did:?}")).aborts, aborts, "{did:?}");
     }
 }

@@ -28,8 +28,12 @@ fn words(text: &str) -> Vec<String> {
     let code = product.lines().map(|line| line.split("//").next().unwrap_or_default());
     let code: String = code.flat_map(|line| [line, "\n"]).collect();
     let outside = code.split('"').step_by(2).collect::<Vec<_>>().join(" ");
-    // A loop over a range without an end counts, too.
-    let outside = outside.replace(".. {", " RangeFrom ");
+    // A loop over a range without an end counts, too, and one to an end that nobody has ever seen.
+    let mut outside = outside.replace("..=", "..").replace(".. {", " RangeFrom ");
+    for number in ["", "u32", "u64", "usize"] {
+        outside = outside.replace(&format!("..{number}::MAX"), " RangeFrom ");
+        outside = outside.replace(&format!("(0{number}..)."), " RangeFrom ");
+    }
     outside.split(|letter: char| !letter.is_alphanumeric() && letter != '_').map(str::to_owned).collect()
 }
 
@@ -62,5 +66,25 @@ fn what_has_no_count_of_its_own_waits_by_the_timer() {
             "core/src/{name}: a loop whose end is not its own count; known is: {why}. \
              A driver waits by Timer::wait (budget.rs)"
         );
+    }
+}
+
+#[test]
+fn every_way_to_go_round_without_a_count_is_seen() {
+    for code in [
+        "while machine.get(status) & THRE == 0 {}",
+        "loop { if machine.get(status) & THRE != 0 { break; } }",
+        "for _ in 0.. { if machine.get(status) & THRE != 0 { break; } }",
+        "for _ in 0u64.. { if machine.get(status) & THRE != 0 { break; } }",
+        "for _ in 0..u64::MAX { if machine.get(status) & THRE != 0 { break; } }",
+        "for _ in 0..=u32::MAX { if machine.get(status) & THRE != 0 { break; } }",
+        "(0..).any(|_| machine.get(status) & THRE != 0);",
+        "core::iter::repeat(()).any(|()| machine.get(status) & THRE != 0);",
+        "core::iter::from_fn(|| Some(machine.get(status))).any(|status| status & THRE != 0);",
+    ] {
+        assert_eq!(words(code).iter().filter(|word| ENDLESS.contains(&word.as_str())).count(), 1, "{code}");
+    }
+    for code in ["for _ in 0..8 {}", "// while it waits", "text.get(1..).any(is_space)", "say(\"a loop\")"] {
+        assert!(!words(code).iter().any(|word| ENDLESS.contains(&word.as_str())), "{code}");
     }
 }

@@ -20,10 +20,10 @@ fuzz_target!(|input: &[u8]| {
         groups: None,
     };
     let mut records = 0;
-    lines::<Records>(limit, &mut content, &mut |line| {
+    lines::<Records>(limit, &mut content, &mut |line, left| {
         assert!(text(line).as_bytes().iter().all(|byte| matches!(byte, 0x20..=0x7e)));
         records += Records::line(line);
-        true
+        left
     });
     assert!(records <= limit);
 });

@@ -47,6 +47,8 @@ pub struct KcsBmc {
     pub stuck_status: Option<u8>,
     /// Leaves out the dummy byte at the end of an answer.
     pub no_dummy: bool,
+    /// An abort ends in IDLE_STATE at once, without the error status.
+    pub short_abort: bool,
     /// Microseconds from a request to its answer.
     pub answer_us: u64,
     /// What it does with the next requests; behind their end, [`KcsBmc::then`].
@@ -83,6 +85,7 @@ impl Default for KcsBmc {
             away_us: 0..0,
             stuck_status: None,
             no_dummy: false,
+            short_abort: false,
             answer_us: 300,
             answers: VecDeque::new(),
             then: Answer::Obey,
@@ -198,9 +201,9 @@ impl KcsBmc {
             WRITE if self.aborting => {
                 // The error status of figure 9-8: 0, no error.
                 self.aborting = false;
-                self.state = READ;
+                self.state = if self.short_abort { IDLE } else { READ };
                 self.reply.clear();
-                self.out = Some(0);
+                self.out = (!self.short_abort).then_some(0);
             }
             WRITE => {
                 self.request.push(byte);

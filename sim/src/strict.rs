@@ -35,8 +35,12 @@ pub struct StrictKcs {
     pub answer_ns: u64,
     /// It puts a byte into the output buffer for whatever it takes, as the figures have it.
     pub dummies: bool,
+    /// Nanoseconds from IDLE_STATE until the last of those is there.
+    pub last_dummy_ns: u64,
     /// What the system side did that it may not.
     pub violations: Vec<String>,
+    /// How often it was aborted.
+    pub aborts: u32,
     state: u8,
     phase: Phase,
     /// What was written and not taken yet: when it will be, to the command register?, the byte.
@@ -59,7 +63,9 @@ impl Default for StrictKcs {
             fill_ns: 2_000,
             answer_ns: 300_000,
             dummies: true,
+            last_dummy_ns: 0,
             violations: Vec::new(),
+            aborts: 0,
             state: IDLE,
             phase: Phase::Quiet,
             written: None,
@@ -147,7 +153,7 @@ impl StrictKcs {
             self.coming = Some((ns + self.fill_ns, byte));
         } else {
             (self.state, self.phase) = (IDLE, Phase::Quiet);
-            self.dummy();
+            self.coming = self.dummies.then_some((ns + self.last_dummy_ns, 0));
         }
     }
 
@@ -160,6 +166,7 @@ impl StrictKcs {
     fn control_code(&mut self, code: u8) {
         match code {
             0x60 => {
+                self.aborts += 1;
                 (self.answer, self.coming) = (None, None);
                 self.reply.clear();
                 (self.state, self.phase) = (WRITE, Phase::Aborting);
@@ -170,6 +177,7 @@ impl StrictKcs {
                     self.violation("WRITE_START outside IDLE_STATE");
                 }
                 self.request.clear();
+                self.coming = None;
                 (self.state, self.phase) = (WRITE, Phase::Request);
                 self.dummy();
             }

@@ -131,6 +131,7 @@ mod tests {
         for (seconds, minutes, hours, mode) in [
             (0x60, 0, 0, HOURS_24),
             (0x0a, 0, 0, HOURS_24),
+            (0, 0x60, 0, HOURS_24),
             (0, 0, 0x24, HOURS_24),
             (0, 0, 0, 0),
             (0, 0, 0x13, 0),

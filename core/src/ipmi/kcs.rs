@@ -40,7 +40,7 @@ const NOBODY: u8 = 0xff;
 const SHORT: Millis = 500;
 
 /// Bytes that are taken out of the output buffer, which holds one, before a BMC that always has one more counts as
-/// broken.
+/// broken. So often one is looked for that need not come, too.
 const DRAIN: usize = 8;
 
 /// One KCS interface.
@@ -137,6 +137,13 @@ impl<M: Registers + Clock> Wire<'_, M> {
         Err(TransferError::State(self.status()))
     }
 
+    /// Takes the dummy byte behind IDLE_STATE, which from some BMCs comes a few microseconds later, and must not meet
+    /// the next WRITE_START. Some leave it out: it is looked for, but nobody waits for it.
+    fn dummy(&mut self) -> Result<(), TransferError> {
+        (0..DRAIN).any(|_| self.status() & OBF != 0);
+        self.clear_obf()
+    }
+
     /// Waits for IBF = 0 and demands a state.
     fn taken(&mut self, state: u8) -> Result<(), TransferError> {
         let status = self.wait_for_ibf()?;
@@ -147,7 +154,7 @@ impl<M: Registers + Clock> Wire<'_, M> {
     /// may have failed.
     fn settle(&mut self) -> Result<(), TransferError> {
         if self.status() & (STATE | IBF) == IDLE_STATE {
-            return self.clear_obf();
+            return Ok(());
         }
         let deadline = core::mem::replace(&mut self.deadline, self.timer.within(SHORT));
         let result = self.error_exit();
@@ -155,7 +162,7 @@ impl<M: Registers + Clock> Wire<'_, M> {
         match result {
             // An interface that says it is idle is good enough, whatever the error exit met.
             Err(error) if error == TransferError::Absent || self.status() & STATE != IDLE_STATE => Err(error),
-            _ => self.clear_obf(),
+            _ => Ok(()),
         }
     }
 
@@ -197,8 +204,7 @@ impl<M: Registers + Clock> Wire<'_, M> {
                     self.machine.put(self.ports.data, READ);
                 }
                 IDLE_STATE => {
-                    // A dummy byte follows, from most BMCs. Nobody waits for it: the next transfer clears it away.
-                    self.clear_obf()?;
+                    self.dummy()?;
                     return Ok(len);
                 }
                 _ => return Err(TransferError::State(status)),
@@ -219,6 +225,6 @@ impl<M: Registers + Clock> Wire<'_, M> {
         self.machine.get(self.ports.data);
         self.machine.put(self.ports.data, READ);
         self.taken(IDLE_STATE)?;
-        self.clear_obf()
+        self.dummy()
     }
 }

@@ -197,9 +197,8 @@ global_asm!(
     "saved_rsp: .zero 8",
     "saved_frame: .zero 8",
     "kernel_entry: .zero 8",
-    "saved_cr3: .zero 8",
     "after_crash: .zero 1",
-    ".global saved_cr3, after_crash",
+    ".global after_crash",
     ".popsection",
 
     ".pushsection .stack, \"aw\", @nobits",

@@ -64,6 +64,17 @@ const MCE_MCA: u32 = 1 << 7 | 1 << 14;
 /// CR4.MCE.
 const CR4_MCE: u64 = 1 << 6;
 
+/// Bytes that these lie before the IDT.
+const SAVED_IDTR: usize = 96;
+const SAVED_GDTR: usize = 80;
+const SAVED_CR3: usize = 64;
+const RECOVER_RSP: usize = 56;
+const FAULT_VECTOR: usize = 48;
+const FAULT_RIP: usize = 40;
+const FAULT_CR2: usize = 32;
+const FAULTS: usize = 24;
+const OUR_IDTR: usize = 16;
+
 unsafe extern "C" {
     static fault_vector: u64;
     static fault_rip: u64;
@@ -80,15 +91,15 @@ global_asm!(
     // Keeps the tables that are there and loads ours, before the image is relocated: no address in it is used. CS is left
     // as it is until an exception comes.
     "lastwords_tables:",
-    "    sidt [rip + saved_idtr]",
-    "    sgdt [rip + saved_gdtr]",
-    "    xor eax, eax",
-    "    mov [rip + saved_cr3], rax",
-    "    mov [rip + recover_rsp], rax",
-    "    mov [rip + faults], eax",
     "    lea rdi, [rip + idt]",
-    "    mov [rip + our_idtr + 2], rdi",
-    "    mov word ptr [rip + our_idtr], {idt_limit}",
+    "    sidt [rdi - {saved_idtr}]",
+    "    sgdt [rdi - {saved_gdtr}]",
+    "    xor eax, eax",
+    "    mov [rdi - {saved_cr3}], rax",
+    "    mov [rdi - {recover_rsp}], rax",
+    "    mov [rdi - {faults}], rax",
+    "    mov [rdi - {our_idtr} + 2], rdi",
+    "    mov word ptr [rdi - {our_idtr}], {idt_limit}",
     "    lea rax, [rip + lastwords_handlers]",
     "    mov ecx, {vectors}",
     "2:  mov rdx, rax",
@@ -199,30 +210,31 @@ global_asm!(
     "lastwords_fault:",
     "    cld",
     "    pop rdx",
-    "    inc dword ptr [rip + faults]",
-    "    mov eax, [rip + faults]",
+    "    lea rdi, [rip + idt]",
+    "    inc dword ptr [rdi - {faults}]",
+    "    mov eax, [rdi - {faults}]",
     "    cmp eax, 2 * {too_many}",
     "    ja 4f",
-    "    mov rbx, [rip + recover_rsp]",
+    "    mov rbx, [rdi - {recover_rsp}]",
     "    test rbx, rbx",
     "    jz 3f",
     "    cmp eax, {too_many}",
     "    ja 3f",
-    "    mov [rip + fault_vector], rdx",
+    "    mov [rdi - {fault_vector}], rdx",
     "    mov eax, {error_code}",
     "    bt eax, edx",
     "    jnc 2f",
     "    pop rax",
     "2:  pop rax",
-    "    mov [rip + fault_rip], rax",
+    "    mov [rdi - {fault_rip}], rax",
     "    mov rax, cr2",
-    "    mov [rip + fault_cr2], rax",
+    "    mov [rdi - {fault_cr2}], rax",
     "    mov rsp, rbx",
     "    mov eax, 1",
     "    jmp lastwords_recovered",
     "3:  jmp lastwords_resume",
     // Not even the way out works.
-    "4:  mov word ptr [rip + our_idtr], 0",
+    "4:  mov word ptr [rdi - {our_idtr}], 0",
     "    lidt [rip + our_idtr]",
     "    ud2",
 
@@ -242,25 +254,32 @@ global_asm!(
     "    ret",
     ".popsection",
 
-    // In use before .bss is cleared.
+    // In use before .bss is cleared. What lies right before the IDT is reached from it in short instructions.
     ".pushsection .keep, \"aw\", @nobits",
     ".balign 16",
+    ".zero {saved_idtr}",
     "idt: .zero {vectors} * {gate_len}",
-    ".balign 8",
-    "recover_rsp: .zero 8",
-    ".global fault_vector, fault_rip, fault_cr2",
-    "fault_vector: .zero 8",
-    "fault_rip: .zero 8",
-    "fault_cr2: .zero 8",
-    "saved_idtr: .zero 10",
-    ".balign 8",
-    "saved_gdtr: .zero 10",
-    ".balign 8",
-    "our_idtr: .zero 10",
-    ".balign 4",
-    "faults: .zero 4",
+    ".set saved_idtr, idt - {saved_idtr}",
+    ".set saved_gdtr, idt - {saved_gdtr}",
+    ".set saved_cr3, idt - {saved_cr3}",
+    ".set recover_rsp, idt - {recover_rsp}",
+    ".set fault_vector, idt - {fault_vector}",
+    ".set fault_rip, idt - {fault_rip}",
+    ".set fault_cr2, idt - {fault_cr2}",
+    ".set faults, idt - {faults}",
+    ".set our_idtr, idt - {our_idtr}",
+    ".global saved_cr3, fault_vector, fault_rip, fault_cr2",
     ".popsection",
 
+    saved_idtr = const SAVED_IDTR,
+    saved_gdtr = const SAVED_GDTR,
+    saved_cr3 = const SAVED_CR3,
+    recover_rsp = const RECOVER_RSP,
+    fault_vector = const FAULT_VECTOR,
+    fault_rip = const FAULT_RIP,
+    fault_cr2 = const FAULT_CR2,
+    faults = const FAULTS,
+    our_idtr = const OUR_IDTR,
     vectors = const VECTORS,
     handler_len = const HANDLER_LEN,
     gate_len = const GATE_LEN,
