@@ -314,7 +314,7 @@ fn what_does_not_fit_is_refused_and_what_was_armed_stays() -> Result<()> {
     let refusal = outcome.section("too-big")?;
     ensure!(refusal.status == 1, "it ends with {}", refusal.status);
     let said = &refusal.text;
-    ensure!(said.contains("no place for the initrd") && said.contains("boot with crashkernel="), "{said}");
+    ensure!(said.contains("are too few") && said.contains("boot with a larger crashkernel="), "{said}");
     ensure!(outcome.text("still")?.trim() == "1", "what was armed is lost");
     dump::check(&outcome, 2)?;
     console::check(&outcome, 0)

@@ -49,8 +49,6 @@ shapes! {
     thirty_two_cpus: Shape::Cpus(32);
     #[ignore = "slow to emulate"]
     sixty_four_cpus: Shape::Cpus(64);
-    #[ignore = "slow to emulate"]
-    two_hundred_and_fifty_five_cpus: Shape::Cpus(255);
     one_cpu_of_four: Shape::NrCpus;
     #[ignore = "crash_kinds has fatal-exception, which takes the same way"]
     notifiers_first: Shape::PostNotifiers;
