@@ -27,7 +27,7 @@ fn as_the_purgatory_only_a_damaged_kernel_or_initrd_is_not_started() -> Result<(
 }
 
 #[test]
-#[ignore = "the other one shows ours; beside stock most cases stand still until that is sure"]
+#[ignore = "make test-all: the other one shows ours; beside stock most cases stand still until that is sure"]
 fn stock_never_dumps_where_we_do_not() -> Result<()> {
     let results: Vec<_> = Way::ALL.into_iter().map(|way| Ok((way, of(way)?))).collect::<Result<_>>()?;
     let worse = worse(&results);

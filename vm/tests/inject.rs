@@ -28,7 +28,7 @@ fn events_in_the_wrapped_kernel() -> Result<()> {
 }
 
 #[test]
-#[ignore = "the other two show it for one CPU, and boot no machine of their own for it"]
+#[ignore = "make test-all: the other two show it for one CPU, and boot no machine of their own for it"]
 fn machine_checks_that_come_to_all_cpus() -> Result<()> {
     nothing_new_is_lost(Way::TwoCpus)
 }

@@ -25,37 +25,37 @@ macro_rules! shapes {
 
 shapes! {
     pc_with_512_mib: Shape::PcSmall;
-    #[ignore = "two_reserved_regions stands for it"]
+    #[ignore = "make test-all: side_by_side:: has several ranges of memory"]
     two_nodes: Shape::Numa;
-    #[ignore = "the other tests' CPU stands for it"]
+    #[ignore = "make test-all: the other tests' CPU stands for it"]
     cpu_qemu64: Shape::Cpu("qemu64");
-    #[ignore = "the other tests' CPU stands for it"]
+    #[ignore = "make test-all: the other tests' CPU stands for it"]
     cpu_nehalem: Shape::Cpu("Nehalem");
-    #[ignore = "the other tests' CPU stands for it"]
+    #[ignore = "make test-all: the other tests' CPU stands for it"]
     cpu_haswell: Shape::Cpu("Haswell");
-    #[ignore = "the other tests' CPU stands for it"]
+    #[ignore = "make test-all: the other tests' CPU stands for it"]
     cpu_skylake: Shape::Cpu("Skylake-Server");
-    #[ignore = "the other tests' CPU stands for it"]
+    #[ignore = "make test-all: the other tests' CPU stands for it"]
     cpu_opteron: Shape::Cpu("Opteron_G3");
-    #[ignore = "the other tests' CPU stands for it"]
+    #[ignore = "make test-all: the other tests' CPU stands for it"]
     cpu_epyc: Shape::Cpu("EPYC-Rome");
-    #[ignore = "slow to emulate"]
+    #[ignore = "make test-all: slow to emulate"]
     five_levels: Shape::FiveLevels;
-    #[ignore = "cpus:: has the same machine"]
+    #[ignore = "make test-all: cpus:: has the same machine"]
     sparse_apic_ids: Shape::SparseIds;
-    #[ignore = "purgatory::memory_comes_after_arming stands for it"]
+    #[ignore = "make test-all: purgatory::memory_comes_after_arming stands for it"]
     a_dimm_before_loading: Shape::Dimm;
-    #[ignore = "slow to emulate"]
+    #[ignore = "make test-all: slow to emulate"]
     thirty_two_cpus: Shape::Cpus(32);
-    #[ignore = "slow to emulate"]
+    #[ignore = "make test-all: slow to emulate"]
     sixty_four_cpus: Shape::Cpus(64);
     one_cpu_of_four: Shape::NrCpus;
-    #[ignore = "crash_kinds has fatal-exception, which takes the same way"]
+    #[ignore = "make test-all: crash_kinds has fatal-exception, which takes the same way"]
     notifiers_first: Shape::PostNotifiers;
-    #[ignore = "side_by_side:: has a high region"]
+    #[ignore = "make test-all: side_by_side:: has a high region"]
     two_reserved_regions: Shape::TwoRegions;
-    #[ignore = "pc_with_512_mib stands for it"]
+    #[ignore = "make test-all: pc_with_512_mib stands for it"]
     a_hole_in_the_memory_map: Shape::Hole;
-    #[ignore = "slow to emulate"]
+    #[ignore = "make test-all: slow to emulate"]
     sixteen_gib: Shape::Large;
 }
