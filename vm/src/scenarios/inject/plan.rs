@@ -106,7 +106,7 @@ fn cases(bench: &mut Bench, way: Way, extent: Extent) -> Result<Vec<Case>> {
         cases.push(Case { what, place: reached.place(one.at), len: one.len, acts });
     };
     if way == Way::TwoCpus {
-        for one in reached.some([2 * assembly, 8 * rest]) {
+        for one in reached.some([2 * assembly, (rest / 8).max(8)]) {
             add(Event::Broadcast.to_string(), one, vec![Act::Until(one.at), Act::Event(Event::Broadcast)]);
         }
         return Ok(cases);
