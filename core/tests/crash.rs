@@ -144,7 +144,7 @@ fn what_user_space_wrote_to_the_log_is_not_the_kernels_word() {
     let elfcorehdr = kernel.put(&mut sim.memory);
     let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
     assert_eq!(log(&mut sim, &crash)[1].1, 1);
-    assert_eq!(crash.cause(&mut sim).reason.as_bytes(), b"sysrq triggered crash");
+    assert_eq!(crash.cause(&mut sim, None).reason.as_bytes(), b"sysrq triggered crash");
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn read_all(sim: &mut Sim, elfcorehdr: u64) -> Result<(), TestCaseError> {
         let _ = crash.location(cpu);
     }
     prop_assert!(found.len() <= 8192);
-    let _ = crash.cause(sim);
+    let _ = crash.cause(sim, None);
     prop_assert!(sim.memory.reads.len() < 200_000, "{} reads", sim.memory.reads.len());
     Ok(())
 }

@@ -39,11 +39,33 @@ invoked oom-killer=.oom-killer\n\
 WARNING: CPU: =!WARNING on CPU \n\
 : 0000 [#1]=^";
 
+/// Who panicked: whose records are the panic's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Panicked {
+    /// The kernel's number of the CPU.
+    pub cpu: u32,
+    /// The process that ran on it (pr_pid of its note, 0 when idle); `None` where its note is not known.
+    pub pid: Option<u32>,
+}
+
+impl Panicked {
+    /// Bit 31 of a caller_id: the rest is a CPU's number.
+    const IN_INTERRUPT: u32 = 1 << 31;
+
+    /// Can a record of this caller be its own?
+    #[must_use]
+    pub fn wrote(self, caller_id: u32) -> bool {
+        caller_id == self.cpu | Self::IN_INTERRUPT || Some(caller_id) == self.pid
+    }
+}
+
 /// Reads a log for its cause, line by line, the oldest first.
 #[derive(Clone, Copy, Default)]
 pub struct CauseReader {
     /// What is known so far.
     pub cause: Cause,
+    /// Who panicked, where that is known.
+    panicked_on: Option<Panicked>,
     /// When the cause was reported.
     since: Option<u64>,
     prelude: bool,
@@ -52,6 +74,12 @@ pub struct CauseReader {
 }
 
 impl CauseReader {
+    /// Of a log that is not read yet.
+    #[must_use]
+    pub fn new(panicked_on: Option<Panicked>) -> Self {
+        Self { panicked_on, ..Self::default() }
+    }
+
     /// Takes the next record of the log.
     pub fn record(&mut self, record: &Record) {
         if record.facility == 0 {
@@ -65,7 +93,7 @@ impl CauseReader {
     pub fn line(&mut self, ts_nsec: u64, line: &[u8]) {
         if let Some(reason) = line.strip_prefix(PANIC) {
             if self.is_old(ts_nsec) || self.panicked {
-                *self = Self::default();
+                *self = Self::new(self.panicked_on);
             }
             self.cause.reason = Text::new();
             self.cause.reason.bytes(reason);
@@ -99,7 +127,7 @@ impl CauseReader {
         if self.since.is_some() && !self.is_old(ts_nsec) && (prelude || !self.prelude) {
             return true;
         }
-        *self = Self { since: Some(ts_nsec), prelude, ..Self::default() };
+        *self = Self { since: Some(ts_nsec), prelude, ..Self::new(self.panicked_on) };
         self.cause.report.bytes(short);
         let is_hex = rest.len() >= 8 && rest.iter().take(8).all(u8::is_ascii_hexdigit);
         let zeros = rest.iter().take(if is_hex { 15 } else { 0 }).take_while(|byte| **byte == b'0').count();

@@ -10,7 +10,7 @@ mod notes;
 mod printk;
 mod vmcoreinfo;
 
-pub use cause::CauseReader;
+pub use cause::{CauseReader, Panicked};
 pub use elfcorehdr::{CoreHeader, CoreHeaderError, Ram};
 pub use printk::{Log, Record, TEXT_LEN};
 pub use vmcoreinfo::VmCoreInfo;
@@ -120,9 +120,9 @@ impl Crash {
         log.record(memory, &self.ram, before)
     }
 
-    /// Why the kernel panicked, as the end of its log tells.
-    pub fn cause<M: Memory>(&self, memory: &mut M) -> Cause {
-        let mut reader = CauseReader::default();
+    /// Why the kernel panicked, as the end of its log tells; `panicked_on` is who did, where that is known.
+    pub fn cause<M: Memory>(&self, memory: &mut M, panicked_on: Option<Panicked>) -> Cause {
+        let mut reader = CauseReader::new(panicked_on);
         let Some(log) = self.log(memory) else { return reader.cause };
         let (mut newest, mut records) = (0, 0);
         for before in 0..log.len.min(LOG_END) {

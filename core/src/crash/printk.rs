@@ -12,11 +12,11 @@ pub const FIELDS: &[u8] = b"OFFSET(printk_ringbuffer.desc_ring) OFFSET(printk_ri
 OFFSET(prb_desc_ring.count_bits) OFFSET(prb_desc_ring.descs) OFFSET(prb_desc_ring.infos) \
 OFFSET(prb_desc_ring.head_id) OFFSET(prb_desc_ring.tail_id) SIZE(prb_desc) OFFSET(prb_desc.state_var) \
 OFFSET(prb_desc.text_blk_lpos) OFFSET(prb_data_blk_lpos.begin) OFFSET(prb_data_blk_lpos.next) SIZE(printk_info) \
-OFFSET(printk_info.ts_nsec) OFFSET(printk_info.text_len) OFFSET(prb_data_ring.size_bits) \
-OFFSET(prb_data_ring.data)";
+OFFSET(printk_info.ts_nsec) OFFSET(printk_info.text_len) OFFSET(printk_info.caller_id) \
+OFFSET(prb_data_ring.size_bits) OFFSET(prb_data_ring.data)";
 
 /// Sizes and offsets in bytes, in the order of [`FIELDS`].
-pub type Layout = [u16; 17];
+pub type Layout = [u16; 18];
 
 /// Bytes of a record's text that are read.
 pub const TEXT_LEN: usize = 256;
@@ -40,6 +40,11 @@ pub struct Record {
     pub ts_nsec: u64,
     /// 0 for the kernel's own text. User space cannot write those: what it sends to /dev/kmsg is changed to 1.
     pub facility: u8,
+    /// How urgent it is, 0 (emergency) to 7 (debug).
+    pub level: u8,
+    /// Who wrote it: a process id, or with bit 31 the CPU's number where that was in an interrupt
+    /// (`printk_caller_id()` in Linux `kernel/printk/printk.c`); `None` where the log does not tell.
+    pub caller_id: Option<u32>,
     text: [u8; TEXT_LEN],
     len: usize,
 }
@@ -98,7 +103,7 @@ impl Log {
 
     /// The record that is so many before the newest one; `None` when it cannot be read.
     pub fn record<M: Memory>(&self, memory: &mut M, ram: &Ram, before: u64) -> Option<Record> {
-        let [.., desc_size, state_var, lpos, begin, next, info_size, ts_nsec, text_len, _, _] =
+        let [.., desc_size, state_var, lpos, begin, next, info_size, ts_nsec, text_len, caller_id, _, _] =
             self.layout.map(usize::from);
         let id = self.head.wrapping_sub(before) & ID_MASK;
         let index = id & ((1 << self.count_bits) - 1);
@@ -118,10 +123,14 @@ impl Log {
         if !ram.read_virtual(memory, at(self.infos, info_size)?, info) {
             return None;
         }
+        // Facility and level are not in VMCOREINFO, but right behind the length since the ring exists.
+        let [_, _, facility, flags_level] = u32_at(info, text_len).to_le_bytes();
         let mut record = Record {
             ts_nsec: u64_at(info, ts_nsec),
-            // Not in VMCOREINFO, but right behind the length since the ring exists.
-            facility: (u32_at(info, text_len) >> 16) as u8,
+            facility,
+            level: flags_level >> 5,
+            // At the beginning of printk_info is another field.
+            caller_id: (caller_id != 0).then(|| u32_at(info, caller_id)),
             text: [0; TEXT_LEN],
             len: 0,
         };

@@ -8,7 +8,7 @@ mod console;
 mod lines;
 
 use crate::budget::{Millis, Timer};
-use crate::crash::{CoreHeaderError, Crash};
+use crate::crash::{CoreHeaderError, Crash, Panicked};
 use crate::hw::{Clock, Machine};
 use crate::ipmi::commands::{ChassisControl, ResetWatchdogTimer, SetWatchdogTimer};
 use crate::ipmi::sel_writer::{SelWriter, critical_stop};
@@ -167,6 +167,8 @@ pub struct Sequence<'a, T> {
     console: Console,
     crash: Option<Crash>,
     report: Report,
+    /// Who panicked, for the log.
+    panicked_on: Option<Panicked>,
     corrupt: Option<&'a [u8]>,
     restored: Option<&'a [u8]>,
     /// The BMC has accepted what the watchdog is to do.
@@ -196,6 +198,7 @@ impl<'a, T> Sequence<'a, T> {
             this_cpu,
             crash: None,
             report: Report::default(),
+            panicked_on: None,
             corrupt: None,
             restored: None,
             watchdog_set: false,
@@ -366,13 +369,14 @@ impl<'a, T> Sequence<'a, T> {
             Err(error) => return Outcome::NoCore(error),
         };
         let number = self.this_cpu_number();
-        let report = &mut self.report;
+        let (report, panicked_on) = (&mut self.report, &mut self.panicked_on);
         let mut count = 0;
         crash.cpus(machine, &mut |_, cpu| {
             count += 1;
             let location = crash.location(&cpu);
             if Some(cpu.number) == number {
                 report.panicked = Some(CpuLocation { cpu: cpu.number, location });
+                *panicked_on = Some(Panicked { cpu: cpu.number, pid: cpu.regs.map(|regs| regs.pid) });
             } else {
                 report.groups.add(location);
             }
@@ -386,7 +390,7 @@ impl<'a, T> Sequence<'a, T> {
 
     fn cause<M: Machine>(&mut self, machine: &mut M) -> Outcome {
         if let Some(crash) = self.crash.as_ref().filter(|_| self.plan.handle_panic) {
-            self.report.cause = crash.cause(machine);
+            self.report.cause = crash.cause(machine, self.panicked_on);
         }
         Outcome::Quiet
     }
