@@ -66,6 +66,7 @@ impl Crash {
     ///
     /// # Errors
     /// When there is no ELF core header. A kernel that tells nothing of itself is no error.
+    #[inline(never)]
     pub fn read<M: Memory>(memory: &mut M, elfcorehdr: u64) -> Result<Self, CoreHeaderError> {
         let header = CoreHeader::read(memory, elfcorehdr)?;
         let ram = header.ram(memory);

@@ -36,6 +36,7 @@ impl VmCoreInfo {
 
     /// Takes what is known from the text. What is missing or malformed stays unknown.
     #[must_use]
+    #[inline(never)]
     pub fn parse(text: &[u8]) -> Self {
         let mut info = Self::default();
         for line in text.split(|byte| *byte == b'\n') {

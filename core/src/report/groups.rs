@@ -53,6 +53,7 @@ impl Groups {
 
     /// Hands on the groups' lines, biggest first, as many as `limit` has room for by `cost`; the last line says how many
     /// CPUs were left out, if any. Empties the groups. Stops early when `line` says so by returning false.
+    #[inline(never)]
     pub fn lines(&mut self, limit: u32, cost: impl Fn(Line) -> u32, line: &mut dyn FnMut(Line) -> bool) {
         let mut used = 0;
         while let Some((count, location)) = self.take_biggest() {

@@ -38,6 +38,7 @@ pub struct Content<'a> {
 ///
 /// `line` gets each line and the room that is left behind it, and returns what is left in truth: less where the store
 /// knows better by now, 0 where it takes no more.
+#[inline(never)]
 pub fn lines<C: Cost>(limit: u32, content: &mut Content, line: &mut dyn FnMut(Line, u32) -> u32) {
     let mut room = Room { left: limit, line };
     let none = Cause::default();
