@@ -34,6 +34,8 @@ const XLF_CAN_BE_LOADED_ABOVE_4G: u16 = 1 << 1;
 const XLF_EFI_KEXEC: u16 = 1 << 4;
 /// `xloadflags`: the kernel can be entered with 5-level paging.
 const XLF_5LEVEL: u16 = 1 << 5;
+/// `xloadflags`: it was built with 5-level paging, and stays with it.
+const XLF_5LEVEL_ENABLED: u16 = 1 << 6;
 /// `syssize` counts paragraphs.
 pub(crate) const PARAGRAPH: usize = 16;
 pub(crate) const PAGE: usize = 4096;
@@ -149,6 +151,12 @@ impl BzImage {
     #[must_use]
     pub fn knows_5_level(&self) -> bool {
         self.xloadflags & XLF_5LEVEL != 0
+    }
+
+    /// Does it use 5-level paging itself, where it can?
+    #[must_use]
+    pub fn uses_5_level(&self) -> bool {
+        self.xloadflags & XLF_5LEVEL_ENABLED != 0
     }
 
     /// Has it been wrapped?

@@ -12,7 +12,9 @@ mod hook;
 mod pe;
 #[cfg(feature = "synthetic")]
 pub mod synthetic;
+mod uki;
 
 pub use bzimage::BzImage;
 pub use error::Error;
 pub use hook::{embedded_parameters, fill_in, unwrap, wrap};
+pub use uki::{Uki, is_uki};

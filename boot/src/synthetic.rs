@@ -130,3 +130,36 @@ pub fn image(len: usize, memory_size: u32) -> Vec<u8> {
     put(&mut image, abi::MEMORY_SIZE, &memory_size.to_le_bytes());
     image
 }
+
+/// A UKI of these sections: as ukify puts them behind systemd's EFI stub, here without the stub.
+#[must_use]
+pub fn uki(sections: &[(&str, &[u8])]) -> Vec<u8> {
+    const ALIGNMENT: usize = 512;
+    let mut file = vec![0; 0x40];
+    put(&mut file, 0, b"MZ");
+    put(&mut file, 0x3c, &[0x40]);
+    file.extend(b"PE\0\0");
+    for half in [0x8664u16, sections.len() as u16, 0, 0, 0, 0, 0, 0, 240, 0x22] {
+        file.extend(half.to_le_bytes());
+    }
+    file.extend([0x0b, 0x02]);
+    file.resize(file.len() + 238, 0);
+    let headers_end = (file.len() + 40 * sections.len()).next_multiple_of(ALIGNMENT);
+    let mut start = headers_end.max(4096);
+    for (name, bytes) in sections {
+        let mut entry = [0; 40];
+        put(&mut entry, 0, name.as_bytes());
+        let raw = bytes.len().next_multiple_of(ALIGNMENT);
+        for (at, number) in [(8, bytes.len()), (12, start), (16, raw), (20, start)] {
+            put(&mut entry, at, &(number as u32).to_le_bytes());
+        }
+        file.extend(entry);
+        start += raw;
+    }
+    file.resize(headers_end.max(4096), 0);
+    for (_, bytes) in sections {
+        file.extend(*bytes);
+        file.resize(file.len().next_multiple_of(ALIGNMENT), 0);
+    }
+    file
+}

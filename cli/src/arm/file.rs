@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::Path,
 };
 
@@ -33,6 +33,12 @@ pub fn open(path: &Path) -> Result<(File, u64)> {
         Ok((file, len))
     };
     open().with_context(|| path.display().to_string())
+}
+
+/// Is its first page what the question asks for?
+pub fn begins(file: &File, question: impl FnOnce(&[u8]) -> bool) -> bool {
+    let mut head = [0; 4096];
+    file.read_at(&mut head, 0).is_ok_and(|len| question(&head[..len]))
 }
 
 /// The bytes of a file that [`open`] has opened.

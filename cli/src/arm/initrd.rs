@@ -2,8 +2,13 @@
 //! found out only after the crash.
 
 use super::file;
-use anyhow::Result;
-use std::{fs::File, path::Path};
+use crate::sys;
+use anyhow::{Context, Result};
+use std::{
+    fs::File,
+    io::{self, Seek},
+    path::Path,
+};
 
 /// The initial RAM disk.
 pub struct Initrd<'a> {
@@ -22,6 +27,20 @@ impl<'a> Initrd<'a> {
     pub fn open(path: &'a Path) -> Result<Self> {
         let (file, len) = file::open(path)?;
         Ok(Self { path, file, len })
+    }
+
+    /// One that is part of another file.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn in_memory(bytes: &[u8]) -> Result<Self> {
+        let memory = || {
+            let mut file = sys::memory_file(c"initrd", bytes)?;
+            file.rewind()?;
+            io::Result::Ok(file)
+        };
+        let file = memory().context("no memory for the initial RAM disk")?;
+        Ok(Self { path: Path::new("initial RAM disk"), file, len: bytes.len() as u64 })
     }
 
     /// Its bytes.

@@ -5,7 +5,8 @@
 
 use super::{
     busy,
-    cmdline::Cmdline,
+    cmdline::{Cmdline, Placed},
+    console,
     cpus::Cpus,
     encryption::{self, Encryption},
     file,
@@ -23,7 +24,7 @@ use super::{
     via::{self, Via},
     watchdogs::{self, Advice},
     x86_64::{
-        first_kernel::FirstKernel,
+        first_kernel::{self, FirstKernel},
         purgatory::{self, Digest, Parts},
     },
 };
@@ -35,16 +36,12 @@ use crate::{
 };
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::Args;
-use lastwords_boot::{self as boot, BzImage};
-use lastwords_core::{
-    hw::Register,
-    ipmi::interface::KcsPorts,
-    plan::{PREFIX, Plan},
-};
+use lastwords_boot::{self as boot, BzImage, Uki};
+use lastwords_core::{hw::Register, ipmi::interface::KcsPorts};
 use std::{
     borrow::Cow,
     ffi::CString,
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{self, ExitCode},
 };
@@ -157,10 +154,15 @@ impl Load {
         // Before anything is read: what does not fit is not worth the memory.
         let fits = |bytes| Refusal::too_small(&kdump, bytes);
         let (file, len) = file::open(path)?;
-        fits(len)?;
-        let kernel = file::read(&file, path)?;
-        let bz_image = BzImage::parse(&kernel).with_context(name)?;
-        let initrd = self.initrd.as_deref().map(Initrd::open).transpose()?;
+        // Of a unified kernel image only a part may be needed.
+        if !file::begins(&file, boot::is_uki) {
+            fits(len)?;
+        }
+        let bytes = file::read(&file, path)?;
+        let uki = Uki::parse(&bytes).with_context(name)?;
+        let kernel = uki.map_or(&bytes[..], |uki| uki.linux);
+        let bz_image = BzImage::parse(kernel).with_context(name)?;
+        let initrd = self.initrd(uki.as_ref(), path)?;
         let needs = u64::from(bz_image.init_size) + initrd.as_ref().map_or(0, |initrd| initrd.len);
         fits(needs)?;
         let guest = match encryption::find(root) {
@@ -170,79 +172,26 @@ impl Load {
         // Nothing that would be reported there.
         let embedded = match guest {
             Some(_) => String::new(),
-            None => embedded(&kernel).with_context(name)?,
+            None => embedded(kernel).with_context(name)?,
         };
-        let cmdline = || self.cmdline(root, &embedded, bz_image.cmdline_size);
+        if first_kernel::uses_5_level(root) && bz_image.knows_5_level() && !bz_image.uses_5_level() {
+            message::warning(&anyhow!(
+                "the next panic may not be dumped: the running kernel uses 5-level paging, and {} is built without it, \
+                 whatever loads it\nhint: use a dump kernel with CONFIG_X86_5LEVEL=y, or boot the running one with no5lvl",
+                name()
+            ));
+        }
 
         let (via, reason) = self.choose(root, &kdump, guest)?;
         if self.verbose {
             message::output(format_args!("loading method: {reason}"));
         }
-        let load = |loading: &Loading<'_>, line: &str| {
-            // The command line of a guest may have parameters, but there is no image that reads them.
-            let line = if guest.is_some() { "" } else { line };
-            loaded::around(root, path, via, [&embedded, line], || loading.load(root, &kdump, self.verbose))
-        };
+        let file = uki.is_none().then_some(file);
+        let dump = DumpKernel { root, path, file, kernel, bz_image, initrd, needs, guest, embedded };
         match via {
-            Via::Purgatory => {
-                let kernel = if bz_image.is_wrapped() {
-                    boot::unwrap(&kernel).with_context(name)?.into()
-                } else {
-                    Cow::from(&kernel)
-                };
-                let initrd = initrd.map(Initrd::read).transpose()?;
-                let cmdline = cmdline()?;
-                let parts = Parts {
-                    kernel: &kernel,
-                    bz_image: &BzImage::parse(&kernel).with_context(name)?,
-                    initrd: initrd.as_deref(),
-                    cmdline: &cmdline,
-                    image: IMAGE,
-                    parameters: &embedded,
-                    digest: self.digest,
-                    limits: &self.kexec.limits(),
-                    rng_seed: sys::random_bytes(),
-                    noefi: self.kexec.noefi,
-                };
-                let first = FirstKernel::read(root)?;
-                let purgatory = purgatory::build(&parts, &first).with_context(name)?;
-                if self.verbose {
-                    // Line by line: what is no printable character within one is shown as a question mark.
-                    Verbose(&purgatory).to_string().lines().for_each(message::output);
-                }
-                let line = purgatory.cmdline.clone();
-                load(&Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() }, &line)?;
-            }
-            Via::Wrap => {
-                let as_it_is = bz_image.is_wrapped() || guest.is_some();
-                let situation = Situation {
-                    kdump: &kdump,
-                    signed: bz_image.is_signed() && as_it_is,
-                    was_signed: bz_image.is_signed(),
-                    needs,
-                };
-                situation.check()?;
-                let cmdline = cmdline()?.finish()?;
-                if self.verbose {
-                    message::output(format_args!("command line: {cmdline}"));
-                }
-                let in_memory = |bytes: &[u8]| {
-                    sys::memory_file(c"lastwords", bytes).context("no memory for the dump kernel's file")
-                };
-                let kernel = if guest.is_some() && bz_image.is_wrapped() && !bz_image.is_signed() {
-                    in_memory(&boot::unwrap(&kernel).with_context(name)?)?
-                } else if as_it_is {
-                    // The file itself: its signature may lie in its extended attributes (IMA).
-                    file
-                } else {
-                    in_memory(&boot::wrap(&kernel, IMAGE, "").with_context(name)?)?
-                };
-                let files = kernel.metadata()?.len() + initrd.as_ref().map_or(0, |initrd| initrd.len);
-                let initrd = initrd.map(|initrd| initrd.file);
-                let line = CString::new(cmdline.as_str())?;
-                load(&Loading::Wrap { kernel, initrd, cmdline: line, situation, files }, &cmdline)?;
-            }
-        }
+            Via::Purgatory => self.load_as_purgatory(&kdump, dump),
+            Via::Wrap => self.load_wrapped(&kdump, dump),
+        }?;
         drop(lock);
         message::output(format_args!(
             "loaded: {} in {} MiB of reserved memory",
@@ -253,6 +202,86 @@ impl Load {
             self.save_symbols(root);
         }
         Ok(())
+    }
+
+    /// The initial RAM disk: the one that is given, else that of a unified kernel image, as kexec does since 2.0.30.
+    fn initrd(&self, uki: Option<&Uki>, path: &Path) -> Result<Option<Initrd<'_>>> {
+        let given = self.initrd.as_deref().map(Initrd::open).transpose()?;
+        let Some(uki) = uki else { return Ok(given) };
+        let of_uki = uki.initrd.filter(|_| given.is_none());
+        let used = if of_uki.is_some() { "kernel and initial RAM disk are used" } else { "kernel is used" };
+        let cmdline = if uki.has_cmdline { ", its command line is not" } else { "" };
+        let name = path.display();
+        message::output(format_args!("{name} is a unified kernel image (UKI): its {used}{cmdline}"));
+        Ok(given.or(of_uki.map(Initrd::in_memory).transpose()?))
+    }
+
+    fn load_as_purgatory(&self, kdump: &Kdump, mut dump: DumpKernel<'_>) -> Result<()> {
+        let name = || dump.path.display().to_string();
+        let kernel = if dump.bz_image.is_wrapped() {
+            boot::unwrap(dump.kernel).with_context(name)?.into()
+        } else {
+            Cow::from(dump.kernel)
+        };
+        let Placed { cmdline, embedded, .. } = self.cmdline(&dump, true)?;
+        let initrd = dump.initrd.take().map(Initrd::read).transpose()?;
+        let parts = Parts {
+            kernel: &kernel,
+            bz_image: &BzImage::parse(&kernel).with_context(name)?,
+            initrd: initrd.as_deref(),
+            cmdline: &cmdline,
+            image: IMAGE,
+            parameters: &embedded,
+            digest: self.digest,
+            limits: &self.kexec.limits(),
+            rng_seed: sys::random_bytes(),
+            noefi: self.kexec.noefi,
+        };
+        let first = FirstKernel::read(dump.root)?;
+        let purgatory = purgatory::build(&parts, &first).with_context(name)?;
+        if self.verbose {
+            // Line by line: what is no printable character within one is shown as a question mark.
+            Verbose(&purgatory).to_string().lines().for_each(message::output);
+        }
+        let line = purgatory.cmdline.clone();
+        let loading = Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() };
+        let lines = dump.reads([&embedded, &line]);
+        loaded::around(dump.root, dump.path, Via::Purgatory, lines, || {
+            loading.load(dump.root, kdump, self.verbose)
+        })
+    }
+
+    fn load_wrapped(&self, kdump: &Kdump, mut dump: DumpKernel<'_>) -> Result<()> {
+        let name = || dump.path.display().to_string();
+        let (wrapped, signed) = (dump.bz_image.is_wrapped(), dump.bz_image.is_signed());
+        let as_it_is = wrapped || dump.guest.is_some();
+        let situation =
+            Situation { kdump, signed: signed && as_it_is, was_signed: signed, needs: dump.needs };
+        situation.check()?;
+        let Placed { cmdline, embedded, .. } = self.cmdline(&dump, !as_it_is)?;
+        let line = cmdline.finish()?;
+        if self.verbose {
+            message::output(format_args!("command line: {line}"));
+        }
+        let in_memory = |bytes: &[u8]| {
+            sys::memory_file(c"lastwords", bytes).context("no memory for the dump kernel's file")
+        };
+        let kernel = if dump.guest.is_some() && wrapped && !signed {
+            in_memory(&boot::unwrap(dump.kernel).with_context(name)?)?
+        } else if as_it_is {
+            // The file itself: its signature may lie in its extended attributes (IMA).
+            dump.file.take().map_or_else(|| in_memory(dump.kernel), Ok)?
+        } else {
+            in_memory(&boot::wrap(dump.kernel, IMAGE, &embedded).with_context(name)?)?
+        };
+        let files = kernel.metadata()?.len() + dump.initrd.as_ref().map_or(0, |initrd| initrd.len);
+        let initrd = dump.initrd.take().map(|initrd| initrd.file);
+        let cmdline = CString::new(line.as_str())?;
+        let loading = Loading::Wrap { kernel, initrd, cmdline, situation, files };
+        let lines = dump.reads([&embedded, &line]);
+        loaded::around(dump.root, dump.path, Via::Wrap, lines, || {
+            loading.load(dump.root, kdump, self.verbose)
+        })
     }
 
     /// Saves the running kernel's symbols. What is loaded is loaded, with them or without: they take most of the tool's
@@ -294,8 +323,34 @@ impl Load {
         }
     }
 
-    /// The command line, with what the SMBIOS and ACPI tables have; warns of what cannot work.
-    fn cmdline(&self, root: &Path, embedded: &str, cmdline_size: u32) -> Result<Cmdline> {
+    /// The command line, with what the SMBIOS and ACPI tables have; warns of what cannot work. What has no room on it goes
+    /// into the image, where that can be.
+    fn cmdline(&self, dump: &DumpKernel<'_>, can_embed: bool) -> Result<Placed> {
+        let DumpKernel { root, embedded, .. } = dump;
+        let cmdline = self.whole_cmdline(root, embedded, dump.bz_image.cmdline_size)?;
+        if dump.guest.is_some() {
+            return Ok(Placed { cmdline, embedded: String::new(), over: 0, left_out: Vec::new() });
+        }
+        let placed = cmdline.place(embedded, can_embed);
+        let Placed { over, left_out, .. } = &placed;
+        if !left_out.is_empty() {
+            message::warning(&anyhow!(
+                "the command line is {over} bytes too long with all parameters of lastwords: {} left out\n\
+                 hint: shorten it (--append, --reuse-cmdline), or give fewer reporting options",
+                left_out.join(" ")
+            ));
+        }
+        if *over > 0 && can_embed {
+            message::output(format_args!(
+                "the command line has no room for the parameters of lastwords ({over} bytes too long): they are \
+                 embedded in the image, and /proc/cmdline of the dump kernel does not show them"
+            ));
+        }
+        Ok(placed)
+    }
+
+    /// The command line with all of our parameters.
+    fn whole_cmdline(&self, root: &Path, embedded: &str, cmdline_size: u32) -> Result<Cmdline> {
         let mut cmdline = Cmdline::new(cmdline_size);
         if self.reuse_cmdline {
             cmdline.reuse(&fs::read_to_string(root.join("proc/cmdline")).context("/proc/cmdline")?);
@@ -330,11 +385,10 @@ impl Load {
             message::warning(&error);
         }
         let watchdogs = watchdogs::advice(&watchdogs::running(root), &plan, cmdline.has("budget", embedded));
-        let add = |cmdline: &mut Cmdline, name, value: &str| {
-            if !cmdline.append_unless_given(embedded, name, value) {
-                message::warning(&anyhow!("no room on the command line for {PREFIX}{name}={value}"));
-            }
-        };
+        let add =
+            |cmdline: &mut Cmdline, name, value: &str| cmdline.append_unless_given(embedded, name, value);
+        let text = |path| fs::read_to_string(root.join(path)).unwrap_or_default();
+        let iomem = IoMem::parse(&text("proc/iomem"));
         let ports_asked = cmdline.has("ipmi_kcs_ports", embedded);
         if talks_to_bmc {
             let found = discovery::interfaces(root);
@@ -343,7 +397,11 @@ impl Load {
             }
             let best = discovery::best(&found);
             if let Some(ports) = best.and_then(discovery::Interface::ports) {
-                if ports != KcsPorts::DEFAULT {
+                if let Some(error) = in_ram(&iomem, [ports.data, ports.status]) {
+                    message::warning(
+                        &error.context("the BMC's registers in the SMBIOS or ACPI tables are not used"),
+                    );
+                } else if ports != KcsPorts::DEFAULT {
                     add(&mut cmdline, "ipmi_kcs_ports", &ports.to_string());
                 }
             } else if let Some(interface) = best {
@@ -369,11 +427,13 @@ impl Load {
         if cpus.tsc_is_steady() {
             add(&mut cmdline, "tsc_khz", &sys::measure_tsc_khz().to_string());
         }
-        let text = |path| fs::read_to_string(root.join(path)).unwrap_or_default();
-        let plan = cmdline.plan(embedded)?;
-        registers_are_no_ram(&plan, &IoMem::parse(&text("proc/iomem")))?;
+        let (plan, console_asked) = (cmdline.plan(embedded)?, cmdline.has("console", embedded));
+        let bmc = [plan.kcs_ports.data, plan.kcs_ports.status].into_iter().filter(|_| plan.talks_to_bmc());
+        if let Some(error) = in_ram(&iomem, bmc) {
+            return Err(error);
+        }
         let ports = IoPorts::parse(&text("proc/ioports"));
-        for (kind, asked) in [(Kind::Bmc, ports_asked), (Kind::Uart, cmdline.has("console", embedded))] {
+        for (kind, asked) in [(Kind::Bmc, ports_asked), (Kind::Uart, console_asked)] {
             match ports.conflict(&plan, kind) {
                 // Found in tables, or the dump kernel's own console: no reason to be without a dump kernel.
                 Some(error) if !asked => message::warning(&error),
@@ -381,7 +441,43 @@ impl Load {
                 None => {}
             }
         }
+        if let Some(error) = console::silent(&plan, cmdline.line(), console_asked) {
+            message::warning(&error);
+        }
+        match in_ram(&iomem, plan.console.serial.map(|serial| serial.base)) {
+            Some(error) if console_asked => return Err(error),
+            Some(error) => {
+                message::warning(&error.context("nothing will be reported to the dump kernel's console"));
+                add(&mut cmdline, "console", "none");
+            }
+            None => {}
+        }
         Ok(cmdline)
+    }
+}
+
+/// The dump kernel that is to be loaded.
+struct DumpKernel<'a> {
+    /// The root of the running system's files.
+    root: &'a Path,
+    path: &'a Path,
+    /// Its file, unless the kernel is a part of it.
+    file: Option<File>,
+    kernel: &'a [u8],
+    bz_image: BzImage,
+    initrd: Option<Initrd<'a>>,
+    /// Bytes of reserved memory that kernel and initial RAM disk take.
+    needs: u64,
+    /// The confidential guest that this is.
+    guest: Option<&'static str>,
+    /// Parameters that are embedded in it.
+    embedded: String,
+}
+
+impl DumpKernel<'_> {
+    /// Those lines of parameters that the image reads: the command line of a guest may have some, but no image there.
+    fn reads<'a>(&self, lines: [&'a str; 2]) -> [&'a str; 2] {
+        if self.guest.is_some() { [""; 2] } else { lines }
     }
 }
 
@@ -396,21 +492,18 @@ fn embedded(kernel: &[u8]) -> Result<String, boot::Error> {
     }
 }
 
-/// Refuses registers that lie in RAM: what is written there at the panic would overwrite the crashed kernel, or the dump
+/// Finds a register that lies in RAM: what is written there at the panic would overwrite the crashed kernel, or the dump
 /// kernel.
-fn registers_are_no_ram(plan: &Plan, iomem: &IoMem) -> Result<()> {
-    let bmc = [plan.kcs_ports.data, plan.kcs_ports.status].into_iter().filter(|_| plan.talks_to_bmc());
-    let serial = plan.console.serial.map(|serial| serial.base);
-    for register in bmc.chain(serial) {
-        if let Register::Memory(addr) = register
-            && iomem.system_ram().any(|ram| ram.contains(&addr))
-        {
-            bail!(
-                "{register} lies in RAM (/proc/iomem)\nhint: give a device's address to --ipmi-kcs-ports or --serial"
-            );
-        }
-    }
-    Ok(())
+fn in_ram(iomem: &IoMem, registers: impl IntoIterator<Item = Register>) -> Option<Error> {
+    let is_in_ram = |register: &Register| match register {
+        Register::Memory(addr) => iomem.system_ram().any(|ram| ram.contains(addr)),
+        Register::Port(_) => false,
+    };
+    registers.into_iter().find(is_in_ram).map(|register| {
+        anyhow!(
+            "{register} lies in RAM (/proc/iomem)\nhint: give a device's address to --ipmi-kcs-ports or --serial"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -442,29 +535,44 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         let only = Only::try_parse_from([&["test", "kernel"], options].concat()).unwrap();
-        only.load.cmdline(root.path(), embedded, 2047).unwrap().finish().unwrap()
+        only.load.whole_cmdline(root.path(), embedded, 2047).unwrap().finish().unwrap()
     }
 
     #[test]
-    fn registers_in_ram_are_refused() {
+    fn registers_in_ram_are_found() {
         let iomem = IoMem::parse(
             "00100000-3fffffff : System RAM\n  2f000000-3effffff : Crash kernel\nfe000000-fe000fff : IPMI\n",
         );
-        for (line, is_refused) in [
-            ("lastwords.console=mmio:0x3b300000", true),
-            ("lastwords.console=mmio32:0x2b000000", true),
-            ("lastwords.ipmi_kcs_ports=mmio:0x1000000 lastwords.ipmi_handle_panic", true),
-            ("lastwords.ipmi_kcs_ports=mmio:0x1000000", false),
-            (
-                "lastwords.ipmi_kcs_ports=mmio:0xfe000000,4 lastwords.ipmi_handle_panic lastwords.console=ttyS0",
-                false,
-            ),
-        ] {
-            assert_eq!(registers_are_no_ram(&Plan::new("", line), &iomem).is_err(), is_refused, "{line}");
+        for (addr, is_ram) in [(0x3b30_0000, true), (0x2f00_0000, true), (0xfe00_0000, false)] {
+            let registers = [Register::Port(0x3f8), Register::Memory(addr)];
+            assert_eq!(in_ram(&iomem, registers).is_some(), is_ram, "{addr:#x}");
         }
         // Without privileges nothing is known.
         let hidden = IoMem::parse("00000000-00000000 : System RAM\n");
-        assert!(registers_are_no_ram(&Plan::new("", "lastwords.console=mmio:0x3b300000"), &hidden).is_ok());
+        assert!(in_ram(&hidden, [Register::Memory(0x3b30_0000)]).is_none());
+    }
+
+    #[test]
+    fn the_dump_kernels_own_console_in_ram_is_left_alone_and_one_that_is_asked_for_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("proc")).unwrap();
+        fs::write(root.path().join("proc/iomem"), "00100000-3fffffff : System RAM\n").unwrap();
+        let cmdline = |options: &[&str]| {
+            let load = Only::try_parse_from([&["test", "kernel", "--output-cpu-ip"], options].concat())
+                .unwrap()
+                .load;
+            load.whole_cmdline(root.path(), "", 2047).map(|cmdline| cmdline.finish().unwrap())
+        };
+        let line = cmdline(&["--append", "console=uart8250,mmio,0x3b300000"]).unwrap();
+        assert!(line.contains(" lastwords.console=none"), "{line}");
+        let line = cmdline(&["--append", "console=uart8250,mmio,0xfe000000"]).unwrap();
+        assert!(!line.contains(" lastwords.console"), "{line}");
+        let error = cmdline(&["--append", "quiet", "--serial", "mmio:0x3b300000"]).unwrap_err();
+        assert!(error.to_string().contains("lies in RAM"), "{error}");
+        assert!(
+            cmdline(&["--append", "lastwords.ipmi_kcs_ports=mmio:0x3b300000 lastwords.output_cpu_ip"])
+                .is_err()
+        );
     }
 
     #[test]

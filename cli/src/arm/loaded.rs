@@ -10,7 +10,10 @@ use crate::{
     message,
 };
 use anyhow::{Context, Result};
-use lastwords_core::{cmdline, plan::PREFIX};
+use lastwords_core::{
+    cmdline,
+    plan::{PREFIX, is_console},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -96,7 +99,8 @@ pub fn forget(root: &Path) {
 impl Loaded {
     fn new(root: &Path, kernel: &Path, via: Via, lines: [&str; 2]) -> Result<Self> {
         let all = lines.into_iter().flat_map(cmdline::words);
-        let parameters = all.filter(|word| word.starts_with(PREFIX) || word.starts_with("console="));
+        let names_console = |word: &str| word.split_once('=').is_some_and(|(name, _)| is_console(name));
+        let parameters = all.filter(|word| word.starts_with(PREFIX) || names_console(word));
         Ok(Self {
             schema: SCHEMA,
             boot_id: boot_id(root).context("/proc/sys/kernel/random/boot_id")?,

@@ -5,6 +5,7 @@
 
 pub mod busy;
 pub mod cmdline;
+pub mod console;
 pub mod cpus;
 pub mod encryption;
 pub mod file;

@@ -30,10 +30,10 @@ const HEADING: &str = "Reporting options";
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = HEADING, group = ArgGroup::new("uart").multiple(true))]
 struct ConsoleOptions {
-    /// Print console lines to this UART [default: console=ttySn's]
+    /// Print console lines to this UART [default: console='s]
     ///
-    /// ttyS0 to ttyS3, an I/O port such as 0x3f8, mmio:ADDR or mmio32:ADDR. The default is the UART of console=ttySn on
-    /// the dump kernel's command line.
+    /// ttyS0 to ttyS3, an I/O port such as 0x3f8, mmio:ADDR or mmio32:ADDR. The default is the UART of the dump kernel's
+    /// own console: ttySn or uart8250 in console= on its command line, else in earlycon= or earlyprintk=.
     #[arg(long, value_name = "PORT", group = "uart", hide_possible_values = true,
         value_parser = Usual { parse: serial, values: &["ttyS0", "ttyS1", "ttyS2", "ttyS3"] })]
     serial: Option<Serial>,
@@ -224,7 +224,9 @@ fn invalid(command: &Command, arg: Option<&Arg>, value: &str, what: &str) -> cla
 }
 
 fn serial(value: &str) -> Result<Serial, &'static str> {
-    let serial = Serial::parse(value)
+    let serial = Some(value)
+        .filter(|value| !value.contains(','))
+        .and_then(Serial::parse)
         .ok_or("takes ttyS0 to ttyS3, an I/O port such as 0x3f8, mmio:ADDR or mmio32:ADDR")?;
     if serial.is_reserved() { Err(arch::RESERVED) } else { Ok(serial) }
 }
@@ -293,6 +295,7 @@ mod tests {
             ("--output-log=1G", ErrorKind::ValueValidation),
             ("--on-corrupt ignore", ErrorKind::ValueValidation),
             ("--serial ttyS4", ErrorKind::ValueValidation),
+            ("--serial ttyS0,9600", ErrorKind::ValueValidation),
             ("--serial ttyS0 --serial-baud 110000", ErrorKind::ValueValidation),
             ("--serial-baud 9600", ErrorKind::MissingRequiredArgument),
         ] {

@@ -1,6 +1,7 @@
 //! `lastwords status`: will the next panic be reported and dumped, and if not, what keeps it from that. Only what is known is shown.
 
 use super::{
+    console,
     kdump::Kdump,
     loaded::{self, Known, Loaded},
     via::{self, Obstacle},
@@ -152,6 +153,10 @@ impl Report {
             if reports.is_empty() {
                 let fix = "lastwords load with --ipmi-handle-panic, --output-cpu-ip or --output-log";
                 rows.push(Row::alarm("Reports", "none").fix(fix));
+            }
+            let line = self.ours().map(|loaded| loaded.parameters.as_str()).unwrap_or_default();
+            if let Some(word) = console::foreign(&plan, line) {
+                rows.push(Row::new("Console", format!("none: {word} is no UART (--serial)")));
             }
             rows.push(Row::new("Watchdog", watchdog(plan.watchdog)));
         } else if kdump.crash_loaded == Some(true) {
@@ -550,6 +555,15 @@ NOT READY on db04: no dump kernel is loaded
   Memory       256 MiB reserved
 ";
         assert!(shown(&report).starts_with(begin), "{}", shown(&report));
+    }
+
+    #[test]
+    fn a_console_that_cannot_be_written_to_is_shown() {
+        let text = |line: &str| report(loaded(&format!("{ALL} {line}"))).text(200);
+        let silent = text("console=tty0 console=hvc0");
+        assert!(silent.contains("Console      none: console=hvc0 is no UART (--serial)\n"), "{silent}");
+        assert!(!text("console=hvc0 earlyprintk=serial,ttyS0").contains("Console"));
+        assert!(!text("console=hvc0 lastwords.console=none").contains("Console"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{file, image::IMAGE, options::PlanOptions, watchdogs};
 use crate::message;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use lastwords_boot as boot;
+use lastwords_boot::{self as boot, Uki};
 use lastwords_core::plan::Plan;
 use std::{fs, path::PathBuf};
 
@@ -47,8 +47,10 @@ impl Wrap {
     pub fn run(&self) -> Result<()> {
         let (kernel, _) = file::open(&self.kernel)?;
         let permissions = kernel.metadata()?.permissions();
-        let kernel = file::read(&kernel, &self.kernel)?;
-        let wrapped = self.wrapped(&kernel).with_context(|| self.kernel.display().to_string())?;
+        let file = file::read(&kernel, &self.kernel)?;
+        let uki = Uki::parse(&file).with_context(|| self.kernel.display().to_string())?;
+        let kernel = uki.map_or(&file[..], |uki| uki.linux);
+        let wrapped = self.wrapped(kernel).with_context(|| self.kernel.display().to_string())?;
         let output = self.output().with_context(|| self.output.display().to_string())?;
         file::replace(&output, &wrapped, &permissions).with_context(|| self.output.display().to_string())?;
 
@@ -62,9 +64,14 @@ impl Wrap {
                  hint: --ipmi-handle-panic --output-cpu-ip report the cause and all CPUs"
             ));
         }
-        let signed = boot::BzImage::parse(&kernel)?.is_signed();
+        let signed = boot::BzImage::parse(kernel)?.is_signed();
         let (output, len) = (self.output.display(), wrapped.len());
         message::output(format_args!("wrapped: {output}, {len} bytes ({} before)", kernel.len()));
+        if uki.is_some() {
+            message::output(
+                "KERNEL is a unified kernel image (UKI): OUT has its kernel alone, no initial RAM disk and no command line",
+            );
+        }
         if signed {
             message::output("signature removed; for Secure Boot sign it again with sbsign");
         }

@@ -48,18 +48,18 @@ const MMIO_32: &str = "mmio32:";
 
 impl Serial {
     /// Reads where one is: `ttyS0` to `ttyS3`, an I/O port such as 0x3f8, `mmio:ADDR`, or `mmio32:ADDR` with four bytes
-    /// from one register to the next.
+    /// from one register to the next. What stands behind a comma is not read. The kernel's own comma for the colon is
+    /// read as well.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let memory = |addr| Register::memory(cmdline::number(addr)?);
-        let (base, spacing) = if let Some(addr) = text.strip_prefix(Register::MMIO) {
-            (memory(addr)?, 1)
-        } else if let Some(addr) = text.strip_prefix(MMIO_32) {
-            (memory(addr)?, 4)
+        let (base, spacing) = if let Some(rest) = text.strip_prefix("mmio") {
+            let (spacing, rest) = rest.strip_prefix("32").map_or((1, rest), |rest| (4, rest));
+            let (b":" | b",", addr) = rest.as_bytes().split_at_checked(1)? else { return None };
+            (Register::memory(number(addr)?)?, spacing)
         } else if let Some(line) = text.strip_prefix("ttyS") {
-            (*arch::TTY_S.get(usize::try_from(cmdline::number(line)?).ok()?)?, 1)
+            (*arch::TTY_S.get(usize::try_from(number(line.as_bytes())?).ok()?)?, 1)
         } else {
-            let port = u16::try_from(cmdline::number(text)?).ok()?;
+            let port = u16::try_from(number(text.as_bytes())?).ok()?;
             (Register::Port(Some(port).filter(|port| (1..=0xfff8).contains(port))?), 1)
         };
         Some(Self { base, spacing, baud: None })
@@ -83,6 +83,11 @@ impl Serial {
     pub fn register(&self, number: u16) -> Register {
         self.base.behind(number.saturating_mul(self.spacing)).unwrap_or(self.base)
     }
+}
+
+/// The number up to a comma.
+fn number(text: &[u8]) -> Option<u64> {
+    cmdline::number(text.split(|byte| *byte == b',').next()?)
 }
 
 impl fmt::Display for Serial {

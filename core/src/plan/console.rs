@@ -45,17 +45,47 @@ impl ConsoleDevices {
         Ok(console)
     }
 
-    /// The dump kernel's own serial console: the last `console=ttySn` on its command line. The line speed is left as it
-    /// is, because the crashed kernel has most likely used the same UART.
+    /// The dump kernel's own serial console: the last UART of `console=` on its command line; where there is none, of
+    /// `earlycon=`, then of `earlyprintk=`, which print for a moment only. The line speed is left as it is, because the
+    /// crashed kernel has most likely used the same UART.
     #[must_use]
     pub fn of_kernel(line: &str) -> Self {
-        let serial = cmdline::words(line)
-            .filter_map(|word| cmdline::fields(word.strip_prefix("console=")?).next())
-            .filter(|name| name.starts_with("ttyS"))
-            .filter_map(Serial::parse)
-            .last();
+        let (mut best, mut serial) = (usize::MAX, None);
+        for word in cmdline::words(line) {
+            let Some((name, value)) = cmdline::cut(word, b'=') else { continue };
+            // Those that last have the shortest names.
+            if is_console(name)
+                && name.len() <= best
+                && let Some(found) = uart(value)
+            {
+                (best, serial) = (name.len(), Some(found));
+            }
+        }
         Self { serial, vga: false }
     }
+}
+
+/// Does the kernel's parameter of this name have a console?
+#[must_use]
+pub fn is_console(name: &str) -> bool {
+    matches!(name, "console" | "earlycon" | "earlyprintk")
+}
+
+/// The UART of a console: `ttySn`, `uart[8250],io,PORT`, `uart[8250],mmio[32],ADDR`, `serial[,ttySn]`, `serial,PORT`
+/// (`Documentation/admin-guide/kernel-parameters.txt`), what else is behind it left out.
+fn uart(value: &str) -> Option<Serial> {
+    let (mut value, mut is_port) = (value, false);
+    while let Some((before, rest)) = cmdline::cut(value, b',')
+        && let [first @ (b'u' | b'i' | b's'), ..] = before.as_bytes()
+    {
+        // To the kernel a number right behind `uart` is an address in memory.
+        (value, is_port) = (rest, *first != b'u');
+    }
+    if value == "serial" {
+        value = "ttyS0";
+    }
+    let is_uart = is_port || !matches!(value.as_bytes(), [b'0'..=b'9', ..]);
+    Serial::parse(value).filter(|serial| is_uart && !serial.is_reserved())
 }
 
 impl fmt::Display for ConsoleDevices {

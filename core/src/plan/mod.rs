@@ -23,7 +23,7 @@ mod console;
 mod parameters;
 
 pub use apic_ids::ApicIds;
-pub use console::ConsoleDevices;
+pub use console::{ConsoleDevices, is_console};
 pub use parameters::{PARAMETERS, Parameter, parameter};
 
 use crate::budget::Millis;
@@ -110,7 +110,7 @@ impl Default for Plan<'_> {
 impl<'a> Plan<'a> {
     /// The plan of a command line: first the parameters embedded in the image, then those of the line, the last one
     /// winning. Where neither says where console lines go, they go to the dump kernel's own serial console
-    /// (`console=ttySn`).
+    /// ([`ConsoleDevices::of_kernel`]).
     #[must_use]
     pub fn new(embedded: &'a str, line: &'a str) -> Self {
         let mut plan = Self { console: ConsoleDevices::of_kernel(line), ..Self::default() };
@@ -267,6 +267,28 @@ mod tests {
             ("console=ttyS9", "none"),
             ("console=ttyAMA0", "none"),
             ("console=0x3f8", "none"),
+            ("console=uart8250,io,0x3f8", "ttyS0"),
+            ("console=uart,io,0x2f0,115200n8", "0x2f0"),
+            ("console=uart8250,mmio,0xfedc9000,115200n8", "mmio:0xfedc9000"),
+            ("console=ttyS0 console=uart8250,mmio32,0xfe040000 console=tty0", "mmio32:0xfe040000"),
+            ("console=uart8250,mmio32be,0xfe040000", "none"),
+            ("console=uart8250,0x3f8", "none"),
+            ("console=uart8250,io,0x70", "none"),
+            ("console=uart8250,mmio,0x3f8", "none"),
+            ("console=uart8250", "none"),
+            ("earlycon=uart8250,io,0x2f8,115200", "ttyS1"),
+            ("earlycon=uart,mmio32,0xfe040000 console=hvc0", "mmio32:0xfe040000"),
+            ("earlycon", "none"),
+            ("earlycon=pl011,0x9000000", "none"),
+            ("earlyprintk=serial,ttyS1,115200,keep", "ttyS1"),
+            ("earlyprintk=serial,0x3e8,115200", "ttyS2"),
+            ("earlyprintk=serial", "ttyS0"),
+            ("earlyprintk=ttyS1,9600", "ttyS1"),
+            ("earlyprintk=pciserial,0:16.3,115200 console=tty0", "none"),
+            ("earlyprintk=vga earlyprintk=xdbc", "none"),
+            // One that lasts counts before those that print for a moment.
+            ("console=ttyS1 earlycon=uart8250,io,0x3f8 earlyprintk=serial,ttyS0", "ttyS1"),
+            ("earlyprintk=serial,ttyS0 earlycon=uart8250,io,0x2f8", "ttyS1"),
             ("console=ttyS0 lastwords.console=0x2f0,9600,vga", "0x2f0,9600,vga"),
             ("console=ttyS0 lastwords.console=none", "none"),
             ("lastwords.console=mmio32:0xfe040000,115200", "mmio32:0xfe040000,115200"),

@@ -64,15 +64,20 @@ impl FirstKernel {
                 .filter(|rsdp| *rsdp != 0)
                 .or_else(|| from_systab(&systab, "ACPI20"))
                 .unwrap_or(0),
-            la57: text("proc/cpuinfo").is_ok_and(|text| {
-                let flags = text.lines().find(|line| line.starts_with("flags"));
-                flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "la57"))
-            }),
+            la57: uses_5_level(root),
             iomem,
             reserved,
             boot_params,
         })
     }
+}
+
+/// Does the running kernel use 5-level paging? It shows the flag only then (`early_identify_cpu` in
+/// `arch/x86/kernel/cpu/common.c`), so that `no5lvl` on its command line is seen, too.
+pub fn uses_5_level(root: &Path) -> bool {
+    let text = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
+    let flags = text.lines().find(|line| line.starts_with("flags"));
+    flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "la57"))
 }
 
 /// A number as sysfs writes it: decimal, or hexadecimal with 0x.

@@ -179,7 +179,8 @@ pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>
     // boot_params is longest with the core header high up in the midst of the reserved memory: then the command line
     // has most digits, and the memory map an entry more.
     let highest = first.reserved.end - PAGE..first.reserved.end - PAGE + 1;
-    let longest = finish(&(u64::MAX..u64::MAX))?;
+    let end = first.reserved.end.next_multiple_of(PAGE);
+    let longest = finish(&(end..end))?;
     let boot_params_size =
         boot_params(&longest, None, &boot_params::e820(&first.iomem, &highest), 0).len() as u64;
 
@@ -434,7 +435,7 @@ mod tests {
         let file = Kernel::default().build();
         let purgatory = built(&file, Some(&[1, 2, 3]), "", &first_kernel(RESERVED)).unwrap();
         let core_header = segment(&purgatory, "ELF core header");
-        let line = format!("console=ttyS0 elfcorehdr={:#x} -- single", core_header.addr);
+        let line = format!("console=ttyS0 elfcorehdr={}K -- single", core_header.addr >> 10);
         assert_eq!(purgatory.cmdline, line);
         let boot_params = segment(&purgatory, "boot_params");
         assert_eq!(boot_params.data[0x1000..], *format!("{line}\0").as_bytes());
