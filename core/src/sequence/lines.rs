@@ -63,8 +63,21 @@ pub fn bad_parameter(text: &mut ConsoleLine, bad: Bad) {
 /// A CPU's line: number, `*` for the one that panicked, pid, RIP raw and from `_stext`.
 pub fn cpu(text: &mut ConsoleLine, cpu: &Cpu, location: Location, panicked: bool) {
     text.str("CPU ").dec(u64::from(cpu.number)).byte(if panicked { b'*' } else { b' ' });
-    let Some(regs) = cpu.regs else {
-        text.str(" did not respond to the stop NMI");
+    let Ok(regs) = cpu.regs else {
+        // Who panicked was there to do it.
+        if location == Location::Unread || panicked {
+            text.str(" crash note unreadable");
+            return;
+        }
+        if location.may_be_off() {
+            text.str(" is offline");
+        }
+        if location == Location::OffOrNotResponding {
+            text.str(" or");
+        }
+        if location != Location::Off {
+            text.str(" did not respond to the stop NMI");
+        }
         return;
     };
     text.str(" pid ").dec(u64::from(regs.pid)).str(" RIP ").hex_padded(regs.rip, 16);
@@ -75,7 +88,7 @@ pub fn cpu(text: &mut ConsoleLine, cpu: &Cpu, location: Location, panicked: bool
         Location::Kernel(offset) => {
             text.str(" _stext+0x").hex(u64::from(offset));
         }
-        Location::Address(_) | Location::NotResponding => {}
+        _ => {}
     }
 }
 
