@@ -32,9 +32,9 @@ fn cpus(sim: &mut Sim, crash: &Crash) -> Vec<Cpu> {
     cpus
 }
 
-/// Version, build id and `_stext` that VMCOREINFO has, and each CPU's pid, RIP and RSP, read from the saved bytes by
+/// Version, build id and `_stext` that VMCOREINFO has, and each CPU's pid and RIP, read from the saved bytes by
 /// other means.
-type Expected<'a> = (&'a str, u32, u64, [(u32, u64, u64); 4]);
+type Expected<'a> = (&'a str, u32, u64, [(u32, u64); 4]);
 
 fn check(saved: &[u8], (release, build_id, stext, expected): Expected) {
     let mut sim = Sim::default();
@@ -45,12 +45,13 @@ fn check(saved: &[u8], (release, build_id, stext, expected): Expected) {
     let found = cpus(&mut sim, &crash);
     let expected: Vec<_> = (0..)
         .zip(expected)
-        .map(|(number, (pid, rip, rsp))| Cpu { number, regs: Ok(Regs { pid, rip, rsp, user: false }) })
+        .map(|(number, (pid, rip))| Cpu {
+            number,
+            location: Location::Kernel((rip - stext) as u32),
+            regs: Some(Regs { pid, rip, user: false }),
+        })
         .collect();
     assert_eq!(found, expected);
-    for cpu in found {
-        assert_eq!(crash.location(&cpu), Location::Kernel((cpu.regs.unwrap().rip - stext) as u32));
-    }
 }
 
 #[test]
@@ -62,10 +63,10 @@ fn a_crash_of_debians_6_1() {
             0xeb4f_bcd0,
             0xffff_ffff_b720_0000,
             [
-                (0, 0xffff_ffff_b7c5_92eb, 0xffff_ffff_b8c0_3e98),
-                (1, 0xffff_ffff_b737_41ba, 0xff64_953a_0001_3a60),
-                (0, 0xffff_ffff_b7c5_92eb, 0xff64_953a_000a_3ed8),
-                (0, 0xffff_ffff_b7c5_92eb, 0xff64_953a_000a_bed8),
+                (0, 0xffff_ffff_b7c5_92eb),
+                (1, 0xffff_ffff_b737_41ba),
+                (0, 0xffff_ffff_b7c5_92eb),
+                (0, 0xffff_ffff_b7c5_92eb),
             ],
         ),
     );
@@ -80,10 +81,10 @@ fn a_crash_of_debians_6_12() {
             0x7649_49bb,
             0xffff_ffff_8620_0000,
             [
-                (0, 0xffff_ffff_86ee_5fff, 0xffff_ffff_87e0_3e88),
-                (1, 0xffff_ffff_863d_d30c, 0xff4d_5cb2_c001_3b78),
-                (0, 0xffff_ffff_86ee_5fff, 0xff4d_5cb2_c00c_bed8),
-                (0, 0xffff_ffff_86ee_5fff, 0xff4d_5cb2_c00d_3ed8),
+                (0, 0xffff_ffff_86ee_5fff),
+                (1, 0xffff_ffff_863d_d30c),
+                (0, 0xffff_ffff_86ee_5fff),
+                (0, 0xffff_ffff_86ee_5fff),
             ],
         ),
     );
@@ -101,8 +102,8 @@ fn what_lies_outside_ram_is_not_read() {
     sim.memory.put(0x7000_0000, vec![0; 4096]);
     let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
     let found = cpus(&mut sim, &crash);
-    assert_eq!(found[0].regs, Err(Location::Unread));
-    assert!(found[1].regs.is_ok());
+    assert_eq!(found[0].location, Location::Unread);
+    assert!(found[1].regs.is_some());
     assert!(sim.memory.reads.iter().all(|(addr, _)| *addr < 0x7000_0000));
 }
 
@@ -116,7 +117,7 @@ fn two_thousand_ranges_of_ram_are_read_as_one() {
         kernel.nodes = nodes;
         let elfcorehdr = kernel.put(&mut sim.memory);
         let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
-        assert!(cpus(&mut sim, &crash).iter().all(|cpu| cpu.regs.is_ok()), "{nodes} nodes");
+        assert!(cpus(&mut sim, &crash).iter().all(|cpu| cpu.regs.is_some()), "{nodes} nodes");
         assert_eq!(crash.cause(&mut sim, None).reason.as_bytes(), b"why");
     }
 }
@@ -155,11 +156,11 @@ fn a_log_that_asks_for_memory_that_is_not_there_again_and_again_costs_little() {
     }
     assert!(sim.memory.reads.len() < (1 << 20) + 10_000, "{} reads", sim.memory.reads.len());
     // What was read before is still read.
-    assert!(cpus(&mut sim, &crash).iter().all(|cpu| cpu.regs.is_ok()));
+    assert!(cpus(&mut sim, &crash).iter().all(|cpu| cpu.regs.is_some()));
 }
 
 fn location(sim: &mut Sim, crash: &Crash, number: u32) -> Option<Location> {
-    cpus(sim, crash).iter().find(|cpu| cpu.number == number).map(|cpu| crash.location(cpu))
+    cpus(sim, crash).iter().find(|cpu| cpu.number == number).map(|cpu| cpu.location)
 }
 
 /// Eight CPUs, of which 2 and 5 have no note; `list` is the mask's place and build id.
@@ -221,7 +222,7 @@ fn a_note_that_is_there_and_cannot_be_read_keeps_its_cpus_place() {
         ram[0x200 + damage.0..][..damage.1.len()].copy_from_slice(damage.1);
         sim.memory.put(0x10_0000, ram);
         let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
-        let found: Vec<_> = cpus(&mut sim, &crash).iter().map(|cpu| crash.location(cpu)).collect();
+        let found: Vec<_> = cpus(&mut sim, &crash).iter().map(|cpu| cpu.location).collect();
         let expected = if damage.0 == 8 { Location::Kernel(0x103f0) } else { Location::Unread };
         assert_eq!(found, [Location::Kernel(0x103f0), expected, Location::Kernel(0x9c2a36)], "{damage:?}");
     }
@@ -315,12 +316,10 @@ fn an_address_at_the_end_of_all_addresses_is_outside_ram() {
 fn read_all(sim: &mut Sim, elfcorehdr: u64) -> Result<(), TestCaseError> {
     let Ok(crash) = Crash::read(sim, elfcorehdr) else { return Ok(()) };
     let found = cpus(sim, &crash);
-    for cpu in &found {
-        let _ = crash.location(cpu);
-    }
     prop_assert!(found.len() <= 8192);
     let _ = crash.cause(sim, None);
-    prop_assert!(sim.memory.reads.len() < 200_000, "{} reads", sim.memory.reads.len());
+    // The most that ranges are looked for, and what there is to read.
+    prop_assert!(sim.memory.reads.len() < (1 << 20) + 200_000, "{} reads", sim.memory.reads.len());
     Ok(())
 }
 

@@ -48,8 +48,10 @@ pub struct Crash<'a> {
 pub struct Cpu {
     /// The kernel's number of it: its place among the notes, unless CPU numbers have holes.
     pub number: u32,
-    /// Its registers, or what is known instead.
-    pub regs: Result<Regs, Location>,
+    /// Where it was, or what is known instead.
+    pub location: Location,
+    /// Its registers, where its note has them.
+    pub regs: Option<Regs>,
 }
 
 /// A CPU's registers, as its note has them.
@@ -59,8 +61,6 @@ pub struct Regs {
     pub pid: u32,
     /// Instruction pointer.
     pub rip: u64,
-    /// Stack pointer.
-    pub rsp: u64,
     /// Was it in user space?
     pub user: bool,
 }
@@ -107,7 +107,7 @@ impl<'a> Crash<'a> {
         // Who has written a note was online, and so was who panicked. A mask that has it otherwise is none.
         let mut good = panicked.is_none_or(|cpu| self.is_online(memory, cpu) == Some(true));
         self.cpus(memory, &mut |memory, cpu| {
-            good &= cpu.regs.is_err() || self.is_online(memory, cpu.number) == Some(true);
+            good &= cpu.regs.is_none() || self.is_online(memory, cpu.number) == Some(true);
             good
         });
         self.online = self.online.filter(|_| good);
@@ -126,18 +126,24 @@ impl<'a> Crash<'a> {
         let mut place = 0;
         notes::all(memory, self.header, &self.ram, &mut |memory, note| {
             let number = self.numbers.and_then(|numbers| numbers.get(place)).unwrap_or(place);
-            let regs = match note {
-                Note::PrStatus(regs) => Ok(regs),
-                Note::Unread => Err(Location::Unread),
-                Note::Empty => Err(match self.is_online(memory, number) {
-                    Some(true) => Location::NotResponding,
-                    Some(false) => Location::Off,
-                    None => Location::OffOrNotResponding,
-                }),
+            let mut cpu = Cpu { number, location: Location::Unread, regs: None };
+            match note {
+                Note::PrStatus(regs) => {
+                    cpu.location = self.location(&regs);
+                    cpu.regs = Some(regs);
+                }
+                Note::Unread => {}
+                Note::Empty => {
+                    cpu.location = match self.is_online(memory, number) {
+                        Some(true) => Location::NotResponding,
+                        Some(false) => Location::Off,
+                        None => Location::OffOrNotResponding,
+                    };
+                }
                 _ => return true,
-            };
+            }
             place += 1;
-            place <= MAX_CPUS && each(memory, Cpu { number, regs })
+            place <= MAX_CPUS && each(memory, cpu)
         });
     }
 
@@ -173,13 +179,8 @@ impl<'a> Crash<'a> {
         reader.cause
     }
 
-    /// Where a CPU was.
-    #[must_use]
-    pub fn location(&self, cpu: &Cpu) -> Location {
-        let regs = match cpu.regs {
-            Ok(regs) => regs,
-            Err(location) => return location,
-        };
+    /// Where a CPU with these registers was.
+    fn location(&self, regs: &Regs) -> Location {
         if regs.user {
             return Location::User;
         }

@@ -8,7 +8,7 @@ mod console;
 mod lines;
 
 use crate::budget::{Millis, Timer};
-use crate::crash::{CoreHeaderError, Cpu, Crash, Panicked};
+use crate::crash::{CoreHeaderError, Crash, Panicked};
 use crate::hw::{Clock, Machine};
 use crate::ipmi::commands::{ChassisControl, ResetWatchdogTimer, SetWatchdogTimer};
 use crate::ipmi::sel_writer::{SelWriter, critical_stop};
@@ -382,14 +382,11 @@ impl<'a, T> Sequence<'a, T> {
         let mut count = 0;
         crash.cpus(machine, &mut |_, cpu| {
             count += 1;
-            let location = crash.location(&cpu);
-            match cpu.regs {
-                _ if Some(cpu.number) != number => report.groups.add(location),
-                Ok(regs) => {
-                    report.panicked = Some(CpuLocation { cpu: cpu.number, location });
-                    *panicked_on = Some(Panicked { cpu: cpu.number, pid: Some(regs.pid) });
-                }
-                Err(_) => {}
+            if Some(cpu.number) != number {
+                report.groups.add(cpu.location);
+            } else if let Some(regs) = cpu.regs {
+                report.panicked = Some(CpuLocation { cpu: cpu.number, location: cpu.location });
+                *panicked_on = Some(Panicked { cpu: cpu.number, pid: Some(regs.pid) });
             }
             true
         });
@@ -452,23 +449,16 @@ impl<'a, T> Sequence<'a, T> {
         };
         let (console, timer) = (&mut self.console, &mut self.timer);
         let panicked = self.report.panicked.map(|panicked| panicked.cpu);
-        let (mut outcome, mut seen) = (Outcome::Quiet, panicked.is_none());
+        let mut outcome = Outcome::Quiet;
         crash.cpus(machine, &mut |machine, cpu| {
             if timer.spent(machine) {
                 outcome = Outcome::NoTime;
                 return false;
             }
-            let is_panicked = panicked == Some(cpu.number);
-            seen |= is_panicked;
-            lines::cpu(console.our_line(), &cpu, crash.location(&cpu), is_panicked);
+            lines::cpu(console.our_line(), &cpu, panicked == Some(cpu.number));
             console.print(machine, timer);
             true
         });
-        if let Some(number) = panicked.filter(|_| !seen) {
-            let regs = Err(Location::Unread);
-            lines::cpu(console.our_line(), &Cpu { number, regs }, Location::Unread, true);
-            console.print(machine, timer);
-        }
         outcome
     }
 
