@@ -19,6 +19,7 @@ pub mod device;
 pub mod digest;
 pub mod hw;
 pub mod ipmi;
+pub mod numbers;
 pub mod plan;
 pub mod report;
 pub mod sequence;

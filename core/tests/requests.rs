@@ -120,6 +120,13 @@ fn every_request_is_byte_for_byte_what_it_was() {
     ] {
         let _ = write!(all, "{line}\n{}\n", requests(&mut Sim::default(), &mixed, line));
     }
+    mixed.online = Some((0..12).filter(|cpu| *cpu != 3).collect());
+    mixed.cpus[3].answered = false;
+    let mask = format!(
+        "lastwords.output_cpu_ip=sel lastwords.cpu_online_mask={:#x},0x5f3e9a1b",
+        CrashedKernel::ONLINE_MASK
+    );
+    let _ = write!(all, "{mask}\n{}\n", requests(&mut Sim::default(), &mixed, &mask));
     for (name, refused) in [
         ("OEM records refused", vec![(0xf0, 0xcc)]),
         ("all records refused", vec![(0xf0, 0xc1), (0x02, 0xd4)]),

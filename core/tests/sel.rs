@@ -121,6 +121,10 @@ fn the_designs_example() {
         (Line::Group { count: 0xfe, location: Location::Kernel(0x1_03f0) }, "fe*103f0"),
         (Line::Group { count: 12, location: Location::User }, "c*user"),
         (Line::Group { count: 2, location: Location::NotResponding }, "2*dead"),
+        (Line::Group { count: 2, location: Location::OffOrNotResponding }, "2*off/dead"),
+        (Line::Group { count: 2, location: Location::Off }, "2*off"),
+        (Line::Group { count: 2, location: Location::Unread }, "2*unread"),
+        (Line::Panicked(CpuLocation { cpu: 3, location: Location::Unread }), "3=unread"),
         (Line::Omitted(0x1f), "+1f"),
         (Line::PanickedUnknown, "?=?"),
         (Line::Group { count: 1, location: Location::Address(0xffff_c900_0000_1234) }, "1*@ffffc90000001234"),
@@ -185,6 +189,9 @@ fn what_the_limit_cuts_is_counted() {
 fn place() -> impl Strategy<Value = Location> {
     prop_oneof![
         Just(Location::NotResponding),
+        Just(Location::Unread),
+        Just(Location::OffOrNotResponding),
+        Just(Location::Off),
         Just(Location::User),
         any::<u32>().prop_map(Location::Kernel),
         any::<u64>().prop_map(Location::Address),
@@ -377,10 +384,13 @@ proptest! {
         prop_assert_eq!(total as usize, places.len());
         prop_assert!(lines.iter().map(|line| Records::line(*line)).sum::<u32>() <= limit);
         let counts: Vec<_> = lines.iter().filter_map(|line| match line {
-            Line::Group { count, .. } => Some(*count),
+            Line::Group { count, location } => {
+                // What may be off comes last, whatever its number.
+                Some((!matches!(location, Location::Off | Location::OffOrNotResponding), *count))
+            }
             _ => None,
         }).collect();
-        prop_assert!(counts.is_sorted_by(|one, next| one >= next));
+        prop_assert!(counts.is_sorted_by(|one, next| one >= next), "{:?}", lines);
     }
 
     #[test]

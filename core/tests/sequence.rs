@@ -136,7 +136,7 @@ fn a_typical_crash_of_256_cpus_takes_twelve_records() {
         "inter+a",
         "Comm insmod",
         "fe*103f0",
-        "1*dead",
+        "1*off/dead",
     ];
     assert_eq!(sel(&sim), expected);
 }
@@ -423,9 +423,9 @@ fn cpus_that_never_answered_and_cpus_in_user_space() {
     kernel.cpus[6].rip = 0xffff_ffff_c05a_1234;
     let mut sim = Sim::default();
     report(&mut sim, &kernel, "console=ttyS0 lastwords.output_cpu_ip");
-    assert_eq!(sel(&sim), ["id 5f3e9a1b", "7=9c2a36", "3*103f0", "2*user", "1*dead", "1*@c05a1234"]);
+    assert_eq!(sel(&sim), ["id 5f3e9a1b", "7=9c2a36", "3*103f0", "2*user", "1*@c05a1234", "1*off/dead"]);
     let text = sim.uart.text();
-    assert!(text.contains("CPU 2  did not respond to the stop NMI\n"), "{text}");
+    assert!(text.contains("CPU 2  is offline or did not respond to the stop NMI\n"), "{text}");
     assert!(text.contains("CPU 4  pid 77 RIP 0000000000401000 user\n"), "{text}");
     assert!(text.contains("CPU 6  pid 0 RIP ffffffffc05a1234\n"), "{text}");
 }
@@ -439,18 +439,78 @@ fn merged_notes_are_read_as_well() {
     assert_eq!(sel(&sim), ["id 5f3e9a1b", "2=9c2a36", "2*103f0"]);
 }
 
+/// The report of a crash of `kernel` on the CPU that shows itself so.
+fn on_cpu(kernel: &CrashedKernel, this_cpu: ThisCpu, line: &str) -> Sim {
+    let mut sim = Sim::default();
+    let elfcorehdr = kernel.put(&mut sim.memory);
+    let line = format!("console=ttyS0 lastwords.output_cpu_ip {line}");
+    let plan = Plan::new("", &line);
+    let mut sequence = Sequence::new(&mut sim, plan, plan.bmc(), elfcorehdr, this_cpu);
+    for step in Step::ALL {
+        sequence.step(&mut sim, step);
+    }
+    sim
+}
+
 #[test]
-fn the_plans_apic_ids_win_over_what_the_kernel_left_in_the_cpu() {
-    // The simulated CPU 3 has local APIC id 6.
-    let sim = reported("lastwords.output_cpu_ip=sel lastwords.apic_ids=6,0-4/2");
-    assert_eq!(sel(&sim)[1], "0=103f0");
-    let sim = reported("lastwords.output_cpu_ip=sel lastwords.apic_ids=0-6/2");
-    assert_eq!(sel(&sim)[1], "3=9c2a36");
+fn the_kernels_own_record_of_a_cpus_number_wins_over_a_list_of_the_time_of_loading() {
+    let kernel = CrashedKernel::idle(4);
+    for (apic_id, tsc_aux, list, expected) in [
+        // A CPU that was offline, or another one, when the list was made.
+        (6, Some(0x1003), "0,2,4,4294967295", "3=9c2a36"),
+        (6, Some(0x1003), "0,2,6,4", "3=9c2a36"),
+        (6, Some(0x3), "", "3=9c2a36"),
+        // 0 is what the register has where the kernel has written nothing.
+        (6, Some(0), "0,2,4,6", "3=9c2a36"),
+        (6, Some(0), "0,2,4", "0=103f0"),
+        (6, None, "0-6/2", "3=9c2a36"),
+        // More CPUs than the register has bits for, and an id of more than 31 bits.
+        (0x8000_0001, Some(0x2123), "0-4386,0x80000001", "1123=unread"),
+    ] {
+        let list = if list.is_empty() { String::new() } else { format!("lastwords.apic_ids={list}") };
+        let sim = on_cpu(&kernel, ThisCpu { apic_id, tsc_aux }, &list);
+        assert_eq!(sel(&sim)[1], expected, "{apic_id} {tsc_aux:?} {list}");
+    }
+}
+
+#[test]
+fn a_panicked_cpu_without_a_note_is_named_all_the_same() {
+    let mut kernel = CrashedKernel::idle(4);
+    kernel.cpus[1].answered = false;
+    let line = "lastwords.cpu_numbers=0-2,9";
+    for (cpu, marked, others) in [(5, "5=unread", 4), (1, "1=unread", 3)] {
+        let sim = on_cpu(&kernel, ThisCpu { apic_id: 0, tsc_aux: Some(cpu) }, line);
+        assert_eq!(sel(&sim)[1], marked);
+        let count: u32 =
+            sel(&sim)[2..].iter().filter_map(|line| line.split_once('*')?.0.parse::<u32>().ok()).sum();
+        assert_eq!(count, others);
+        let text = sim.uart.text();
+        assert!(text.contains(&format!("panicked on CPU {cpu}\n")), "{text}");
+        assert_eq!(text.contains(&format!("CPU {cpu}* crash note unreadable\n")), cpu == 1, "{text}");
+        assert!(text.contains("CPU 9  pid 312"), "{text}");
+    }
+}
+
+#[test]
+fn cpus_that_are_off_come_last_and_are_not_called_dead() {
+    let mut kernel = CrashedKernel::idle(20);
+    for cpu in &mut kernel.cpus[4..16] {
+        cpu.answered = false;
+    }
+    kernel.online = Some((0..5).chain(16..20).collect());
+    let mask = format!("lastwords.cpu_online_mask={:#x},0x5f3e9a1b", CrashedKernel::ONLINE_MASK);
+    let sim = on_cpu(&kernel, ThisCpu { apic_id: 0, tsc_aux: Some(19) }, &mask);
+    assert_eq!(sel(&sim)[1..], ["13=9c2a36", "7*103f0", "1*dead", "b*off"]);
+    let text = sim.uart.text();
+    assert!(text.contains("CPU 4  did not respond to the stop NMI\n"), "{text}");
+    assert!(text.contains("CPU 5  is offline\n"), "{text}");
+    let sim = on_cpu(&kernel, ThisCpu { apic_id: 0, tsc_aux: Some(19) }, "");
+    assert_eq!(sel(&sim)[1..], ["13=9c2a36", "7*103f0", "c*off/dead"]);
 }
 
 #[test]
 fn where_nothing_tells_the_cpu_it_is_reported_as_unknown() {
-    for line in ["", "lastwords.apic_ids=7-9", "lastwords.apic_ids=0,1,2,3,6"] {
+    for line in ["", "lastwords.apic_ids=7-9"] {
         let mut sim = Sim::default();
         let kernel = CrashedKernel::idle(4);
         let elfcorehdr = kernel.put(&mut sim.memory);

@@ -50,7 +50,7 @@ fuzz_target!(|input: &[u8]| {
     let mut groups = Groups::new();
     let mut cpus = 0;
     crash.cpus(&mut memory, &mut |_, cpu| {
-        groups.add(crash.location(&cpu));
+        groups.add(cpu.location);
         cpus += 1;
         true
     });

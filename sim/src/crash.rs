@@ -6,6 +6,9 @@ use crate::{Ram, printk};
 const RAM: u64 = 0x10_0000;
 const NOTE_ROOM: usize = 0x200;
 const ELFCOREHDR: u64 = 0x3000_0000;
+/// Ranges of RAM that are there for their number.
+const RANGES: u64 = 0x1_0000_0000;
+const RANGE_STEP: u64 = 0x2000;
 /// The printk ring.
 pub const LOG: u64 = 0x2000_0000;
 /// Where the kernel maps all RAM.
@@ -37,11 +40,19 @@ pub struct CrashedKernel {
     pub log: Vec<(u64, String)>,
     /// What VMCOREINFO has at its end.
     pub vmcoreinfo_end: String,
+    /// Ranges of RAM that its header names before all that is of use here.
+    pub ranges: u64,
+    /// So many of those have the CPUs' notes, in turn; with 0 they lie together elsewhere.
+    pub nodes: u64,
+    /// CPUs that are online by its own mask, where it has one at [`CrashedKernel::ONLINE_MASK`].
+    pub online: Option<Vec<u32>>,
 }
 
 impl CrashedKernel {
     /// `_stext` of the default VMCOREINFO.
     pub const STEXT: u64 = 0xffff_ffff_8e20_0000;
+    /// Where its mask of online CPUs lies, from `_stext` on.
+    pub const ONLINE_MASK: u32 = 0x300_0000;
     /// Length of its image.
     pub const IMAGE_LEN: u64 = 0x343_0000;
 
@@ -59,7 +70,16 @@ impl CrashedKernel {
              KERNELOFFSET=d200000\nCRASHTIME=1764000000\n",
             Self::STEXT
         );
-        Self { cpus, vmcoreinfo, merged: false, log: Vec::new(), vmcoreinfo_end: String::new() }
+        Self {
+            cpus,
+            vmcoreinfo,
+            merged: false,
+            log: Vec::new(),
+            vmcoreinfo_end: String::new(),
+            ranges: 0,
+            nodes: 0,
+            online: None,
+        }
     }
 
     /// The same one with a log, a millisecond a line.
@@ -78,6 +98,13 @@ impl CrashedKernel {
         let mut notes = Vec::new();
         for cpu in &self.cpus {
             let note = if cpu.answered { prstatus(cpu) } else { Vec::new() };
+            if self.nodes > 0 {
+                let number = notes.len() as u64;
+                let addr = RANGES + number % self.nodes * RANGE_STEP + number / self.nodes * NOTE_ROOM as u64;
+                notes.push((addr, NOTE_ROOM as u64));
+                memory.put(addr, [&note[..], &[0; NOTE_ROOM]].concat()[..NOTE_ROOM].to_vec());
+                continue;
+            }
             notes.push((RAM + ram.len() as u64, NOTE_ROOM as u64));
             let end = ram.len() + NOTE_ROOM;
             ram.extend(note);
@@ -105,6 +132,17 @@ impl CrashedKernel {
         }
         // The kernel's own, then all RAM. The kernel's text is not there, nobody reads it.
         phdrs.extend(phdr(1, RAM, Self::STEXT, RAM, Self::IMAGE_LEN));
+        for range in 0..self.ranges {
+            let addr = RANGES + range * RANGE_STEP;
+            phdrs.extend(phdr(1, addr, DIRECT_MAP + addr, addr, RANGE_STEP / 2));
+        }
+        if let Some(online) = &self.online {
+            let mut mask = vec![0; 1024];
+            for cpu in online {
+                mask[*cpu as usize / 8] |= 1 << (cpu % 8);
+            }
+            memory.put(RAM + u64::from(Self::ONLINE_MASK), mask);
+        }
         phdrs.extend(phdr(1, RAM, DIRECT_MAP + RAM, RAM, ram.len() as u64));
         if !self.log.is_empty() {
             let log = printk::ring(DIRECT_MAP + LOG, &self.log);

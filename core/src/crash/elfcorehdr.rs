@@ -3,17 +3,23 @@
 
 use crate::arch::ELF_MACHINE;
 use crate::hw::{Memory, PHYSICAL_END};
+use core::cell::Cell;
 
 /// Length of Elf64_Ehdr.
 const EHDR_LEN: usize = 64;
 /// Length of Elf64_Phdr.
 const PHDR_LEN: usize = 56;
 const PT_LOAD: u32 = 1;
-const PT_NOTE: u32 = 4;
+/// `p_type` of notes.
+pub const PT_NOTE: u32 = 4;
 const ET_CORE: u16 = 4;
 
-/// Most ranges of RAM that are kept; a big machine has some tens.
-const RANGES: usize = 128;
+/// Ranges of RAM that are kept at hand: the log lies in one or two, the notes in one of each memory node.
+const KEPT: usize = 64;
+
+/// Most program headers that are looked at for ranges that are not at hand: some tens of milliseconds. A damaged log
+/// could ask for memory that no range holds again and again.
+const LOOKS: u32 = 1 << 20;
 
 /// Why there is no ELF core header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +31,7 @@ pub enum CoreHeaderError {
 }
 
 /// Where the program headers are.
+#[derive(Clone, Copy)]
 pub struct CoreHeader {
     phdrs: u64,
     count: u16,
@@ -33,7 +40,8 @@ pub struct CoreHeader {
 /// One program header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Phdr {
-    kind: u32,
+    /// `p_type`.
+    pub kind: u32,
     /// Physical address of the contents: a core header has no file behind it.
     pub offset: u64,
     vaddr: u64,
@@ -83,60 +91,32 @@ impl CoreHeader {
         }
     }
 
-    /// Calls `each` with every program header until it returns false.
-    fn phdrs<M: Memory>(&self, memory: &mut M, each: &mut dyn FnMut(&mut M, Phdr) -> bool) {
-        for index in 0..u64::from(self.count) {
-            let mut bytes = [0; PHDR_LEN];
-            if !memory.read(self.phdrs + index * PHDR_LEN as u64, &mut bytes) {
-                return;
-            }
-            let phdr = Phdr {
-                kind: u32_at(&bytes, 0),
-                offset: u64_at(&bytes, 8),
-                vaddr: u64_at(&bytes, 16),
-                paddr: u64_at(&bytes, 24),
-                filesz: u64_at(&bytes, 32),
-            };
-            if !each(memory, phdr) {
-                return;
-            }
+    /// The program header of this number; `None` behind the last one, or where it cannot be read.
+    pub fn phdr<M: Memory>(self, memory: &mut M, number: u16) -> Option<Phdr> {
+        let mut bytes = [0; PHDR_LEN];
+        if number >= self.count || !memory.read(self.phdrs + u64::from(number) * PHDR_LEN as u64, &mut bytes)
+        {
+            return None;
         }
-    }
-
-    /// Calls `each` with every PT_NOTE until it returns false.
-    pub fn notes<M: Memory>(&self, memory: &mut M, each: &mut dyn FnMut(&mut M, Phdr) -> bool) {
-        self.phdrs(memory, &mut |memory, phdr| phdr.kind != PT_NOTE || each(memory, phdr));
-    }
-
-    /// Where the PT_LOAD that holds virtual address `vaddr` ends; 0 when none does.
-    pub fn end_of_load<M: Memory>(&self, memory: &mut M, vaddr: u64) -> u64 {
-        let mut found = 0;
-        self.phdrs(memory, &mut |_, phdr| {
-            let end = phdr.vaddr.saturating_add(phdr.filesz);
-            if phdr.kind == PT_LOAD && (phdr.vaddr..end).contains(&vaddr) {
-                found = end;
-            }
-            found == 0
-        });
-        found
+        Some(Phdr {
+            kind: u32_at(&bytes, 0),
+            offset: u64_at(&bytes, 8),
+            vaddr: u64_at(&bytes, 16),
+            paddr: u64_at(&bytes, 24),
+            filesz: u64_at(&bytes, 32),
+        })
     }
 
     /// The RAM that the PT_LOADs name.
-    pub fn ram<M: Memory>(&self, memory: &mut M) -> Ram {
-        let mut ram = Ram { ranges: [Range { paddr: 0, vaddr: 0, len: 0 }; RANGES], used: 0 };
-        self.phdrs(memory, &mut |_, phdr| {
-            // The kernel's own PT_LOAD names RAM that another one names too.
-            let len = phdr.filesz.min(PHYSICAL_END.saturating_sub(phdr.paddr));
-            match ram.ranges.get_mut(ram.used) {
-                Some(slot) if phdr.kind == PT_LOAD && len > 0 => {
-                    *slot = Range { paddr: phdr.paddr, vaddr: phdr.vaddr, len };
-                    ram.used += 1;
-                }
-                _ => {}
-            }
-            true
-        });
-        ram
+    #[must_use]
+    pub fn ram(self) -> Ram {
+        Ram {
+            header: self,
+            kept: [const { Cell::new(Range::NONE) }; KEPT],
+            next: Cell::new(0),
+            number: Cell::new(0),
+            looks: Cell::new(LOOKS),
+        }
     }
 }
 
@@ -148,34 +128,88 @@ struct Range {
     len: u64,
 }
 
+impl Range {
+    const NONE: Self = Self { paddr: 0, vaddr: 0, len: 0 };
+
+    /// The range of a PT_LOAD. The kernel's own names RAM that another one names too.
+    fn of(phdr: Phdr) -> Self {
+        let len = if phdr.kind == PT_LOAD { phdr.filesz } else { 0 };
+        Self { paddr: phdr.paddr, vaddr: phdr.vaddr, len: len.min(PHYSICAL_END.saturating_sub(phdr.paddr)) }
+    }
+
+    /// What is left of it from `addr` on, where all `len` bytes there lie in it.
+    fn rest(self, addr: Address, len: u64) -> Option<Self> {
+        let (addr, base) = match addr {
+            Address::Physical(addr) => (addr, self.paddr),
+            Address::Virtual(addr) => (addr, self.vaddr),
+        };
+        let offset = addr.checked_sub(base)?;
+        let left = self.len.checked_sub(offset).filter(|left| len <= *left)?;
+        // Within the range it does not overflow.
+        Some(Self { paddr: self.paddr + offset, vaddr: addr, len: left })
+    }
+}
+
+/// An address in RAM, as itself or as the crashed kernel had it mapped.
+#[derive(Clone, Copy)]
+enum Address {
+    Physical(u64),
+    Virtual(u64),
+}
+
 /// The crashed kernel's RAM: the only memory that is ever read on its word.
+///
+/// A header may name any number of ranges. Those that held something are kept at hand, the others are looked up.
 pub struct Ram {
-    ranges: [Range; RANGES],
-    used: usize,
+    header: CoreHeader,
+    kept: [Cell<Range>; KEPT],
+    /// Where the next one is kept, in the place of the oldest.
+    next: Cell<usize>,
+    /// The program header that is looked at next: what follows the last one that was found is the likeliest.
+    number: Cell<u16>,
+    /// Program headers that may still be looked at.
+    looks: Cell<u32>,
 }
 
 impl Ram {
     /// Fills `buf` from physical address `addr`; false when any of it lies outside RAM.
     pub fn read<M: Memory>(&self, memory: &mut M, addr: u64, buf: &mut [u8]) -> bool {
-        self.read_in(memory, addr, buf, |range| range.paddr)
+        self.read_by(memory, Address::Physical(addr), buf)
     }
 
     /// Fills `buf` from an address in the kernel's image or its map of all RAM, as the PT_LOADs have them; false when
     /// any of it lies elsewhere.
     pub fn read_virtual<M: Memory>(&self, memory: &mut M, addr: u64, buf: &mut [u8]) -> bool {
-        self.read_in(memory, addr, buf, |range| range.vaddr)
+        self.read_by(memory, Address::Virtual(addr), buf)
     }
 
-    fn read_in<M: Memory>(&self, memory: &mut M, addr: u64, buf: &mut [u8], base: fn(&Range) -> u64) -> bool {
-        let offset = |range: &Range| {
-            let offset = addr.checked_sub(base(range))?;
-            let inside = offset <= range.len && buf.len() as u64 <= range.len - offset;
-            // Not computed when it is not: it could overflow.
-            inside.then(|| range.paddr + offset)
-        };
-        match self.ranges.iter().take(self.used).find_map(offset) {
-            Some(paddr) => memory.read(paddr, buf),
-            None => false,
+    /// Where the range that holds virtual address `vaddr` ends; 0 when none does.
+    pub fn end_of<M: Memory>(&self, memory: &mut M, vaddr: u64) -> u64 {
+        let rest = self.rest(memory, Address::Virtual(vaddr), 1);
+        rest.map_or(0, |rest| vaddr.saturating_add(rest.len))
+    }
+
+    fn read_by<M: Memory>(&self, memory: &mut M, addr: Address, buf: &mut [u8]) -> bool {
+        self.rest(memory, addr, buf.len() as u64).is_some_and(|rest| memory.read(rest.paddr, buf))
+    }
+
+    /// What is left from `addr` on of the range that holds all `len` bytes there.
+    fn rest<M: Memory>(&self, memory: &mut M, addr: Address, len: u64) -> Option<Range> {
+        if let Some(rest) = self.kept.iter().find_map(|kept| kept.get().rest(addr, len)) {
+            return Some(rest);
         }
+        for _ in 0..self.header.count {
+            self.looks.set(self.looks.get().checked_sub(1)?);
+            let number = self.number.get();
+            let range = Range::of(self.header.phdr(memory, number).unwrap_or_default());
+            if let Some(rest) = range.rest(addr, len) {
+                let slot = self.next.get();
+                self.next.set((slot + 1) % KEPT);
+                self.kept.get(slot)?.set(range);
+                return Some(rest);
+            }
+            self.number.set(if number + 1 < self.header.count { number + 1 } else { 0 });
+        }
+        None
     }
 }

@@ -16,23 +16,27 @@ pub use printk::{Log, Record, TEXT_LEN};
 pub use vmcoreinfo::VmCoreInfo;
 
 use crate::hw::Memory;
+use crate::numbers::Numbers;
 use crate::report::{Cause, Location};
 use notes::Note;
 
 /// Most CPUs that are looked at; Linux' own limit for x86 is 8192.
 pub const MAX_CPUS: u32 = 8192;
 
-/// Most notes that are looked at in all: a damaged header may name the same ones again and again.
-const NOTES: u32 = 4 * MAX_CPUS;
-
 /// Most records of the log that are looked at for what happened: all CPUs' traces on a big machine are thousands of
 /// lines.
 const LOG_END: u64 = 8192;
 
 /// A crashed kernel.
-pub struct Crash {
+pub struct Crash<'a> {
     header: CoreHeader,
     ram: Ram,
+    /// CPUs that have a place among the notes.
+    places: u32,
+    /// The kernel's numbers of those CPUs, where they are not their places.
+    numbers: Option<Numbers<'a>>,
+    /// Virtual address of the kernel's mask of online CPUs, where that is known.
+    online: Option<u64>,
     /// Where the kernel's image ends, in virtual memory; 0 when it is not known.
     image_end: u64,
     /// What the kernel tells of itself.
@@ -42,9 +46,11 @@ pub struct Crash {
 /// One CPU of the crashed kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cpu {
-    /// Its place among the notes, which is the kernel's number of it unless CPU numbers have holes.
+    /// The kernel's number of it: its place among the notes, unless CPU numbers have holes.
     pub number: u32,
-    /// Its registers; `None` when its note is empty: it did not respond to the NMI that stops all CPUs.
+    /// Where it was, or what is known instead.
+    pub location: Location,
+    /// Its registers, where its note has them.
     pub regs: Option<Regs>,
 }
 
@@ -55,13 +61,11 @@ pub struct Regs {
     pub pid: u32,
     /// Instruction pointer.
     pub rip: u64,
-    /// Stack pointer.
-    pub rsp: u64,
     /// Was it in user space?
     pub user: bool,
 }
 
-impl Crash {
+impl<'a> Crash<'a> {
     /// Reads the ELF core header at physical address `elfcorehdr` and what the kernel tells of itself.
     ///
     /// # Errors
@@ -69,45 +73,78 @@ impl Crash {
     #[inline(never)]
     pub fn read<M: Memory>(memory: &mut M, elfcorehdr: u64) -> Result<Self, CoreHeaderError> {
         let header = CoreHeader::read(memory, elfcorehdr)?;
-        let ram = header.ram(memory);
+        let ram = header.ram();
         let mut info = VmCoreInfo::default();
-        let mut seen = 0;
-        header.notes(memory, &mut |memory, segment| {
-            notes::walk(memory, &ram, segment, &mut |memory, note| {
-                seen += 1;
-                if let Note::VmCoreInfo { addr, len } = note {
-                    info = VmCoreInfo::read(memory, &ram, addr, len);
-                }
-                seen < NOTES
-            });
-            seen < NOTES
+        let mut places = 0;
+        notes::all(memory, header, &ram, &mut |memory, note| {
+            match note {
+                Note::VmCoreInfo { addr, len } => info = VmCoreInfo::read(memory, &ram, addr, len),
+                Note::Other => {}
+                _ => places += 1,
+            }
+            true
         });
-        let image_end = info.stext.map_or(0, |stext| header.end_of_load(memory, stext));
-        Ok(Self { header, ram, image_end, info })
+        let image_end = info.stext.map_or(0, |stext| ram.end_of(memory, stext));
+        Ok(Self { header, ram, places, numbers: None, online: None, image_end, info })
+    }
+
+    /// Takes what the loader knew of the CPUs, as far as it fits this crash: their numbers in the order of their notes, and
+    /// the kernel's mask of online CPUs, as its distance from `_stext` and the first four bytes of the build id of the
+    /// kernel where it is so. `panicked` is the CPU that did.
+    pub fn know<M: Memory>(
+        &mut self,
+        memory: &mut M,
+        numbers: Option<Numbers<'a>>,
+        online_mask: Option<Numbers>,
+        panicked: Option<u32>,
+    ) {
+        // The kernel may have written the header anew, for all CPUs that are possible.
+        self.numbers = numbers.filter(|numbers| numbers.count() == self.places);
+        self.online = online_mask.zip(self.info.stext).and_then(|(mask, stext)| {
+            // Before 5.14 a kernel does not tell its build id.
+            let fits = self.info.build_id.is_none_or(|id| mask.get(1) == Some(id));
+            stext.checked_add(mask.get(0).filter(|_| fits)?.into())
+        });
+        // Who has written a note was online, and so was who panicked. A mask that has it otherwise is none.
+        let mut good = panicked.is_none_or(|cpu| self.is_online(memory, cpu) == Some(true));
+        self.cpus(memory, &mut |memory, cpu| {
+            good &= cpu.regs.is_none() || self.is_online(memory, cpu.number) == Some(true);
+            good
+        });
+        self.online = self.online.filter(|_| good);
+    }
+
+    /// Had the kernel this CPU online? `None` where nothing tells.
+    fn is_online<M: Memory>(&self, memory: &mut M, cpu: u32) -> Option<bool> {
+        let addr = self.online.filter(|_| cpu < MAX_CPUS)?.checked_add(u64::from(cpu / 8))?;
+        let mut byte = [0];
+        let read = self.ram.read_virtual(memory, addr, &mut byte);
+        read.then(|| u8::from_le_bytes(byte) >> (cpu % 8) & 1 == 1)
     }
 
     /// Calls `each` with every CPU in the order of the notes, until it returns false.
     pub fn cpus<M: Memory>(&self, memory: &mut M, each: &mut dyn FnMut(&mut M, Cpu) -> bool) {
-        let mut number = 0;
-        let mut notes = 0;
-        self.header.notes(memory, &mut |memory, segment| {
-            let (mut seen, mut go_on) = (false, true);
-            notes::walk(memory, &self.ram, segment, &mut |memory, note| {
-                seen = true;
-                notes += 1;
-                go_on = notes < NOTES;
-                if let Note::PrStatus(regs) = note {
-                    go_on &= number < MAX_CPUS && each(memory, Cpu { number, regs: Some(regs) });
-                    number += 1;
+        let mut place = 0;
+        notes::all(memory, self.header, &self.ram, &mut |memory, note| {
+            let number = self.numbers.and_then(|numbers| numbers.get(place)).unwrap_or(place);
+            let mut cpu = Cpu { number, location: Location::Unread, regs: None };
+            match note {
+                Note::PrStatus(regs) => {
+                    cpu.location = self.location(&regs);
+                    cpu.regs = Some(regs);
                 }
-                go_on
-            });
-            // A segment without any note is that of a CPU that has not written one.
-            if !seen && go_on {
-                go_on = number < MAX_CPUS && each(memory, Cpu { number, regs: None });
-                number += 1;
+                Note::Unread => {}
+                Note::Empty => {
+                    cpu.location = match self.is_online(memory, number) {
+                        Some(true) => Location::NotResponding,
+                        Some(false) => Location::Off,
+                        None => Location::OffOrNotResponding,
+                    };
+                }
+                _ => return true,
             }
-            go_on
+            place += 1;
+            place <= MAX_CPUS && each(memory, cpu)
         });
     }
 
@@ -143,10 +180,8 @@ impl Crash {
         reader.cause
     }
 
-    /// Where a CPU was.
-    #[must_use]
-    pub fn location(&self, cpu: &Cpu) -> Location {
-        let Some(regs) = cpu.regs else { return Location::NotResponding };
+    /// Where a CPU with these registers was.
+    fn location(&self, regs: &Regs) -> Location {
         if regs.user {
             return Location::User;
         }

@@ -1,7 +1,11 @@
 //! The notes that the crashed kernel wrote: NT_PRSTATUS by each CPU when it stopped, VMCOREINFO by the kernel.
+//!
+//! Their order is that of the kernel's CPU numbers. There is one for each CPU that was present, online or not, when the
+//! dump kernel was loaded (kexec_load(2), and kexec_file_load(2) before Linux 6.6), or for each possible one (from 6.6 on,
+//! where the kernel also writes the header anew when CPUs come and go; `crash_prepare_elf64_headers`).
 
 use super::Regs;
-use super::elfcorehdr::{Phdr, Ram, u32_at, u64_at};
+use super::elfcorehdr::{CoreHeader, PT_NOTE, Ram, u32_at, u64_at};
 use crate::arch::prstatus;
 use crate::hw::Memory;
 
@@ -12,12 +16,18 @@ const NAME_LEN: usize = 12;
 const NT_PRSTATUS: u32 = 1;
 
 /// Most notes in one segment: merged ones hold all CPUs'.
-const NOTES: u32 = super::MAX_CPUS + 1;
+const IN_SEGMENT: u32 = super::MAX_CPUS + 1;
+/// Most notes that are looked at in all: a damaged header may name the same ones again and again.
+const IN_ALL: u32 = 4 * super::MAX_CPUS;
 
-/// One note.
+/// One note, or what is in the place of a CPU's.
 pub enum Note {
     /// A CPU's registers.
     PrStatus(Regs),
+    /// A segment without any note: that of a CPU that has not written one.
+    Empty,
+    /// A CPU's that cannot be read.
+    Unread,
     /// What the kernel tells of itself: `len` bytes of text at `addr`.
     VmCoreInfo {
         /// Physical address of the text.
@@ -29,30 +39,33 @@ pub enum Note {
     Other,
 }
 
-/// Calls `each` with every note of a PT_NOTE segment until it returns false. An empty note ends the segment.
-pub fn walk<M: Memory>(memory: &mut M, ram: &Ram, segment: Phdr, each: &mut dyn FnMut(&mut M, Note) -> bool) {
-    let mut addr = segment.offset;
-    let Some(end) = addr.checked_add(segment.filesz) else { return };
-    for _ in 0..NOTES {
-        let mut nhdr = [0; NHDR_LEN as usize];
-        if end.saturating_sub(addr) < NHDR_LEN || !ram.read(memory, addr, &mut nhdr) {
-            return;
+/// Calls `each` with every note in the order of the segments until it returns false.
+pub fn all<M: Memory>(
+    memory: &mut M,
+    header: CoreHeader,
+    ram: &Ram,
+    each: &mut dyn FnMut(&mut M, Note) -> bool,
+) {
+    let mut left = IN_ALL;
+    for number in 0..u16::MAX {
+        let Some(segment) = header.phdr(memory, number) else { return };
+        if segment.kind != PT_NOTE {
+            continue;
         }
-        let (namesz, descsz, kind) = (u32_at(&nhdr, 0), u32_at(&nhdr, 4), u32_at(&nhdr, 8));
-        if namesz == 0 {
-            return;
+        let mut next = Some(segment.offset);
+        for place in 0..IN_SEGMENT {
+            let Some(addr) = next else { break };
+            let note;
+            (note, next) = read(memory, ram, addr, segment.offset.saturating_add(segment.filesz));
+            // What ends a segment of several notes is none.
+            if place > 0 && next.is_none() {
+                break;
+            }
+            left -= 1;
+            if !each(memory, note) || left == 0 {
+                return;
+            }
         }
-        let name_addr = addr + NHDR_LEN;
-        let desc = name_addr.saturating_add(padded(namesz));
-        let next = desc.saturating_add(padded(descsz));
-        if next > end {
-            return;
-        }
-        let note = read(memory, ram, (name_addr, namesz), (desc, descsz), kind);
-        if !each(memory, note) {
-            return;
-        }
-        addr = next;
     }
 }
 
@@ -61,27 +74,36 @@ fn padded(len: u32) -> u64 {
     u64::from(len).next_multiple_of(4)
 }
 
-fn read<M: Memory>(memory: &mut M, ram: &Ram, name: (u64, u32), desc: (u64, u32), kind: u32) -> Note {
-    let mut buf = [0; NAME_LEN];
-    let Some(text) = buf.get_mut(..name.1 as usize) else { return Note::Other };
-    if !ram.read(memory, name.0, text) {
-        return Note::Other;
+/// Reads the note at `addr` in a segment that ends at `end`, and where the next one is; `None` where nothing follows.
+fn read<M: Memory>(memory: &mut M, ram: &Ram, addr: u64, end: u64) -> (Note, Option<u64>) {
+    let mut nhdr = [0; NHDR_LEN as usize];
+    if !ram.read(memory, addr, &mut nhdr) {
+        return (Note::Unread, None);
     }
-    let (addr, len) = desc;
-    match &*text {
-        b"CORE\0" if kind == NT_PRSTATUS && len as usize >= prstatus::LEN => {
-            let mut status = [0; prstatus::LEN];
-            if !ram.read(memory, addr, &mut status) {
-                return Note::Other;
-            }
+    let (namesz, descsz, kind) = (u32_at(&nhdr, 0), u32_at(&nhdr, 4), u32_at(&nhdr, 8));
+    if namesz == 0 {
+        return (Note::Empty, None);
+    }
+    let name = addr + NHDR_LEN;
+    let desc = name.saturating_add(padded(namesz));
+    let next = desc.saturating_add(padded(descsz));
+    if next > end {
+        return (Note::Unread, None);
+    }
+    let mut buf = [0; NAME_LEN];
+    let text = buf.get_mut(..namesz as usize).and_then(|text| ram.read(memory, name, text).then_some(&*text));
+    let mut status = [0; prstatus::LEN];
+    let note = match text {
+        Some(b"VMCOREINFO\0") => Note::VmCoreInfo { addr: desc, len: u64::from(descsz) },
+        _ if kind != NT_PRSTATUS => Note::Other,
+        Some(b"CORE\0") if descsz as usize >= prstatus::LEN && ram.read(memory, desc, &mut status) => {
             Note::PrStatus(Regs {
                 pid: u32_at(&status, prstatus::PID),
                 rip: u64_at(&status, prstatus::PC),
-                rsp: u64_at(&status, prstatus::SP),
                 user: prstatus::is_user(u64_at(&status, prstatus::MODE)),
             })
         }
-        b"VMCOREINFO\0" => Note::VmCoreInfo { addr, len: u64::from(len) },
-        _ => Note::Other,
-    }
+        _ => Note::Unread,
+    };
+    (note, Some(next))
 }

@@ -18,11 +18,9 @@
 //! assert_eq!(plan.bad[0].unwrap().to_string(), "lastwords.budget=soon: takes 1 to 600 seconds");
 //! ```
 
-mod apic_ids;
 mod console;
 mod parameters;
 
-pub use apic_ids::ApicIds;
 pub use console::{ConsoleDevices, is_console};
 pub use parameters::{PARAMETERS, Parameter, parameter};
 
@@ -33,6 +31,7 @@ use crate::ipmi::interface::KcsPorts;
 use crate::ipmi::kcs::Kcs;
 use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
+use crate::numbers::Numbers;
 use core::fmt;
 
 /// What stands before every parameter's name.
@@ -66,7 +65,11 @@ pub struct Plan<'a> {
     /// Frequency of the CPU's counter in kHz, where the tool has measured it.
     pub tsc_khz: Option<u32>,
     /// Local APIC ids of the CPUs, where they are not the kernel's own numbers.
-    pub apic_ids: Option<ApicIds<'a>>,
+    pub apic_ids: Option<Numbers<'a>>,
+    /// The kernel's numbers of the CPUs in the order of their notes, where they have holes.
+    pub cpu_numbers: Option<Numbers<'a>>,
+    /// Where the kernel's mask of online CPUs lies: its distance from `_stext`, and the build id's first four bytes.
+    pub cpu_online_mask: Option<Numbers<'a>>,
     /// The first parameters of the command line that were not understood.
     pub bad: [Option<Bad<'a>>; 4],
 }
@@ -102,6 +105,8 @@ impl Default for Plan<'_> {
             on_corrupt: OnCorrupt::Reset,
             tsc_khz: None,
             apic_ids: None,
+            cpu_numbers: None,
+            cpu_online_mask: None,
             bad: [None; 4],
         }
     }
@@ -324,7 +329,11 @@ mod tests {
             ("lastwords.output_log=2M", "takes a number of bytes"),
             ("lastwords.on_corrupt=explode", "takes reset, halt or boot"),
             ("lastwords.tsc_khz=1", "takes a frequency"),
-            ("lastwords.apic_ids=0-3/0", "takes APIC ids"),
+            ("lastwords.apic_ids=0-3/0", "takes numbers"),
+            ("lastwords.cpu_numbers=3-0", "takes numbers"),
+            ("lastwords.cpu_online_mask", "takes numbers"),
+            ("lastwords.cpu_online_mask=0x100000000", "takes numbers"),
+            ("lastwords.cpu_online_mask=0x1000,", "takes numbers"),
             ("lastwords.nonsense=1", "no such parameter"),
         ] {
             let plan = Plan::new("", word);
@@ -333,14 +342,6 @@ mod tests {
             assert!(bad.why.starts_with(why), "{bad}");
             assert_eq!(Plan { bad: [None; 4], ..plan }, Plan::default(), "{word}");
         }
-    }
-
-    #[test]
-    fn apic_ids_give_cpu_numbers() {
-        let ids = ApicIds::parse("0-14/2,1-15/2,0x40").unwrap();
-        let cpus: Vec<_> = [0, 2, 14, 1, 15, 64, 16].iter().map(|id| ids.cpu(*id)).collect();
-        assert_eq!(cpus, [Some(0), Some(1), Some(7), Some(8), Some(15), Some(16), None]);
-        assert_eq!(ApicIds::parse("0-4294967295,7").unwrap().cpu(7), Some(7));
     }
 
     fn watchdog() -> impl Strategy<Value = Watchdog> {
@@ -440,12 +441,17 @@ mod tests {
             on_corrupt in prop::sample::select(OnCorrupt::NAMES.map(|(_, on_corrupt)| on_corrupt).to_vec()),
             tsc_khz in prop::option::of(10_000u32..=20_000_000),
             apic_ids in prop::option::of("[0-9]{1,3}(,[0-9]-[1-9][0-9](/[1-9])?){0,3}"),
+            cpu_numbers in prop::option::of("[0-9]{1,3}(,[0-9]-[1-9][0-9](/[1-9])?){0,3}"),
+            mask in prop::option::of("0x[0-9a-f]{1,8}(,0x[0-9a-f]{1,8})?"),
         ) {
-            let apic_ids = apic_ids.as_deref().map(|text| ApicIds::parse(text).unwrap());
+            let apic_ids = apic_ids.as_deref().map(|text| Numbers::parse(text).unwrap());
+            let cpu_numbers = cpu_numbers.as_deref().map(|text| Numbers::parse(text).unwrap());
+            let cpu_online_mask = mask.as_deref().map(|text| Numbers::parse(text).unwrap());
             let plan = Plan {
                 kcs_ports, handle_panic, watchdog,
                 cpu_ip: CpuIp { sel: cpu_ip & 1 != 0, console: cpu_ip & 2 != 0 },
-                ipmi_timeout, budget, console, sel_records, sel_type, output_log, on_corrupt, tsc_khz, apic_ids, bad: [None; 4],
+                ipmi_timeout, budget, console, sel_records, sel_type, output_log, on_corrupt, tsc_khz, apic_ids, cpu_numbers, cpu_online_mask,
+                bad: [None; 4],
             };
             let line = plan.to_string();
             prop_assert_eq!(Plan::new("", &line), plan, "{}", line);

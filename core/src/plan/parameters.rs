@@ -5,12 +5,13 @@
 //! It is a macro, because the image wants only names and parsers of it: a table with help texts and printers in it would
 //! bring them all, and `core::fmt` with its panics, into the image.
 
-use super::{ApicIds, ConsoleDevices, CpuIp, OnCorrupt, PREFIX, Plan};
+use super::{ConsoleDevices, CpuIp, OnCorrupt, PREFIX, Plan};
 use crate::budget::PLAUSIBLE_KHZ;
 use crate::cmdline;
 use crate::ipmi::interface::KcsPorts;
 use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
+use crate::numbers::Numbers;
 use core::fmt;
 
 /// A parameter, for the tool.
@@ -209,7 +210,7 @@ parameters! {
         default: "from CPUID, else measured";
 
     "apic_ids" => apic_ids:
-        parse |text| ApicIds::parse(text.unwrap_or("")).map(Some),
+        parse |text| numbers(text),
         print |ids, f| ids.map_or(Ok(()), |ids| write!(f, "={ids}"));
         option: None,
         value: "LIST",
@@ -218,6 +219,33 @@ parameters! {
         help: "List the local APIC IDs in the order of the kernel's CPU numbers",
         details: "LIST is one of ID, FIRST-LAST and FIRST-LAST/STEP, such as 0-14/2,1-15/2.",
         default: "the CPU's own record of its number";
+
+    "cpu_numbers" => cpu_numbers:
+        parse |text| numbers(text),
+        print |numbers, f| numbers.map_or(Ok(()), |numbers| write!(f, "={numbers}"));
+        option: None,
+        value: "LIST",
+        alone: None,
+        values: &[],
+        help: "List the kernel's CPU numbers in the order of the crash notes",
+        details: "LIST is as for apic_ids. Ignored where there are more or fewer crash notes.",
+        default: "0, 1, 2 and so on";
+
+    "cpu_online_mask" => cpu_online_mask:
+        parse |text| numbers(text),
+        print |mask, f| mask.map_or(Ok(()), |mask| write!(f, "={mask}"));
+        option: None,
+        value: "OFFSET,BUILD-ID",
+        alone: None,
+        values: &[],
+        help: "Set where the crashed kernel's mask of online CPUs is",
+        details: "OFFSET is the distance of __cpu_online_mask from _stext, in the kernel whose build ID begins with these \
+                  four bytes.",
+        default: "unknown";
+}
+
+fn numbers(list: Option<&str>) -> Result<Option<Numbers<'_>>, &'static str> {
+    Numbers::parse(list.unwrap_or("")).map(Some).ok_or("takes numbers such as 0-14/2,1-15/2 or 0x2c")
 }
 
 /// A parameter that is on when it stands there: `name`, `name=1`, and off again with `name=0`.

@@ -1,6 +1,7 @@
 //! CPUs counted by where they were: on a big machine nearly all of them are idle in one place.
 
 use super::{Line, Location};
+use core::cmp::Reverse;
 
 /// Most different locations that are counted. CPUs in more locations than these are left out.
 pub const GROUPS: usize = 512;
@@ -38,11 +39,12 @@ impl Groups {
         }
     }
 
-    /// Takes the biggest group out; the one that did not respond first among equals, then by location.
+    /// Takes the biggest group out, the one that may be off last; the one that did not respond first among equals, then by
+    /// location.
     fn take_biggest(&mut self) -> Option<(u32, Location)> {
         let groups = self.locations.iter_mut().take(self.used).filter(|(_, count)| *count > 0);
         let (location, count) =
-            groups.max_by_key(|(location, count)| (*count, core::cmp::Reverse(*location)))?;
+            groups.max_by_key(|(location, count)| (!location.may_be_off(), *count, Reverse(*location)))?;
         Some((core::mem::take(count), *location))
     }
 
@@ -51,7 +53,7 @@ impl Groups {
         self.locations.iter().take(self.used).map(|(_, count)| *count).fold(self.beyond, u32::saturating_add)
     }
 
-    /// Hands on the groups' lines, biggest first, as many as `limit` has room for by `cost`; the last line says how many
+    /// Hands on the groups' lines, biggest first and those that may be off last, as many as `limit` has room for by `cost`; the last line says how many
     /// CPUs were left out, if any. Empties the groups. Stops early when `line` says so by returning false.
     #[inline(never)]
     pub fn lines(&mut self, limit: u32, cost: impl Fn(Line) -> u32, line: &mut dyn FnMut(Line) -> bool) {

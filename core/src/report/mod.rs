@@ -16,12 +16,26 @@ use crate::text::Text;
 pub enum Location {
     /// It did not respond to the NMI that stops all CPUs.
     NotResponding,
+    /// Its note is there and cannot be read, or none is there for its number.
+    Unread,
     /// In user space.
     User,
     /// In the kernel's image, this many bytes from `_stext` on.
     Kernel(u32),
     /// At this address, which is not in the kernel's image, or it is not known where that lies.
     Address(u64),
+    /// It was off, or did not respond: nothing tells which.
+    OffOrNotResponding,
+    /// It was off: not among the CPUs that the kernel had online.
+    Off,
+}
+
+impl Location {
+    /// May it be that this CPU had no part in what happened?
+    #[must_use]
+    pub fn may_be_off(self) -> bool {
+        matches!(self, Self::OffOrNotResponding | Self::Off)
+    }
 }
 
 /// Callers that are kept.

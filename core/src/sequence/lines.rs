@@ -60,22 +60,32 @@ pub fn bad_parameter(text: &mut ConsoleLine, bad: Bad) {
     text.bytes(bad.word.as_bytes()).str(": ").str(bad.why).str("; ignored");
 }
 
+/// A CPU whose registers cannot be read.
+const NO_NOTE: &str = " crash note unreadable";
+
 /// A CPU's line: number, `*` for the one that panicked, pid, RIP raw and from `_stext`.
-pub fn cpu(text: &mut ConsoleLine, cpu: &Cpu, location: Location, panicked: bool) {
+pub fn cpu(text: &mut ConsoleLine, cpu: &Cpu, panicked: bool) {
     text.str("CPU ").dec(u64::from(cpu.number)).byte(if panicked { b'*' } else { b' ' });
     let Some(regs) = cpu.regs else {
-        text.str(" did not respond to the stop NMI");
+        text.str(match cpu.location {
+            // Who panicked was there to do it.
+            _ if panicked => NO_NOTE,
+            Location::Off => " is offline",
+            Location::OffOrNotResponding => " is offline or did not respond to the stop NMI",
+            Location::NotResponding => " did not respond to the stop NMI",
+            _ => NO_NOTE,
+        });
         return;
     };
     text.str(" pid ").dec(u64::from(regs.pid)).str(" RIP ").hex_padded(regs.rip, 16);
-    match location {
+    match cpu.location {
         Location::User => {
             text.str(" user");
         }
         Location::Kernel(offset) => {
             text.str(" _stext+0x").hex(u64::from(offset));
         }
-        Location::Address(_) | Location::NotResponding => {}
+        _ => {}
     }
 }
 

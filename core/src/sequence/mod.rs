@@ -15,7 +15,7 @@ use crate::ipmi::sel_writer::{SelWriter, critical_stop};
 use crate::ipmi::watchdog::Watchdog;
 use crate::ipmi::{Bmc, CommandError, Transport};
 use crate::plan::Plan;
-use crate::report::{Content, CpuLocation, Line, Report};
+use crate::report::{Content, CpuLocation, Line, Location, Report};
 use crate::store::{Store, sel::Sel};
 use console::Console;
 
@@ -165,7 +165,7 @@ pub struct Sequence<'a, T> {
     bmc: Bmc<T>,
     sel: SelWriter,
     console: Console,
-    crash: Option<Crash>,
+    crash: Option<Crash<'a>>,
     report: Report,
     /// Who panicked, for the log.
     panicked_on: Option<Panicked>,
@@ -257,11 +257,16 @@ impl<'a, T> Sequence<'a, T> {
         }
     }
 
-    /// The kernel's number of this CPU, where something tells: the plan's list, or the kernel itself.
+    /// The kernel's number of this CPU, where something tells: the kernel itself, or the plan's list.
+    ///
+    /// The list is of the time of loading, and CPUs come and go: the kernel's own record counts. But its 12 bits are too
+    /// few for the largest machines, and it is 0 also where the kernel has not written it.
     fn this_cpu_number(&self) -> Option<u32> {
-        match self.plan.apic_ids {
-            Some(ids) => ids.cpu(self.this_cpu.apic_id),
-            None => self.this_cpu.tsc_aux.map(|aux| aux & 0xfff),
+        const CPU: u32 = 0xfff;
+        let listed = self.plan.apic_ids.and_then(|ids| ids.position(self.this_cpu.apic_id));
+        match self.this_cpu.tsc_aux {
+            Some(aux) if aux != 0 => listed.filter(|cpu| (cpu ^ aux) & CPU == 0).or(Some(aux & CPU)),
+            aux => listed.or(aux),
         }
     }
 
@@ -367,21 +372,24 @@ impl<'a, T> Sequence<'a, T> {
         if !self.asked(Step::Crash) {
             return Outcome::Quiet;
         }
-        let crash = match Crash::read(machine, self.elfcorehdr) {
+        let mut crash = match Crash::read(machine, self.elfcorehdr) {
             Ok(crash) => crash,
             Err(error) => return Outcome::NoCore(error),
         };
         let number = self.this_cpu_number();
+        crash.know(machine, self.plan.cpu_numbers, self.plan.cpu_online_mask, number);
         let (report, panicked_on) = (&mut self.report, &mut self.panicked_on);
+        // Where no note has its number, the number is known all the same.
+        report.panicked = number.map(|cpu| CpuLocation { cpu, location: Location::Unread });
+        *panicked_on = number.map(|cpu| Panicked { cpu, pid: None });
         let mut count = 0;
         crash.cpus(machine, &mut |_, cpu| {
             count += 1;
-            let location = crash.location(&cpu);
-            if Some(cpu.number) == number {
-                report.panicked = Some(CpuLocation { cpu: cpu.number, location });
-                *panicked_on = Some(Panicked { cpu: cpu.number, pid: cpu.regs.map(|regs| regs.pid) });
-            } else {
-                report.groups.add(location);
+            if Some(cpu.number) != number {
+                report.groups.add(cpu.location);
+            } else if let Some(regs) = cpu.regs {
+                report.panicked = Some(CpuLocation { cpu: cpu.number, location: cpu.location });
+                *panicked_on = Some(Panicked { cpu: cpu.number, pid: Some(regs.pid) });
             }
             true
         });
@@ -453,7 +461,7 @@ impl<'a, T> Sequence<'a, T> {
                 outcome = Outcome::NoTime;
                 return false;
             }
-            lines::cpu(console.our_line(), &cpu, crash.location(&cpu), panicked == Some(cpu.number));
+            lines::cpu(console.our_line(), &cpu, panicked == Some(cpu.number));
             console.print(machine, timer);
             true
         });

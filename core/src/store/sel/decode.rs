@@ -5,8 +5,8 @@
 //! order in which it was written; only then are its lines handed on.
 
 use super::encode::{
-    CALLER, COMM, CORRUPT, ETX, ID, LINUX, MARK, NOT_RESPONDING, PANICKED_UNKNOWN, RECORD_TYPE, RESTORED,
-    RIP, STARTS_LINE, STX, TEXT_LEN, UPPER, USER, text,
+    CALLER, COMM, CORRUPT, ETX, ID, LINUX, MARK, NOT_RESPONDING, OFF, OFF_OR_NOT_RESPONDING,
+    PANICKED_UNKNOWN, RECORD_TYPE, RESTORED, RIP, STARTS_LINE, STX, TEXT_LEN, UNREAD, UPPER, USER, text,
 };
 use crate::ipmi::commands::{GENERATOR, SENSOR_SPECIFIC, SYSTEM_EVENT};
 use crate::ipmi::sel_writer::{CRITICAL_STOP, CRITICAL_STOP_TEXT, EVENT_LEN, OS_STOP};
@@ -276,6 +276,9 @@ fn parse_marked(text: &[u8]) -> Option<Line<'_>> {
 fn parse_location(text: &str) -> Option<Location> {
     match text {
         NOT_RESPONDING => Some(Location::NotResponding),
+        OFF => Some(Location::Off),
+        OFF_OR_NOT_RESPONDING => Some(Location::OffOrNotResponding),
+        UNREAD => Some(Location::Unread),
         USER => Some(Location::User),
         _ => match text.strip_prefix('@') {
             Some(address) if address.len() == 8 => Some(Location::Address(UPPER + hex(address.as_bytes())?)),

@@ -32,6 +32,9 @@ pub(super) const RESTORED: &str = "restored ";
 /// The whole of a line: nothing tells which CPU panicked.
 pub(super) const PANICKED_UNKNOWN: &str = "?=?";
 pub(super) const NOT_RESPONDING: &str = "dead";
+pub(super) const OFF: &str = "off";
+pub(super) const OFF_OR_NOT_RESPONDING: &str = "off/dead";
+pub(super) const UNREAD: &str = "unread";
 pub(super) const USER: &str = "user";
 
 /// A line's text in the SEL.
@@ -66,6 +69,9 @@ fn numbered(text: &mut Text<LINE_LEN>, number: u32, sign: u8, location: Location
     text.hex(u64::from(number)).byte(sign);
     match location {
         Location::NotResponding => text.str(NOT_RESPONDING),
+        Location::Off => text.str(OFF),
+        Location::OffOrNotResponding => text.str(OFF_OR_NOT_RESPONDING),
+        Location::Unread => text.str(UNREAD),
         Location::User => text.str(USER),
         Location::Kernel(offset) => text.hex(u64::from(offset)),
         // The kernel's half of the upper 4 GiB goes without saying: an address in a module fits one record.
