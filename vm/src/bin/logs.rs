@@ -1,9 +1,9 @@
-//! Collects the logs that core's tests read: each kind of crash on both kernels, as `vmcore-dmesg` finds it.
+//! Collects the logs that core's tests read: each kind of crash on each kernel, as `vmcore-dmesg` finds it.
 //!
 //! `cargo run -p lastwords-vm --bin logs -- core/tests/data [KIND...]`
 
 use anyhow::{Context, Result, bail};
-use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::machine::kernels::{Kernel, Release};
 use lastwords_vm::scenarios::Scenario;
 use lastwords_vm::scenarios::crash_kinds::Kind;
 use std::fs;
@@ -20,8 +20,9 @@ fn main() -> Result<()> {
         if !wanted.is_empty() && !wanted.contains(&kind.to_string()) {
             continue;
         }
-        for release in [Release::V6_1, Release::V6_12] {
-            let file = Path::new(&folder).join(format!("log-{kind}-{release}.txt"));
+        for release in Release::ALL {
+            let series = Kernel::get(release)?.series();
+            let file = Path::new(&folder).join(format!("log-{kind}-{series}.txt"));
             match log(kind, release) {
                 Ok(log) => fs::write(&file, log)?,
                 Err(error) => eprintln!("{kind} on {release}: {error:#}"),

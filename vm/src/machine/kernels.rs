@@ -1,6 +1,7 @@
-//! Debian's kernels, unpacked but not installed: the two that the bench boots.
+//! Debian's kernels, unpacked but not installed: the three that the bench boots.
 
-use crate::machine::{cache, packages, process};
+use crate::machine::packages::Apt;
+use crate::machine::{cache, process};
 use anyhow::{Context, Result, ensure};
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
@@ -9,21 +10,34 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A kernel release that Debian 12 has.
+/// A kernel release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// The release's own kernel.
+    /// Debian 12's own kernel.
     V6_1,
-    /// The newer one of the security suite.
+    /// Debian 12's newer one, of the security suite.
     V6_12,
+    /// The newest that Debian has, of its unstable suite: another one every few weeks. It shows what is to come.
+    Newest,
 }
 
 impl Release {
+    /// Every release, the oldest first.
+    pub const ALL: [Self; 3] = [Self::V6_1, Self::V6_12, Self::Newest];
+
     /// The package that depends on the newest kernel of the release: the kernels' own names change with updates.
     fn metapackage(self) -> &'static str {
         match self {
-            Self::V6_1 => "linux-image-amd64",
+            Self::V6_1 | Self::Newest => "linux-image-amd64",
             Self::V6_12 => "linux-image-6.12-amd64",
+        }
+    }
+
+    /// Where apt finds it.
+    fn apt(self) -> Result<Apt> {
+        match self {
+            Self::V6_1 | Self::V6_12 => Ok(Apt::own()),
+            Self::Newest => Apt::suite("sid"),
         }
     }
 }
@@ -33,6 +47,7 @@ impl fmt::Display for Release {
         f.write_str(match self {
             Self::V6_1 => "6.1",
             Self::V6_12 => "6.12",
+            Self::Newest => "newest",
         })
     }
 }
@@ -60,16 +75,22 @@ impl Kernel {
         let root = cache::entry(&format!("linux-{release}-{:016x}", modules.finish()), |folder| {
             download(release, folder)
         })?;
-        let boot = root.join("boot");
-        let version = fs::read_dir(&boot)?
-            .find_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("vmlinuz-").map(str::to_owned))
-            .with_context(|| format!("no kernel in {}", boot.display()))?;
-        Ok(Self {
-            release,
-            image: boot.join(format!("vmlinuz-{version}")),
-            modules: root.join("lib/modules").join(&version).join("kernel"),
-            version,
-        })
+        // Newer packages have everything in one folder.
+        let modules = ["lib/modules", "usr/lib/modules"].map(|path| root.join(path));
+        let modules = modules.iter().find(|path| path.exists()).context("a kernel without modules")?;
+        let version = fs::read_dir(modules)?.next().context("no kernel")??.file_name();
+        let version = version.to_str().context("a kernel with a strange name")?.to_owned();
+        let modules = modules.join(&version);
+        let images = [modules.join("vmlinuz"), root.join("boot").join(format!("vmlinuz-{version}"))];
+        let image = images.into_iter().find(|path| path.exists());
+        let image = image.with_context(|| format!("no kernel in {}", root.display()))?;
+        Ok(Self { release, version, image, modules: modules.join("kernel") })
+    }
+
+    /// Its version's first two numbers, `7.2` of `7.2.13+deb14-amd64`.
+    #[must_use]
+    pub fn series(&self) -> String {
+        self.version.split('.').take(2).collect::<Vec<_>>().join(".")
     }
 
     /// A module of it, decompressed; `None` when the kernel has it built in. `path` is one of [`MODULES`].
@@ -95,33 +116,44 @@ impl Kernel {
 
 fn download(release: Release, folder: &Path) -> Result<()> {
     eprintln!("bench: downloading Debian's Linux {release}");
+    let apt = release.apt()?;
     // The lists at hand may name a kernel that the mirror no longer has, or none at all.
-    try_download(release, folder).or_else(|_| {
-        packages::update()?;
-        try_download(release, folder)
+    try_download(&apt, release, folder).or_else(|_| {
+        apt.update()?;
+        try_download(&apt, release, folder)
     })
 }
 
-fn try_download(release: Release, folder: &Path) -> Result<()> {
+fn try_download(apt: &Apt, release: Release, folder: &Path) -> Result<()> {
     let metapackage = release.metapackage();
-    let depends = process::text(Command::new("apt-cache").args(["depends", metapackage]))?;
-    let package = depends
-        .lines()
-        .find_map(|line| {
-            line.trim().strip_prefix("Depends: ").filter(|name| name.starts_with("linux-image-"))
-        })
+    let depends = depends(apt, metapackage)?;
+    let image = depends
+        .iter()
+        .find(|name| name.starts_with("linux-image-"))
         .with_context(|| format!("{metapackage} names no kernel: are Debian's lists complete?"))?;
+    // Newer ones come in parts: linux-binary-VERSION, linux-modules-VERSION, linux-base-VERSION.
+    let version = image.trim_start_matches("linux-image");
+    let mut packages = self::depends(apt, image)?;
+    packages.retain(|name| name.ends_with(version));
+    packages.push(image.clone());
     let download = tempfile::tempdir()?;
-    process::output(Command::new("apt-get").args(["download", package]).current_dir(&download))
-        .with_context(|| format!("cannot download {package}"))?;
-    let archive = fs::read_dir(&download)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .with_context(|| format!("apt-get download {package} left no package"))?;
+    process::output(apt.get().arg("download").args(&packages).current_dir(&download))
+        .with_context(|| format!("cannot download {}", packages.join(", ")))?;
     fs::create_dir_all(folder)?;
-    process::output(Command::new("dpkg").arg("-x").arg(&archive).arg(folder))?;
+    let mut archives = 0;
+    for entry in fs::read_dir(&download)? {
+        process::output(Command::new("dpkg").arg("-x").arg(entry?.path()).arg(folder))?;
+        archives += 1;
+    }
+    ensure!(archives == packages.len(), "apt-get download left {archives} of {} packages", packages.len());
     // Hundreds of megabytes of drivers for machines that the bench is not.
     keep_modules(folder)
+}
+
+/// What a package depends on.
+fn depends(apt: &Apt, package: &str) -> Result<Vec<String>> {
+    let listed = process::text(apt.cache().args(["depends", package]))?;
+    Ok(listed.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned).collect())
 }
 
 /// The modules that the guests load, by their path below the kernel's own folder. A kernel may have the disk's built in.
