@@ -94,6 +94,28 @@ fn json_is_as_documented() {
     assert_eq!(json, expected);
 }
 
+#[test]
+fn json_has_a_word_for_each_way_to_have_no_location() {
+    let lines = ["id 5f3e9a1b", "3=dead", "2*dead", "1*unread", "4*off", "5*off/dead"];
+    let hex = |(number, line): (usize, &str)| {
+        let bytes = [&[0, 0, 0xf0, 0x20, 0x80 | number as u8], line.as_bytes(), &[0; 11]].concat();
+        bytes[..16].iter().map(|byte| format!("{byte:02x} ")).collect::<String>() + "\n"
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), lines.into_iter().enumerate().map(hex).collect::<String>()).unwrap();
+    let json = printed(&read(&["--json"], file.path().to_str().unwrap()));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let crash = &json["crashes"][0];
+    // Who panicked has not failed to respond, whatever an older version wrote.
+    assert_eq!(
+        (&crash["panicked"]["cpu"], &crash["panicked"]["place"]["kind"]),
+        (&3.into(), &"unread".into())
+    );
+    let groups: Vec<_> =
+        crash["groups"].as_array().unwrap().iter().map(|group| &group["place"]["kind"]).collect();
+    assert_eq!(groups, ["dead", "unread", "off", "off-or-dead"]);
+}
+
 /// What keeps the names from a person keeps them from a program, too.
 #[test]
 fn json_has_the_notes() {

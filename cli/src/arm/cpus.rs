@@ -1,7 +1,7 @@
-//! What the running kernel shows of its CPUs in /proc/cpuinfo, for the image, which cannot find it out by itself when the
+//! What the running kernel shows of its CPUs in /proc and /sys, for the image, which cannot find it out by itself when the
 //! kernel is dead.
 
-use std::{fmt, fs, path::Path};
+use std::{fmt, fs, io, path::Path};
 
 /// What the image cannot find out by itself about the CPUs when the kernel is dead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,12 +9,30 @@ pub struct Cpus {
     /// Local APIC id of each CPU, by the kernel's number; `None` for one that is offline.
     apic_ids: Vec<Option<u32>>,
     flags: Vec<String>,
+    /// The kernel's numbers of the CPUs that have crash notes, in their order.
+    with_notes: Vec<u32>,
+}
+
+/// CPUs that IA32_TSC_AUX has numbers for: Linux gives the number 12 bits of it.
+const IN_TSC_AUX: usize = 1 << 12;
+
+/// The kernel's numbers of the CPUs below /sys/devices/system/cpu, in their order: those that are present, online or not.
+pub fn numbers(root: &Path) -> io::Result<Vec<u32>> {
+    let number = |name: &str| name.strip_prefix("cpu")?.parse().ok();
+    let entries = fs::read_dir(root.join("sys/devices/system/cpu"))?;
+    let mut cpus: Vec<_> = entries.filter_map(|entry| number(entry.ok()?.file_name().to_str()?)).collect();
+    cpus.sort_unstable();
+    Ok(cpus)
 }
 
 impl Cpus {
-    /// Reads /proc/cpuinfo below `root`.
+    /// Reads /proc/cpuinfo and /sys/devices/system/cpu below `root`.
     pub fn read(root: &Path) -> Self {
-        fs::read_to_string(root.join("proc/cpuinfo")).map(|text| Self::parse(&text)).unwrap_or_default()
+        let cpuinfo = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
+        let has_notes =
+            |cpu: &u32| root.join(format!("sys/devices/system/cpu/cpu{cpu}/crash_notes")).exists();
+        let with_notes = numbers(root).unwrap_or_default().into_iter().filter(has_notes).collect();
+        Self { with_notes, ..Self::parse(&cpuinfo) }
     }
 
     /// Reads the text of /proc/cpuinfo.
@@ -22,7 +40,8 @@ impl Cpus {
         let mut cpus = Self::default();
         let mut processor = 0;
         for (name, value) in cpuinfo.lines().filter_map(|line| line.split_once(':')) {
-            let number = || value.trim().parse::<u32>().ok();
+            // The kernel prints the ids with %d, and an x2APIC's has 32 bits.
+            let number = || value.trim().parse::<i64>().ok().map(|number| number as u32);
             match name.trim() {
                 "processor" => processor = number().unwrap_or(0) as usize,
                 // The kernel's own limit is 8192 CPUs.
@@ -49,17 +68,22 @@ impl Cpus {
         self.has("constant_tsc") && self.has("nonstop_tsc")
     }
 
-    /// The value of `lastwords.apic_ids=`, when the image needs it: where the local APIC ids are not the kernel's
-    /// numbers, or where the image cannot read the number from IA32_TSC_AUX (Linux keeps it there for RDTSCP and RDPID).
+    /// The value of `lastwords.apic_ids=`, when the image needs it: where it cannot read a CPU's number from IA32_TSC_AUX
+    /// (Linux keeps it there for RDTSCP and RDPID), or the number is too long for that.
     pub fn apic_ids(&self) -> Option<String> {
-        let same = self.apic_ids.iter().zip(0u32..).all(|(id, cpu)| id.is_none_or(|id| id == cpu));
-        let auxiliary = self.has("rdtscp") || self.has("rdpid");
-        if self.apic_ids.is_empty() || same && auxiliary {
+        let auxiliary = self.has("rdtscp") && self.apic_ids.len() <= IN_TSC_AUX;
+        if self.apic_ids.is_empty() || auxiliary {
             return None;
         }
         // A CPU that is offline keeps its place; no CPU has this id, it means all of them (Intel SDM 3, "Local x2APIC").
         let ids: Vec<_> = self.apic_ids.iter().map(|id| id.unwrap_or(u32::MAX)).collect();
         Some(Runs(&ids).to_string())
+    }
+
+    /// The value of `lastwords.cpu_numbers=`, when the image needs it: where the CPUs' numbers have holes.
+    pub fn numbers(&self) -> Option<String> {
+        let has_holes = self.with_notes.iter().zip(0..).any(|(cpu, place)| *cpu != place);
+        has_holes.then(|| Runs(&self.with_notes).to_string())
     }
 }
 
@@ -96,7 +120,7 @@ impl fmt::Display for Runs<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lastwords_core::plan::ApicIds;
+    use lastwords_core::numbers::Numbers;
     use proptest::prelude::*;
 
     fn cpus(ids: &[u32], flags: &str) -> Cpus {
@@ -111,20 +135,48 @@ mod tests {
     #[test]
     fn apic_ids_are_passed_only_where_they_are_needed() {
         assert_eq!(cpus(&[0, 1, 2, 3], "fpu rdtscp").apic_ids(), None);
-        assert_eq!(cpus(&[0, 1, 2, 3], "fpu rdpid").apic_ids(), None);
+        // The image reads the register with RDTSCP.
+        assert_eq!(cpus(&[0, 1, 2, 3], "fpu rdpid").apic_ids().as_deref(), Some("0-3"));
         assert_eq!(cpus(&[0, 1, 2, 3], "fpu").apic_ids().as_deref(), Some("0-3"));
-        assert_eq!(cpus(&[0, 2, 4, 1, 3, 5], "rdtscp").apic_ids().as_deref(), Some("0-4/2,1-5/2"));
+        assert_eq!(cpus(&[0, 2, 4, 1, 3, 5], "rdtscp").apic_ids(), None);
+        assert_eq!(cpus(&[0, 2, 4, 1, 3, 5], "fpu").apic_ids().as_deref(), Some("0-4/2,1-5/2"));
+        let many: Vec<_> = (0..4097).collect();
+        assert_eq!(cpus(&many[..4096], "rdtscp").apic_ids(), None);
+        assert_eq!(cpus(&many, "rdtscp").apic_ids().as_deref(), Some("0-4096"));
         assert_eq!(Cpus::default().apic_ids(), None);
     }
 
     #[test]
     fn a_cpu_that_is_offline_keeps_its_place() {
-        let text = "processor\t: 0\napicid\t: 0\n\nprocessor\t: 2\napicid\t: 2\nflags\t: rdtscp\n";
-        assert_eq!(Cpus::parse(text).apic_ids(), None);
-        let text = text.replace("apicid\t: 2", "apicid\t: 8");
-        let ids = Cpus::parse(&text).apic_ids().unwrap();
+        let text = "processor\t: 0\napicid\t: 0\n\nprocessor\t: 2\napicid\t: 8\nflags\t: fpu\n";
+        let ids = Cpus::parse(text).apic_ids().unwrap();
         assert_eq!(ids, "0,4294967295,8");
-        assert_eq!(ApicIds::parse(&ids).unwrap().cpu(8), Some(2));
+        assert_eq!(Numbers::parse(&ids).unwrap().position(8), Some(2));
+    }
+
+    #[test]
+    fn an_apic_id_may_have_32_bits() {
+        let text = "processor\t: 0\napicid\t: 0\n\nprocessor\t: 1\napicid\t: -2147483647\n";
+        assert_eq!(Cpus::parse(text).apic_ids().as_deref(), Some("0,2147483649"));
+    }
+
+    #[test]
+    fn numbers_are_passed_where_they_have_holes() {
+        for (cpus, expected) in
+            [(&[0, 1, 2, 3][..], None), (&[0, 2, 3], Some("0,2,3")), (&[1], Some("1")), (&[], None)]
+        {
+            let root = tempfile::tempdir().unwrap();
+            let folder = root.path().join("sys/devices/system/cpu");
+            // A slot has no notes, and what is no CPU neither.
+            for folder in [folder.join("cpu9"), folder.join("cpufreq")] {
+                fs::create_dir_all(folder).unwrap();
+            }
+            for cpu in cpus {
+                fs::create_dir_all(folder.join(format!("cpu{cpu}"))).unwrap();
+                fs::write(folder.join(format!("cpu{cpu}/crash_notes")), "3f0a000\n").unwrap();
+            }
+            assert_eq!(Cpus::read(root.path()).numbers().as_deref(), expected, "{cpus:?}");
+        }
     }
 
     #[test]
@@ -138,9 +190,9 @@ mod tests {
         fn runs_say_where_each_id_is(ids in prop::collection::hash_set(0u32..40, 1..20)) {
             let ids: Vec<_> = ids.into_iter().collect();
             let text = Runs(&ids).to_string();
-            let parsed = ApicIds::parse(&text).unwrap();
+            let parsed = Numbers::parse(&text).unwrap();
             for (id, cpu) in ids.iter().zip(0u32..) {
-                prop_assert_eq!(parsed.cpu(*id), Some(cpu), "{}", text);
+                prop_assert_eq!(parsed.position(*id), Some(cpu), "{}", text);
             }
         }
     }

@@ -31,7 +31,7 @@ use super::{
 use crate::{
     bmc::discovery,
     message,
-    symbols::store,
+    symbols::{kallsyms, store},
     sys::{self, Forked},
 };
 use anyhow::{Context, Error, Result, anyhow, bail};
@@ -368,6 +368,7 @@ impl Load {
 
         let plan = cmdline.plan(embedded)?;
         let (reports_something, talks_to_bmc) = (plan.reports_something(), plan.talks_to_bmc());
+        let all_cpus = plan.cpu_ip.sel || plan.cpu_ip.console;
         if !reports_something {
             message::warning(&anyhow!(
                 "the next panic will be dumped but not reported: no reporting option was given\n\
@@ -423,6 +424,12 @@ impl Load {
         let cpus = Cpus::read(root);
         if let Some(apic_ids) = cpus.apic_ids() {
             add(&mut cmdline, "apic_ids", &apic_ids);
+        }
+        if let Some(numbers) = cpus.numbers() {
+            add(&mut cmdline, "cpu_numbers", &numbers);
+        }
+        if let Some(mask) = Some(root).filter(|_| all_cpus).and_then(kallsyms::online_mask) {
+            add(&mut cmdline, "cpu_online_mask", &mask);
         }
         if cpus.tsc_is_steady() {
             add(&mut cmdline, "tsc_khz", &sys::measure_tsc_khz().to_string());
@@ -600,7 +607,41 @@ mod tests {
                 "root=/dev/sda1 b lastwords.apic_ids=7,8 lastwords.output_cpu_ip=console".to_owned(),
             ),
         ] {
-            assert_eq!(cmdline(options, "rdtscp", embedded), line, "{options:?}");
+            assert_eq!(cmdline(options, "fpu", embedded), line, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_image_finds_by_itself_takes_no_room_on_the_command_line() {
+        let line = cmdline(&["--append", "a", "--output-cpu-ip=console"], "rdtscp", "");
+        assert_eq!(line, "a lastwords.output_cpu_ip=console");
+    }
+
+    #[test]
+    fn cpu_numbers_with_holes_and_the_mask_of_online_cpus_are_passed_where_all_cpus_are_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let notes =
+            [&[4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0][..], b"GNU\0\x5f\x3e\x9a\x1b0123456789abcdef"].concat();
+        for (path, bytes) in [
+            ("sys/kernel/notes", &notes[..]),
+            ("sys/devices/system/cpu/cpu0/crash_notes", b"3f0a000"),
+            ("sys/devices/system/cpu/cpu2/crash_notes", b"3f0b000"),
+            ("proc/kallsyms", b"ffffffffb7200000 T _stext\nffffffffb8e2f5a0 D __cpu_online_mask\n"),
+        ] {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        for (options, line) in [
+            (
+                "--output-cpu-ip=sel",
+                " lastwords.cpu_numbers=0,2 lastwords.cpu_online_mask=0x1c2f5a0,0x5f3e9a1b",
+            ),
+            ("--ipmi-handle-panic", " lastwords.cpu_numbers=0,2"),
+        ] {
+            let only = Only::try_parse_from(["test", "kernel", "--append", "a", options]).unwrap();
+            let whole = only.load.cmdline(root.path(), "", 2047).unwrap().finish().unwrap();
+            assert!(whole.ends_with(line), "{whole}");
         }
     }
 

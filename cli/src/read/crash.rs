@@ -201,6 +201,18 @@ impl From<Option<Name>> for Symbol {
     }
 }
 
+impl NamedLocation {
+    /// The same as that of the CPU that panicked. It was there to do that: without registers all that is known is that there is
+    /// no note to read. Older versions recorded `dead` for it.
+    #[must_use]
+    pub fn of_panicked(&self) -> Self {
+        match self.location {
+            Location::NotResponding | Location::OffOrNotResponding | Location::Off => Location::Unread.into(),
+            _ => self.clone(),
+        }
+    }
+}
+
 impl From<Location> for NamedLocation {
     fn from(location: Location) -> Self {
         Self { location, symbol: Symbol::Unavailable }
@@ -265,7 +277,7 @@ impl Crash {
                 Location::Address(address) => {
                     location.symbol = symbols.address(address, when).map_or(Symbol::OtherBoot, Symbol::from);
                 }
-                Location::NotResponding | Location::User => {}
+                _ => {}
             }
         }
     }
@@ -477,6 +489,9 @@ mod tests {
     fn location() -> impl Strategy<Value = Location> {
         prop_oneof![
             Just(Location::NotResponding),
+            Just(Location::Unread),
+            Just(Location::OffOrNotResponding),
+            Just(Location::Off),
             Just(Location::User),
             any::<u32>().prop_map(Location::Kernel),
             any::<u64>().prop_map(Location::Address),

@@ -92,10 +92,21 @@ struct GroupJson {
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum PlaceJson {
-    Kernel { offset: String, symbol: Option<String> },
-    Address { address: String, symbol: Option<String>, other_boot: bool },
+    Kernel {
+        offset: String,
+        symbol: Option<String>,
+    },
+    Address {
+        address: String,
+        symbol: Option<String>,
+        other_boot: bool,
+    },
     User,
     Dead,
+    Off,
+    #[serde(rename = "off-or-dead")]
+    OffOrDead,
+    Unread,
 }
 
 impl CrashJson {
@@ -119,7 +130,7 @@ impl CrashJson {
             release: crash.release.clone(),
             panicked: crash.panicked.as_ref().map(|panicked| match panicked {
                 Panicked::Cpu(cpu, location) => {
-                    PanickedJson { cpu: Some(*cpu), place: Some(location.into()) }
+                    PanickedJson { cpu: Some(*cpu), place: Some((&location.of_panicked()).into()) }
                 }
                 Panicked::Unknown => PanickedJson { cpu: None, place: None },
             }),
@@ -170,6 +181,9 @@ impl From<&NamedLocation> for PlaceJson {
             },
             Location::User => Self::User,
             Location::NotResponding => Self::Dead,
+            Location::Off => Self::Off,
+            Location::OffOrNotResponding => Self::OffOrDead,
+            Location::Unread => Self::Unread,
         }
     }
 }

@@ -373,6 +373,38 @@ Next: ls -t /var/crash
     }
 
     #[test]
+    fn cpus_that_are_off_are_not_alarming_and_the_panicked_one_has_not_failed_to_respond() {
+        for (panicked, lines, expected) in [
+            (
+                "3=unread",
+                ["b*off", "1*unread", "1*dead", "7*a592eb"],
+                "\
+  Panic CPU   3, with an unreadable crash note
+! Other CPUs  1 with an unreadable crash note
+!             1 did not respond to the stop NMI
+              7 idle (native_safe_halt+0xb)
+              11 offline
+",
+            ),
+            // Older versions knew one word for all of them.
+            (
+                "3=dead",
+                ["c*off/dead", "7*a592eb", "1*user", "+2"],
+                "\
+  Panic CPU   3, with an unreadable crash note
+  Other CPUs  7 idle (native_safe_halt+0xb)
+              1 in user space
+              12 offline, or did not respond to the stop NMI
+",
+            ),
+        ] {
+            let lines = [&["sysrq triggered crash", "id eb4fbcd0", panicked], &lines[..]].concat();
+            let text = shown(&reading([records(TIME, &lines, &[])], 9), View::Overview, 80);
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
     fn a_dump_that_was_found_is_named() {
         let mut reading = reading([insmod()], -7);
         reading.crashes[0].vmcore = Some("/var/crash/202611230138/dump.202611230138".to_owned());

@@ -79,7 +79,9 @@ fn process(crash: &Crash) -> Vec<Row> {
         (process, panicked) => {
             let process = process.as_ref().map(|process| Row::new("Process", process));
             let panicked = panicked.as_ref().map(|panicked| match panicked {
-                Panicked::Cpu(cpu, location) => Row::new("Panic CPU", format!("{cpu}, {}", shown(location))),
+                Panicked::Cpu(cpu, location) => {
+                    Row::new("Panic CPU", format!("{cpu}, {}", shown(&location.of_panicked())))
+                }
                 Panicked::Unknown => Row::new("Panic CPU", "unknown, one of those below"),
             });
             process.into_iter().chain(panicked).collect()
@@ -87,21 +89,25 @@ fn process(crash: &Crash) -> Vec<Row> {
     }
 }
 
-/// The other CPUs, those first that did not respond.
+/// The other CPUs, those first that did not respond or left nothing to read, those last that may have been off.
 fn cpus(crash: &Crash) -> Vec<Row> {
     let label = |index| match (index, &crash.panicked) {
         (0, Some(Panicked::Cpu(..))) => "Other CPUs",
         (0, _) => "CPUs",
         _ => "",
     };
-    let (silent, groups): (Vec<_>, Vec<_>) =
-        crash.groups.iter().partition(|group| group.location.location == Location::NotResponding);
+    let (silent, groups): (Vec<_>, Vec<_>) = crash
+        .groups
+        .iter()
+        .partition(|group| matches!(group.location.location, Location::NotResponding | Location::Unread));
+    let (off, groups): (Vec<_>, Vec<_>) =
+        groups.into_iter().partition(|group| group.location.location.may_be_off());
     let mut rows = Vec::new();
     for group in silent {
         let text = format!("{} {}", group.count, shown(&group.location));
         rows.push(Row::alarm(label(rows.len()), text));
     }
-    for group in groups {
+    for group in groups.into_iter().chain(off) {
         let text = match group.location.symbol.name() {
             Some(name) if is_idle(name) => format!("{} idle ({name})", group.count),
             _ => format!("{} {}", group.count, shown(&group.location)),
@@ -125,6 +131,9 @@ fn is_idle(name: &str) -> bool {
 fn shown(NamedLocation { location, symbol }: &NamedLocation) -> String {
     match (location, symbol) {
         (Location::NotResponding, _) => "did not respond to the stop NMI".to_owned(),
+        (Location::Off, _) => "offline".to_owned(),
+        (Location::OffOrNotResponding, _) => "offline, or did not respond to the stop NMI".to_owned(),
+        (Location::Unread, _) => "with an unreadable crash note".to_owned(),
         (Location::User, _) => "in user space".to_owned(),
         (_, Symbol::Known(name)) => format!("in {name}"),
         (Location::Kernel(offset), _) => format!("at _stext+{offset:#x}"),

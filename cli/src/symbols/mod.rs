@@ -4,6 +4,7 @@
 mod boots;
 pub mod build_id;
 mod file;
+pub mod kallsyms;
 pub mod store;
 mod table;
 mod vmlinux;

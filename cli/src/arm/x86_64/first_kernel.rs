@@ -5,7 +5,7 @@ use super::{
     boot_params::{self, Efi},
     core_header::{self, Mapping},
 };
-use crate::arm::ranges::IoMem;
+use crate::arm::{cpus, ranges::IoMem};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File},
@@ -97,12 +97,7 @@ fn notes(root: &Path) -> Result<Vec<Range<u64>>> {
         u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
     };
     let folder = root.join("sys/devices/system/cpu");
-    let number_of = |name: &str| name.strip_prefix("cpu")?.parse::<u32>().ok();
-    let mut cpus: Vec<_> = fs::read_dir(&folder)
-        .context("/sys/devices/system/cpu")?
-        .filter_map(|entry| number_of(entry.ok()?.file_name().to_str()?))
-        .collect();
-    cpus.sort_unstable();
+    let cpus = cpus::numbers(root).context("/sys/devices/system/cpu")?;
 
     let note_of = |cpu: &u32| {
         let text = |name| fs::read_to_string(folder.join(format!("cpu{cpu}/{name}"))).ok();

@@ -157,6 +157,8 @@ fn test(bmc: &mut Connection, plan: Plan, report: Report, event: bool) -> Tested
         watchdog: Watchdog::Leave,
         tsc_khz: Some(StandIn::KHZ),
         apic_ids: None,
+        cpu_numbers: None,
+        cpu_online_mask: None,
         console: StandIn::CONSOLE,
         ..plan
     };
