@@ -89,6 +89,10 @@ fn a_caller_that_ignores_sigchld_keeps_our_work() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!folder.path().join("called").exists(), "the real kexec was called: {said}");
     assert!(!said.contains("no process"), "{said}");
+    // kexec's own, where nothing shows it.
+    let loaded = fs::read_to_string("/sys/kernel/kexec_crash_loaded").ok();
+    let status = loaded.map_or(255, |text| i32::from(text.trim() == "1"));
+    assert_eq!((output.status.code(), said.as_ref()), (Some(status), ""));
 }
 
 /// It waits for a standard error that nobody reads; there it is killed.
@@ -171,6 +175,46 @@ fn whatever_is_closed_or_full_the_real_kexec_is_called() {
         assert_eq!(output.status.code(), Some(7), "{words}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(folder.path().join("called.empty").exists(), "{words}");
     }
+}
+
+/// What is said when the real kexec is called, and with which arguments.
+fn handed_on(arguments: &str) -> (String, String) {
+    let folder = folder();
+    let output = Command::new(folder.path().join("kexec"))
+        .args(arguments.split(' '))
+        .current_dir(&folder)
+        .env("LASTWORDS_KEXEC", folder.path().join("real"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(7), "{arguments}");
+    let called = fs::read_to_string(folder.path().join("called")).expect(arguments);
+    (String::from_utf8(output.stderr).unwrap(), called)
+}
+
+#[test]
+fn what_cannot_be_honoured_goes_on_with_a_warning_that_names_it() {
+    const INSTEAD: &str = "lastwords: warning: no panic reporting, calling the real kexec instead: ";
+    for (arguments, reason) in [
+        ("-p --reset-vga missing", "--reset-vga is an option that only kexec-tools have\n"),
+        ("-p --entry-32bit missing", "--entry-32bit is an option that only kexec-tools have\n"),
+        ("-p -f missing", "-f behind -p starts a kernel at once\n"),
+        ("-p --no-such missing", "--no-such is unknown\n"),
+    ] {
+        let (said, called) = handed_on(arguments);
+        assert_eq!(said, format!("{INSTEAD}{reason}"));
+        assert_eq!(called, arguments.split(' ').map(|word| format!("[{word}]")).collect::<String>());
+    }
+    // Nothing is said of what is no dump kernel's.
+    assert_eq!(handed_on("-l --reset-vga missing"), (String::new(), "[-l][--reset-vga][missing]".to_owned()));
+}
+
+/// It does not know them, and would load nothing.
+#[test]
+fn the_real_kexec_is_not_called_with_options_of_ours() {
+    let (said, called) =
+        handed_on("-p --via wrap --output-cpu-ip missing --append=--via --ipmi-handle-panic");
+    assert_eq!(called, "[-p][missing][--append=--via]");
+    assert!(said.contains("calling the real kexec instead"), "{said}");
 }
 
 #[test]

@@ -124,6 +124,9 @@ pub struct Load {
     kexec: KexecOptions,
 }
 
+/// Exit status of `--status` where nothing shows whether a dump kernel is loaded, as kexec has it.
+const UNKNOWN: u8 = 255;
+
 /// The heading of the options that are not about reporting, in help texts.
 const HEADING: &str = "Loading options";
 
@@ -134,7 +137,7 @@ impl Load {
     /// When a file cannot be used, or with a [`Refusal`] of the kernel.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
         if self.kexec.status {
-            return Ok(ExitCode::from(u8::from(Kdump::read(root).crash_loaded == Some(true))));
+            return Ok(ExitCode::from(Kdump::read(root).crash_loaded.map_or(UNKNOWN, u8::from)));
         }
         match &self.kernel {
             // With kexec it depends on the order which of the two counts.
@@ -365,6 +368,9 @@ impl Load {
             return Ok(cmdline);
         }
         cmdline.append(&self.plan.parameters());
+        if self.kexec.no_checks && !cmdline.has("on_corrupt", embedded) {
+            cmdline.append("lastwords.on_corrupt=boot");
+        }
 
         let plan = cmdline.plan(embedded)?;
         let (reports_something, talks_to_bmc) = (plan.reports_something(), plan.talks_to_bmc());
@@ -388,8 +394,7 @@ impl Load {
         let watchdogs = watchdogs::advice(&watchdogs::running(root), &plan, cmdline.has("budget", embedded));
         let add =
             |cmdline: &mut Cmdline, name, value: &str| cmdline.append_unless_given(embedded, name, value);
-        let text = |path| fs::read_to_string(root.join(path)).unwrap_or_default();
-        let iomem = IoMem::parse(&text("proc/iomem"));
+        let iomem = IoMem::parse(&fs::read_to_string(root.join("proc/iomem")).unwrap_or_default());
         let ports_asked = cmdline.has("ipmi_kcs_ports", embedded);
         if talks_to_bmc {
             let found = discovery::interfaces(root);
@@ -434,32 +439,44 @@ impl Load {
         if cpus.tsc_is_steady() {
             add(&mut cmdline, "tsc_khz", &sys::measure_tsc_khz().to_string());
         }
-        let (plan, console_asked) = (cmdline.plan(embedded)?, cmdline.has("console", embedded));
-        let bmc = [plan.kcs_ports.data, plan.kcs_ports.status].into_iter().filter(|_| plan.talks_to_bmc());
-        if let Some(error) = in_ram(&iomem, bmc) {
-            return Err(error);
-        }
-        let ports = IoPorts::parse(&text("proc/ioports"));
-        for (kind, asked) in [(Kind::Bmc, ports_asked), (Kind::Uart, console_asked)] {
-            match ports.conflict(&plan, kind) {
-                // Found in tables, or the dump kernel's own console: no reason to be without a dump kernel.
-                Some(error) if !asked => message::warning(&error),
-                Some(error) => return Err(error),
-                None => {}
-            }
-        }
-        if let Some(error) = console::silent(&plan, cmdline.line(), console_asked) {
-            message::warning(&error);
-        }
-        match in_ram(&iomem, plan.console.serial.map(|serial| serial.base)) {
-            Some(error) if console_asked => return Err(error),
-            Some(error) => {
-                message::warning(&error.context("nothing will be reported to the dump kernel's console"));
-                add(&mut cmdline, "console", "none");
-            }
+        registers(root, &iomem, &mut cmdline, embedded, ports_asked)?;
+        Ok(cmdline)
+    }
+}
+
+/// Refuses registers that are another device's or RAM, where they were asked for; where they were found in tables or are
+/// the dump kernel's own console, warns: that is no reason to be without a dump kernel.
+fn registers(
+    root: &Path,
+    iomem: &IoMem,
+    cmdline: &mut Cmdline,
+    embedded: &str,
+    ports_asked: bool,
+) -> Result<()> {
+    let (plan, console_asked) = (cmdline.plan(embedded)?, cmdline.has("console", embedded));
+    let bmc = [plan.kcs_ports.data, plan.kcs_ports.status].into_iter().filter(|_| plan.talks_to_bmc());
+    if let Some(error) = in_ram(iomem, bmc) {
+        return Err(error);
+    }
+    let ports = IoPorts::parse(&fs::read_to_string(root.join("proc/ioports")).unwrap_or_default());
+    for (kind, asked) in [(Kind::Bmc, ports_asked), (Kind::Uart, console_asked)] {
+        match ports.conflict(&plan, kind) {
+            Some(error) if !asked => message::warning(&error),
+            Some(error) => return Err(error),
             None => {}
         }
-        Ok(cmdline)
+    }
+    if let Some(error) = console::silent(&plan, cmdline.line(), console_asked) {
+        message::warning(&error);
+    }
+    match in_ram(iomem, plan.console.serial.map(|serial| serial.base)) {
+        Some(error) if console_asked => Err(error),
+        Some(error) => {
+            message::warning(&error.context("nothing will be reported to the dump kernel's console"));
+            cmdline.append_unless_given(embedded, "console", "none");
+            Ok(())
+        }
+        None => Ok(()),
     }
 }
 

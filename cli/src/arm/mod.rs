@@ -9,6 +9,7 @@ pub mod console;
 pub mod cpus;
 pub mod encryption;
 pub mod file;
+pub mod getopt;
 pub mod image;
 pub mod initrd;
 pub mod kdump;

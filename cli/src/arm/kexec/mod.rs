@@ -5,12 +5,15 @@
 //! without, and a warning has the reason. Our own work is done by a process of its own, so that this holds whatever becomes
 //! of it: an error, a bug, no memory, a signal.
 
+mod call;
+
 use super::via::Via;
 use crate::{
     message,
     sys::{self, Forked},
 };
 use anyhow::{Context, Error, Result, anyhow};
+use call::Call;
 use clap::Args;
 use lastwords_core::cmdline;
 use std::{
@@ -18,7 +21,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     ops::Range,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt, process::CommandExt},
+    os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -43,6 +46,8 @@ pub struct KexecOptions {
     #[arg(short, long)]
     pub unload: bool,
     /// Print nothing, exit with 1 if a dump kernel is loaded, else with 0
+    ///
+    /// The exit status is 255 where the running kernel does not show it.
     #[arg(short = 'S', long)]
     pub status: bool,
     /// Use kexec_file_load(2), as --via wrap does
@@ -60,6 +65,9 @@ pub struct KexecOptions {
     /// Put nothing above this address (--via purgatory) [default: none]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     mem_max: Option<u64>,
+    /// Start the dump kernel even if it is corrupt, as --on-corrupt boot does
+    #[arg(short = 'i', long)]
+    pub no_checks: bool,
     /// Do not let the dump kernel use EFI (--via purgatory)
     #[arg(long)]
     pub noefi: bool,
@@ -89,8 +97,12 @@ impl KexecOptions {
     }
 }
 
+/// As strtoul(3) reads it: octal with a 0 in front.
 fn address(text: &str) -> Result<u64, &'static str> {
-    cmdline::number(text).ok_or("takes an address such as 0x10000000")
+    let octal =
+        text.strip_prefix('0').filter(|digits| digits.starts_with(|digit: char| digit.is_ascii_digit()));
+    let number = octal.map_or_else(|| cmdline::number(text), |digits| u64::from_str_radix(digits, 8).ok());
+    number.ok_or("takes an address such as 0x10000000")
 }
 
 /// The arguments, when we are called by the name `kexec`.
@@ -100,9 +112,9 @@ pub fn arguments() -> Option<Vec<OsString>> {
     (Path::new(&name).file_name() == Some(OsStr::new("kexec"))).then(|| arguments.collect())
 }
 
-/// How our process ends when it could not do it. All others but 0 and 1, which is for `-S`, mean the same; this one has
-/// printed why.
-const FAILED: u8 = 255;
+/// How our process ends when it could not do it. All others but 0, and 1 and 255, which are for `-S`, mean the same; this
+/// one has printed why.
+const FAILED: u8 = 254;
 /// Before the reason for calling the real kexec.
 const INSTEAD: &str = "no panic reporting, calling the real kexec instead";
 
@@ -112,24 +124,29 @@ pub fn run(arguments: &[OsString], ours: impl FnOnce(Vec<OsString>) -> Result<Ex
         message::error(&error);
         ExitCode::FAILURE
     };
-    if !is_about_the_dump_kernel(arguments) {
-        return failed(hand_on(arguments));
-    }
+    let (call, understood) = call::read(arguments, env::var_os("POSIXLY_CORRECT").is_some());
+    let (for_load, notes) = match call {
+        Call::Ours { arguments, notes } => (arguments, notes),
+        Call::Real(None) => return failed(hand_on(arguments)),
+        Call::Real(Some(reason)) => {
+            message::warning(&Error::msg(reason).context(INSTEAD));
+            return failed(hand_on(&understood));
+        }
+    };
     let reason = match sys::fork_and_wait(true) {
         Ok(Forked::Child) => {
             let load = ["lastwords", "load"].map(OsString::from);
-            return ours(load.into_iter().chain(arguments.iter().cloned()).collect()).unwrap_or_else(
-                |error| {
-                    // Whoever wants help gets the real kexec's.
-                    if error.downcast_ref::<clap::Error>().is_none_or(clap::Error::use_stderr) {
-                        message::warning(&error.context(INSTEAD));
-                    }
-                    ExitCode::from(FAILED)
-                },
-            );
+            let result = ours(load.into_iter().chain(for_load).collect());
+            for note in notes.into_iter().filter(|_| result.is_ok()) {
+                message::warning(&Error::msg(note));
+            }
+            return result.unwrap_or_else(|error| {
+                message::warning(&error.context(INSTEAD));
+                ExitCode::from(FAILED)
+            });
         }
         Ok(Forked::Parent(status)) => match status.code().and_then(|code| u8::try_from(code).ok()) {
-            Some(code @ 0..=1) => return ExitCode::from(code),
+            Some(code @ (0 | 1 | 255)) => return ExitCode::from(code),
             Some(FAILED) => None,
             _ => Some(anyhow!("lastwords was ended by {}", sys::end(status))),
         },
@@ -138,55 +155,7 @@ pub fn run(arguments: &[OsString], ours: impl FnOnce(Vec<OsString>) -> Result<Ex
     if let Some(reason) = reason {
         message::warning(&reason.context(INSTEAD));
     }
-    failed(hand_on(arguments))
-}
-
-/// Is this call about the dump kernel? It is with `-p`, and with `-S` without `-l`, in any of the ways in
-/// which getopt_long(3) takes them.
-fn is_about_the_dump_kernel(arguments: &[OsString]) -> bool {
-    /// Long options that take the next argument when there is no `=` in them.
-    const WITH_VALUE: [&str; 13] = [
-        "append",
-        "command-line",
-        "initrd",
-        "ramdisk",
-        "type",
-        "mem-min",
-        "mem-max",
-        "entry",
-        "module",
-        "dtb",
-        "serial",
-        "serial-baud",
-        "via",
-    ];
-    /// The shortest beginning of `--load-panic` that is not one of other options, too.
-    const LOAD_PANIC: &str = "load-pa";
-    let (mut panic, mut status, mut load) = (false, false, false);
-    let mut arguments = arguments.iter().map(|argument| argument.as_bytes());
-    while let Some(argument) = arguments.next() {
-        if argument == b"--" {
-            break;
-        } else if let Some(long) = argument.strip_prefix(b"--") {
-            panic |= b"load-panic".starts_with(long) && long.starts_with(LOAD_PANIC.as_bytes());
-            status |= long == b"status";
-            load |= long == b"load";
-            if WITH_VALUE.iter().any(|option| option.as_bytes() == long) {
-                arguments.next();
-            }
-        } else if let Some(letters) = argument.strip_prefix(b"-") {
-            // -t takes the rest or the next.
-            let end = letters.iter().position(|letter| *letter == b't');
-            let flags = &letters[..end.unwrap_or(letters.len())];
-            panic |= flags.contains(&b'p');
-            status |= flags.contains(&b'S');
-            load |= flags.contains(&b'l');
-            if end.is_some_and(|end| end + 1 == letters.len()) {
-                arguments.next();
-            }
-        }
-    }
-    panic || status && !load
+    failed(hand_on(&understood))
 }
 
 /// Becomes the real kexec; comes back only with an error.
@@ -231,38 +200,6 @@ fn find(named: Option<PathBuf>, own: &Path, folders: &[PathBuf]) -> Option<PathB
 mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
-
-    #[test]
-    fn calls_about_the_dump_kernel() {
-        for (line, is_ours) in [
-            ("-p /boot/vmlinuz --initrd=/i --append=quiet", true),
-            ("/boot/vmlinuz --load-panic --command-line=quiet", true),
-            ("--load-pan K", true),
-            ("-d -s -p K", true),
-            ("-ps K", true),
-            ("-p -u", true),
-            ("-up", true),
-            ("-S", true),
-            ("-p -S", true),
-            ("-l -S", false),
-            ("-S --load", false),
-            ("-l K --append -p", false),
-            ("-l K --append=-p", false),
-            ("-l -t p K", false),
-            ("-ltp K", false),
-            ("-t bzImage -p K", true),
-            ("--load-preserve-context K", false),
-            ("--load-p K", false),
-            ("-u", false),
-            ("-e", false),
-            ("--version", false),
-            ("-l -- -p", false),
-            ("", false),
-        ] {
-            let arguments: Vec<_> = line.split_whitespace().map(OsString::from).collect();
-            assert_eq!(is_about_the_dump_kernel(&arguments), is_ours, "{line}");
-        }
-    }
 
     #[test]
     fn the_real_kexec_is_not_ourselves() {
@@ -310,7 +247,12 @@ mod tests {
             let only = Only::try_parse_from(["test"].into_iter().chain(line.split_whitespace())).unwrap();
             assert_eq!(only.kexec.via(), via, "{line}");
         }
-        let only = Only::try_parse_from(["test", "--mem-min=0x1000", "--mem-max", "8191"]).unwrap();
-        assert_eq!(only.kexec.limits(), 0x1000..0x2000);
+        for (min, max) in [("0x1000", "8191"), ("010000", "017777")] {
+            let arguments =
+                ["test".to_owned(), format!("--mem-min={min}"), "--mem-max".to_owned(), max.to_owned()];
+            assert_eq!(Only::try_parse_from(arguments).unwrap().kexec.limits(), 0x1000..0x2000);
+        }
+        assert_eq!(address("08"), Err("takes an address such as 0x10000000"));
+        assert_eq!(address("0"), Ok(0));
     }
 }
