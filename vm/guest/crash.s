@@ -17,6 +17,11 @@
         .size \name, . - \name
 .endm
 
+        # What not every kernel has: null where it has not.
+        .weak __cond_resched            # until 6.12 or so
+        .weak __mutex_init              # until 6.14 or so; then
+        .weak mutex_init_generic
+
         .text
         .zero 64        # an oops shows what stands before the instruction, too
 
@@ -68,7 +73,10 @@ function busy
 2:      pause
         dec %ecx
         jnz 2b
-        call __cond_resched
+        mov $__cond_resched, %rax
+        test %rax, %rax         # a kernel without it takes the CPU where it likes
+        jz 1b
+        call *%rax
         jmp 1b
 end busy
 
@@ -104,7 +112,11 @@ function hung_task
         lea mutex(%rip), %rdi
         lea name(%rip), %rsi
         lea key(%rip), %rdx
-        call __mutex_init
+        mov $__mutex_init, %rax
+        mov $mutex_init_generic, %rcx
+        test %rax, %rax
+        cmovz %rcx, %rax
+        call *%rax
         lea mutex(%rip), %rdi
         call mutex_lock
         lea mutex(%rip), %rdi

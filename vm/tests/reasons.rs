@@ -60,7 +60,7 @@ fn crash(kind: Kind, release: Release, bmc: Bmc, by: By) -> Result<()> {
     println!("{outcome}");
     ensure!(outcome.notes()?.randomized()?, "the kernel's addresses are not randomized");
     // A machine check's report does not name its CPU so.
-    let panicked = Dmesg::parse(outcome.text("dmesg")?).panicked().unwrap_or(0);
+    let panicked = Dmesg::parse(outcome.text("dmesg")?).panicked().map_or(0, |(cpu, _)| cpu);
     Asked::ALL.check_console(&outcome, panicked)?;
     Asked::ALL.check_bmc(&outcome, panicked, !openipmi)?;
     check_words(&outcome, kind)?;

@@ -1,8 +1,12 @@
-//! Collects the logs that core's tests read: each kind of crash on each kernel, as `vmcore-dmesg` finds it.
+//! Collects the logs that core's tests read: each kind of crash on each kernel, record by record with who wrote each.
 //!
-//! `cargo run -p lastwords-vm --bin logs -- core/tests/data [KIND...]`
+//! The first line says who panicked. A record is `[seconds][caller] text`, the caller `T` and a process or `C` and a CPU.
+//! A line without a stamp belongs to the record before it.
+//!
+//! `cargo run -p lastwords-vm --bin logs -- core/tests/data [KIND...] [RELEASE...]`
 
 use anyhow::{Context, Result, bail};
+use lastwords_vm::judge::dmesg::Dmesg;
 use lastwords_vm::machine::kernels::{Kernel, Release};
 use lastwords_vm::scenarios::Scenario;
 use lastwords_vm::scenarios::crash_kinds::Kind;
@@ -16,11 +20,15 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().context("which folder?")?;
     let wanted: Vec<String> = arguments.collect();
-    for kind in Kind::ALL {
-        if !wanted.is_empty() && !wanted.contains(&kind.to_string()) {
-            continue;
-        }
-        for release in Release::ALL {
+    let chosen = |all: &[String], one: &String| {
+        wanted.contains(one) || !all.iter().any(|other| wanted.contains(other))
+    };
+    let kinds = Kind::ALL.map(|kind| kind.to_string());
+    let releases = Release::ALL.map(|release| release.to_string());
+    for (kind, _) in Kind::ALL.into_iter().zip(&kinds).filter(|(_, name)| chosen(&kinds, name)) {
+        for (release, _) in
+            Release::ALL.into_iter().zip(&releases).filter(|(_, name)| chosen(&releases, name))
+        {
             let series = Kernel::get(release)?.series();
             let file = Path::new(&folder).join(format!("log-{kind}-{series}.txt"));
             match log(kind, release) {
@@ -35,12 +43,16 @@ fn main() -> Result<()> {
 
 fn log(kind: Kind, release: Release) -> Result<String> {
     let outcome = Scenario::new(release)
+        .log_at_hand()
         .death(&kind.death())
-        .dump("section dmesg vmcore-dmesg /proc/vmcore")
+        .dump("section log vmcore-log")
         .watch(|vm, line| kind.act(vm, line))?;
     if !outcome.dumped() {
         bail!("no dump; {outcome}");
     }
-    let lines: Vec<&str> = outcome.text("dmesg")?.trim_end().lines().collect();
-    Ok(lines[lines.len().saturating_sub(LINES)..].join("\n") + "\n")
+    let log = outcome.text("log")?;
+    let lines: Vec<&str> = log.trim_end().lines().collect();
+    let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
+    let (cpu, pid) = Dmesg::parse(log).panicked().unwrap_or_default();
+    Ok(format!("panicked: CPU {cpu} PID {pid}\n{end}\n"))
 }

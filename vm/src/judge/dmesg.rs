@@ -34,14 +34,13 @@ impl<'a> Dmesg<'a> {
         line.split([' ', '\n']).next()
     }
 
-    /// The CPU that it names last: the one that panicked.
+    /// The CPU that it names last, the one that panicked, and its process: `CPU: 1 UID: 0 PID: 93 Comm: insmod`.
     #[must_use]
-    pub fn panicked(&self) -> Option<usize> {
-        self.lines
-            .iter()
-            .rev()
-            .filter(|line| line.contains(" Comm: "))
-            .find_map(|line| line.strip_prefix("CPU: ")?.split(' ').next()?.parse().ok())
+    pub fn panicked(&self) -> Option<(usize, u32)> {
+        self.lines.iter().rev().filter(|line| line.contains(" Comm: ")).find_map(|line| {
+            let cpu = line.strip_prefix("CPU: ")?.split(' ').next()?.parse().ok()?;
+            Some((cpu, line.split_once(" PID: ")?.1.split(' ').next()?.parse().ok()?))
+        })
     }
 
     /// Is there a function in a call trace whose name begins so?
@@ -62,7 +61,7 @@ mod tests {
         assert_eq!(log.panic(), Some("RCU Stall"));
         assert_eq!(log.rip().as_deref(), Some("deaf+9"));
         assert_eq!(log.comm(), Some("insmod"));
-        assert_eq!(log.panicked(), Some(1));
+        assert_eq!(log.panicked(), Some((1, 0)));
         assert!(log.calls("crash_init") && !log.calls("init_crash"));
     }
 

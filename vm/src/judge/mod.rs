@@ -10,6 +10,7 @@ pub mod dump;
 pub mod image;
 pub mod loaded;
 pub mod outcome;
+pub mod printk;
 pub mod ram;
 pub mod reading;
 pub mod sections;

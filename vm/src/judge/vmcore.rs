@@ -23,8 +23,8 @@ pub struct Notes {
     /// The CPUs in the kernel's order. One that never answered has no note here: Linux leaves empty ones out.
     pub cpus: Vec<Cpu>,
     info: BTreeMap<String, String>,
-    /// Virtual addresses that the dump holds: the kernel's image, and parts of the direct map.
-    loads: Vec<Range<u64>>,
+    /// Virtual addresses that the dump holds: the kernel's image, and parts of the direct map; and where in the file.
+    loads: Vec<(Range<u64>, u64)>,
 }
 
 /// Offsets in the kernel's `struct elf_prstatus` of x86-64: `pr_pid`, and `rip` in `pr_reg`.
@@ -44,7 +44,8 @@ impl Notes {
         for segment in header.program_headers(endian, head)? {
             if segment.p_type(endian) == elf::PT_LOAD {
                 let start = segment.p_vaddr(endian);
-                notes.loads.push(start..start.saturating_add(segment.p_memsz(endian)));
+                let range = start..start.saturating_add(segment.p_memsz(endian));
+                notes.loads.push((range, segment.p_offset(endian)));
             }
             let Some(mut list) = segment.notes(endian, head)? else { continue };
             while let Some(note) = list.next()? {
@@ -79,8 +80,21 @@ impl Notes {
     /// When VMCOREINFO or the program headers do not say.
     pub fn image(&self) -> Result<Range<u64>> {
         let stext = u64::from_str_radix(self.info("SYMBOL(_stext)")?, 16)?;
-        let load = self.loads.iter().find(|load| load.contains(&stext)).context("no PT_LOAD holds _stext")?;
-        Ok(stext..load.end)
+        Ok(stext..self.load(stext)?.0.end)
+    }
+
+    /// Where in the file an address of the dead kernel's lies.
+    ///
+    /// # Errors
+    /// When the dump does not hold it.
+    pub fn offset(&self, address: u64) -> Result<u64> {
+        let (range, offset) = self.load(address)?;
+        Ok(offset + (address - range.start))
+    }
+
+    fn load(&self, address: u64) -> Result<&(Range<u64>, u64)> {
+        let found = self.loads.iter().find(|(range, _)| range.contains(&address));
+        found.with_context(|| format!("no PT_LOAD holds {address:x}"))
     }
 
     /// Were the dead kernel's addresses drawn by lot (KASLR)? Either its image or its direct map is not where it
@@ -91,7 +105,8 @@ impl Notes {
     pub fn randomized(&self) -> Result<bool> {
         const DIRECT_MAP: u64 = 0xffff_8880_0000_0000;
         let moved = u64::from_str_radix(self.info("KERNELOFFSET")?, 16)? != 0;
-        let usual = |load: &Range<u64>| (DIRECT_MAP..DIRECT_MAP + (1 << 32)).contains(&load.start);
+        let usual =
+            |(load, _): &(Range<u64>, u64)| (DIRECT_MAP..DIRECT_MAP + (1 << 32)).contains(&load.start);
         Ok(moved || !self.loads.iter().any(usual))
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::machine::cpio::Archive;
 use crate::machine::kernels::{Kernel, MODULES};
-use crate::machine::{cache, crash_module, process};
+use crate::machine::{cache, crash_module, process, user_programs};
 use anyhow::{Context, Result};
 use std::collections::{BTreeSet, hash_map::DefaultHasher};
 use std::fs;
@@ -80,7 +80,9 @@ fn key(kernel: &Kernel, libraries: &BTreeSet<PathBuf>) -> Result<u64> {
         include_str!("initramfs.rs"),
         include_str!("kernels.rs"),
         include_str!("crash_module.rs"),
+        include_str!("user_programs.rs"),
         include_str!("../../guest/crash.s"),
+        include_str!("../../guest/user.s"),
     ]
     .hash(&mut hasher);
     for path in TOOLS.iter().map(Path::new).chain(libraries.iter().map(PathBuf::as_path)) {
@@ -115,6 +117,9 @@ fn base(kernel: &Kernel, libraries: &BTreeSet<PathBuf>) -> Result<Vec<u8>> {
     archive.file("guest.sh", 0o644, GUEST);
     for tool in TOOLS.iter().chain(&[BUSYBOX]) {
         add_program(&mut archive, Path::new(tool))?;
+    }
+    for program in user_programs::PROGRAMS {
+        archive.file(&format!("bin/{program}"), 0o755, &user_programs::build(program)?);
     }
     for library in libraries {
         add_library(&mut archive, library)?;

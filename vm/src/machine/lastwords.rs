@@ -1,4 +1,4 @@
-//! The `lastwords` program under test, built by cargo in the same target folder.
+//! The `lastwords` program under test, built by cargo in the same target folder; and one of the bench's own for the guest.
 
 use crate::machine::{cache, process};
 use anyhow::{Context, Result};
@@ -12,17 +12,25 @@ use std::sync::OnceLock;
 /// When it does not build.
 pub fn program() -> Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    let built = BUILT.get_or_init(|| build("lastwords", "lastwords").map_err(|error| format!("{error:#}")));
     built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-fn build() -> Result<PathBuf> {
+/// Builds the program that prints a dump's log, and returns its path.
+///
+/// # Errors
+/// When it does not build.
+pub fn vmcore_log() -> Result<PathBuf> {
+    build(env!("CARGO_PKG_NAME"), "vmcore-log")
+}
+
+fn build(package: &str, program: &str) -> Result<PathBuf> {
     let target = cache::target()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", "lastwords", "--manifest-path"]);
+    cargo.args(["build", "--quiet", "--package", package, "--bin", program, "--manifest-path"]);
     cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).arg("--target-dir").arg(&target);
-    process::output(&mut cargo).context("lastwords does not build")?;
-    Ok(target.join("debug/lastwords"))
+    process::output(&mut cargo).with_context(|| format!("{program} does not build"))?;
+    Ok(target.join("debug").join(program))
 }
 
 /// The image's ELF file, from which the program's own build has made the flat one.

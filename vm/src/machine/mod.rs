@@ -18,3 +18,4 @@ pub mod payload;
 pub mod process;
 pub mod qemu;
 pub mod snapshot;
+pub mod user_programs;

@@ -80,7 +80,9 @@ impl Apt {
         fs::write(folder.path().join("suite.sources"), source)?;
         let apt = Self { folder: Some(folder) };
         apt.update().with_context(|| {
-            format!("Debian's mirror does not give its suite {name}: is it in the middle of an update? Try again")
+            format!(
+                "Debian's mirror does not give its suite {name}: is it in the middle of an update? Try again"
+            )
         })?;
         Ok(apt)
     }

@@ -5,7 +5,7 @@ use crate::machine::initramfs::{self, Base};
 use crate::machine::kernels::Kernel;
 use crate::machine::{lastwords, payload, process};
 use crate::scenarios::scenario::{Arm, Call, Scenario};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -53,7 +53,7 @@ impl Scenario {
             }
         }
         if matches!(self.arm, Arm::Lastwords(_)) || self.lastwords_at_hand {
-            add_lastwords(&mut archive, folder)?;
+            add_program(&mut archive, lastwords::program()?, folder)?;
         }
         Ok(archive.finish())
     }
@@ -91,17 +91,19 @@ impl Scenario {
         );
         archive.file("scenario", 0o644, script.as_bytes());
         if self.lastwords_at_hand {
-            add_lastwords(&mut archive, folder)?;
+            add_program(&mut archive, lastwords::program()?, folder)?;
+        }
+        if self.log_at_hand {
+            add_program(&mut archive, &lastwords::vmcore_log()?, folder)?;
         }
         Ok(archive.finish())
     }
 }
 
-/// Puts `lastwords` into a root.
-fn add_lastwords(archive: &mut Archive, folder: &Path) -> Result<()> {
-    let program = lastwords::program()?;
+/// Puts one of our own programs into a root.
+fn add_program(archive: &mut Archive, program: &Path, folder: &Path) -> Result<()> {
     // Without its debugging symbols, which are most of it.
-    let stripped = folder.join("lastwords");
+    let stripped = folder.join(program.file_name().context("a program has a name")?);
     process::output(Command::new("strip").arg("-o").arg(&stripped).arg(program))?;
     initramfs::add_program(archive, &stripped)?;
     for library in initramfs::libraries(&[program])? {

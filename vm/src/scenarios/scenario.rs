@@ -58,6 +58,7 @@ pub struct Scenario {
     pub(super) boots: Boots,
     pub(super) arm: Arm,
     pub(super) lastwords_at_hand: bool,
+    pub(super) log_at_hand: bool,
     pub(super) payload: bool,
     pub(super) append: String,
     pub(super) before: String,
@@ -88,6 +89,7 @@ impl Scenario {
             boots: Boots::Stock,
             arm: Arm::Stock(Call::FileLoad),
             lastwords_at_hand: false,
+            log_at_hand: false,
             payload: false,
             append: String::new(),
             before: String::new(),
@@ -208,6 +210,13 @@ impl Scenario {
     #[must_use]
     pub fn lastwords_at_hand(mut self) -> Self {
         self.lastwords_at_hand = true;
+        self
+    }
+
+    /// The dump kernel's script may call `vmcore-log`.
+    #[must_use]
+    pub fn log_at_hand(mut self) -> Self {
+        self.log_at_hand = true;
         self
     }
 

@@ -1,0 +1,25 @@
+//! Programs of a user's in the guest, `guest/user.s`: what an unprivileged user can bring the kernel to say.
+
+use crate::machine::process;
+use anyhow::Result;
+use std::fs;
+use std::process::Command;
+
+/// Their names, each its own entry point.
+pub const PROGRAMS: [&str; 4] = ["as_user", "idle", "segfault", "privileged"];
+
+const SOURCE: &str = include_str!("../../guest/user.s");
+
+/// The program of this name, an ELF file that needs no other. Its stack is executable, which the kernel warns of.
+///
+/// # Errors
+/// When the assembler or the linker is missing.
+pub fn build(program: &str) -> Result<Vec<u8>> {
+    let folder = tempfile::tempdir()?;
+    let [source, object, file] = ["user.s", "user.o", "user"].map(|name| folder.path().join(name));
+    fs::write(&source, SOURCE)?;
+    process::output(Command::new("as").arg("-o").arg(&object).arg(&source))?;
+    let link = ["-z", "execstack", "--no-warn-execstack", "--strip-all", "-e", program, "-o"];
+    process::output(Command::new("ld").args(link).arg(&file).arg(&object))?;
+    Ok(fs::read(file)?)
+}
