@@ -7,7 +7,7 @@
 use lastwords_core::crash::{Cpu, Crash, Regs};
 use lastwords_core::numbers::Numbers;
 use lastwords_core::report::Location;
-use lastwords_sim::{CrashedKernel, LOG, Sim};
+use lastwords_sim::{CrashedKernel, LOG, LogBuf, Sim};
 use proptest::prelude::*;
 
 /// Puts a saved crash into memory; returns the address of its ELF core header.
@@ -261,13 +261,112 @@ fn the_log_is_read_from_its_ring_round_its_end() {
 #[test]
 fn what_user_space_wrote_to_the_log_is_not_the_kernels_word() {
     let forged = "<Kernel panic - not syncing: hello";
+    for log_buf in [None, Some(SMALL), Some(LogBuf { caller_id: Some(7), ..SMALL })] {
+        let mut sim = Sim::default();
+        let mut kernel =
+            CrashedKernel::idle(1).with_log(&["Kernel panic - not syncing: sysrq triggered crash", forged]);
+        kernel.log_buf = log_buf;
+        let elfcorehdr = kernel.put(&mut sim.memory);
+        let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+        assert_eq!(log(&mut sim, &crash)[1].1, 1);
+        assert_eq!(crash.cause(&mut sim, None).reason.as_bytes(), b"sysrq triggered crash");
+    }
+}
+
+/// As small as it can be, so that some lines go round.
+const SMALL: LogBuf = LogBuf { len: 2048, caller_id: None };
+
+/// A kernel with this log, in the form that it had before 5.10.
+fn older(lines: &[String], log_buf: LogBuf) -> CrashedKernel {
+    let mut kernel = CrashedKernel::idle(1).with_log(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    kernel.log_buf = Some(log_buf);
+    kernel
+}
+
+#[test]
+fn an_older_kernels_log_is_read_round_its_end() {
+    for caller_id in [None, Some(0x8000_0003)] {
+        for count in 1..200 {
+            let lines: Vec<String> =
+                (0..count).map(|line| format!("line {line}{}", "x".repeat(line % 23))).collect();
+            let mut sim = Sim::default();
+            let elfcorehdr = older(&lines, LogBuf { caller_id, ..SMALL }).put(&mut sim.memory);
+            let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+            let read = log(&mut sim, &crash);
+            let expected: Vec<_> = (1..)
+                .zip(&lines)
+                .skip(count - read.len())
+                .map(|(ms, line)| (1_000_000 * ms, 0, line.clone()))
+                .collect();
+            assert_eq!(read, expected);
+            // Each takes 72 bytes at most.
+            assert!(read.len() >= count.min(27), "{} of {count}", read.len());
+            let found = crash.log(&mut sim).unwrap();
+            let newest = crash.record(&mut sim, &found, 0).unwrap();
+            assert_eq!((newest.level, newest.caller_id), (4, caller_id));
+            assert!(crash.record(&mut sim, &found, found.len).is_none());
+        }
+    }
+}
+
+#[test]
+fn an_older_kernels_log_without_a_record_has_none() {
     let mut sim = Sim::default();
-    let kernel =
-        CrashedKernel::idle(1).with_log(&["Kernel panic - not syncing: sysrq triggered crash", forged]);
+    let elfcorehdr = older(&["x".to_owned()], SMALL).put(&mut sim.memory);
+    let mut memory = sim.memory.get(LOG, 0x40 + SMALL.len);
+    memory[16..20].fill(0);
+    sim.memory.put(LOG, memory);
+    let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+    assert_eq!(crash.log(&mut sim).map(|log| log.len), Some(0));
+    assert_eq!(crash.cause(&mut sim, None).reason.as_bytes(), b"");
+}
+
+#[test]
+fn an_older_kernels_long_log_is_read_from_its_end_at_little_cost() {
+    let lines: Vec<String> = (0..100_000).map(|line| format!("line {line}")).collect();
+    let mut sim = Sim::default();
+    let elfcorehdr = older(&lines, LogBuf { len: 16 << 20, caller_id: Some(1) }).put(&mut sim.memory);
+    let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+    sim.memory.reads.clear();
+    let found = crash.log(&mut sim).unwrap();
+    assert!((32_700..=32_768).contains(&found.len), "{}", found.len);
+    assert!(sim.memory.reads.len() < 101_000, "{} reads", sim.memory.reads.len());
+    for before in [0, 1, 63, 64, 65, 1000, found.len - 1] {
+        let record = crash.record(&mut sim, &found, before).unwrap();
+        assert_eq!(record.text(), format!("line {}", 99_999 - before).as_bytes());
+    }
+    sim.memory.reads.clear();
+    let _ = crash.record(&mut sim, &found, 5000);
+    assert!(sim.memory.reads.len() < 70, "{} reads", sim.memory.reads.len());
+}
+
+#[test]
+fn what_comes_before_a_damaged_record_of_an_older_kernel_counts() {
+    let lines: Vec<String> = (0..10).map(|line| format!("line {line}")).collect();
+    // The length of the fifth record: shorter than its header, beyond the buffer, and none.
+    for len in [3u16, 0xffff, 0] {
+        let mut sim = Sim::default();
+        let elfcorehdr = older(&lines, SMALL).put(&mut sim.memory);
+        let mut memory = sim.memory.get(LOG, 0x40 + SMALL.len);
+        let at = memory.windows(6).position(|text| text == b"line 4").unwrap() - 16;
+        memory[at + 8..at + 10].copy_from_slice(&len.to_le_bytes());
+        sim.memory.put(LOG, memory);
+        let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+        let read = log(&mut sim, &crash);
+        assert_eq!(read[3].2, "line 3");
+        // One of length 0 sends the walk back to the beginning, which is taken for the end of the log's next round.
+        assert!(read.len() == 4 || len == 0, "{read:?}");
+    }
+}
+
+#[test]
+fn a_structure_of_another_layout_is_not_read() {
+    let mut kernel = older(&["Kernel panic - not syncing: why".to_owned()], SMALL);
+    kernel.vmcoreinfo_end = "OFFSET(printk_log.dict_len)=14\n".to_owned();
+    let mut sim = Sim::default();
     let elfcorehdr = kernel.put(&mut sim.memory);
     let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
-    assert_eq!(log(&mut sim, &crash)[1].1, 1);
-    assert_eq!(crash.cause(&mut sim, None).reason.as_bytes(), b"sysrq triggered crash");
+    assert!(crash.log(&mut sim).is_none_or(|log| log.len == 0));
 }
 
 #[test]
@@ -382,6 +481,36 @@ proptest! {
         }
         sim.memory.put(LOG, ring);
         read_all(&mut sim, elfcorehdr)?;
+        prop_assert!(sim.memory.reads.iter().all(|(_, len)| *len <= 4096));
+    }
+
+    #[test]
+    fn an_older_kernels_damaged_log_is_read_as_far_as_it_goes(
+        count in 1usize..80, caller in any::<Option<u32>>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), 0u32..64), 1..20),
+        size in prop::option::of(any::<u16>()),
+    ) {
+        let lines: Vec<String> = (0..count).map(|line| format!("line {line}")).collect();
+        let mut kernel = older(&lines, LogBuf { caller_id: caller, ..SMALL });
+        kernel.vmcoreinfo_end = size.map_or_else(String::new, |size| format!("SIZE(printk_log)={size}\n"));
+        let mut sim = Sim::default();
+        let elfcorehdr = kernel.put(&mut sim.memory);
+        let mut memory = sim.memory.get(LOG, 0x40 + SMALL.len);
+        for (at, value, shift) in damage {
+            let at = if shift % 4 == 0 { at.index(0x20) } else { at.index(memory.len() - 8) };
+            memory[at..at + 8].copy_from_slice(&(value >> shift).to_le_bytes());
+        }
+        sim.memory.put(LOG, memory);
+        let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+        let _ = crash.cause(&mut sim, None);
+        if let Some(log) = crash.log(&mut sim) {
+            prop_assert!(log.len <= 32_768);
+            for before in [0, 1, log.len.saturating_sub(1), log.len, u64::MAX] {
+                let _ = crash.record(&mut sim, &log, before);
+            }
+        }
+        // Three walks of a log that goes round for ever, and 8192 records twice with half a stride before each.
+        prop_assert!(sim.memory.reads.len() < 4_500_000, "{} reads", sim.memory.reads.len());
         prop_assert!(sim.memory.reads.iter().all(|(_, len)| *len <= 4096));
     }
 

@@ -5,7 +5,7 @@ use lastwords_core::plan::Plan;
 use lastwords_core::report::Line;
 use lastwords_core::sequence::{Fault, Sequence, Step, ThisCpu};
 use lastwords_core::store::sel::{Decoded, Decoder, parse, text};
-use lastwords_sim::{Answer, CrashedCpu, CrashedKernel, LOG, Sim};
+use lastwords_sim::{Answer, CrashedCpu, CrashedKernel, LOG, LogBuf, Sim};
 
 type Break = fn(&mut Sim);
 
@@ -107,6 +107,37 @@ fn the_reason_is_in_the_event_the_sel_and_on_the_console() {
     let details =
         "lastwords: cause NULL deref at 18, RIP null_pointer+a, Comm insmod, called by crash_init\n";
     assert!(text.contains(details), "{text}");
+}
+
+/// Before 5.14 VMCOREINFO has no build id, before 5.10 the log has another form.
+#[test]
+fn an_older_kernels_crash_is_reported_without_its_build_id() {
+    let mut kernel = with_log(4);
+    kernel.log_buf = Some(LogBuf { len: 4096, caller_id: None });
+    kernel.vmcoreinfo =
+        kernel.vmcoreinfo.replace("BUILD-ID", "NONE").replace("6.1.0-99-amd64", "4.18.0-553.el8.x86_64");
+    kernel.cpus[1].answered = false;
+    kernel.online = Some(vec![0, 2, 3]);
+    let mut sim = Sim::default();
+    let line = "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip lastwords.output_log=1000 \
+                lastwords.cpu_online_mask=0x3000000,0x5f3e9a1b";
+    report(&mut sim, &kernel, line);
+    let expected = [
+        "Fatal excep",
+        "tion",
+        "3=9c2a36",
+        "NULL deref ",
+        "at 18",
+        "RIP null_po",
+        "inter+a",
+        "Comm insmod",
+        "2*103f0",
+        "1*off",
+    ];
+    assert_eq!(sel(&sim)[..10], expected);
+    let text = sim.uart.text();
+    assert!(text.contains("kernel 4.18.0-553.el8.x86_64 panicked on CPU 3: Fatal exception\n"), "{text}");
+    assert!(text.contains("] Kernel panic - not syncing: Fatal exception\n"), "{text}");
 }
 
 #[test]

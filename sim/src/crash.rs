@@ -1,6 +1,6 @@
 //! A crashed kernel in memory: ELF core header, CPU notes and VMCOREINFO, laid out as Linux and kexec-tools do.
 
-use crate::{Ram, printk};
+use crate::{LogBuf, Ram, printk};
 
 /// Where things lie in it.
 const RAM: u64 = 0x10_0000;
@@ -9,7 +9,7 @@ const ELFCOREHDR: u64 = 0x3000_0000;
 /// Ranges of RAM that are there for their number.
 const RANGES: u64 = 0x1_0000_0000;
 const RANGE_STEP: u64 = 0x2000;
-/// The printk ring.
+/// The printk ring, or what older kernels have.
 pub const LOG: u64 = 0x2000_0000;
 /// Where the kernel maps all RAM.
 const DIRECT_MAP: u64 = 0xffff_8880_0000_0000;
@@ -36,8 +36,10 @@ pub struct CrashedKernel {
     pub vmcoreinfo: String,
     /// All notes in one PT_NOTE, as some loaders have it.
     pub merged: bool,
-    /// Its log, oldest line first, each with its time in microseconds; where there is none there is no ring either.
+    /// Its log, oldest line first, each with its time in microseconds; where there is none there is no memory for it either.
     pub log: Vec<(u64, String)>,
+    /// The form that its log has where it is older than the ring.
+    pub log_buf: Option<LogBuf>,
     /// What VMCOREINFO has at its end.
     pub vmcoreinfo_end: String,
     /// Ranges of RAM that its header names before all that is of use here.
@@ -75,6 +77,7 @@ impl CrashedKernel {
             vmcoreinfo,
             merged: false,
             log: Vec::new(),
+            log_buf: None,
             vmcoreinfo_end: String::new(),
             ranges: 0,
             nodes: 0,
@@ -118,7 +121,10 @@ impl CrashedKernel {
         }
         let mut vmcoreinfo = self.vmcoreinfo.clone();
         if !self.log.is_empty() {
-            vmcoreinfo += &printk::vmcoreinfo(DIRECT_MAP + LOG);
+            vmcoreinfo += &match self.log_buf {
+                Some(log_buf) => log_buf.vmcoreinfo(DIRECT_MAP + LOG),
+                None => printk::vmcoreinfo(DIRECT_MAP + LOG),
+            };
         }
         vmcoreinfo += &self.vmcoreinfo_end;
         let info = note(b"VMCOREINFO\0", 0, vmcoreinfo.as_bytes());
@@ -145,7 +151,10 @@ impl CrashedKernel {
         }
         phdrs.extend(phdr(1, RAM, DIRECT_MAP + RAM, RAM, ram.len() as u64));
         if !self.log.is_empty() {
-            let log = printk::ring(DIRECT_MAP + LOG, &self.log);
+            let log = match self.log_buf {
+                Some(log_buf) => log_buf.memory(DIRECT_MAP + LOG, &self.log),
+                None => printk::ring(DIRECT_MAP + LOG, &self.log),
+            };
             phdrs.extend(phdr(1, LOG, DIRECT_MAP + LOG, LOG, log.len() as u64));
             memory.put(LOG, log);
         }

@@ -6,6 +6,7 @@
 
 mod bmc;
 mod crash;
+mod log_buf;
 mod memory;
 mod printk;
 mod rtc;
@@ -14,6 +15,7 @@ mod uart;
 
 pub use bmc::{Answer, KcsBmc, WatchdogState};
 pub use crash::{CrashedCpu, CrashedKernel, LOG};
+pub use log_buf::LogBuf;
 pub use memory::Ram;
 pub use rtc::{Rtc, RtcMode};
 pub use strict::StrictKcs;

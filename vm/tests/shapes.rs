@@ -56,6 +56,7 @@ shapes! {
     two_reserved_regions: Shape::TwoRegions;
     #[ignore = "make test-all: pc_with_512_mib stands for it"]
     a_hole_in_the_memory_map: Shape::Hole;
+    a_hundred_and_forty_holes: Shape::Holes;
     #[ignore = "make test-all: slow to emulate"]
     sixteen_gib: Shape::Large;
 }

@@ -183,6 +183,12 @@ impl Ram {
         self.read_by(memory, Address::Virtual(addr), buf)
     }
 
+    /// The number of eight bytes at a virtual address; `None` when any of it lies elsewhere.
+    pub fn number<M: Memory>(&self, memory: &mut M, addr: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.read_virtual(memory, addr, &mut bytes).then_some(u64::from_le_bytes(bytes))
+    }
+
     /// Where the range that holds virtual address `vaddr` ends; 0 when none does.
     pub fn end_of<M: Memory>(&self, memory: &mut M, vaddr: u64) -> u64 {
         let rest = self.rest(memory, Address::Virtual(vaddr), 1);

@@ -99,7 +99,9 @@ impl<'a> Crash<'a> {
         panicked: Option<u32>,
     ) {
         // The kernel may have written the header anew, for all CPUs that are possible.
-        self.numbers = numbers.filter(|numbers| numbers.count() == self.places);
+        let last = self.places.saturating_sub(1);
+        self.numbers =
+            numbers.filter(|numbers| numbers.get(last).is_some() && numbers.get(self.places).is_none());
         self.online = online_mask.zip(self.info.stext).and_then(|(mask, stext)| {
             // Before 5.14 a kernel does not tell its build id.
             let fits = self.info.build_id.is_none_or(|id| mask.get(1) == Some(id));
@@ -148,9 +150,9 @@ impl<'a> Crash<'a> {
         });
     }
 
-    /// The kernel's log, where it has the ring of 5.10 and later.
+    /// The kernel's log.
     pub fn log<M: Memory>(&self, memory: &mut M) -> Option<Log> {
-        Log::find(memory, &self.ram, self.info.prb?, self.info.layout)
+        Log::find(memory, &self.ram, &self.info)
     }
 
     /// The log's record that is so many before its newest one, where it can be read.

@@ -19,10 +19,8 @@ pub struct VmCoreInfo {
     pub build_id: Option<u32>,
     /// `SYMBOL(_stext)`: where the kernel's text began, KASLR included.
     pub stext: Option<u64>,
-    /// `SYMBOL(prb)` (5.10 and later): address of the pointer to the printk ring.
-    pub prb: Option<u64>,
-    /// Sizes and offsets of the structures of the printk ring.
-    pub layout: Layout,
+    /// Where the log is, and how its structures are laid out.
+    pub log: Layout,
 }
 
 impl VmCoreInfo {
@@ -51,11 +49,17 @@ impl VmCoreInfo {
                     info.build_id = value.get(..8).and_then(hex).and_then(|id| u32::try_from(id).ok());
                 }
                 b"SYMBOL(_stext)" => info.stext = hex(value),
-                b"SYMBOL(prb)" => info.prb = hex(value),
+                // What stands in the parentheses is the name of one thing alone.
                 _ => {
-                    let field = FIELDS.split(|byte| *byte == b' ').position(|field| field == key);
-                    if let Some(slot) = field.and_then(|field| info.layout.get_mut(field)) {
-                        *slot = number(value).map_or(0, |value| value as u16);
+                    let name = key.split(|byte| matches!(byte, b'(' | b')')).nth(1).unwrap_or(&[]);
+                    let place = FIELDS.split(|byte| *byte == b' ').position(|field| field == name);
+                    if let Some(slot) = place.and_then(|place| info.log.get_mut(place)) {
+                        // Sizes and offsets have 16 bits at most.
+                        let value = match key {
+                            [b'S', b'Y', ..] => hex(value),
+                            _ => number(value).map(|value| value & 0xffff),
+                        };
+                        *slot = value.unwrap_or(0);
                     }
                 }
             }

@@ -58,7 +58,8 @@ pub fn check(outcome: &Outcome, panicked: impl Into<Option<usize>>) -> Result<()
     let said = cpus(outcome);
     let notes = outcome.notes()?;
     ensure!(!notes.cpus.is_empty(), "/proc/vmcore has no CPU notes");
-    let dumped = notes.cpus.iter().enumerate().map(|(number, cpu)| SaidCpu {
+    let numbers = outcome.cpu_numbers()?;
+    let dumped = notes.cpus.iter().zip(numbers).map(|(cpu, number)| SaidCpu {
         number: number as u32,
         panicked: Some(number) == panicked,
         pid: cpu.pid,

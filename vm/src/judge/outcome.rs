@@ -7,7 +7,7 @@ use crate::machine::bmc::Running;
 use crate::machine::bmc::recording::Request;
 use crate::machine::console::{Line, tail};
 use crate::machine::kernels::Kernel;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -70,6 +70,23 @@ impl Outcome {
     /// When it did not.
     pub fn sel(&self) -> Result<Vec<Record>> {
         Record::split(&self.bytes("sel-raw")?)
+    }
+
+    /// The kernel's numbers of the CPUs that have notes in /proc/vmcore, in their order: those that were online, where the
+    /// section `online` has them as /sys/devices/system/cpu/online does; else all from 0 on.
+    ///
+    /// # Errors
+    /// When there are not as many as notes.
+    pub fn cpu_numbers(&self) -> Result<Vec<usize>> {
+        let count = self.notes()?.cpus.len();
+        let Ok(online) = self.text("online") else { return Ok((0..count).collect()) };
+        let mut numbers = Vec::new();
+        for run in online.trim().split(',') {
+            let (first, last) = run.split_once('-').unwrap_or((run, run));
+            numbers.extend(first.parse::<usize>()?..=last.parse()?);
+        }
+        ensure!(numbers.len() == count, "CPUs {numbers:?} were online, and {count} have notes");
+        Ok(numbers)
     }
 
     /// The crash notes in /proc/vmcore.

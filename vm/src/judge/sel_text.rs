@@ -112,7 +112,22 @@ pub fn said(records: &[Record]) -> Result<Said> {
 /// # Errors
 /// When they differ.
 pub fn check_cpus(outcome: &Outcome, records: &[Record], panicked: impl Into<Option<usize>>) -> Result<()> {
-    let (said, notes, panicked) = (said(records)?, outcome.notes()?, panicked.into());
+    check_groups(outcome, said(records)?, panicked.into())
+}
+
+/// The same, where the last group is this one: of CPUs that have left no notes.
+///
+/// # Errors
+/// When it is not, or the others differ.
+pub fn check_cpus_and(outcome: &Outcome, records: &[Record], panicked: usize, last: &str) -> Result<()> {
+    let mut said = said(records)?;
+    let found = said.groups.pop();
+    ensure!(found.as_deref() == Some(last), "the last group is {found:?}, not {last:?}: {said:?}");
+    check_groups(outcome, said, Some(panicked))
+}
+
+fn check_groups(outcome: &Outcome, said: Said, panicked: Option<usize>) -> Result<()> {
+    let notes = outcome.notes()?;
     check_id(&said, &notes)?;
     let size =
         |line: &String| usize::from_str_radix(line.split('*').next().unwrap_or_default(), 16).unwrap_or(0);
@@ -122,7 +137,8 @@ pub fn check_cpus(outcome: &Outcome, records: &[Record], panicked: impl Into<Opt
     );
     let image = notes.image()?;
     let mut groups: Vec<(String, usize)> = Vec::new();
-    for (_, cpu) in notes.cpus.iter().enumerate().filter(|(number, _)| Some(*number) != panicked) {
+    let numbers = outcome.cpu_numbers()?;
+    for (cpu, _) in notes.cpus.iter().zip(&numbers).filter(|(_, number)| Some(**number) != panicked) {
         let place = place(cpu.rip, &image);
         match groups.iter_mut().find(|(known, _)| *known == place) {
             Some((_, count)) => *count += 1,
@@ -132,7 +148,9 @@ pub fn check_cpus(outcome: &Outcome, records: &[Record], panicked: impl Into<Opt
     let panicked = match panicked {
         None => "?=?".to_owned(),
         Some(number) => {
-            let rip = notes.cpus.get(number).context("the panicked CPU has no note")?.rip;
+            let at = numbers.iter().position(|one| *one == number);
+            let cpu = at.and_then(|at| notes.cpus.get(at));
+            let rip = cpu.context("the panicked CPU has no note")?.rip;
             format!("{number:x}={}", place(rip, &image))
         }
     };

@@ -63,7 +63,9 @@ impl Machine {
             ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"].map(str::to_owned).to_vec();
         let mut add = |name: &str, value: &str| options.extend([name.to_owned(), value.to_owned()]);
         add("-machine", &self.kind);
-        add("-accel", "tcg,thread=single");
+        if !self.options.iter().any(|option| option == "-accel") {
+            add("-accel", "tcg,thread=single");
+        }
         add("-cpu", &self.cpu);
         add("-smp", &self.smp);
         add("-m", &format!("{}M", self.memory));

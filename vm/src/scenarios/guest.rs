@@ -82,8 +82,9 @@ impl Scenario {
 
     /// What the dump kernel's root has besides the base.
     fn dump_root(&self, folder: &Path) -> Result<Vec<u8>> {
-        // The ELF header and the notes: a page each, and room for the CPUs' notes.
-        let head = 2 * 4096 + (4096 + self.cpus * 512).next_multiple_of(4096);
+        // The ELF header and the notes: a page each, and room for the CPUs' notes, and for a range of RAM more for each hole.
+        let holes = self.first_append.matches('$').count() as u32;
+        let head = 2 * 4096 + (4096 + self.cpus * 512 + holes * 56).next_multiple_of(4096);
         let mut archive = Archive::default();
         let script = format!(
             "VMCORE_HEAD={head}\nstep the dump kernel is up\n{}\nsection end true\nstep the end\n",

@@ -1,7 +1,7 @@
 //! Shapes of machines, and of first kernels: on each the dump must be what stock kexec's is. QEMU's microvm is not among
 //! them: Debian's kernel does not come up on it.
 
-use crate::judge::{dump, ram};
+use crate::judge::{console, dump, ram};
 use crate::machine::kernels::Release;
 use crate::machine::qemu::Firmware;
 use crate::scenarios::{Arm, Call, Scenario};
@@ -32,13 +32,15 @@ pub enum Shape {
     TwoRegions,
     /// A hole in the memory map.
     Hole,
+    /// 140 of them: more than 128 ranges of RAM.
+    Holes,
     /// 16 GiB by UEFI, reserved high.
     Large,
 }
 
 impl Shape {
     /// Every shape.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::PcSmall,
         Self::Numa,
         Self::Cpu("qemu64"),
@@ -56,6 +58,7 @@ impl Shape {
         Self::PostNotifiers,
         Self::TwoRegions,
         Self::Hole,
+        Self::Holes,
         Self::Large,
     ];
 
@@ -110,6 +113,10 @@ impl Shape {
                 scenario.memory(6144).first_append("crashkernel=256M,high crashkernel=128M,low")
             }
             Self::Hole => scenario.first_append("crashkernel=256M memmap=1M$0x18000000"),
+            Self::Holes => {
+                let holes: Vec<_> = (150..290).map(|place| format!("4K${}M", 2 * place)).collect();
+                scenario.first_append(&format!("crashkernel=256M memmap={}", holes.join(",")))
+            }
             Self::Large => {
                 scenario.firmware(Firmware::Uefi).memory(16384).first_append("crashkernel=384M,high")
             }
@@ -125,13 +132,27 @@ impl Shape {
         let load = || -> Result<()> {
             let outcome = self
                 .scenario()
-                .arm(arm)
+                .arm(arm.clone())
                 .death("section first-iomem cat /proc/iomem\npanic_on 0")
                 .dump("section loads readelf -lW /proc/vmcore\ncollect_vmcore\ncollect_dump")
                 .run()?;
             ensure!(outcome.dumped(), "no dump");
             dump::check(&outcome, self.cpus())?;
-            ram::check(&outcome, "first-iomem", "loads")
+            ram::check(&outcome, "first-iomem", "loads")?;
+            if matches!(arm, Arm::Stock(_)) {
+                return Ok(());
+            }
+            ensure!(
+                self != Self::Holes || outcome.text("loads")?.matches(" LOAD ").count() > 140,
+                "too few ranges"
+            );
+            console::check(&outcome, 0)?;
+            let headline = console::lines(&outcome).first().copied().unwrap_or_default().to_owned();
+            ensure!(
+                headline.ends_with(" panicked on CPU 0: sysrq triggered crash"),
+                "the headline is {headline:?}"
+            );
+            Ok(())
         };
         load().context(what)
     }

@@ -1,0 +1,97 @@
+//! The kernel's log, still in the crashed kernel's memory: the ring of Linux 5.10 and later (`ring`), or the records of
+//! older kernels (`log_buf`). VMCOREINFO says which, and where the parts are.
+//!
+//! Nothing in it is trusted: each address must lie in RAM, each count has a cap, and what is not consistent with itself is
+//! left out.
+
+mod log_buf;
+mod ring;
+
+use super::VmCoreInfo;
+use super::elfcorehdr::Ram;
+use crate::hw::Memory;
+use log_buf::LogBuf;
+use ring::Ring;
+
+/// What VMCOREINFO tells of them: sizes and offsets in bytes, and addresses of variables. First the ring's, then those of
+/// log_buf; the order is that of [`Layout`].
+pub const FIELDS: &[u8] = b"prb printk_ringbuffer.desc_ring printk_ringbuffer.text_data_ring prb_desc_ring.count_bits \
+prb_desc_ring.descs prb_desc_ring.infos prb_desc_ring.head_id prb_desc_ring.tail_id prb_desc prb_desc.state_var \
+prb_desc.text_blk_lpos prb_data_blk_lpos.begin prb_data_blk_lpos.next printk_info printk_info.ts_nsec \
+printk_info.text_len printk_info.caller_id prb_data_ring.size_bits prb_data_ring.data \
+printk_log printk_log.dict_len log_buf log_buf_len log_first_idx log_next_idx";
+
+/// The values, in the order of [`FIELDS`]; 0 where VMCOREINFO tells nothing.
+pub type Layout = [u64; 25];
+
+/// Bytes of a record's text that are read.
+pub const TEXT_LEN: usize = 256;
+
+/// One record.
+#[derive(Clone, Copy)]
+pub struct Record {
+    /// When it was written, in nanoseconds since the boot.
+    pub ts_nsec: u64,
+    /// 0 for the kernel's own text. User space cannot write those: what it sends to /dev/kmsg is changed to 1.
+    pub facility: u8,
+    /// How urgent it is, 0 (emergency) to 7 (debug).
+    pub level: u8,
+    /// Who wrote it: a process id, or with bit 31 the CPU's number where that was in an interrupt
+    /// (`printk_caller_id()` in Linux `kernel/printk/printk.c`); `None` where the log does not tell.
+    pub caller_id: Option<u32>,
+    text: [u8; TEXT_LEN],
+    len: usize,
+}
+
+impl Record {
+    /// A record whose text lies at `addr`; `None` when it cannot be read. `facility` and `level` are the two bytes that Linux
+    /// has for them in all forms, the level in the uppermost bits.
+    fn read<M: Memory>(
+        memory: &mut M,
+        ram: &Ram,
+        (ts_nsec, [facility, level], caller_id): (u64, [u8; 2], Option<u32>),
+        addr: u64,
+        len: u64,
+    ) -> Option<Self> {
+        let len = len.min(TEXT_LEN as u64) as usize;
+        let mut record = Self { ts_nsec, facility, level: level >> 5, caller_id, text: [0; TEXT_LEN], len };
+        ram.read_virtual(memory, addr, record.text.get_mut(..len)?).then_some(record)
+    }
+
+    /// Its text; may have several lines.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        self.text.get(..self.len).unwrap_or(&[])
+    }
+}
+
+/// The log.
+pub struct Log {
+    form: Form,
+    /// How many records it holds, readable or not.
+    pub len: u64,
+}
+
+enum Form {
+    Ring(Ring),
+    LogBuf(LogBuf),
+}
+
+impl Log {
+    /// Finds the log by what VMCOREINFO tells.
+    pub(super) fn find<M: Memory>(memory: &mut M, ram: &Ram, info: &VmCoreInfo) -> Option<Self> {
+        if let Some((ring, len)) = Ring::find(memory, ram, &info.log) {
+            return Some(Self { form: Form::Ring(ring), len });
+        }
+        let (log_buf, len) = LogBuf::find(memory, ram, &info.log)?;
+        Some(Self { form: Form::LogBuf(log_buf), len })
+    }
+
+    /// The record that is so many before the newest one; `None` when it cannot be read.
+    pub(super) fn record<M: Memory>(&self, memory: &mut M, ram: &Ram, before: u64) -> Option<Record> {
+        match &self.form {
+            Form::Ring(ring) => ring.record(memory, ram, before),
+            Form::LogBuf(log_buf) => log_buf.record(memory, ram, before),
+        }
+    }
+}
