@@ -51,17 +51,16 @@ const COMPARED: &str = r#"
 
 #[test]
 fn by_the_name_kexec_the_same_is_loaded_as_by_the_stock_kexec() -> Result<()> {
-    let mut script = COMPARED.to_owned();
-    for (number, (call, _)) in CALLS.iter().enumerate() {
-        script += &format!("section call-{number} compare '{call}'\n");
-    }
-    script += "kexec -p -u\nsection last try /tmp/kexec '-p K --initrd=I --command-line=console=uart8250,io,0x3f8' \
+    let calls = CALLS.iter().enumerate();
+    let calls: Vec<_> =
+        calls.map(|(number, (call, _))| format!("section call-{number} compare '{call}'\n")).collect();
+    let last = "kexec -p -u\nsection last try /tmp/kexec '-p K --initrd=I --command-line=console=uart8250,io,0x3f8' \
                '--output-cpu-ip=console --no-symbols'\npanic_on 0";
     let outcome = Scenario::new(Release::V6_12)
         .bmc(Bmc::Ours(obedient()))
         .arm(Arm::Not)
         .lastwords_at_hand()
-        .death(&script)
+        .death(&format!("{COMPARED}{}{last}", calls.concat()))
         .dump("collect_vmcore\ncollect_dump")
         .run()?;
     println!("{outcome}");
@@ -150,4 +149,46 @@ fn what_the_dump_kernel_prints_to_for_a_moment_gets_the_report() -> Result<()> {
     Asked::ALL.check_console(&outcome, 1)?;
     Asked::ALL.check_requests(&outcome, 1)?;
     dump::check(&outcome, 2)
+}
+
+/// A unified kernel image: a PE header with the section table, the sections behind its first 4096 bytes. What was in the
+/// initial RAM disk's place is gone.
+const UKI: &str = "
+    le() { for shift in 0 8 16 24; do printf \"\\\\$(printf %o $((($1 >> shift) & 255)))\"; done; }
+    zeros() { head -c $1 /dev/zero; }
+    entry() { printf \"$1\"; zeros $((8 - ${#1})); le $2; le $3; le $2; le $3; zeros 16; }
+    kernel=$(stat -c %s /boot/vmlinuz) initrd=$(stat -c %s /boot/initrd)
+    {
+        printf MZ; zeros 58; le 64; printf 'PE\\0\\0\\144\\206\\003\\0'; zeros 16
+        entry .cmdline 5 4096; entry .linux $kernel 4101; entry .initrd $initrd $((4101 + kernel))
+    } >/tmp/head
+    { cat /tmp/head; zeros $((4096 - $(stat -c %s /tmp/head))); printf quiet; cat /boot/vmlinuz /boot/initrd; } >/tmp/uki
+    rm /boot/initrd
+    load() { lastwords load /tmp/uki --append console=ttyS0 --no-symbols --output-cpu-ip=console $@; }
+";
+
+fn of_a_uki(via: &str) -> Result<()> {
+    let outcome = Scenario::new(Release::V6_12)
+        .bmc(Bmc::None)
+        .arm(Arm::Not)
+        .lastwords_at_hand()
+        .death(&format!("{UKI}\nsection load load --via {via}\npanic_on 0"))
+        .dump("collect_vmcore\ncollect_dump")
+        .run()?;
+    println!("{outcome}");
+    let load = outcome.text("load")?;
+    let used = "/tmp/uki is a unified kernel image (UKI): its kernel and initial RAM disk are used, its command line is not";
+    ensure!(load.contains(used), "{load}");
+    console::check(&outcome, 0)?;
+    dump::check(&outcome, 2)
+}
+
+#[test]
+fn kernel_and_initial_ram_disk_of_a_uki_are_loaded_as_the_purgatory() -> Result<()> {
+    of_a_uki("purgatory")
+}
+
+#[test]
+fn kernel_and_initial_ram_disk_of_a_uki_are_loaded_wrapped() -> Result<()> {
+    of_a_uki("wrap")
 }
