@@ -11,6 +11,7 @@ mod faults;
 mod figures;
 mod image;
 mod inject;
+mod kexec;
 mod loading;
 mod log;
 mod mark;

@@ -177,12 +177,8 @@ impl Load {
             Some(_) => String::new(),
             None => embedded(kernel).with_context(name)?,
         };
-        if first_kernel::uses_5_level(root) && bz_image.knows_5_level() && !bz_image.uses_5_level() {
-            message::warning(&anyhow!(
-                "the next panic may not be dumped: the running kernel uses 5-level paging, and {} is built without it, \
-                 whatever loads it\nhint: use a dump kernel with CONFIG_X86_5LEVEL=y, or boot the running one with no5lvl",
-                name()
-            ));
+        if let Some(error) = loses_5_levels(root, &bz_image) {
+            message::warning(&error);
         }
 
         let (via, reason) = self.choose(root, &kdump, guest)?;
@@ -505,6 +501,18 @@ impl DumpKernel<'_> {
     }
 }
 
+/// Says that the dump kernel would have to leave 5-level paging, which the running kernel uses and it has not.
+fn loses_5_levels(root: &Path, kernel: &BzImage) -> Option<Error> {
+    let loses = kernel.knows_5_level() && !kernel.uses_5_level() && first_kernel::uses_5_level(root);
+    loses.then(|| {
+        anyhow!(
+            "the next panic may not be dumped, whatever loads the dump kernel: the running kernel uses 5-level paging, and \
+             KERNEL is built without it\n\
+             hint: use a dump kernel with CONFIG_X86_5LEVEL=y, or boot the running one with no5lvl"
+        )
+    })
+}
+
 /// The parameters embedded in a kernel, as far as this version can read them.
 fn embedded(kernel: &[u8]) -> Result<String, boot::Error> {
     match boot::embedded_parameters(kernel) {
@@ -560,6 +568,25 @@ mod tests {
         }
         let only = Only::try_parse_from([&["test", "kernel"], options].concat()).unwrap();
         only.load.whole_cmdline(root.path(), embedded, 2047).unwrap().finish().unwrap()
+    }
+
+    #[test]
+    fn a_dump_kernel_that_would_have_to_leave_5_level_paging_is_warned_of() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("proc")).unwrap();
+        // XLF_5LEVEL_ENABLED is bit 6, XLF_5LEVEL bit 5. A kernel without either is refused.
+        for (xloadflags, flags, is_lost) in [
+            (0x3f, "fpu la57 rdpid", true),
+            (0x7f, "fpu la57 rdpid", false),
+            (0x1f, "fpu la57 rdpid", false),
+            // Booted with no5lvl, or a CPU without it.
+            (0x3f, "fpu rdpid", false),
+        ] {
+            fs::write(root.path().join("proc/cpuinfo"), format!("processor : 0\nflags : {flags}\n")).unwrap();
+            let kernel = boot::synthetic::Kernel { xloadflags, ..Default::default() }.build();
+            let found = loses_5_levels(root.path(), &BzImage::parse(&kernel).unwrap());
+            assert_eq!(found.is_some(), is_lost, "{xloadflags:#x} {flags}");
+        }
     }
 
     #[test]

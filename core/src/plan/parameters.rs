@@ -154,7 +154,7 @@ parameters! {
         values: &[],
         help: "Print console lines to a UART, the VGA text screen, both or neither",
         details: "",
-        default: "the dump kernel's console=ttySn";
+        default: "the dump kernel's own serial console";
 
     "sel_records" => sel_records:
         parse |text| cmdline::up_to(text.unwrap_or(""), 128).map(|count| count as u8).ok_or("takes 1 to 128 records"),
