@@ -1,8 +1,8 @@
 # The kernel module that the guests crash by: ways to die that Debian's kernels do not offer (they have no lkdtm).
 #
 # Assembled once for each way (`vm/src/machine/crash_module.rs`), with these in front: the macro `die`, which calls the
-# way's function, and what differs between kernels: the macro `vermagic`, and the size of `struct module` and the place
-# of `init` in it.
+# way's function, the macro `module`, its name, and what differs between kernels: the macro `vermagic`, the size of `struct
+# module` and the place of `init` in it, and BUG_FORMAT, whether `struct bug_entry` has a format (6.19 and later).
 # Each function has a frame of its own, since the kernel's unwinder knows no other way through code like this.
 
 .macro function name
@@ -21,6 +21,9 @@
         .weak __cond_resched            # until 6.12 or so
         .weak __mutex_init              # until 6.14 or so; then
         .weak mutex_init_generic
+        .weak __list_add_valid          # until 6.5; then
+        .weak __list_add_valid_or_report
+        .weak __ubsan_handle_out_of_bounds
 
         .text
         .zero 64        # an oops shows what stands before the instruction, too
@@ -41,19 +44,63 @@ function protection_fault
         mov (%rax), %rax
 end protection_fault
 
-# What the kernel's own BUG() is: an invalid instruction and its line in a table.
-function bug
+# What the kernel's own BUG() and WARN() are: an invalid instruction and its line in a table.
+.macro invalid line, flags
 1:      ud2
         .pushsection __bug_table, "aw"
-2:      .long 1b - 2b           # from here to the instruction,
-        .long 3f - (2b + 4)     # and to the name of the file;
-        .short 42               # the line; flags
-        .short 0
+2:      .long 1b - .            # from here to the instruction,
+.if BUG_FORMAT
+        .long 0                 # to a text, which there is none,
+.endif
+        .long file - .          # and to the name of the file
+        .short \line
+        .short \flags
         .popsection
-        .pushsection .rodata
-3:      .asciz "guest/crash.s"
-        .popsection
+.endm
+
+function bug
+        invalid 42, 0
 end bug
+
+# WARN_ON(): a warning, which taints the kernel by its tenth flag.
+function warning
+        invalid 43, 0x901
+        pop %rbp
+        ret
+end warning
+
+# One after the other, for ever.
+function warnings
+1:      call warning
+        call lend
+        jmp 1b
+end warnings
+
+# A counter of references that went below zero: the kernel's own warning.
+function refcount
+        lea counter(%rip), %rdi
+        mov $3, %esi            # REFCOUNT_SUB_UAF
+        call refcount_warn_saturate
+end refcount
+
+# What list_add() does between two entries that do not belong together.
+function list_corruption
+        lea mutex(%rip), %rdi
+        lea list(%rip), %rsi
+        lea list+16(%rip), %rdx
+        mov $__list_add_valid, %rax
+        mov $__list_add_valid_or_report, %rcx
+        test %rax, %rax
+        cmovz %rcx, %rax
+        call *%rax
+end list_corruption
+
+# What a compiler puts before the use of an array, where the index is too large.
+function ubsan
+        lea out_of_bounds(%rip), %rdi
+        mov $7, %esi
+        call __ubsan_handle_out_of_bounds
+end ubsan
 
 # Recursion without end.
 function stack_overflow
@@ -61,8 +108,10 @@ function stack_overflow
         call stack_overflow
 end stack_overflow
 
-# No other process gets this CPU any more.
+# No other process gets this CPU any more, for who holds a spin lock is not to be interrupted by one.
 function soft_lockup
+        lea lock(%rip), %rdi
+        call _raw_spin_lock
 1:      pause
         jmp 1b
 end soft_lockup
@@ -73,12 +122,18 @@ function busy
 2:      pause
         dec %ecx
         jnz 2b
-        mov $__cond_resched, %rax
-        test %rax, %rax         # a kernel without it takes the CPU where it likes
-        jz 1b
-        call *%rax
+        call lend
         jmp 1b
 end busy
+
+function lend
+        mov $__cond_resched, %rax
+        test %rax, %rax         # a kernel without it takes the CPU where it likes
+        jz 1f
+        call *%rax
+1:      pop %rbp
+        ret
+end lend
 
 # No interrupt gets it either, short of the NMI.
 function deaf
@@ -142,16 +197,34 @@ action: .quad action, action    # struct nmiaction: list, handler, longest time,
         .quad 0, 0
         .quad name
 
+list:   .quad list, list        # struct list_head: next, previous; two lists of one entry each
+        .quad list+16, list+16
+counter:
+        .long 0
+        .p2align 3
+out_of_bounds:                  # where, line, column, the array's type, the index' type
+        .quad file
+        .long 44, 5
+        .quad array, index
+
         .bss
         .p2align 3
 detector:
         .zero 8
+lock:   .zero 8
 mutex:  .zero 128
 key:    .zero 64
 event:  .zero 4096
 
         .section .rodata
 name:   .asciz "crash"
+file:   .asciz "guest/crash.s"
+        .p2align 1
+array:  .short -1, 0            # a type that is no number; its name
+        .asciz "'int [4]'"
+        .p2align 1
+index:  .short 0, 5 << 1 | 1    # a number of 2^5 bits with a sign
+        .asciz "'int'"
 parameter:
         .asciz "detector"
 
@@ -166,7 +239,7 @@ parameter:
         .quad detector
 
         .section .modinfo, "a"
-        .asciz "name=crash"
+        module "name="
         .asciz "license=Dual MIT/GPL"   # the kernel's name for MIT
         .asciz "retpoline=Y"
         vermagic
@@ -177,7 +250,7 @@ parameter:
         .type __this_module, @object
 __this_module:
         .org 24
-        .asciz "crash"
+        module
         .org MODULE_INIT
         .quad crash_init
         .org MODULE_SIZE

@@ -132,11 +132,127 @@ crash_stack_overflow() {
     oops "$1" stack_overflow
 }
 
+# Warnings are as bad.
+warn() {
+    kernel kernel/panic_on_warn 1
+    step "panic on CPU $1"
+    on_cpu "$1" insmod "/modules/$2.ko"
+}
+
+crash_warning() {
+    warn "$1" warning
+}
+
+crash_refcount() {
+    warn "$1" refcount
+}
+
+crash_ubsan() {
+    warn "$1" ubsan
+}
+
+crash_list_corruption() {
+    oops "$1" list_corruption
+}
+
+# What the kernel reports and survives, and then another thing that it does not.
+
+crash_oom_then_oops() {
+    on_cpu "$1" tail /dev/zero
+    step "a process was killed"
+    oops "$1" null_pointer
+}
+
+crash_hung_task_then_oops() {
+    kernel kernel/hung_task_timeout_secs 2
+    insmod /modules/hung_task.ko &
+    said "blocked for more than"
+    oops "$1" null_pointer
+}
+
+crash_user_fault_then_oops() {
+    as_user /bin/privileged
+    oops "$1" null_pointer
+}
+
+# The host injects the corrected one.
+crash_machine_check_then_oops() {
+    echo 1 >/sys/devices/system/machinecheck/machinecheck0/check_interval
+    step "a machine check may come"
+    said "Machine check events logged"
+    oops "$1" null_pointer
+}
+
+# said WORDS: waits until the kernel's log has them.
+said() {
+    until dmesg | grep -q "$1"; do
+        sleep 1
+    done
+}
+
+# The other CPU warns all the time.
+crash_interleaved() {
+    occupy $((1 - $1)) warnings
+    oops "$1" null_pointer
+}
+
+# A user wants to be heard in the kernel's log.
+
+FORGED="Kernel panic - not syncing: disk on fire"
+
+# forge_mount: an option of a mount has two lines.
+forge_mount() {
+    as_user /bin/unshare -U -r -m mount -t tmpfs -o "bad
+$FORGED" none /mnt
+}
+
+# Before, meanwhile and after.
+crash_forged_mount() {
+    mkdir /mnt
+    forge_mount
+    said "$FORGED"
+    while :; do forge_mount; done >/dev/null 2>&1 &
+    panic_on "$1"
+}
+
+# A process with such a name dies.
+crash_forged_name() {
+    cp /bin/segfault "/tmp/BUG: by alice"
+    as_user "/tmp/BUG: by alice"
+    said "BUG: by alice"
+    oops "$1" null_pointer
+}
+
+# The kernel warns of a program whose path has two lines.
+crash_forged_path() {
+    mkdir -p "/tmp/bad
+$FORGED"
+    cp /bin/idle "/tmp/bad
+$FORGED"
+    as_user "/tmp/bad
+$FORGED/idle"
+    said "$FORGED"
+    oops "$1" null_pointer
+}
+
 crash_soft_lockup() {
     kernel kernel/watchdog_thresh 1
     kernel kernel/softlockup_panic 1
     step "panic on CPU $1"
     on_cpu "$1" insmod /modules/soft_lockup.ko
+}
+
+# All CPUs' traces stand between the lockup and the panic, and the line to the console is slow: so many milliseconds
+# for each record.
+crash_slow_lockup() {
+    kernel kernel/softlockup_all_cpu_backtrace 1
+    kernel kernel/printk_delay 500
+    crash_soft_lockup "$1"
+}
+
+crash_hard_lockup_everywhere() {
+    kernel kernel/hardlockup_all_cpu_backtrace 1
+    crash_hard_lockup "$1"
 }
 
 # The host sends the NMIs of the detector.

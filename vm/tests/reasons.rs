@@ -5,13 +5,14 @@
 
 use anyhow::{Context, Result, ensure};
 use lastwords_vm::judge::asked::Asked;
-use lastwords_vm::judge::dmesg::Dmesg;
+use lastwords_vm::judge::dmesg::{self, Dmesg};
 use lastwords_vm::judge::outcome::Outcome;
 use lastwords_vm::judge::reading;
+use lastwords_vm::judge::sections::Section;
 use lastwords_vm::judge::sel_text;
 use lastwords_vm::judge::symbols::Kallsyms;
 use lastwords_vm::machine::bmc::Bmc;
-use lastwords_vm::machine::kernels::Release::{self, V6_1, V6_12};
+use lastwords_vm::machine::kernels::Release::{self, Newest, V6_1, V6_12};
 use lastwords_vm::scenarios::crash_kinds::Kind;
 use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
@@ -25,21 +26,49 @@ enum By {
 }
 use By::{Load, Wrap};
 
-/// How the kernel's report of a crash begins in the SEL. It is the reason itself where the kernel crashes on it at
-/// once.
-fn report(kind: Kind) -> Option<&'static str> {
+/// How the kernel's report of a crash begins in the SEL, and what else is in it. It is the reason itself where the kernel
+/// crashes on it at once.
+fn report(kind: Kind) -> Option<(&'static str, &'static str)> {
     match kind {
-        Kind::Sysrq | Kind::KilledInit | Kind::Nmi => None,
-        Kind::NullPointer | Kind::FatalException => Some("NULL deref at 18"),
-        Kind::ProtectionFault => Some("GP fault at 0xdead4ead00000000"),
-        Kind::Bug => Some("BUG at guest/crash.s:42"),
-        Kind::StackOverflow => Some("stack overflow"),
-        Kind::HungTask => Some("task insmod:"),
-        Kind::SoftLockup => Some("soft lockup CPU#0"),
-        Kind::HardLockup => Some("hard LOCKUP on CPU 0"),
-        Kind::RcuStall => Some("rcu_preempt detected stalls"),
-        Kind::OutOfMemory => Some("oom-killer"),
-        Kind::MachineCheck => Some("machine check 5 Bank 1: b600000000000135"),
+        Kind::Sysrq | Kind::KilledInit | Kind::Nmi | Kind::ForgedMount => None,
+        Kind::NullPointer
+        | Kind::FatalException
+        | Kind::OomThenOops
+        | Kind::HungTaskThenOops
+        | Kind::UserFaultThenOops
+        | Kind::MachineCheckThenOops
+        | Kind::Interleaved
+        | Kind::ForgedName
+        | Kind::ForgedPath => Some(("NULL deref at 18", "")),
+        Kind::ProtectionFault => Some(("GP fault at 0xdead4ead00000000", "")),
+        Kind::Bug => Some(("BUG at guest/crash.s:42", "")),
+        Kind::StackOverflow => Some(("stack overflow", "")),
+        Kind::HungTask => Some(("task insmod:", "")),
+        Kind::SoftLockup | Kind::SlowLockup => Some(("soft lockup CPU#0", "")),
+        Kind::HardLockup | Kind::HardLockupEverywhere => Some(("hard LOCKUP on CPU 0", "")),
+        Kind::RcuStall => Some(("rcu_preempt detected stalls", "")),
+        Kind::OutOfMemory => Some(("oom-killer", "")),
+        Kind::MachineCheck => Some(("machine check 5 Bank 1: b600000000000135", "")),
+        Kind::Warning => Some(("WARNING", "crash.s:43")),
+        Kind::Refcount => Some(("", "refcount")),
+        Kind::Ubsan => Some(("UBSAN", "array-index-out-of-bounds")),
+        Kind::ListCorruption => Some(("BUG at", "list_debug.c:")),
+    }
+}
+
+/// How the kernel's record begins from which on its log is of the crash, and not of what it survived or somebody else
+/// brought it to say.
+fn begins(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::OomThenOops
+        | Kind::HungTaskThenOops
+        | Kind::UserFaultThenOops
+        | Kind::MachineCheckThenOops
+        | Kind::Interleaved
+        | Kind::ForgedName
+        | Kind::ForgedPath => Some("BUG: kernel NULL pointer dereference"),
+        Kind::ForgedMount => Some("sysrq: Trigger a crash"),
+        _ => None,
     }
 }
 
@@ -50,15 +79,26 @@ fn crash(kind: Kind, release: Release, bmc: Bmc, by: By) -> Result<()> {
         Wrap => Arm::Wrapped(Call::FileLoad, options),
         Load => Arm::Lastwords(options),
     };
-    let outcome = Scenario::new(release)
+    let mut outcome = Scenario::new(release)
         .bmc(bmc)
         .arm(arm)
+        .log_at_hand()
         .before("section kallsyms kallsyms")
         .death(&kind.death())
-        .dump("collect_bmc\ncollect_vmcore")
+        .dump("collect_bmc\ncollect_vmcore\nsection log vmcore-log")
         .watch(|vm, line| kind.act(vm, line))?;
     println!("{outcome}");
     ensure!(outcome.notes()?.randomized()?, "the kernel's addresses are not randomized");
+    // vmcore-dmesg does not tell who wrote what: it has to agree, and what is looked at is the part of the crash.
+    let log = outcome.text("log")?;
+    let panic = Dmesg::parse(log).panic();
+    ensure!(
+        Dmesg::parse(outcome.text("dmesg")?).panic() == panic,
+        "vmcore-dmesg has not the panic {panic:?}"
+    );
+    let part = begins(kind).map_or(Some(log.to_owned()), |begins| dmesg::from(log, begins));
+    let part = part.with_context(|| format!("the crash is not in the log: {log}"))?;
+    outcome.sections.insert("dmesg".to_owned(), Section { status: 0, text: part });
     // A machine check's report does not name its CPU so.
     let panicked = Dmesg::parse(outcome.text("dmesg")?).panicked().map_or(0, |(cpu, _)| cpu);
     Asked::ALL.check_console(&outcome, panicked)?;
@@ -75,11 +115,11 @@ fn check_words(outcome: &Outcome, kind: Kind) -> Result<()> {
     let reason = said.reason.as_deref().context("no reason")?;
     let panic = Dmesg::parse(outcome.text("dmesg")?).panic();
     let reported = if panic.is_some() { said.cause.as_deref() } else { Some(reason) };
-    ensure!(
-        reported.is_some() == report(kind).is_some()
-            && reported.unwrap_or_default().starts_with(report(kind).unwrap_or_default()),
-        "the report is {reported:?}"
-    );
+    let right = match (reported, report(kind)) {
+        (Some(reported), Some((begin, has))) => reported.starts_with(begin) && reported.contains(has),
+        (reported, expected) => reported.is_none() && expected.is_none(),
+    };
+    ensure!(right, "the report is {reported:?}, the reason {reason:?}");
     let shown = outcome.text("sel")?;
     let texts = shown.lines().filter_map(|line| Some(line.split_once("Linux kernel panic: ")?.1));
     let texts = texts.collect::<String>();
@@ -126,4 +166,43 @@ reasons! {
     #[ignore = "make test-all: the other kernel has this kind in make test"]
     machine_check: MachineCheck, V6_1, Simulator, Load;
     machine_check_new: MachineCheck, V6_12, Simulator, Wrap;
+    warning: Warning, V6_12, Simulator, Load;
+    #[ignore = "make test-all: another kernel has this kind in make test"]
+    warning_old: Warning, V6_1, OpenIpmi, Wrap;
+    warning_newest: Warning, Newest, Simulator, Wrap;
+    #[ignore = "make test-all: another kernel has this kind in make test"]
+    refcount: Refcount, V6_12, OpenIpmi, Wrap;
+    refcount_newest: Refcount, Newest, Simulator, Load;
+    ubsan: Ubsan, Newest, Simulator, Wrap;
+    list_corruption: ListCorruption, V6_1, Simulator, Load;
+    #[ignore = "make test-all: another kernel has this kind in make test"]
+    list_corruption_newest: ListCorruption, Newest, OpenIpmi, Load;
+    oom_then_oops: OomThenOops, V6_1, Simulator, Wrap;
+    #[ignore = "make test-all: another kernel has this kind in make test"]
+    oom_then_oops_newest: OomThenOops, Newest, Simulator, Load;
+    hung_task_then_oops: HungTaskThenOops, V6_12, Simulator, Load;
+    #[ignore = "make test-all: another kernel has this kind in make test"]
+    hung_task_then_oops_newest: HungTaskThenOops, Newest, Simulator, Load;
+    user_fault_then_oops: UserFaultThenOops, Newest, Simulator, Load;
+    machine_check_then_oops: MachineCheckThenOops, V6_12, OpenIpmi, Load;
+    interleaved: Interleaved, V6_1, Simulator, Load;
+    #[ignore = "make test-all: another kernel has this kind in make test"]
+    interleaved_newest: Interleaved, Newest, Simulator, Wrap;
+    slow_lockup: SlowLockup, V6_12, Simulator, Wrap;
+    #[ignore = "make test-all: another kernel has this kind in make test"]
+    hard_lockup_everywhere: HardLockupEverywhere, V6_12, Simulator, Load;
+    forged_mount: ForgedMount, V6_1, Simulator, Load;
+    #[ignore = "make test-all: another kernel has this kind in make test"]
+    forged_mount_newest: ForgedMount, Newest, Simulator, Load;
+    forged_name: ForgedName, V6_12, Simulator, Load;
+    forged_path: ForgedPath, Newest, Simulator, Wrap;
+    null_pointer_newest: NullPointer, Newest, Simulator, Load;
+    #[ignore = "make test-all: another kernel has this kind in make test"]
+    hung_task_newest: HungTask, Newest, Simulator, Wrap;
+    #[ignore = "make test-all: another kernel has this kind in make test"]
+    soft_lockup_newest: SoftLockup, Newest, Simulator, Load;
+    #[ignore = "make test-all: another kernel has this kind in make test"]
+    rcu_stall_newest: RcuStall, Newest, Simulator, Load;
+    #[ignore = "make test-all: another kernel has this kind in make test"]
+    machine_check_newest: MachineCheck, Newest, OpenIpmi, Wrap;
 }

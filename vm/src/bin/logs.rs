@@ -12,6 +12,7 @@ use lastwords_vm::scenarios::Scenario;
 use lastwords_vm::scenarios::crash_kinds::Kind;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// So many lines at the end are kept: a whole stack overflow, and of the others some of the boot before them.
 const LINES: usize = 200;
@@ -29,6 +30,9 @@ fn main() -> Result<()> {
         for (release, _) in
             Release::ALL.into_iter().zip(&releases).filter(|(_, name)| chosen(&releases, name))
         {
+            if !kind.is_on(release) {
+                continue;
+            }
             let series = Kernel::get(release)?.series();
             let file = Path::new(&folder).join(format!("log-{kind}-{series}.txt"));
             match log(kind, release) {
@@ -44,6 +48,7 @@ fn main() -> Result<()> {
 fn log(kind: Kind, release: Release) -> Result<String> {
     let outcome = Scenario::new(release)
         .log_at_hand()
+        .limit(Duration::from_secs(120))
         .death(&kind.death())
         .dump("section log vmcore-log")
         .watch(|vm, line| kind.act(vm, line))?;

@@ -14,10 +14,11 @@ impl<'a> Dmesg<'a> {
         Self { lines: lines.filter_map(|line| Some(line.split_once("] ")?.1)).collect() }
     }
 
-    /// The text of the panic. `None` after an oops on which the kernel crashes at once (`panic_on_oops`).
+    /// The text of the panic: of the last record that begins so, for nothing of the kernel's follows on its panic. `None`
+    /// after an oops on which the kernel crashes at once (`panic_on_oops`).
     #[must_use]
     pub fn panic(&self) -> Option<&'a str> {
-        self.lines.iter().find_map(|line| line.strip_prefix("Kernel panic - not syncing: "))
+        self.lines.iter().rev().find_map(|line| line.strip_prefix("Kernel panic - not syncing: "))
     }
 
     /// The first place in the kernel's code that it shows: `RIP: 0010:symbol+0x12/0x34` as `symbol+12`.
@@ -51,9 +52,43 @@ impl<'a> Dmesg<'a> {
     }
 }
 
+/// Of a log that tells who wrote what, the part that tells of the crash: from the last record that begins with these
+/// words on, what the same process wrote. `None` when there is no such record.
+#[must_use]
+pub fn from(log: &str, begins: &str) -> Option<String> {
+    let lines: Vec<&str> = log.lines().collect();
+    let start =
+        lines.iter().rposition(|line| caller(line).is_some_and(|(_, text)| text.starts_with(begins)))?;
+    let (by, _) = caller(lines[start])?;
+    let same = |line: &&&str| caller(line).is_some_and(|(caller, _)| caller == by);
+    Some(lines[start..].iter().filter(same).map(|line| format!("{line}\n")).collect())
+}
+
+/// Who wrote a record, and its text: `[    4.271538][   T93] text`.
+fn caller(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix('[')?.split_once("][")?.1.split_once("] ")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Dmesg;
+    use super::{Dmesg, from};
+
+    #[test]
+    fn of_two_reports_that_lie_in_each_other_the_one_that_is_asked_for_is_taken() {
+        let log = "[    1.000000][   T93] BUG: x\n[    2.000000][  T101] WARNING: a\n[    2.000001][   T93] BUG: x\n\
+                   [    2.000002][  T101] RIP: 0010:a+0x1/0x2\n[    2.000003][   T93] RIP: 0010:x+0x3/0x4\nKernel panic\n";
+        let part = from(log, "BUG: ").unwrap();
+        assert_eq!(part, "[    2.000001][   T93] BUG: x\n[    2.000003][   T93] RIP: 0010:x+0x3/0x4\n");
+        assert_eq!(Dmesg::parse(&part).rip().as_deref(), Some("x+3"));
+        assert_eq!(from(log, "Kernel panic"), None);
+    }
+
+    #[test]
+    fn the_last_panic_is_the_real_one() {
+        let log = "[    1.0] x: bad\nKernel panic - not syncing: a\n[    2.0] Kernel panic - not syncing: b\n[    3.0] \
+                   Kernel panic - not syncing: c\n";
+        assert_eq!(Dmesg::parse(log).panic(), Some("c"));
+    }
 
     #[test]
     fn what_matters_is_found() {

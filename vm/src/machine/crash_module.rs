@@ -11,10 +11,15 @@ use std::process::Command;
 use crate::machine::process;
 
 /// Its functions that crash, or hold a CPU for ever.
-pub const WAYS: [&str; 10] = [
+pub const WAYS: [&str; 15] = [
     "null_pointer",
     "protection_fault",
     "bug",
+    "warning",
+    "warnings",
+    "refcount",
+    "list_corruption",
+    "ubsan",
     "stack_overflow",
     "soft_lockup",
     "busy",
@@ -29,7 +34,7 @@ const SOURCE: &str = include_str!("../../guest/crash.s");
 /// The module that runs this way when it is loaded, for the kernel of the module `other`.
 ///
 /// # Errors
-/// When `other` is not a module, or the assembler is missing.
+/// When `other` is not a module, has no WARN() in it, or the assembler is missing.
 pub fn crash(way: &str, other: &[u8]) -> Result<Vec<u8>> {
     let folder = tempfile::tempdir()?;
     let (source, module) = (folder.path().join("crash.s"), folder.path().join("crash.ko"));
@@ -47,9 +52,15 @@ fn head(way: &str, other: &[u8]) -> Option<String> {
     let init = module.relocations().map(|(offset, _)| offset).min()?;
     let info = other.section_by_name(".modinfo")?.data().ok()?;
     let vermagic = info.split(|byte| *byte == 0).find(|line| line.starts_with(b"vermagic="))?;
+    // An address, a file's name or a format before it, four bytes each; line and flags.
+    let bugs = other.section_by_name("__bug_table")?;
+    let format = bugs.relocations().any(|(offset, _)| offset == 8);
     Some(format!(
-        ".macro die\n call {way}\n.endm\n.macro vermagic\n .asciz \"{}\"\n.endm\n.set MODULE_INIT, {init}\n.set MODULE_SIZE, {}\n",
+        ".macro die\n call {way}\n.endm\n.macro module before=\"\"\n .asciz \"\\before\\(){way}\"\n.endm\n\
+         .macro vermagic\n .asciz \"{}\"\n.endm\n.set MODULE_INIT, {init}\n.set MODULE_SIZE, {}\n\
+         .set BUG_FORMAT, {}\n",
         str::from_utf8(vermagic).ok()?,
         module.size(),
+        u8::from(format),
     ))
 }

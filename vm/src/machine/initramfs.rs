@@ -130,7 +130,7 @@ fn base(kernel: &Kernel, libraries: &BTreeSet<PathBuf>) -> Result<Vec<u8>> {
             archive.file(&format!("modules/{name}.ko"), 0o644, &bytes);
         }
     }
-    let other = kernel.module("drivers/char/ipmi/ipmi_devintf")?.context("a module is built in")?;
+    let other = kernel.module("drivers/char/ipmi/ipmi_msghandler")?.context("a module is built in")?;
     for way in crash_module::WAYS {
         archive.file(&format!("modules/{way}.ko"), 0o644, &crash_module::crash(way, &other)?);
     }

@@ -1,6 +1,7 @@
 //! Kinds of crash: for each, the guest's word that brings it about (`guest/guest.sh`) and what the host adds.
 
 use crate::machine::console::Line;
+use crate::machine::kernels::Release;
 use crate::machine::qemu::Vm;
 use anyhow::Result;
 use std::fmt;
@@ -38,11 +39,39 @@ pub enum Kind {
     Nmi,
     /// The CPU says that it is broken.
     MachineCheck,
+    /// WARN(), where warnings are fatal (`panic_on_warn`).
+    Warning,
+    /// The same, a counter of references that the kernel found below zero.
+    Refcount,
+    /// The same, an index that is too large for its array. Newer kernels look for it.
+    Ubsan,
+    /// A list whose entries do not belong together.
+    ListCorruption,
+    /// A process was killed since no memory was left; then an oops.
+    OomThenOops,
+    /// A task waits for ever, which is only reported; then an oops.
+    HungTaskThenOops,
+    /// A user's process did what it may not; then an oops.
+    UserFaultThenOops,
+    /// The CPU corrected an error; then an oops.
+    MachineCheckThenOops,
+    /// An oops on a CPU while another one reports, too.
+    Interleaved,
+    /// A soft lockup, half a minute of traces, and the panic.
+    SlowLockup,
+    /// A hard lockup with all CPUs' traces.
+    HardLockupEverywhere,
+    /// A user's mount options look like a panic, before and after the real one.
+    ForgedMount,
+    /// A user's process that is named like a report dies; then an oops.
+    ForgedName,
+    /// The path of a user's program looks like a panic; then an oops.
+    ForgedPath,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 28] = [
         Self::Sysrq,
         Self::NullPointer,
         Self::FatalException,
@@ -57,7 +86,27 @@ impl Kind {
         Self::OutOfMemory,
         Self::Nmi,
         Self::MachineCheck,
+        Self::Warning,
+        Self::Refcount,
+        Self::Ubsan,
+        Self::ListCorruption,
+        Self::OomThenOops,
+        Self::HungTaskThenOops,
+        Self::UserFaultThenOops,
+        Self::MachineCheckThenOops,
+        Self::Interleaved,
+        Self::SlowLockup,
+        Self::HardLockupEverywhere,
+        Self::ForgedMount,
+        Self::ForgedName,
+        Self::ForgedPath,
     ];
+
+    /// Has the kernel this way to die?
+    #[must_use]
+    pub fn is_on(self, release: Release) -> bool {
+        self != Self::Ubsan || release == Release::Newest
+    }
 
     /// The script by which the machine dies. The NMIs come to CPU 0 alone, and so do the crashes that need them.
     #[must_use]
@@ -70,13 +119,17 @@ impl Kind {
     /// # Errors
     /// When QEMU refuses it.
     pub fn act(self, vm: &Vm, line: &Line) -> Result<()> {
+        // A corrected one does not say so by itself, the kernel looks for it.
+        if self == Self::MachineCheckThenOops && line.text == "bench: a machine check may come" {
+            vm.monitor()?.human("mce 0 1 0x9400000000000135 0 0x12345000 0")?;
+        }
         if !line.text.starts_with("bench: panic on ") {
             return Ok(());
         }
         match self {
             // The detector compares two looks, which must not follow each other too fast, and looks away after what it takes
             // for a sign of life: one comes after the other until the CPU has left its loop, which is in a module.
-            Self::HardLockup => {
+            Self::HardLockup | Self::HardLockupEverywhere => {
                 let mut monitor = vm.monitor()?;
                 for _ in 0..10 {
                     sleep(Duration::from_secs(2));
@@ -116,6 +169,20 @@ impl fmt::Display for Kind {
             Self::OutOfMemory => "out-of-memory",
             Self::Nmi => "nmi",
             Self::MachineCheck => "machine-check",
+            Self::Warning => "warning",
+            Self::Refcount => "refcount",
+            Self::Ubsan => "ubsan",
+            Self::ListCorruption => "list-corruption",
+            Self::OomThenOops => "oom-then-oops",
+            Self::HungTaskThenOops => "hung-task-then-oops",
+            Self::UserFaultThenOops => "user-fault-then-oops",
+            Self::MachineCheckThenOops => "machine-check-then-oops",
+            Self::Interleaved => "interleaved",
+            Self::SlowLockup => "slow-lockup",
+            Self::HardLockupEverywhere => "hard-lockup-everywhere",
+            Self::ForgedMount => "forged-mount",
+            Self::ForgedName => "forged-name",
+            Self::ForgedPath => "forged-path",
         })
     }
 }
