@@ -5,6 +5,7 @@ use super::elfcorehdr::Ram;
 use super::printk::{FIELDS, Layout};
 use crate::cmdline::number;
 use crate::hw::Memory;
+use crate::report::Fnv;
 use crate::text::{Text, hex};
 
 /// Most of the text that is read: the kernel keeps it in one page.
@@ -21,6 +22,8 @@ pub struct VmCoreInfo {
     pub stext: Option<u64>,
     /// `SYMBOL(prb)` (5.10 and later): address of the pointer to the printk ring.
     pub prb: Option<u64>,
+    /// A hash of the whole text: kernel, KASLR and the time of the crash (`CRASHTIME`) are in it.
+    pub hash: Option<Fnv>,
     /// Sizes and offsets of the structures of the printk ring.
     pub layout: Layout,
 }
@@ -38,7 +41,7 @@ impl VmCoreInfo {
     #[must_use]
     #[inline(never)]
     pub fn parse(text: &[u8]) -> Self {
-        let mut info = Self::default();
+        let mut info = Self { hash: Some(Fnv::default().bytes(text)), ..Self::default() };
         for line in text.split(|byte| *byte == b'\n') {
             let mut parts = line.splitn(2, |byte| *byte == b'=');
             let (Some(key), Some(value)) = (parts.next(), parts.next()) else { continue };

@@ -373,12 +373,13 @@ impl<'a, T> Sequence<'a, T> {
         };
         let number = self.this_cpu_number();
         let (report, panicked_on) = (&mut self.report, &mut self.panicked_on);
-        let mut count = 0;
+        let (mut count, mut regs) = (0, None);
         crash.cpus(machine, &mut |_, cpu| {
             count += 1;
             let location = crash.location(&cpu);
             if Some(cpu.number) == number {
                 report.panicked = Some(CpuLocation { cpu: cpu.number, location });
+                regs = cpu.regs;
                 *panicked_on = Some(Panicked { cpu: cpu.number, pid: cpu.regs.map(|regs| regs.pid) });
             } else {
                 report.groups.add(location);
@@ -387,6 +388,7 @@ impl<'a, T> Sequence<'a, T> {
         });
         report.release = crash.info.release;
         report.build_id = crash.info.build_id;
+        report.id = crash.id(machine, regs);
         self.crash = Some(crash);
         Outcome::Done { count, ms: 0 }
     }
@@ -412,10 +414,11 @@ impl<'a, T> Sequence<'a, T> {
         }
         let with_cpus = self.plan.cpu_ip.sel;
         let (limit, hold_back) = (u32::from(self.plan.sel_records), self.for_the_console());
-        let Report { build_id, panicked, groups, cause, .. } = &mut self.report;
+        let Report { build_id, id, panicked, groups, cause, .. } = &mut self.report;
         let mut content = Content {
             cause: self.plan.handle_panic.then_some(&*cause),
             build_id: *build_id,
+            id: *id,
             panicked: with_cpus.then(|| panicked.map_or(Line::PanickedUnknown, Line::Panicked)),
             groups: if with_cpus { Some(groups) } else { None },
         };
@@ -429,7 +432,7 @@ impl<'a, T> Sequence<'a, T> {
         let (crashed, apic_id) = (self.crash.is_some(), self.this_cpu.apic_id);
         lines::headline(self.console.our_line(), &self.report, crashed, apic_id);
         self.print(machine);
-        if lines::details(self.console.our_line(), &self.report.cause) {
+        if lines::details(self.console.our_line(), &self.report) {
             self.print(machine);
         }
         for bad in self.plan.bad.into_iter().flatten() {
