@@ -162,7 +162,7 @@ mod tests {
             let cause = made(report, reason, &rip, &callers);
             let id = CrashId::new(Fnv::default().bytes(&hash));
             let mut records = written(&cause, id, limit);
-            let whole = lost.is_empty() && limit >= 12;
+            let whole = lost.is_empty() && limit >= 16;
             for (at, by) in moved {
                 let block = at.index(records.len()) / 5 * 5;
                 let end = (block + 5).min(records.len());
