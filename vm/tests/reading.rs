@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 use lastwords_vm::judge::asked::Asked;
+use lastwords_vm::judge::identity;
 use lastwords_vm::judge::outcome::Outcome;
 use lastwords_vm::judge::reading;
 use lastwords_vm::judge::symbols::Kallsyms;
@@ -40,6 +41,7 @@ fn crash(release: Release, bmc: Bmc, arm: Arm) -> Result<(Outcome, Kallsyms)> {
 /// On the machine itself: also how far the dump came.
 fn check_here(outcome: &Outcome, symbols: &Kallsyms) -> Result<()> {
     let told = serde_json::from_str(outcome.text("read")?)?;
+    identity::check(outcome, &told, Some(PANICKED))?;
     println!("{}", outcome.text("told")?);
     reading::check(outcome, &told, symbols, PANICKED)?;
     let groups = told["crashes"][0]["groups"].to_string();
@@ -53,7 +55,9 @@ fn check_here(outcome: &Outcome, symbols: &Kallsyms) -> Result<()> {
 
 /// The same from a file that ipmitool has written.
 fn check_file(outcome: &Outcome, symbols: &Kallsyms) -> Result<()> {
-    reading::check(outcome, &reading::read_file(outcome, symbols)?, symbols, PANICKED)
+    let told = reading::read_file(outcome, symbols)?;
+    identity::check(outcome, &told, Some(PANICKED))?;
+    reading::check(outcome, &told, symbols, PANICKED)
 }
 
 #[test]
@@ -70,5 +74,6 @@ fn on_the_machine_from_a_file_and_over_the_lan() -> Result<()> {
     check_here(&outcome, &symbols)?;
     check_file(&outcome, &symbols)?;
     let told = reading::read_lan(&outcome, &symbols)?;
+    identity::check(&outcome, &told, Some(PANICKED))?;
     reading::check(&outcome, &told, &symbols, PANICKED)
 }

@@ -6,6 +6,7 @@
 use anyhow::{Context, Result, ensure};
 use lastwords_vm::judge::asked::Asked;
 use lastwords_vm::judge::dmesg::{self, Dmesg};
+use lastwords_vm::judge::identity;
 use lastwords_vm::judge::outcome::Outcome;
 use lastwords_vm::judge::reading;
 use lastwords_vm::judge::sections::Section;
@@ -106,6 +107,7 @@ fn crash(kind: Kind, release: Release, bmc: Bmc, by: By) -> Result<()> {
     check_words(&outcome, kind)?;
     let symbols = Kallsyms::get(&outcome)?;
     let told = reading::read_file(&outcome, &symbols)?;
+    identity::check(&outcome, &told, Some(panicked))?;
     reading::check(&outcome, &told, &symbols, panicked)
 }
 

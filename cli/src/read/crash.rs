@@ -7,7 +7,7 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use lastwords_core::{
-    report::{CpuLocation, Line, Location, Stage},
+    report::{CpuLocation, CrashId, Line, Location, Stage},
     store::sel::{self, Decoded, Decoder, Source},
 };
 use std::fmt;
@@ -23,6 +23,10 @@ pub struct Crash {
     pub reason: Option<Text>,
     /// The first four bytes of the kernel's build id.
     pub build_id: Option<u32>,
+    /// What the crash is known by, where that is recorded.
+    pub id: Option<CrashId>,
+    /// What its cause is known by, where that is recorded.
+    pub signature: Option<u32>,
     /// The kernel's release, where the symbols name it.
     pub release: Option<String>,
     /// What the kernel reported before it panicked.
@@ -107,13 +111,14 @@ impl Text {
         Self { cut: true, ..Self::new(bytes) }
     }
 
-    /// `symbol+12` as the kernel prints it: `symbol+0x12`.
+    /// `symbol+12 [module]` as the kernel prints it: `symbol+0x12 [module]`.
     fn with_0x(mut self) -> Self {
-        if let Some((symbol, offset)) = self.value.rsplit_once('+')
+        if let Some((symbol, rest)) = self.value.rsplit_once('+')
+            && let offset = rest.split(' ').next().unwrap_or(rest)
             && offset.bytes().all(|byte| byte.is_ascii_hexdigit())
             && !offset.is_empty()
         {
-            self.value = format!("{symbol}+0x{offset}");
+            self.value = format!("{symbol}+0x{rest}");
         }
         self
     }
@@ -423,6 +428,8 @@ impl Crash {
         match line {
             Line::Reason(text) => self.reason = Some(Text::new(text)),
             Line::BuildId(id) => self.build_id = Some(id),
+            Line::CrashId(id) => self.id = Some(id),
+            Line::Signature(signature) => self.signature = Some(signature),
             Line::Panicked(CpuLocation { cpu, location }) => {
                 self.panicked = Some(Panicked::Cpu(cpu, location.into()));
             }
@@ -444,8 +451,9 @@ impl Crash {
     fn cut(&mut self, bytes: &[u8], first: bool) {
         match sel::parse(bytes, first) {
             Line::Reason(text) => self.reason = Some(Text::cut(text)),
-            // It is never longer.
+            // These are never longer.
             Line::BuildId(id) => self.build_id = Some(id),
+            Line::CrashId(id) => self.id = Some(id),
             Line::Rip(text) => self.location = Some(Text::cut(text).with_0x()),
             Line::Comm(text) => self.process = Some(Text::cut(text)),
             Line::Caller(text) => self.call_trace.push(Text::cut(text)),
@@ -470,6 +478,7 @@ fn time(entry: &Entry) -> Option<Time> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lastwords_core::report::Fnv;
     use proptest::{collection::vec, prelude::*, sample::Index};
 
     /// A crash as it was written, and its records that are in the SEL.
@@ -508,7 +517,7 @@ mod tests {
         let bytes = |line: Line<'_>| sel::text(line).as_bytes().to_vec();
         let group = (1..=u32::MAX, location());
         let cpus = (any::<u32>(), any::<u32>(), location(), vec(group, 0..8), 0..3u32);
-        (text(), text(), "[a-z_]{1,20}", vec("[a-z_]{1,20}", 0..3), cpus, any::<[bool; 6]>()).prop_map(
+        (text(), text(), "[a-z_]{1,20}", vec("[a-z_]{1,20}", 0..3), cpus, any::<[bool; 8]>()).prop_map(
             move |(reason, cause, word, callers, (id, cpu, location, groups, left_out), has)| {
                 let lines = [
                     Line::Reason(reason.as_bytes()),
@@ -517,6 +526,8 @@ mod tests {
                     Line::Cause(cause.as_bytes()),
                     Line::Rip(word.as_bytes()),
                     Line::Comm(word.as_bytes()),
+                    Line::CrashId(CrashId::new(Fnv::default().bytes(&id.to_le_bytes()))),
+                    Line::Signature(id),
                 ];
                 let lines = lines.into_iter().zip(has).filter(|(_, has)| *has).map(|(line, _)| line);
                 // What comes first is the reason, whatever it was meant to be.
@@ -611,6 +622,8 @@ mod tests {
         crash.restored.iter().for_each(|part| texts("restored ", Some(part)));
         let mut line = |line: Line<'_>| whole.push(sel::text(line).as_bytes().to_vec());
         crash.build_id.into_iter().for_each(|id| line(Line::BuildId(id)));
+        crash.id.into_iter().for_each(|id| line(Line::CrashId(id)));
+        crash.signature.into_iter().for_each(|signature| line(Line::Signature(signature)));
         match &crash.panicked {
             Some(Panicked::Cpu(cpu, at)) => {
                 line(Line::Panicked(CpuLocation { cpu: *cpu, location: at.location }));
@@ -741,6 +754,19 @@ mod tests {
         }
         for (reason, cut) in [("tes", false), ("rehe", false), ("Fatal exception", false), ("tea", true)] {
             assert!(!is_test(reason, cut), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_location_has_its_offset_as_the_kernel_prints_it_and_its_module() {
+        for (stored, shown) in [
+            ("null_pointer+a", "null_pointer+0xa"),
+            ("null_pointer+a [crash]", "null_pointer+0xa [crash]"),
+            ("0xffffffffc0123456", "0xffffffffc0123456"),
+            ("a+", "a+"),
+            ("a+xyz [b]", "a+xyz [b]"),
+        ] {
+            assert_eq!(Text::new(stored.as_bytes()).with_0x().value, shown);
         }
     }
 

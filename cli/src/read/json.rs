@@ -3,6 +3,7 @@
 use super::{
     Reading,
     crash::{Crash, NamedLocation, Panicked, Symbol, Text, Time},
+    identity::Identity,
 };
 use lastwords_core::{
     report::{Location, Stage},
@@ -47,6 +48,12 @@ impl<'a> Root<'a> {
 
 #[derive(Serialize)]
 struct CrashJson {
+    id: Option<String>,
+    id_source: Option<&'static str>,
+    signature: Option<String>,
+    signature_text: Option<String>,
+    signature_partial: bool,
+    class: &'static str,
     rehearsal: bool,
     time: Option<TimeJson>,
     speaker: Option<&'static str>,
@@ -113,7 +120,15 @@ impl CrashJson {
     fn new(crash: &Crash, age: Option<i64>) -> Self {
         let text = |text: &Option<Text>| text.as_ref().map(|text| text.marked(MISSING));
         let texts = |texts: &[Text]| texts.iter().map(|text| text.marked(MISSING)).collect();
+        let identity = Identity::of(crash);
+        let id_source = if identity.id_is_recorded { "recorded" } else { "derived" };
         Self {
+            id_source: identity.id.is_some().then_some(id_source),
+            id: identity.id,
+            signature: identity.signature.map(|signature| format!("{signature:08x}")),
+            signature_text: (!identity.text.value.is_empty()).then(|| identity.text.marked(MISSING)),
+            signature_partial: !identity.signature_is_recorded,
+            class: identity.class.name(),
             rehearsal: crash.is_test(),
             time: crash.time.as_ref().map(|time| TimeJson::new(time, age)),
             speaker: crash.source.map(|source| match source {

@@ -438,8 +438,8 @@ fn line_starts(texts: &[&str]) -> Vec<bool> {
 fn starts_line(line: &str, text: &str) -> bool {
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     match sel::parse(line.as_bytes(), false) {
-        // Always full and never longer.
-        Line::BuildId(_) => true,
+        // Never longer.
+        Line::BuildId(_) | Line::CrashId(_) | Line::Signature(_) => true,
         // Only digits could follow.
         Line::Panicked { .. } | Line::Group { .. } | Line::Omitted(_) => !is_hex,
         _ => match sel::parse(text.as_bytes(), false) {

@@ -5,6 +5,7 @@
 //! `next` make the system calls.
 
 mod crash;
+mod identity;
 mod json;
 mod log;
 mod next;

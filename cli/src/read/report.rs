@@ -283,6 +283,8 @@ mod tests {
             "NULL deref at 18",
             "RIP null_pointer+a",
             "Comm insmod",
+            "#br2jg7h0wa",
+            "~de47bb07",
             "2*a592eb",
             "1*user",
             "< do_one_initcall",
@@ -337,7 +339,10 @@ NULL pointer dereference at 0x18 in null_pointer+0xa, process insmod
               1 in user space
   Kernel      6.1.0-56-amd64 (build ID eb4fbcd0)
   Dump        started, saved
-  Records     16, none missing
+  Crash ID    br2jg7h0wa
+  Signature   de47bb07
+  Class       null-pointer
+  Records     18, none missing
 
 Next: ls -t /var/crash
       crash /usr/lib/debug/boot/vmlinux-6.1.0-56-amd64 DUMPFILE
@@ -365,6 +370,8 @@ Attempted to kill init... (truncated: 2 SEL records missing)
               255 idle (native_safe_halt+0xb)
 ! Dump        started; no result recorded
 ! Dump kernel initrd corrupt: checksum differs from the one loaded
+  Crash ID    ev4heqsfng (derived)
+  Class       init-killed
 ! Records     8, 2 missing
 
 Next: ls -t /var/crash
@@ -430,6 +437,9 @@ TEST REPORT on db04, 2026-11-23 01:38:20 (BMC clock, 3 seconds ago)
 test report, nothing has crashed, process test
 
   Process     test
+  Crash ID    21131x4zy3 (derived)
+  Signature   f85fa833 (partial)
+  Class       other
   Records     5, none missing
 Test reports: 1, 2026-11-23 01:37:20 (lastwords read --all)
 "

@@ -3,11 +3,12 @@
 use super::{
     Reading,
     crash::{Crash, NamedLocation, Panicked, Symbol},
+    identity::Identity,
     log::Note,
 };
 use crate::layout::Row;
 use lastwords_core::{
-    report::{Location, Stage},
+    report::{Class, Location, Stage},
     store::sel::Source,
 };
 
@@ -65,6 +66,7 @@ pub fn rows(crash: &Crash, reading: &Reading) -> Vec<Row> {
     if crash.source == Some(Source::Linux) {
         rows.push(Row::new("Source", "Linux IPMI driver (panic_op=string)"));
     }
+    rows.extend(identity(crash));
     rows.extend(records(crash, reading));
     rows
 }
@@ -154,6 +156,21 @@ fn kernel(crash: &Crash) -> Option<Row> {
             None => format!("build ID {id:08x}"),
         },
     ))
+}
+
+/// For those who count and compare crashes.
+fn identity(crash: &Crash) -> Vec<Row> {
+    let Identity { id, id_is_recorded, signature, signature_is_recorded, class, .. } = Identity::of(crash);
+    let id = id.map(|id| {
+        let mark = if id_is_recorded { "" } else { " (derived)" };
+        Row::new("Crash ID", id + mark)
+    });
+    let signature = signature.map(|signature| {
+        let mark = if signature_is_recorded { "" } else { " (partial)" };
+        Row::new("Signature", format!("{signature:08x}{mark}"))
+    });
+    let class = (class != Class::Unknown).then(|| Row::new("Class", class.name()));
+    id.into_iter().chain(signature).chain(class).collect()
 }
 
 fn dump(crash: &Crash) -> Option<Row> {

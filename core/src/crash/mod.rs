@@ -17,7 +17,7 @@ pub use vmcoreinfo::VmCoreInfo;
 
 use crate::hw::Memory;
 use crate::numbers::Numbers;
-use crate::report::{Cause, Location};
+use crate::report::{Cause, CrashId, Location};
 use notes::Note;
 
 /// Most CPUs that are looked at; Linux' own limit for x86 is 8192.
@@ -61,6 +61,8 @@ pub struct Regs {
     pub pid: u32,
     /// Instruction pointer.
     pub rip: u64,
+    /// Stack pointer.
+    pub rsp: u64,
     /// Was it in user space?
     pub user: bool,
 }
@@ -158,6 +160,23 @@ impl<'a> Crash<'a> {
     /// The log's record that is so many before its newest one, where it can be read.
     pub fn record<M: Memory>(&self, memory: &mut M, log: &Log, before: u64) -> Option<Record> {
         log.record(memory, &self.ram, before)
+    }
+
+    /// What the crash is known by, where VMCOREINFO can be read; `panicked` are the registers of the CPU that did. All of
+    /// it is in the dump, too: VMCOREINFO's text, where the panicked CPU's code and stack were, and the time of the log's
+    /// newest record, as dmesg prints it.
+    pub fn id<M: Memory>(&self, memory: &mut M, panicked: Option<Regs>) -> Option<CrashId> {
+        let mut hash = self.info.hash?;
+        if let Some(regs) = panicked {
+            hash = hash.bytes(&regs.rip.to_le_bytes()).bytes(&regs.rsp.to_le_bytes());
+        }
+        let newest = self.log(memory).and_then(|log| {
+            (0..log.len.min(LOG_END)).find_map(|before| Some(self.record(memory, &log, before)?.ts_nsec))
+        });
+        if let Some(ns) = newest {
+            hash = hash.bytes(&(ns / 1000).to_le_bytes());
+        }
+        Some(CrashId::new(hash))
     }
 
     /// Why the kernel panicked, as the end of its log tells; `panicked_on` is who did, where that is known.

@@ -5,6 +5,7 @@ use super::elfcorehdr::Ram;
 use super::printk::{FIELDS, Layout};
 use crate::cmdline::number;
 use crate::hw::Memory;
+use crate::report::Fnv;
 use crate::text::{Text, hex};
 
 /// Most of the text that is read: the kernel keeps it in one page.
@@ -19,6 +20,8 @@ pub struct VmCoreInfo {
     pub build_id: Option<u32>,
     /// `SYMBOL(_stext)`: where the kernel's text began, KASLR included.
     pub stext: Option<u64>,
+    /// A hash of the whole text: kernel, KASLR and the time of the crash (`CRASHTIME`) are in it.
+    pub hash: Option<Fnv>,
     /// Where the log is, and how its structures are laid out.
     pub log: Layout,
 }
@@ -36,7 +39,7 @@ impl VmCoreInfo {
     #[must_use]
     #[inline(never)]
     pub fn parse(text: &[u8]) -> Self {
-        let mut info = Self::default();
+        let mut info = Self { hash: Some(Fnv::default().bytes(text)), ..Self::default() };
         for line in text.split(|byte| *byte == b'\n') {
             let mut parts = line.splitn(2, |byte| *byte == b'=');
             let (Some(key), Some(value)) = (parts.next(), parts.next()) else { continue };

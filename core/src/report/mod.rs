@@ -3,10 +3,14 @@
 //! `crash` fills it from the crashed kernel's memory, the stores of `store` keep it, `sequence` prints it. Which lines
 //! come in which order, and what is left out where there is little room, is in `order`.
 
+mod class;
 mod groups;
+mod identity;
 mod order;
 
+pub use class::Class;
 pub use groups::{GROUPS, Groups};
+pub use identity::{CrashId, Fnv, ID_LEN, SIGNATURE_TEXT_LEN, signature, signature_text};
 pub use order::{Content, Cost, cut, lines};
 
 use crate::text::Text;
@@ -72,6 +76,8 @@ pub struct Report {
     pub release: Text<64>,
     /// The first four bytes of its build id.
     pub build_id: Option<u32>,
+    /// What the crash is known by.
+    pub id: Option<CrashId>,
     /// The CPU that panicked, where something tells which.
     pub panicked: Option<CpuLocation>,
     /// The other CPUs, counted by where they were; all CPUs where nothing tells which one panicked.
@@ -97,6 +103,10 @@ pub enum Line<'a> {
     Rip(&'a [u8]),
     /// The process that ran.
     Comm(&'a [u8]),
+    /// What the crash is known by.
+    CrashId(CrashId),
+    /// What its cause is known by.
+    Signature(u32),
     /// So many other CPUs in one place.
     Group {
         /// How many, at least 1.

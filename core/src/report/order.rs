@@ -1,7 +1,7 @@
 //! Which lines of a report go into a store, in which order, and what is cut: the room is the store's, and most BMCs
 //! have little of it.
 
-use super::{Cause, Groups, Line};
+use super::{Cause, CrashId, Groups, Line, signature};
 use crate::text::Text;
 
 /// What marks a reason that was cut.
@@ -26,6 +26,8 @@ pub struct Content<'a> {
     pub cause: Option<&'a Cause>,
     /// The kernel's build id.
     pub build_id: Option<u32>,
+    /// What the crash is known by.
+    pub id: Option<CrashId>,
     /// The CPU that panicked: [`Line::Panicked`] or [`Line::PanickedUnknown`].
     pub panicked: Option<Line<'a>>,
     /// The other CPUs. They are taken out.
@@ -33,8 +35,8 @@ pub struct Content<'a> {
 }
 
 /// Hands on the lines that `limit` has room for by the cost `C`, most important first: the reason, the build id, the
-/// panicked CPU, what led to it, the other CPUs in groups, callers. Where there is room for little, the reason is cut and
-/// the build id left out before the panicked CPU is.
+/// panicked CPU, what led to it, what crash and cause are known by, the other CPUs in groups, callers. Where there is room
+/// for little, the reason is cut and the build id left out before the panicked CPU is.
 ///
 /// `line` gets each line and the room that is left behind it, and returns what is left in truth: less where the store
 /// knows better by now, 0 where it takes no more.
@@ -60,6 +62,13 @@ pub fn lines<C: Cost>(limit: u32, content: &mut Content, line: &mut dyn FnMut(Li
     room.left -= reserve;
     for line in [Line::Cause(report), Line::Rip(cause.rip.as_bytes()), Line::Comm(cause.comm.as_bytes())] {
         room.add::<C>(line);
+    }
+    // They tell people nothing, so they come behind what does.
+    if let Some(id) = content.id {
+        room.add::<C>(Line::CrashId(id));
+    }
+    if let Some(signature) = signature(cause) {
+        room.add::<C>(Line::Signature(signature));
     }
     room.left += reserve;
     if let Some(groups) = &mut content.groups {

@@ -8,7 +8,7 @@ use crate::ipmi::CommandError;
 use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
 use crate::plan::{Bad, OnCorrupt, Plan};
-use crate::report::{Cause, Location, Report};
+use crate::report::{Location, Report, signature};
 use crate::text::Buffer;
 
 /// A line that is being written.
@@ -37,8 +37,9 @@ pub fn headline(text: &mut ConsoleLine, report: &Report, crashed: bool, apic_id:
     }
 }
 
-/// What led to the panic; false where nothing of it is known.
-pub fn details(text: &mut ConsoleLine, cause: &Cause) -> bool {
+/// What led to the panic, and what crash and cause are known by; false where nothing of it is known.
+pub fn details(text: &mut ConsoleLine, report: &Report) -> bool {
+    let cause = &report.cause;
     let mut comma = "";
     let [caller, ..] = &cause.callers;
     for (name, value) in [
@@ -51,6 +52,14 @@ pub fn details(text: &mut ConsoleLine, cause: &Cause) -> bool {
             text.str(comma).str(name).bytes(value);
             comma = ", ";
         }
+    }
+    if let Some(id) = report.id {
+        id.put(text.str(comma).str("crash ID "));
+        comma = ", ";
+    }
+    if let Some(signature) = signature(cause) {
+        text.str(comma).str("signature ").hex_padded(u64::from(signature), 8);
+        comma = ", ";
     }
     !comma.is_empty()
 }

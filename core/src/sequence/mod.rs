@@ -382,7 +382,7 @@ impl<'a, T> Sequence<'a, T> {
         // Where no note has its number, the number is known all the same.
         report.panicked = number.map(|cpu| CpuLocation { cpu, location: Location::Unread });
         *panicked_on = number.map(|cpu| Panicked { cpu, pid: None });
-        let mut count = 0;
+        let (mut count, mut panicked_regs) = (0, None);
         crash.cpus(machine, &mut |_, cpu| {
             count += 1;
             if Some(cpu.number) != number {
@@ -390,11 +390,13 @@ impl<'a, T> Sequence<'a, T> {
             } else if let Some(regs) = cpu.regs {
                 report.panicked = Some(CpuLocation { cpu: cpu.number, location: cpu.location });
                 *panicked_on = Some(Panicked { cpu: cpu.number, pid: Some(regs.pid) });
+                panicked_regs = Some(regs);
             }
             true
         });
         report.release = crash.info.release;
         report.build_id = crash.info.build_id;
+        report.id = crash.id(machine, panicked_regs);
         self.crash = Some(crash);
         Outcome::Done { count, ms: 0 }
     }
@@ -420,10 +422,11 @@ impl<'a, T> Sequence<'a, T> {
         }
         let with_cpus = self.plan.cpu_ip.sel;
         let (limit, hold_back) = (u32::from(self.plan.sel_records), self.for_the_console());
-        let Report { build_id, panicked, groups, cause, .. } = &mut self.report;
+        let Report { build_id, id, panicked, groups, cause, .. } = &mut self.report;
         let mut content = Content {
             cause: self.plan.handle_panic.then_some(&*cause),
             build_id: *build_id,
+            id: *id,
             panicked: with_cpus.then(|| panicked.map_or(Line::PanickedUnknown, Line::Panicked)),
             groups: if with_cpus { Some(groups) } else { None },
         };
@@ -437,7 +440,7 @@ impl<'a, T> Sequence<'a, T> {
         let (crashed, apic_id) = (self.crash.is_some(), self.this_cpu.apic_id);
         lines::headline(self.console.our_line(), &self.report, crashed, apic_id);
         self.print(machine);
-        if lines::details(self.console.our_line(), &self.report.cause) {
+        if lines::details(self.console.our_line(), &self.report) {
             self.print(machine);
         }
         for bad in self.plan.bad.into_iter().flatten() {

@@ -156,7 +156,7 @@ impl Asked {
             ensure!(cpus == (&None, &[]), "CPUs in the SEL that nobody asked for: {said:?}");
         }
         if !self.event {
-            let why = Said { id: None, panicked: None, groups: Vec::new(), ..said.clone() };
+            let why = Said { id: None, crash_id: None, panicked: None, groups: Vec::new(), ..said.clone() };
             ensure!(why == Said::default(), "texts in the SEL that nobody asked for: {said:?}");
             ensure!(self.sel || said == Said::default(), "texts in the SEL that nobody asked for: {said:?}");
             return Ok(None);

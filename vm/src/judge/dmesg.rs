@@ -14,6 +14,16 @@ impl<'a> Dmesg<'a> {
         Self { lines: lines.filter_map(|line| Some(line.split_once("] ")?.1)).collect() }
     }
 
+    /// The time stamp of a log's last record, in microseconds.
+    #[must_use]
+    pub fn last_stamp(text: &str) -> Option<u64> {
+        let stamp = |line: &str| {
+            let (seconds, micros) = line.strip_prefix('[')?.split_once("] ")?.0.trim().split_once('.')?;
+            Some(seconds.parse::<u64>().ok()? * 1_000_000 + micros.parse::<u64>().ok()?)
+        };
+        text.lines().rev().find_map(stamp)
+    }
+
     /// The text of the panic: of the last record that begins so, for nothing of the kernel's follows on its panic. `None`
     /// after an oops on which the kernel crashes at once (`panic_on_oops`).
     #[must_use]
@@ -92,6 +102,7 @@ mod tests {
 
     #[test]
     fn what_matters_is_found() {
+        assert_eq!(Dmesg::last_stamp("[    5.000001] a\n[   12.345678] b\nmore of b\n"), Some(12_345_678));
         let log = Dmesg::parse(include_str!("../../../core/tests/data/log-rcu-stall-6.1.txt"));
         assert_eq!(log.panic(), Some("RCU Stall"));
         assert_eq!(log.rip().as_deref(), Some("deaf+9"));

@@ -7,6 +7,7 @@ pub mod asked;
 pub mod console;
 pub mod dmesg;
 pub mod dump;
+pub mod identity;
 pub mod image;
 pub mod loaded;
 pub mod outcome;

@@ -51,6 +51,10 @@ pub struct Said {
     pub rip: Option<String>,
     /// The process, without `Comm `.
     pub comm: Option<String>,
+    /// `#k3f9x2m8qa`, without the `#`.
+    pub crash_id: Option<String>,
+    /// `~1a2b3c4d`, without the `~`.
+    pub signature: Option<String>,
     /// `fe*103f0`, and `+1f` at the end.
     pub groups: Vec<String>,
     /// The call trace, without `< `.
@@ -78,12 +82,16 @@ impl Said {
                 (4, said.rip.replace(rip).is_some())
             } else if let Some(comm) = after("Comm ") {
                 (5, said.comm.replace(comm).is_some())
+            } else if let Some(crash_id) = after("#") {
+                (6, said.crash_id.replace(crash_id).is_some())
+            } else if let Some(signature) = after("~") {
+                (7, said.signature.replace(signature).is_some())
             } else if digits.starts_with('*') || (line.starts_with('+') && line.len() > 1) {
                 said.groups.push(line.clone());
-                (6, false)
+                (8, false)
             } else if let Some(caller) = after("< ") {
                 said.callers.push(caller);
-                (7, false)
+                (9, false)
             } else {
                 (3, said.cause.replace(line.clone()).is_some())
             };
@@ -229,6 +237,8 @@ mod tests {
             "BUG at a.c:1",
             "RIP bug+8",
             "Comm bash",
+            "#k3f9x2m8qa",
+            "~1a2b3c4d",
             "fe*103f0",
             "+1f",
             "< crash_init",
@@ -239,6 +249,10 @@ mod tests {
             (Some("Fatal exception"), Some("BUG at a.c:1"))
         );
         assert_eq!(all.groups, ["fe*103f0", "+1f"]);
+        assert_eq!(
+            (all.crash_id.as_deref(), all.signature.as_deref()),
+            (Some("k3f9x2m8qa"), Some("1a2b3c4d"))
+        );
         assert!(said(&["id 5f3e9a1b", "?=?"]).unwrap().reason.is_none());
         assert!(said(&["id 5f3e9a1b", "1*user", "1=9c2a36"]).is_err());
         assert!(said(&["id 5f3e9a1b", "RIP one+1", "RIP two+2"]).is_err());

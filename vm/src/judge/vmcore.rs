@@ -15,6 +15,8 @@ pub struct Cpu {
     pub pid: u32,
     /// Instruction pointer.
     pub rip: u64,
+    /// Stack pointer.
+    pub rsp: u64,
 }
 
 /// What the notes of a /proc/vmcore say.
@@ -22,14 +24,17 @@ pub struct Cpu {
 pub struct Notes {
     /// The CPUs in the kernel's order. One that never answered has no note here: Linux leaves empty ones out.
     pub cpus: Vec<Cpu>,
+    /// VMCOREINFO as it is.
+    pub vmcoreinfo: Vec<u8>,
     info: BTreeMap<String, String>,
     /// Virtual addresses that the dump holds: the kernel's image, and parts of the direct map; and where in the file.
     loads: Vec<(Range<u64>, u64)>,
 }
 
-/// Offsets in the kernel's `struct elf_prstatus` of x86-64: `pr_pid`, and `rip` in `pr_reg`.
+/// Offsets in the kernel's `struct elf_prstatus` of x86-64: `pr_pid`, and `rip` and `rsp` in `pr_reg`.
 const PID: usize = 32;
 const RIP: usize = 112 + 16 * 8;
+const RSP: usize = 112 + 19 * 8;
 
 impl Notes {
     /// Reads the notes from the first bytes of a /proc/vmcore.
@@ -40,7 +45,8 @@ impl Notes {
         let header =
             elf::FileHeader64::<object::Endianness>::parse(head).context("/proc/vmcore is no ELF file")?;
         let endian = header.endian()?;
-        let mut notes = Self { cpus: Vec::new(), info: BTreeMap::new(), loads: Vec::new() };
+        let mut notes =
+            Self { cpus: Vec::new(), vmcoreinfo: Vec::new(), info: BTreeMap::new(), loads: Vec::new() };
         for segment in header.program_headers(endian, head)? {
             if segment.p_type(endian) == elf::PT_LOAD {
                 let start = segment.p_vaddr(endian);
@@ -52,6 +58,7 @@ impl Notes {
                 match (note.name(), note.n_type(endian)) {
                     (b"CORE", elf::NT_PRSTATUS) => notes.cpus.push(cpu(note.desc())?),
                     (b"VMCOREINFO", _) => {
+                        notes.vmcoreinfo = note.desc().to_vec();
                         let text = String::from_utf8_lossy(note.desc());
                         let pairs = text.lines().filter_map(|line| line.split_once('='));
                         notes.info.extend(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())));
@@ -113,6 +120,9 @@ impl Notes {
 
 fn cpu(status: &[u8]) -> Result<Cpu> {
     let pid = status.get(PID..PID + 4).context("a crash note is too short")?;
-    let rip = status.get(RIP..RIP + 8).context("a crash note is too short")?;
-    Ok(Cpu { pid: u32::from_le_bytes(pid.try_into()?), rip: u64::from_le_bytes(rip.try_into()?) })
+    let word = |at: usize| -> Result<u64> {
+        let bytes = status.get(at..at + 8).context("a crash note is too short")?;
+        Ok(u64::from_le_bytes(bytes.try_into()?))
+    };
+    Ok(Cpu { pid: u32::from_le_bytes(pid.try_into()?), rip: word(RIP)?, rsp: word(RSP)? })
 }

@@ -5,12 +5,13 @@
 //! order in which it was written; only then are its lines handed on.
 
 use super::encode::{
-    CALLER, COMM, CORRUPT, ETX, ID, LINUX, MARK, NOT_RESPONDING, OFF, OFF_OR_NOT_RESPONDING,
-    PANICKED_UNKNOWN, RECORD_TYPE, RESTORED, RIP, STARTS_LINE, STX, TEXT_LEN, UNREAD, UPPER, USER, text,
+    CALLER, COMM, CORRUPT, CRASH_ID, ETX, ID, LINUX, MARK, NOT_RESPONDING, OFF, OFF_OR_NOT_RESPONDING,
+    PANICKED_UNKNOWN, RECORD_TYPE, RESTORED, RIP, SIGNATURE, STARTS_LINE, STX, TEXT_LEN, UNREAD, UPPER, USER,
+    text,
 };
 use crate::ipmi::commands::{GENERATOR, SENSOR_SPECIFIC, SYSTEM_EVENT};
 use crate::ipmi::sel_writer::{CRITICAL_STOP, CRITICAL_STOP_TEXT, EVENT_LEN, OS_STOP};
-use crate::report::{CpuLocation, Line, Location, Stage};
+use crate::report::{CpuLocation, CrashId, Line, Location, Stage};
 use crate::text::{Text, hex};
 
 /// Who wrote a crash's records.
@@ -241,6 +242,12 @@ fn parse_marked(text: &[u8]) -> Option<Line<'_>> {
     let behind = |prefix: &str| text.strip_prefix(prefix.as_bytes());
     if let Some(id) = behind(ID) {
         return if id.len() == 8 { Some(Line::BuildId(number(id)?)) } else { None };
+    }
+    if let Some(id) = behind(CRASH_ID) {
+        return CrashId::parse(id).map(Line::CrashId);
+    }
+    if let Some(signature) = behind(SIGNATURE) {
+        return number(signature).map(Line::Signature);
     }
     if let Some(rest) = behind(RIP) {
         return Some(Line::Rip(rest));

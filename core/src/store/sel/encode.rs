@@ -24,6 +24,8 @@ pub(super) const UPPER: u64 = 0xffff_ffff_0000_0000;
 
 /// What stands before the text of a line.
 pub(super) const ID: &str = "id ";
+pub(super) const CRASH_ID: &str = "#";
+pub(super) const SIGNATURE: &str = "~";
 pub(super) const RIP: &str = "RIP ";
 pub(super) const COMM: &str = "Comm ";
 pub(super) const CALLER: &str = "< ";
@@ -54,6 +56,10 @@ pub fn text(line: Line) -> Text<LINE_LEN> {
         Line::PanickedUnknown => put(PANICKED_UNKNOWN, b""),
         Line::BuildId(id) => {
             text.str(ID).hex_padded(u64::from(id), 8);
+        }
+        Line::CrashId(id) => id.put(text.str(CRASH_ID)),
+        Line::Signature(signature) => {
+            text.str(SIGNATURE).hex_padded(u64::from(signature), 8);
         }
         Line::Panicked(CpuLocation { cpu, location }) => numbered(&mut text, cpu, b'=', location),
         Line::Group { count, location } => numbered(&mut text, count, b'*', location),
@@ -91,7 +97,7 @@ fn numbered(text: &mut Text<LINE_LEN>, number: u32, sign: u8, location: Location
 pub struct Records;
 
 impl Cost for Records {
-    const TYPICAL: u32 = 12;
+    const TYPICAL: u32 = 14;
 
     fn line(line: Line) -> u32 {
         text(line).as_bytes().len().div_ceil(TEXT_LEN) as u32
