@@ -63,6 +63,8 @@ pub struct Timer {
     second: Option<u32>,
     looked: u64,
     seconds: u32,
+    /// It has moved as no clock does.
+    leapt: bool,
     /// The cycle of the look before its last tick.
     before_tick: Option<u64>,
     /// It may be later than the clocks can tell: the budget's end may have come.
@@ -80,7 +82,7 @@ struct Last {
     cycles: u64,
     /// What an access is taken to cost, in nanoseconds.
     access_ns: u64,
-    /// The seconds at the first of it; `None` where they have moved since as no clock does.
+    /// The seconds at the first of it; `None` where they have moved as no clock does.
     seconds: Option<u32>,
 }
 
@@ -101,6 +103,7 @@ impl Timer {
             second: None,
             looked: 0,
             seconds: 0,
+            leapt: false,
             before_tick: None,
             perhaps_over: false,
             last: None,
@@ -172,6 +175,7 @@ impl Timer {
             return look.accesses;
         };
         let step = (second + DAY).saturating_sub(shown) % DAY;
+        self.leapt |= step > LONGEST_STEP;
         self.seconds = self.seconds.saturating_add(if step <= LONGEST_STEP { step } else { 1 });
         if step != 1 {
             if let Some(last) = &mut self.last {
@@ -309,7 +313,7 @@ impl Timer {
             accesses: self.accesses,
             cycles: self.cycles,
             access_ns: cost.clamp(*ACCESS_NS.start(), *ACCESS_NS.end()),
-            seconds: self.last.map_or(Some(self.seconds), |last| last.seconds),
+            seconds: self.last.map_or((!self.leapt).then_some(self.seconds), |last| last.seconds),
         });
         self.perhaps_over = false;
     }
