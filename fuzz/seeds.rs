@@ -5,7 +5,7 @@ use lastwords_boot::{synthetic, wrap};
 use lastwords_core::report::{CpuLocation, Line, Location, Stage};
 use lastwords_core::store::sel::{self, event_record, mark, records, stream};
 use lastwords_core::text::Text;
-use lastwords_sim::{CrashedKernel, Sim};
+use lastwords_sim::{CrashedKernel, LogBuf, Sim};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -39,23 +39,32 @@ fn main() -> io::Result<()> {
             put("crash", &name, &bytes)?;
         }
     }
-    let mut sim = Sim::default();
     let log = [
         "BUG: kernel NULL pointer dereference, address: 0000000000000018",
         "Kernel panic - not syncing: why",
     ];
     let kernel = CrashedKernel::idle(3).with_log(&log);
     put("vmcoreinfo", "simulated", kernel.vmcoreinfo.as_bytes())?;
-    let elfcorehdr = kernel.put(&mut sim.memory);
-    let piece = |(addr, bytes): (u64, &[u8])| {
-        [&addr.to_le_bytes()[..], &(bytes.len() as u64).to_le_bytes(), bytes].concat()
-    };
-    let (first, rest): (Vec<_>, Vec<_>) = sim.memory.pieces().partition(|(addr, _)| *addr == elfcorehdr);
-    put(
-        "crash",
-        "simulated-with-log",
-        &first.into_iter().chain(rest).map(piece).collect::<Vec<_>>().concat(),
-    )?;
+    // Before 5.10, with a CPU that is off and more ranges of RAM than are kept at hand.
+    let log_buf = LogBuf { len: 1024, caller_id: Some(312) };
+    let mut older = CrashedKernel { log_buf: Some(log_buf), ranges: 100, nodes: 70, ..kernel.clone() };
+    older.online = Some(vec![0, 2]);
+    older.cpus[1].answered = false;
+    let mut without_callers = older.clone();
+    without_callers.log_buf = Some(LogBuf { caller_id: None, ..log_buf });
+    for (name, kernel) in [
+        ("simulated-with-log", kernel),
+        ("simulated-with-log-buf", older),
+        ("simulated-with-log-buf-without-callers", without_callers),
+    ] {
+        let mut sim = Sim::default();
+        let elfcorehdr = kernel.put(&mut sim.memory);
+        let piece = |(addr, bytes): (u64, &[u8])| {
+            [&addr.to_le_bytes()[..], &(bytes.len() as u64).to_le_bytes(), bytes].concat()
+        };
+        let (first, rest): (Vec<_>, Vec<_>) = sim.memory.pieces().partition(|(addr, _)| *addr == elfcorehdr);
+        put("crash", name, &first.into_iter().chain(rest).map(piece).collect::<Vec<_>>().concat())?;
+    }
 
     // A request that is taken byte by byte, and an answer of three bytes.
     let taken = [0x80].repeat(3 * 20);
@@ -64,7 +73,8 @@ fn main() -> io::Result<()> {
     put("plan", "all", b"elfcorehdr=834932K console=ttyS0,115200 lastwords.ipmi_handle_panic lastwords.output_cpu_ip=sel \
         lastwords.ipmi_watchdog=start=300,power-cycle lastwords.ipmi_kcs_ports=0xca8,0xcac lastwords.ipmi_timeout=9 \
         lastwords.budget=30 lastwords.sel_records=40 lastwords.sel_type=system lastwords.output_log=64K \
-        lastwords.console=ttyS1,9600,vga lastwords.on_corrupt=boot lastwords.tsc_khz=2394000 lastwords.apic_ids=0-14/2,1-15/2")?;
+        lastwords.console=ttyS1,9600,vga lastwords.on_corrupt=boot lastwords.tsc_khz=2394000 lastwords.apic_ids=0-14/2,1-15/2 \
+        lastwords.cpu_numbers=0-1,3 lastwords.cpu_online_mask=0x1c2f5a0,0x5f3e9a1b")?;
 
     let lines = [
         Line::Reason(b"sysrq triggered crash"),
@@ -73,6 +83,9 @@ fn main() -> io::Result<()> {
         Line::Cause(b"NULL deref at 18"),
         Line::Rip(b"null_pointer+a"),
         Line::Group { count: 254, location: Location::User },
+        Line::Group { count: 2, location: Location::Unread },
+        Line::Group { count: 12, location: Location::Off },
+        Line::Group { count: 300, location: Location::OffOrNotResponding },
         Line::Omitted(3),
     ];
     let mut sel: Vec<[u8; 16]> = vec![event_record(*b"sys")];

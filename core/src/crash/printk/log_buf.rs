@@ -61,7 +61,7 @@ impl LogBuf {
         let mut log = Self { buf, len: len as u32, size: size as u32, count: 0, kept: [0; KEPT as usize] };
         while dict_len == offset::DICT_LEN as u64 && at != end && log.count < MOST {
             let Some(found) = log.next(memory, ram, at).filter(|found| found.at != end) else { break };
-            if log.count % STRIDE == 0
+            if log.count.is_multiple_of(STRIDE)
                 && let Some(kept) = log.kept.get_mut((log.count / STRIDE % KEPT) as usize)
             {
                 *kept = found.at;

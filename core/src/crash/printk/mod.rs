@@ -72,6 +72,8 @@ pub struct Log {
     pub len: u64,
 }
 
+// There is no heap to put the larger one on.
+#[expect(clippy::large_enum_variant)]
 enum Form {
     Ring(Ring),
     LogBuf(LogBuf),
