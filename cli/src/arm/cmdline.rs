@@ -372,7 +372,40 @@ mod tests {
         assert_eq!(whole.unwrap(), "quiet elfcorehdr=0x3efff200");
     }
 
+    fn parameters() -> impl Strategy<Value = Vec<&'static str>> {
+        let words = [
+            "lastwords.ipmi_handle_panic",
+            "lastwords.ipmi_handle_panic=0",
+            "lastwords.output_cpu_ip=sel",
+            "lastwords.output_cpu_ip",
+            "lastwords.budget=9",
+            "lastwords.budget=15",
+            "lastwords.console=none",
+            "lastwords.console=ttyS1,9600",
+        ];
+        prop::collection::vec(prop::sample::select(words.to_vec()), 0..6)
+    }
+
     proptest! {
+        /// Wherever the parameters are, the image finds the same plan, unless something is left out; and it is loaded.
+        #[test]
+        fn placed_parameters_make_the_same_plan(
+            embedded in parameters(), given in parameters(), len in 1700usize..2010, can_embed: bool,
+        ) {
+            let embedded = embedded.join(" ");
+            let mut cmdline = line(&["console=ttyS0", &given.join(" "), &"x".repeat(len)]);
+            cmdline.append_unless_given(&embedded, "tsc_khz", "2000000");
+            let placed = cmdline.clone().place(&embedded, can_embed);
+            prop_assert!(placed.cmdline.line().ends_with(&"x".repeat(len)) || placed.over == 0);
+            prop_assert!(placed.embedded.len() < PARAMETERS_LEN);
+            prop_assert_eq!(placed.left_out.is_empty(), can_embed || placed.over == 0);
+            if placed.left_out.is_empty() {
+                let plan = placed.cmdline.plan(&placed.embedded);
+                prop_assert_eq!(plan, cmdline.plan(&embedded));
+            }
+            prop_assert!(placed.cmdline.finish_with_elfcorehdr(0x3eff_f000).is_ok());
+        }
+
         #[test]
         fn any_lines_are_joined_without_loss(lines in prop::collection::vec("([a-z= \n-]|\"[a-z -]{0,4}\"){0,12}", 1..4)) {
             let mut cmdline = Cmdline::new(2047);

@@ -339,7 +339,7 @@ impl Load {
                 left_out.join(" ")
             ));
         }
-        if *over > 0 && can_embed {
+        if placed.embedded != *embedded {
             message::output(format_args!(
                 "the command line has no room for the parameters of lastwords ({over} bytes too long): they are \
                  embedded in the image, and /proc/cmdline of the dump kernel does not show them"

@@ -125,6 +125,25 @@ const OPTIONS: [(Spec, Meaning); 51] = [
     (Spec { name: "?", letter: Some('?'), value: false }, Print),
 ];
 
+/// Options that kexec takes for those of its loaders (OPT_ARCH_MAX and above).
+const LOADERS: [&str; 15] = [
+    "command-line",
+    "append",
+    "reuse-cmdline",
+    "initrd",
+    "ramdisk",
+    "args-elf",
+    "args-linux",
+    "args-none",
+    "module",
+    "real-mode",
+    "entry-32bit",
+    "dtb",
+    "pass-memmap-cmdline",
+    "noefi",
+    "reuse-video-type",
+];
+
 /// Options of `lastwords load` that kexec has not.
 const FURTHER: [(&str, Takes); 14] = [
     ("ipmi-kcs-ports", Takes::Value),
@@ -201,6 +220,11 @@ fn call(line: &Line<'_>) -> Call {
     }
     if let Some(error) = &line.error {
         return Call::Real(Some(error.clone()).filter(|_| deeds.panic));
+    }
+    // They are wrong usage where nothing is loaded.
+    let has_loaders = line.options.iter().any(|given| LOADERS.contains(&given.name));
+    if (deeds.status || !deeds.load) && has_loaders {
+        return Call::Real(None);
     }
     if deeds.status {
         let ours = deeds.panic || !deeds.ordinary;
@@ -418,6 +442,8 @@ mod tests {
             ("-p", ""),
             ("-p -u K", ""),
             ("-u -p K", ""),
+            ("-p -u --append=Q", ""),
+            ("-S --reuse-cmdline", ""),
             ("-p -f K", ": -f behind -p starts a kernel at once"),
             ("-p --reset-vga K", ": --reset-vga is an option that only kexec-tools have"),
             ("-p --reset-vga -c K", ": --reset-vga is an option that only kexec-tools have"),
