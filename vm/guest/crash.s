@@ -69,9 +69,13 @@ function warning
         ret
 end warning
 
-# One after the other, for ever.
+# One after the other, for ever, but not so fast that nothing else is left in the log.
 function warnings
 1:      call warning
+        mov $0x40000, %ecx
+2:      pause
+        dec %ecx
+        jnz 2b
         call lend
         jmp 1b
 end warnings

@@ -212,7 +212,7 @@ crash_forged_mount() {
     forge_mount
     said "$FORGED"
     while :; do forge_mount; done >/dev/null 2>&1 &
-    panic_on "$1"
+    oops "$1" null_pointer
 }
 
 # A process with such a name dies.

@@ -1,4 +1,4 @@
-//! Everything asked for, on both kernels, before both simulators, by each way of arming; and with 1, 2 and 8 CPUs,
+//! Everything asked for, on each kernel, before both simulators, by each way of arming; and with 1, 2 and 8 CPUs,
 //! panics on different ones, one in a loop with interrupts off. The words are held against the same crash's dump.
 //!
 //! Half of the grid is in `make test`: each kernel with each BMC, each way, and each number of CPUs.
@@ -9,7 +9,7 @@ use lastwords_vm::judge::dump;
 use lastwords_vm::judge::outcome::Outcome;
 use lastwords_vm::judge::watchdog::Watchdog;
 use lastwords_vm::machine::bmc::Bmc;
-use lastwords_vm::machine::kernels::Release::{self, V6_1, V6_12};
+use lastwords_vm::machine::kernels::Release::{self, Newest, V6_1, V6_12};
 use lastwords_vm::scenarios::{Arm, Call, Scenario};
 
 /// How the dump kernel is loaded.
@@ -88,4 +88,8 @@ crashes! {
     new_openipmi_load: V6_12, OpenIpmi, Load, 8 CPUs, panic on 1, loop on Some(6);
     #[ignore = "make test-all: another cell of the grid"]
     new_openipmi_lastwords: V6_12, OpenIpmi, Lastwords, 1 CPUs, panic on 0, loop on None;
+    newest_simulator_lastwords: Newest, Simulator, Lastwords, 2 CPUs, panic on 1, loop on Some(0);
+    newest_openipmi_file_load: Newest, OpenIpmi, FileLoad, 2 CPUs, panic on 0, loop on None;
+    #[ignore = "make test-all: another cell of the grid"]
+    newest_simulator_load: Newest, Simulator, Load, 8 CPUs, panic on 5, loop on Some(2);
 }

@@ -31,7 +31,7 @@ use By::{Load, Wrap};
 /// crashes on it at once.
 fn report(kind: Kind) -> Option<(&'static str, &'static str)> {
     match kind {
-        Kind::Sysrq | Kind::KilledInit | Kind::Nmi | Kind::ForgedMount => None,
+        Kind::Sysrq | Kind::KilledInit | Kind::Nmi => None,
         Kind::NullPointer
         | Kind::FatalException
         | Kind::OomThenOops
@@ -39,6 +39,7 @@ fn report(kind: Kind) -> Option<(&'static str, &'static str)> {
         | Kind::UserFaultThenOops
         | Kind::MachineCheckThenOops
         | Kind::Interleaved
+        | Kind::ForgedMount
         | Kind::ForgedName
         | Kind::ForgedPath => Some(("NULL deref at 18", "")),
         Kind::ProtectionFault => Some(("GP fault at 0xdead4ead00000000", "")),
@@ -66,9 +67,9 @@ fn begins(kind: Kind) -> Option<&'static str> {
         | Kind::UserFaultThenOops
         | Kind::MachineCheckThenOops
         | Kind::Interleaved
+        | Kind::ForgedMount
         | Kind::ForgedName
         | Kind::ForgedPath => Some("BUG: kernel NULL pointer dereference"),
-        Kind::ForgedMount => Some("sysrq: Trigger a crash"),
         _ => None,
     }
 }

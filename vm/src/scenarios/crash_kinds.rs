@@ -61,7 +61,7 @@ pub enum Kind {
     SlowLockup,
     /// A hard lockup with all CPUs' traces.
     HardLockupEverywhere,
-    /// A user's mount options look like a panic, before and after the real one.
+    /// A user's mount options look like a panic, before an oops and meanwhile.
     ForgedMount,
     /// A user's process that is named like a report dies; then an oops.
     ForgedName,
