@@ -20,8 +20,8 @@ fn text_of(id: CrashId) -> String {
 fn documented(name: &str) -> String {
     let page =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/sel-format.md")).unwrap();
-    let line =
-        page.lines().find_map(|line| line.trim().strip_prefix(name)).unwrap_or_else(|| panic!("{name}"));
+    let begin = format!("    {name} ");
+    let line = page.lines().find_map(|line| line.strip_prefix(&begin)).unwrap_or_else(|| panic!("{name}"));
     line.trim().to_owned()
 }
 
