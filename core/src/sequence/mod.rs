@@ -373,13 +373,12 @@ impl<'a, T> Sequence<'a, T> {
         };
         let number = self.this_cpu_number();
         let (report, panicked_on) = (&mut self.report, &mut self.panicked_on);
-        let (mut count, mut regs) = (0, None);
+        let mut count = 0;
         crash.cpus(machine, &mut |_, cpu| {
             count += 1;
             let location = crash.location(&cpu);
             if Some(cpu.number) == number {
                 report.panicked = Some(CpuLocation { cpu: cpu.number, location });
-                regs = cpu.regs;
                 *panicked_on = Some(Panicked { cpu: cpu.number, pid: cpu.regs.map(|regs| regs.pid) });
             } else {
                 report.groups.add(location);
@@ -388,7 +387,7 @@ impl<'a, T> Sequence<'a, T> {
         });
         report.release = crash.info.release;
         report.build_id = crash.info.build_id;
-        report.id = crash.id(machine, regs);
+        report.id = crash.id(machine);
         self.crash = Some(crash);
         Outcome::Done { count, ms: 0 }
     }
