@@ -66,7 +66,7 @@ fn the_id_of_a_real_crash_is_what_another_program_makes_of_it() {
 /// The crash of a simulated kernel: VMCOREINFO, and when the newest record was written.
 fn id(vmcoreinfo: &str, micros: Option<u64>) -> Option<CrashId> {
     let mut kernel = CrashedKernel::idle(2);
-    vmcoreinfo.clone_into(&mut kernel.vmcoreinfo);
+    kernel.vmcoreinfo = vmcoreinfo.to_owned() + "\n";
     kernel.log = micros.map(|micros| (micros, "Kernel panic".to_owned())).into_iter().collect();
     let mut sim = Sim::default();
     let elfcorehdr = kernel.put(&mut sim.memory);
@@ -131,8 +131,8 @@ fn cause(log: &str) -> Cause {
         let Some((time, text)) = line.strip_prefix('[').and_then(|line| line.split_once("] ")) else {
             continue;
         };
-        let time: f64 = time.trim().parse().unwrap();
-        reader.line((time * 1e9) as u64, text.as_bytes());
+        let micros: u64 = time.replace([' ', '.'], "").parse().unwrap();
+        reader.line(micros * 1000, text.as_bytes());
     }
     reader.cause
 }
@@ -324,6 +324,7 @@ impl Machine {
         if self.panics {
             lines.push("Kernel panic - not syncing: Fatal exception".to_owned());
         }
-        lines.iter().map(|line| format!("[{:5}.{:06}] {line}\n", self.seconds, pid % 1_000_000)).collect()
+        let stamp = format!("[{:5}.{:06}] ", self.seconds, pid % 1_000_000);
+        lines.into_iter().map(|line| stamp.clone() + &line + "\n").collect()
     }
 }
