@@ -41,7 +41,7 @@ fn crash(release: Release, bmc: Bmc, arm: Arm) -> Result<(Outcome, Kallsyms)> {
 /// On the machine itself: also how far the dump came.
 fn check_here(outcome: &Outcome, symbols: &Kallsyms) -> Result<()> {
     let told = serde_json::from_str(outcome.text("read")?)?;
-    identity::check(outcome, &told, Some(PANICKED))?;
+    identity::check(outcome, &told)?;
     println!("{}", outcome.text("told")?);
     reading::check(outcome, &told, symbols, PANICKED)?;
     let groups = told["crashes"][0]["groups"].to_string();
@@ -56,7 +56,7 @@ fn check_here(outcome: &Outcome, symbols: &Kallsyms) -> Result<()> {
 /// The same from a file that ipmitool has written.
 fn check_file(outcome: &Outcome, symbols: &Kallsyms) -> Result<()> {
     let told = reading::read_file(outcome, symbols)?;
-    identity::check(outcome, &told, Some(PANICKED))?;
+    identity::check(outcome, &told)?;
     reading::check(outcome, &told, symbols, PANICKED)
 }
 
@@ -74,6 +74,6 @@ fn on_the_machine_from_a_file_and_over_the_lan() -> Result<()> {
     check_here(&outcome, &symbols)?;
     check_file(&outcome, &symbols)?;
     let told = reading::read_lan(&outcome, &symbols)?;
-    identity::check(&outcome, &told, Some(PANICKED))?;
+    identity::check(&outcome, &told)?;
     reading::check(&outcome, &told, &symbols, PANICKED)
 }

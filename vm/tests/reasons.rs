@@ -108,7 +108,7 @@ fn crash(kind: Kind, release: Release, bmc: Bmc, by: By) -> Result<()> {
     check_words(&outcome, kind)?;
     let symbols = Kallsyms::get(&outcome)?;
     let told = reading::read_file(&outcome, &symbols)?;
-    identity::check(&outcome, &told, Some(panicked))?;
+    identity::check(&outcome, &told)?;
     reading::check(&outcome, &told, &symbols, panicked)
 }
 

@@ -283,7 +283,7 @@ mod tests {
             "NULL deref at 18",
             "RIP null_pointer+a",
             "Comm insmod",
-            "#br2jg7h0wa",
+            "#06bz7sfyrb",
             "~de47bb07",
             "2*a592eb",
             "1*user",
@@ -339,7 +339,7 @@ NULL pointer dereference at 0x18 in null_pointer+0xa, process insmod
               1 in user space
   Kernel      6.1.0-56-amd64 (build ID eb4fbcd0)
   Dump        started, saved
-  Crash ID    br2jg7h0wa
+  Crash ID    06bz7sfyrb
   Signature   de47bb07
   Class       null-pointer
   Records     18, none missing

@@ -18,8 +18,6 @@ pub mod prstatus {
     pub const PID: usize = 32;
     /// PC.
     pub const PC: usize = 368;
-    /// SP.
-    pub const SP: usize = 360;
     /// What tells the CPU's mode: PSTATE.
     pub const MODE: usize = 376;
 

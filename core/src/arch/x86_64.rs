@@ -13,8 +13,6 @@ pub mod prstatus {
     pub const PID: usize = 32;
     /// RIP.
     pub const PC: usize = 240;
-    /// RSP.
-    pub const SP: usize = 264;
     /// What tells the CPU's mode: the code segment's selector.
     pub const MODE: usize = 248;
 

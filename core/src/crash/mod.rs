@@ -61,8 +61,6 @@ pub struct Regs {
     pub pid: u32,
     /// Instruction pointer.
     pub rip: u64,
-    /// Stack pointer.
-    pub rsp: u64,
     /// Was it in user space?
     pub user: bool,
 }
@@ -162,14 +160,10 @@ impl<'a> Crash<'a> {
         log.record(memory, &self.ram, before)
     }
 
-    /// What the crash is known by, where VMCOREINFO can be read; `panicked` are the registers of the CPU that did. All of
-    /// it is in the dump, too: VMCOREINFO's text, where the panicked CPU's code and stack were, and the time of the log's
-    /// newest record, as dmesg prints it.
-    pub fn id<M: Memory>(&self, memory: &mut M, panicked: Option<Regs>) -> Option<CrashId> {
+    /// What the crash is known by, where VMCOREINFO can be read. All that it is made of is in the dump, too: VMCOREINFO's
+    /// text and the time of the log's newest record, as dmesg prints it.
+    pub fn id<M: Memory>(&self, memory: &mut M) -> Option<CrashId> {
         let mut hash = self.info.hash?;
-        if let Some(regs) = panicked {
-            hash = hash.bytes(&regs.rip.to_le_bytes()).bytes(&regs.rsp.to_le_bytes());
-        }
         let newest = self.log(memory).and_then(|log| {
             (0..log.len.min(LOG_END)).find_map(|before| Some(self.record(memory, &log, before)?.ts_nsec))
         });

@@ -100,7 +100,6 @@ fn read<M: Memory>(memory: &mut M, ram: &Ram, addr: u64, end: u64) -> (Note, Opt
             Note::PrStatus(Regs {
                 pid: u32_at(&status, prstatus::PID),
                 rip: u64_at(&status, prstatus::PC),
-                rsp: u64_at(&status, prstatus::SP),
                 user: prstatus::is_user(u64_at(&status, prstatus::MODE)),
             })
         }

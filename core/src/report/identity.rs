@@ -24,19 +24,19 @@ impl Fnv {
 
     /// So many bits of it, 32 to 63.
     #[must_use]
-    pub fn fold(self, bits: u32) -> u64 {
+    pub fn fold(self, bits: usize) -> u64 {
         (self.0 ^ self.0 >> bits) & ((1 << bits) - 1)
     }
 }
 
 /// Bits of an id. Of a million crashes two have the same one with a probability of 0.04 %.
-const ID_BITS: u32 = 50;
+const ID_BITS: usize = 50;
 /// Its characters: Crockford's base 32, which has no `i`, `l` and `o` to be taken for digits.
 const ID_LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Bits in each of them.
-const LETTER_BITS: u32 = 5;
+const LETTER_BITS: usize = 5;
 /// How many there are.
-pub const ID_LEN: usize = (ID_BITS / LETTER_BITS) as usize;
+pub const ID_LEN: usize = ID_BITS / LETTER_BITS;
 
 /// What a crash is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,10 +51,8 @@ impl CrashId {
 
     /// Appends its characters.
     pub fn put(self, text: &mut Buffer<[u8]>) {
-        let mut left = ID_BITS;
-        while left > 0 {
-            left -= LETTER_BITS;
-            let letter = (self.0 >> left) as usize % ID_LETTERS.len();
+        for left in (0..ID_LEN).rev() {
+            let letter = (self.0 >> (left * LETTER_BITS)) as usize % ID_LETTERS.len();
             text.byte(ID_LETTERS.get(letter).copied().unwrap_or(0));
         }
     }

@@ -382,7 +382,7 @@ impl<'a, T> Sequence<'a, T> {
         // Where no note has its number, the number is known all the same.
         report.panicked = number.map(|cpu| CpuLocation { cpu, location: Location::Unread });
         *panicked_on = number.map(|cpu| Panicked { cpu, pid: None });
-        let (mut count, mut panicked_regs) = (0, None);
+        let mut count = 0;
         crash.cpus(machine, &mut |_, cpu| {
             count += 1;
             if Some(cpu.number) != number {
@@ -390,13 +390,12 @@ impl<'a, T> Sequence<'a, T> {
             } else if let Some(regs) = cpu.regs {
                 report.panicked = Some(CpuLocation { cpu: cpu.number, location: cpu.location });
                 *panicked_on = Some(Panicked { cpu: cpu.number, pid: Some(regs.pid) });
-                panicked_regs = Some(regs);
             }
             true
         });
         report.release = crash.info.release;
         report.build_id = crash.info.build_id;
-        report.id = crash.id(machine, panicked_regs);
+        report.id = crash.id(machine);
         self.crash = Some(crash);
         Outcome::Done { count, ms: 0 }
     }

@@ -6,7 +6,6 @@
 use crate::judge::dmesg::Dmesg;
 use crate::judge::outcome::Outcome;
 use crate::judge::sel_text;
-use crate::judge::vmcore::Cpu;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
@@ -20,28 +19,20 @@ fn fnv(bytes: &[u8], bits: u32) -> u64 {
     ((hash >> bits) ^ hash) & ((1 << bits) - 1)
 }
 
-/// The id of a crash with this VMCOREINFO, whose panicked CPU was there, and whose log ends at so many microseconds.
-fn id(vmcoreinfo: &[u8], panicked: Option<Cpu>, micros: u64) -> String {
+/// The id of a crash with this VMCOREINFO, whose log ends at so many microseconds.
+fn id(vmcoreinfo: &[u8], micros: u64) -> String {
     const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let mut bytes = vmcoreinfo.to_vec();
-    if let Some(cpu) = panicked {
-        bytes.extend(cpu.rip.to_le_bytes());
-        bytes.extend(cpu.rsp.to_le_bytes());
-    }
-    bytes.extend(micros.to_le_bytes());
-    let hash = fnv(&bytes, 50);
+    let hash = fnv(&[vmcoreinfo, &micros.to_le_bytes()].concat(), 50);
     (0..10).map(|letter| LETTERS[(hash >> (45 - 5 * letter)) as usize & 31] as char).collect()
 }
 
-/// The crash's id, as its dump has it. `panicked`: which of its CPUs did, where that is known.
+/// The crash's id, as its dump has it.
 ///
 /// # Errors
 /// When the dump does not have what it is made of.
-pub fn of_dump(outcome: &Outcome, panicked: Option<usize>) -> Result<String> {
-    let notes = outcome.notes()?;
-    let cpu = |number| notes.cpus.get(number).copied().context("the panicked CPU has no note");
+pub fn of_dump(outcome: &Outcome) -> Result<String> {
     let micros = Dmesg::last_stamp(outcome.text("dmesg")?).context("no time stamp in vmcore-dmesg")?;
-    Ok(id(&notes.vmcoreinfo, panicked.map(cpu).transpose()?, micros))
+    Ok(id(&outcome.notes()?.vmcoreinfo, micros))
 }
 
 /// Checks what the SEL, the console and `lastwords read --json` (`told`) have: the dump's id, the same in all of them,
@@ -49,8 +40,8 @@ pub fn of_dump(outcome: &Outcome, panicked: Option<usize>) -> Result<String> {
 ///
 /// # Errors
 /// When they differ.
-pub fn check(outcome: &Outcome, told: &Value, panicked: Option<usize>) -> Result<()> {
-    let expected = of_dump(outcome, panicked)?;
+pub fn check(outcome: &Outcome, told: &Value) -> Result<()> {
+    let expected = of_dump(outcome)?;
     let said = sel_text::said(&outcome.sel()?)?;
     ensure!(said.crash_id.as_ref() == Some(&expected), "the dump's id is {expected}, the SEL says {said:?}");
     let crash = &told["crashes"][0];
@@ -84,8 +75,7 @@ mod tests {
     fn the_documents_example() {
         let vmcoreinfo = b"OSRELEASE=6.1.0-56-amd64\nBUILD-ID=eb4fbcd037e7253717950bf2b93bd5566f47c56f\n\
             SYMBOL(_stext)=ffffffffb7200000\nCRASHTIME=1795364771\n";
-        let cpu = Cpu { pid: 1, rip: 0xffffffffb73741ba, rsp: 0xff64953a00013a60 };
-        assert_eq!(id(vmcoreinfo, Some(cpu), 5123456), "br2jg7h0wa");
+        assert_eq!(id(vmcoreinfo, 5123456), "06bz7sfyrb");
         let text = b"NULL deref at < null_pointer [crash] < crash_init < do_one_initcall < do_init_module";
         assert_eq!(fnv(text, 32), 0xe86e5dd9);
     }

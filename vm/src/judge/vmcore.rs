@@ -15,8 +15,6 @@ pub struct Cpu {
     pub pid: u32,
     /// Instruction pointer.
     pub rip: u64,
-    /// Stack pointer.
-    pub rsp: u64,
 }
 
 /// What the notes of a /proc/vmcore say.
@@ -31,10 +29,9 @@ pub struct Notes {
     loads: Vec<(Range<u64>, u64)>,
 }
 
-/// Offsets in the kernel's `struct elf_prstatus` of x86-64: `pr_pid`, and `rip` and `rsp` in `pr_reg`.
+/// Offsets in the kernel's `struct elf_prstatus` of x86-64: `pr_pid`, and `rip` in `pr_reg`.
 const PID: usize = 32;
 const RIP: usize = 112 + 16 * 8;
-const RSP: usize = 112 + 19 * 8;
 
 impl Notes {
     /// Reads the notes from the first bytes of a /proc/vmcore.
@@ -120,9 +117,6 @@ impl Notes {
 
 fn cpu(status: &[u8]) -> Result<Cpu> {
     let pid = status.get(PID..PID + 4).context("a crash note is too short")?;
-    let word = |at: usize| -> Result<u64> {
-        let bytes = status.get(at..at + 8).context("a crash note is too short")?;
-        Ok(u64::from_le_bytes(bytes.try_into()?))
-    };
-    Ok(Cpu { pid: u32::from_le_bytes(pid.try_into()?), rip: word(RIP)?, rsp: word(RSP)? })
+    let rip = status.get(RIP..RIP + 8).context("a crash note is too short")?;
+    Ok(Cpu { pid: u32::from_le_bytes(pid.try_into()?), rip: u64::from_le_bytes(rip.try_into()?) })
 }

@@ -3,7 +3,7 @@
 use crate::symbols::build_id::running_build_id;
 use lastwords_core::{
     crash::CauseReader,
-    report::{CpuLocation, Location, Report},
+    report::{CpuLocation, CrashId, Fnv, Location, Report},
 };
 use std::{fs, path::Path};
 
@@ -37,6 +37,10 @@ pub fn report(root: &Path, cpus: u32) -> Report {
     report.release.bytes(release.trim().as_bytes());
     let build_id = running_build_id(root);
     report.build_id = build_id.and_then(|id| u32::from_str_radix(id.get(..8)?, 16).ok());
+
+    // Another one each time that it is read.
+    let uuid = fs::read_to_string(root.join("proc/sys/kernel/random/uuid"));
+    report.id = uuid.ok().map(|uuid| CrashId::new(Fnv::default().bytes(uuid.as_bytes())));
 
     let kallsyms = fs::read_to_string(root.join("proc/kallsyms")).unwrap_or_default();
     let known = [PANICKED, IDLE].map(|(names, into, _)| offset(&kallsyms, names).map(|offset| offset + into));
@@ -86,13 +90,18 @@ mod tests {
             fs::write(path, bytes).unwrap();
         };
         let nothing = report(root.path(), 2);
-        assert_eq!((nothing.release.as_bytes(), nothing.build_id), (&b""[..], None));
+        assert_eq!((nothing.release.as_bytes(), nothing.build_id, nothing.id), (&b""[..], None, None));
 
         write("proc/sys/kernel/osrelease", b"6.1.0-56-amd64\n");
         let symbols = "ffffffff81000000 T _stext\nffffffff81000200 t native_safe_halt\nffffffff81000400 t sysrq_handle_crash\n";
         write("proc/kallsyms", symbols.as_bytes());
         let crash = report(root.path(), 3);
         assert_eq!(crash.release.as_bytes(), b"6.1.0-56-amd64");
+        let ids = ["one", "two"].map(|uuid| {
+            write("proc/sys/kernel/random/uuid", uuid.as_bytes());
+            report(root.path(), 3).id.unwrap()
+        });
+        assert_ne!(ids[0], ids[1]);
         let panicked = CpuLocation { cpu: 2, location: Location::Kernel(0x416) };
         assert_eq!(locations(crash), (Some(panicked), vec![(2, Location::Kernel(0x20b))]));
 
