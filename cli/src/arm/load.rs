@@ -684,7 +684,7 @@ mod tests {
             ("--ipmi-handle-panic", " lastwords.cpu_numbers=0,2"),
         ] {
             let only = Only::try_parse_from(["test", "kernel", "--append", "a", options]).unwrap();
-            let whole = only.load.cmdline(root.path(), "", 2047).unwrap().finish().unwrap();
+            let whole = only.load.whole_cmdline(root.path(), "", 2047).unwrap().finish().unwrap();
             assert!(whole.ends_with(line), "{whole}");
         }
     }
