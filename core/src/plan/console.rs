@@ -75,11 +75,13 @@ pub fn is_console(name: &str) -> bool {
 /// (`Documentation/admin-guide/kernel-parameters.txt`), what else is behind it left out.
 fn uart(value: &str) -> Option<Serial> {
     let (mut value, mut is_port) = (value, false);
-    while let Some((before, rest)) = cmdline::cut(value, b',')
-        && let [first @ (b'u' | b'i' | b's'), ..] = before.as_bytes()
-    {
-        // To the kernel a number right behind `uart` is an address in memory.
-        (value, is_port) = (rest, *first != b'u');
+    for _ in 0..2 {
+        if let Some((before, rest)) = cmdline::cut(value, b',')
+            && let [first @ (b'u' | b'i' | b's'), ..] = before.as_bytes()
+        {
+            // To the kernel a number right behind `uart` is an address in memory.
+            (value, is_port) = (rest, *first != b'u');
+        }
     }
     if value == "serial" {
         value = "ttyS0";
