@@ -125,37 +125,36 @@ fn a_cpu_that_came_back_after_loading_is_named() -> Result<()> {
     sel_text::check_cpus(&outcome, &outcome.sel()?, 2)
 }
 
-/// Two CPUs and two slots. At the line that ends so, a third CPU comes into one of these.
-fn with_slots(arm: Arm, before: &str, death: &str) -> Result<Outcome> {
-    let scenario = four(Release::V6_1, arm).cpus(2).topology("maxcpus=4,sockets=4,cores=1,threads=1");
-    scenario.before(before).death(death).watch(|vm, line| {
-        if line.text.ends_with("a CPU comes") {
-            let cpu = json!({ "driver": "max-x86_64-cpu", "socket-id": 2, "core-id": 0, "thread-id": 0 });
-            vm.monitor()?.execute("device_add", &cpu)?;
-        }
-        Ok(())
-    })
-}
-
-const ONE_COMES: &str = "step a CPU comes\nwhile [ ! -e /sys/devices/system/cpu/cpu2 ]; do sleep 1; done";
-
+/// Two CPUs that nobody has started, as in slots that wait for theirs.
 #[test]
-fn a_slot_with_a_cpu_that_nobody_has_started_is_off() -> Result<()> {
-    let outcome = with_slots(loaded("wrap"), ONE_COMES, &death(1))?;
-    check_off(&outcome, "0-1", 1, "1*off")?;
+fn cpus_that_were_never_started_are_off() -> Result<()> {
+    let crash =
+        |arm| four(Release::V6_12, arm).first_append("crashkernel=256M maxcpus=2").death(&death(1)).run();
+    check_off(&crash(loaded("wrap"))?, "0-1", 1, "2*off")?;
     // Nobody has told where the mask is.
-    let wrapped = Arm::Wrapped(Call::FileLoad, OPTIONS.to_owned());
-    let outcome = with_slots(wrapped, ONE_COMES, &death(1))?;
+    let outcome = crash(Arm::Wrapped(Call::FileLoad, OPTIONS.to_owned()))?;
     let line = "CPU 2  is offline or did not respond to the stop NMI";
     ensure!(says(&outcome, line), "{:?}", console::lines(&outcome));
-    check_off(&outcome, "0-1", 1, "1*off/dead")
+    check_off(&outcome, "0-1", 1, "2*off/dead")
 }
 
 /// It panics, and 6.1 has no note for it: the dump kernel does not see it either.
 #[test]
 fn a_cpu_that_came_after_loading_is_named() -> Result<()> {
-    let death = format!("{ONE_COMES}\n{TWO_COMES}\npanic_on 2");
-    let outcome = with_slots(loaded("purgatory"), "", &death)?;
+    let death = format!(
+        "step a CPU comes\nwhile [ ! -e /sys/devices/system/cpu/cpu2 ]; do sleep 1; done\n{TWO_COMES}\npanic_on 2"
+    );
+    let outcome = four(Release::V6_1, loaded("purgatory"))
+        .cpus(2)
+        .topology("maxcpus=4,sockets=4,cores=1,threads=1")
+        .death(&death)
+        .watch(|vm, line| {
+            if line.text.ends_with("a CPU comes") {
+                let cpu = json!({ "driver": "max-x86_64-cpu", "socket-id": 2, "core-id": 0, "thread-id": 0 });
+                vm.monitor()?.execute("device_add", &cpu)?;
+            }
+            Ok(())
+        })?;
     let said = sel_text::said(&outcome.sel()?)?;
     ensure!(said.panicked.as_deref() == Some("2=unread"), "{said:?}");
     let headline = console::lines(&outcome).first().copied().unwrap_or_default().to_owned();

@@ -27,7 +27,7 @@ const STRIDE: u32 = 64;
 /// So many are kept, of the newest 32,768 records.
 const KEPT: u32 = 512;
 /// Most records that are walked: those of a buffer of some tens of MiB.
-const MOST: u32 = 1 << 20;
+const MOST: u32 = 1 << 19;
 
 /// The buffer.
 pub struct LogBuf {
@@ -57,10 +57,13 @@ impl LogBuf {
             *variable = ram.number(memory, *variable)?;
         }
         let [buf, len, first, end] = variables;
-        let (mut at, end) = (first as u32, end as u32);
+        let (mut at, end, mut left) = (first as u32, end as u32, len as u32);
         let mut log = Self { buf, len: len as u32, size: size as u32, count: 0, kept: [0; KEPT as usize] };
         while dict_len == offset::DICT_LEN as u64 && at != end && log.count < MOST {
             let Some(found) = log.next(memory, ram, at).filter(|found| found.at != end) else { break };
+            // Where the end is damaged it would go round and round.
+            let Some(rest) = left.checked_sub(found.end - found.at) else { break };
+            left = rest;
             if log.count.is_multiple_of(STRIDE)
                 && let Some(kept) = log.kept.get_mut((log.count / STRIDE % KEPT) as usize)
             {
