@@ -75,6 +75,17 @@ fn id(vmcoreinfo: &str, micros: Option<u64>) -> Option<CrashId> {
 }
 
 #[test]
+fn the_time_is_that_of_the_newest_record_in_microseconds() {
+    let mut kernel = CrashedKernel::idle(2);
+    kernel.log = [(7, "first"), (5_123_456, "last")].map(|(micros, text)| (micros, text.to_owned())).into();
+    let mut sim = Sim::default();
+    let elfcorehdr = kernel.put(&mut sim.memory);
+    let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+    let expected = CrashId::new(crash.info.hash.unwrap().bytes(&5_123_456_u64.to_le_bytes()));
+    assert_eq!(crash.id(&mut sim), Some(expected));
+}
+
+#[test]
 fn the_documents_examples_are_right() {
     let vmcoreinfo = documented("VMCOREINFO").replace("\\n", "\n");
     let stamp = documented("newest record").replace(['[', ']', ' ', '.'], "");

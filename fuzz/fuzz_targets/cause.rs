@@ -2,7 +2,7 @@
 #![no_main]
 
 use lastwords_core::crash::CauseReader;
-use lastwords_core::report::{Content, Cost, Line, lines};
+use lastwords_core::report::{Content, Cost, CrashId, Fnv, Line, lines};
 use lastwords_core::store::sel::{Records, text};
 use libfuzzer_sys::fuzz_target;
 
@@ -16,6 +16,7 @@ fuzz_target!(|input: &[u8]| {
     let mut content = Content {
         cause: Some(&reader.cause),
         build_id: Some(7),
+        id: Some(CrashId::new(Fnv::default())),
         panicked: Some(Line::PanickedUnknown),
         groups: None,
     };

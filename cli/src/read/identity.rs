@@ -192,7 +192,7 @@ mod tests {
                 prop_assert_eq!(&found.text.value, &right);
             }
             if found.id_is_recorded {
-                prop_assert_eq!(found.id.unwrap().as_bytes().len(), ID_LEN);
+                prop_assert_eq!(found.id.unwrap().len(), ID_LEN);
                 prop_assert_eq!(crashes[0].id, Some(id));
             }
         }
