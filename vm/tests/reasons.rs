@@ -27,9 +27,9 @@ enum By {
 }
 use By::{Load, Wrap};
 
-/// How the kernel's report of a crash begins in the SEL, and what else is in it. It is the reason itself where the kernel
-/// crashes on it at once.
-fn report(kind: Kind) -> Option<(&'static str, &'static str)> {
+/// How the kernel's report of a crash begins in the SEL. It is the reason itself where the kernel crashes on it at
+/// once.
+fn report(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Sysrq | Kind::KilledInit | Kind::Nmi => None,
         Kind::NullPointer
@@ -41,20 +41,20 @@ fn report(kind: Kind) -> Option<(&'static str, &'static str)> {
         | Kind::Interleaved
         | Kind::ForgedMount
         | Kind::ForgedName
-        | Kind::ForgedPath => Some(("NULL deref at 18", "")),
-        Kind::ProtectionFault => Some(("GP fault at 0xdead4ead00000000", "")),
-        Kind::Bug => Some(("BUG at guest/crash.s:42", "")),
-        Kind::StackOverflow => Some(("stack overflow", "")),
-        Kind::HungTask => Some(("task insmod:", "")),
-        Kind::SoftLockup | Kind::SlowLockup => Some(("soft lockup CPU#0", "")),
-        Kind::HardLockup | Kind::HardLockupEverywhere => Some(("hard LOCKUP on CPU 0", "")),
-        Kind::RcuStall => Some(("rcu_preempt detected stalls", "")),
-        Kind::OutOfMemory => Some(("oom-killer", "")),
-        Kind::MachineCheck => Some(("machine check 5 Bank 1: b600000000000135", "")),
-        Kind::Warning => Some(("WARNING", "crash.s:43")),
-        Kind::Refcount => Some(("", "refcount")),
-        Kind::Ubsan => Some(("UBSAN", "array-index-out-of-bounds")),
-        Kind::ListCorruption => Some(("BUG at", "list_debug.c:")),
+        | Kind::ForgedPath => Some("NULL deref at 18"),
+        Kind::ProtectionFault => Some("GP fault at dead4ead00000000"),
+        Kind::Bug => Some("BUG at crash.s:42"),
+        Kind::StackOverflow => Some("stack overflow"),
+        Kind::HungTask => Some("hung task"),
+        Kind::SoftLockup | Kind::SlowLockup => Some("soft lockup CPU#0"),
+        Kind::HardLockup | Kind::HardLockupEverywhere => Some("hard LOCKUP on CPU 0"),
+        Kind::RcuStall => Some("RCU stall"),
+        Kind::OutOfMemory => Some("oom-killer"),
+        Kind::MachineCheck => Some("machine check bank 1 b600000000000135"),
+        Kind::Warning => Some("WARNING at crash.s:43"),
+        Kind::Refcount => Some("refcount underflow"),
+        Kind::Ubsan => Some("UBSAN array-index-out-of-bounds"),
+        Kind::ListCorruption => Some("list corruption"),
     }
 }
 
@@ -119,7 +119,7 @@ fn check_words(outcome: &Outcome, kind: Kind) -> Result<()> {
     let panic = Dmesg::parse(outcome.text("dmesg")?).panic();
     let reported = if panic.is_some() { said.cause.as_deref() } else { Some(reason) };
     let right = match (reported, report(kind)) {
-        (Some(reported), Some((begin, has))) => reported.starts_with(begin) && reported.contains(has),
+        (Some(reported), Some(begin)) => reported.starts_with(begin),
         (reported, expected) => reported.is_none() && expected.is_none(),
     };
     ensure!(right, "the report is {reported:?}, the reason {reason:?}");

@@ -31,16 +31,37 @@ impl<'a> Dmesg<'a> {
         self.lines.iter().rev().find_map(|line| line.strip_prefix("Kernel panic - not syncing: "))
     }
 
-    /// The first place in the kernel's code that it shows: `RIP: 0010:symbol+0x12/0x34` as `symbol+12`.
+    /// The first place in the kernel's code that it shows: `RIP: 0010:symbol+0x12/0x34 [module]` as `symbol+12 [module]`,
+    /// or a machine check's `RIP 10:<address> {symbol+0x12/0x34}`.
     #[must_use]
     pub fn rip(&self) -> Option<String> {
-        let place = self.lines.iter().find_map(|line| line.strip_prefix("RIP: 0010:"))?;
-        Some(place.split('/').next()?.replace("+0x", "+"))
+        let place = |line: &&'a str| {
+            line.strip_prefix("RIP: 0010:").or_else(|| {
+                let check = line.strip_prefix("mce: [Hardware Error]: RIP")?;
+                check.split_once('{')?.1.strip_suffix('}')
+            })
+        };
+        let (symbol, size) = self.lines.iter().find_map(place)?.split_once('/')?;
+        let module = size.split_once(' ').map(|(_, module)| format!(" {module}")).unwrap_or_default();
+        Some(symbol.replace("+0x", "+") + &module)
     }
 
-    /// The first process that it names.
+    /// Where in the source an array's index was too large: `UBSAN: array-index-out-of-bounds in folder/file.c:44:5` as
+    /// `file.c:44:5`.
+    #[must_use]
+    pub fn source(&self) -> Option<&'a str> {
+        let line = self.lines.iter().find_map(|line| line.strip_prefix("UBSAN: "))?;
+        line.rsplit(['/', ' ']).next()
+    }
+
+    /// The first process that it names: one that hangs, or one that runs.
     #[must_use]
     pub fn comm(&self) -> Option<&'a str> {
+        let hangs =
+            |line: &&'a str| line.strip_prefix("INFO: task ")?.split_once(" blocked")?.0.rsplit_once(':');
+        if let Some((hangs, _)) = self.lines.iter().find_map(hangs) {
+            return Some(hangs);
+        }
         let line = self.lines.iter().find_map(|line| Some(line.split_once(" Comm: ")?.1))?;
         line.split([' ', '\n']).next()
     }
@@ -105,7 +126,7 @@ mod tests {
         assert_eq!(Dmesg::last_stamp("[    5.000001] a\n[   12.345678] b\nmore of b\n"), Some(12_345_678));
         let log = Dmesg::parse(include_str!("../../../core/tests/data/log-rcu-stall-6.1.txt"));
         assert_eq!(log.panic(), Some("RCU Stall"));
-        assert_eq!(log.rip().as_deref(), Some("deaf+9"));
+        assert_eq!(log.rip().as_deref(), Some("deaf+9 [crash]"));
         assert_eq!(log.comm(), Some("insmod"));
         assert_eq!(log.panicked(), Some((1, 0)));
         assert!(log.calls("crash_init") && !log.calls("init_crash"));
@@ -114,6 +135,6 @@ mod tests {
     #[test]
     fn an_oops_has_no_panic() {
         let log = Dmesg::parse(include_str!("../../../core/tests/data/log-null-pointer-6.12.txt"));
-        assert_eq!((log.panic(), log.rip().as_deref()), (None, Some("null_pointer+a")));
+        assert_eq!((log.panic(), log.rip().as_deref()), (None, Some("null_pointer+a [crash]")));
     }
 }

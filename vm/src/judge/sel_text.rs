@@ -193,7 +193,8 @@ pub fn check_reason(outcome: &Outcome, records: &[Record]) -> Result<String> {
         // Then the report stands for it.
         None => ensure!(said.cause.is_none(), "the reason of an oops and a cause: {said:?}"),
     }
-    ensure!(said.rip == dmesg.rip(), "the SEL says {said:?}, vmcore-dmesg RIP {:?}", dmesg.rip());
+    let place = dmesg.rip().or_else(|| dmesg.source().map(str::to_owned));
+    ensure!(said.rip == place, "the SEL says {said:?}, vmcore-dmesg RIP {place:?}");
     ensure!(said.comm.as_deref() == dmesg.comm(), "the SEL says {said:?}, vmcore-dmesg {:?}", dmesg.comm());
     let stranger = said.callers.iter().find(|caller| !dmesg.calls(caller));
     ensure!(stranger.is_none(), "no trace in vmcore-dmesg has the caller {stranger:?}");
