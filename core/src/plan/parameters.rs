@@ -53,8 +53,14 @@ macro_rules! parameters {
             /// # Errors
             /// When the parameter is unknown or its value malformed or out of range.
             pub fn set(&mut self, name: &str, value: Option<&'a str>) -> Result<(), &'static str> {
-                match name {
-                    $($name => {
+                // A comparison for each name would be longer than all of them together.
+                #[expect(non_camel_case_types, reason = "they are the fields' names")]
+                enum Place {
+                    $($field,)*
+                }
+                const NAMES: &[u8] = concat!($($name, " ",)*).as_bytes();
+                match NAMES.split(|byte| *byte == b' ').position(|one| one == name.as_bytes()) {
+                    $(Some(place) if place == Place::$field as usize => {
                         let $text = value;
                         self.$field = $parse?;
                     })*

@@ -45,6 +45,8 @@ unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
 }
 
 /// Compares `len` bytes.
+// Called some 40 times: each call is shorter than the function.
+#[inline(never)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcmp(one: *const u8, other: *const u8, len: usize) -> i32 {
     let (last_one, last_other): (*const u8, *const u8);
