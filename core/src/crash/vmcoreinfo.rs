@@ -2,7 +2,7 @@
 //! (Linux `Documentation/admin-guide/kdump/vmcoreinfo.rst`).
 
 use super::elfcorehdr::Ram;
-use super::printk::{FIELDS, Layout};
+use super::printk::{FIELDS, Layout, hash};
 use crate::cmdline::number;
 use crate::hw::Memory;
 use crate::report::Fnv;
@@ -55,7 +55,7 @@ impl VmCoreInfo {
                 // What stands in the parentheses is the name of one thing alone.
                 _ => {
                     let name = key.split(|byte| matches!(byte, b'(' | b')')).nth(1).unwrap_or(&[]);
-                    let place = FIELDS.split(|byte| *byte == b' ').position(|field| field == name);
+                    let place = FIELDS.iter().position(|field| *field == hash(name));
                     if let Some(slot) = place.and_then(|place| info.log.get_mut(place)) {
                         // Sizes and offsets have 16 bits at most.
                         let value = match key {

@@ -10,21 +10,31 @@ pub struct Fnv(u64);
 
 impl Default for Fnv {
     fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
+        Self::new()
     }
 }
 
 impl Fnv {
+    /// Of nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
     /// Takes these bytes, too.
     #[must_use]
-    pub fn bytes(self, bytes: &[u8]) -> Self {
-        let round = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        Self(bytes.iter().fold(self.0, round))
+    #[inline(never)]
+    pub const fn bytes(mut self, mut bytes: &[u8]) -> Self {
+        while let [byte, rest @ ..] = bytes {
+            self.0 = (self.0 ^ *byte as u64).wrapping_mul(0x0100_0000_01b3);
+            bytes = rest;
+        }
+        self
     }
 
     /// So many bits of it, 32 to 63.
     #[must_use]
-    pub fn fold(self, bits: usize) -> u64 {
+    pub const fn fold(self, bits: usize) -> u64 {
         (self.0 ^ self.0 >> bits) & ((1 << bits) - 1)
     }
 }

@@ -10,19 +10,49 @@ mod ring;
 use super::VmCoreInfo;
 use super::elfcorehdr::Ram;
 use crate::hw::Memory;
+use crate::report::Fnv;
 use log_buf::LogBuf;
 use ring::Ring;
 
 /// What VMCOREINFO tells of them: sizes and offsets in bytes, and addresses of variables. First the ring's, then those of
 /// log_buf; the order is that of [`Layout`].
-pub const FIELDS: &[u8] = b"prb printk_ringbuffer.desc_ring printk_ringbuffer.text_data_ring prb_desc_ring.count_bits \
+const NAMES: &[u8] = b"prb printk_ringbuffer.desc_ring printk_ringbuffer.text_data_ring prb_desc_ring.count_bits \
 prb_desc_ring.descs prb_desc_ring.infos prb_desc_ring.head_id prb_desc_ring.tail_id prb_desc prb_desc.state_var \
 prb_desc.text_blk_lpos prb_data_blk_lpos.begin prb_data_blk_lpos.next printk_info printk_info.ts_nsec \
 printk_info.text_len printk_info.caller_id prb_data_ring.size_bits prb_data_ring.data \
 printk_log printk_log.dict_len log_buf log_buf_len log_first_idx log_next_idx";
 
+/// How many they are.
+const COUNT: usize = 25;
+
+/// Their names' hashes: the image has no room for the names.
+pub static FIELDS: [u32; COUNT] = hashes();
+
 /// The values, in the order of [`FIELDS`]; 0 where VMCOREINFO tells nothing.
-pub type Layout = [u64; 25];
+pub type Layout = [u64; COUNT];
+
+/// What a field is known by.
+pub const fn hash(name: &[u8]) -> u32 {
+    Fnv::new().bytes(name).fold(32) as u32
+}
+
+#[expect(clippy::indexing_slicing, reason = "it is computed by the compiler")]
+const fn hashes() -> [u32; COUNT] {
+    let (mut hashes, mut field, mut rest, mut len) = ([0; COUNT], 0, NAMES, 0);
+    while field < COUNT {
+        if len == rest.len() || rest[len] == b' ' {
+            let (name, more) = rest.split_at(len);
+            hashes[field] = hash(name);
+            field += 1;
+            rest = if let [_, more @ ..] = more { more } else { more };
+            len = 0;
+        } else {
+            len += 1;
+        }
+    }
+    assert!(rest.is_empty());
+    hashes
+}
 
 /// Bytes of a record's text that are read.
 pub const TEXT_LEN: usize = 256;
