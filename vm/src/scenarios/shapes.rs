@@ -128,18 +128,18 @@ impl Shape {
     /// # Errors
     /// When there is none, or it is not what /proc/iomem was.
     pub fn dumps(self, arm: Arm) -> Result<()> {
-        let what = format!("{self:?}, {arm:?}");
+        let (what, is_ours) = (format!("{self:?}, {arm:?}"), !matches!(arm, Arm::Stock(_)));
         let load = || -> Result<()> {
             let outcome = self
                 .scenario()
-                .arm(arm.clone())
+                .arm(arm)
                 .death("section first-iomem cat /proc/iomem\npanic_on 0")
                 .dump("section loads readelf -lW /proc/vmcore\ncollect_vmcore\ncollect_dump")
                 .run()?;
             ensure!(outcome.dumped(), "no dump");
             dump::check(&outcome, self.cpus())?;
             ram::check(&outcome, "first-iomem", "loads")?;
-            if matches!(arm, Arm::Stock(_)) {
+            if !is_ours {
                 return Ok(());
             }
             ensure!(
