@@ -55,7 +55,7 @@ fuzz_target!(|input: &[u8]| {
         true
     });
     assert!(cpus <= 8192);
-    let cause = crash.cause(&mut memory);
+    let cause = crash.cause(&mut memory, None);
     assert!(cause.reason.as_bytes().iter().all(|byte| matches!(byte, 0x20..=0x7e)));
     // Two looks at 8192 records, and as many notes; program headers are 65535 at most.
     assert!(memory.read < 64 << 20, "{} bytes were read", memory.read);

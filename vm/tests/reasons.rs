@@ -31,15 +31,15 @@ fn report(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Sysrq | Kind::KilledInit | Kind::Nmi => None,
         Kind::NullPointer | Kind::FatalException => Some("NULL deref at 18"),
-        Kind::ProtectionFault => Some("GP fault at 0xdead4ead00000000"),
-        Kind::Bug => Some("BUG at guest/crash.s:42"),
+        Kind::ProtectionFault => Some("GP fault at dead4ead00000000"),
+        Kind::Bug => Some("BUG at crash.s:42"),
         Kind::StackOverflow => Some("stack overflow"),
-        Kind::HungTask => Some("task insmod:"),
+        Kind::HungTask => Some("hung task"),
         Kind::SoftLockup => Some("soft lockup CPU#0"),
         Kind::HardLockup => Some("hard LOCKUP on CPU 0"),
-        Kind::RcuStall => Some("rcu_preempt detected stalls"),
+        Kind::RcuStall => Some("RCU stall"),
         Kind::OutOfMemory => Some("oom-killer"),
-        Kind::MachineCheck => Some("machine check 5 Bank 1: b600000000000135"),
+        Kind::MachineCheck => Some("machine check bank 1 b600000000000135"),
     }
 }
 

@@ -20,16 +20,29 @@ impl<'a> Dmesg<'a> {
         self.lines.iter().find_map(|line| line.strip_prefix("Kernel panic - not syncing: "))
     }
 
-    /// The first place in the kernel's code that it shows: `RIP: 0010:symbol+0x12/0x34` as `symbol+12`.
+    /// The first place in the kernel's code that it shows: `RIP: 0010:symbol+0x12/0x34 [module]` as `symbol+12 [module]`,
+    /// or a machine check's `RIP 10:<address> {symbol+0x12/0x34}`.
     #[must_use]
     pub fn rip(&self) -> Option<String> {
-        let place = self.lines.iter().find_map(|line| line.strip_prefix("RIP: 0010:"))?;
-        Some(place.split('/').next()?.replace("+0x", "+"))
+        let place = |line: &&'a str| {
+            line.strip_prefix("RIP: 0010:").or_else(|| {
+                let check = line.strip_prefix("mce: [Hardware Error]: RIP")?;
+                check.split_once('{')?.1.strip_suffix('}')
+            })
+        };
+        let (symbol, size) = self.lines.iter().find_map(place)?.split_once('/')?;
+        let module = size.split_once(' ').map(|(_, module)| format!(" {module}")).unwrap_or_default();
+        Some(symbol.replace("+0x", "+") + &module)
     }
 
-    /// The first process that it names.
+    /// The first process that it names: one that hangs, or one that runs.
     #[must_use]
     pub fn comm(&self) -> Option<&'a str> {
+        let hangs =
+            |line: &&'a str| line.strip_prefix("INFO: task ")?.split_once(" blocked")?.0.rsplit_once(':');
+        if let Some((hangs, _)) = self.lines.iter().find_map(hangs) {
+            return Some(hangs);
+        }
         let line = self.lines.iter().find_map(|line| Some(line.split_once(" Comm: ")?.1))?;
         line.split([' ', '\n']).next()
     }
@@ -60,7 +73,7 @@ mod tests {
     fn what_matters_is_found() {
         let log = Dmesg::parse(include_str!("../../../core/tests/data/log-rcu-stall-6.1.txt"));
         assert_eq!(log.panic(), Some("RCU Stall"));
-        assert_eq!(log.rip().as_deref(), Some("deaf+9"));
+        assert_eq!(log.rip().as_deref(), Some("deaf+9 [crash]"));
         assert_eq!(log.comm(), Some("insmod"));
         assert_eq!(log.panicked(), Some(1));
         assert!(log.calls("crash_init") && !log.calls("init_crash"));
@@ -69,6 +82,6 @@ mod tests {
     #[test]
     fn an_oops_has_no_panic() {
         let log = Dmesg::parse(include_str!("../../../core/tests/data/log-null-pointer-6.12.txt"));
-        assert_eq!((log.panic(), log.rip().as_deref()), (None, Some("null_pointer+a")));
+        assert_eq!((log.panic(), log.rip().as_deref()), (None, Some("null_pointer+a [crash]")));
     }
 }
