@@ -28,7 +28,7 @@ endef
 
 # Parts follow each other: each has the whole machine.
 .NOTPARALLEL:
-.PHONY: demo bench damage faults inject quick test test-all packages check unit unit-all fuzz mutants vm vm-one vm-all
+.PHONY: demo bench damage faults inject reports quick test test-all packages check unit unit-all fuzz mutants vm vm-one vm-all
 
 # A real kernel panics in QEMU, and its last words are told.
 demo:
@@ -115,3 +115,8 @@ inject:
 # docs/reliability.md. BITS=1 takes one bit of each region instead of ten.
 damage:
 	$(CARGO) run --quiet -p lastwords-vm --bin damage -- $(BITS)
+
+# The cause is picked out of every log of a folder, and held against the log's title. core/examples/reports.rs tells what
+# counts as right, and where such a collection is.
+reports:
+	$(CARGO) run --quiet -p lastwords-core --example reports -- $(DIR)

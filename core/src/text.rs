@@ -65,6 +65,11 @@ impl Buffer<[u8]> {
         self.len == 0
     }
 
+    /// Makes it empty.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
     /// Appends one byte as it is.
     pub fn byte(&mut self, byte: u8) -> &mut Self {
         if let Some(slot) = self.bytes.get_mut(self.len) {

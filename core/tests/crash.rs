@@ -4,7 +4,7 @@
 //! sysrq. 6.1 was loaded with `kexec -p -s`, 6.12 with `kexec -p -c`. Each is a row of pieces: physical address and
 //! length (8 bytes each, little-endian) and the bytes: the ELF core header, then what its PT_NOTEs name.
 
-use lastwords_core::crash::{Cpu, Crash, Regs};
+use lastwords_core::crash::{Cpu, Crash, Panicked, Regs};
 use lastwords_core::numbers::Numbers;
 use lastwords_core::report::Location;
 use lastwords_sim::{CrashedKernel, LOG, LogBuf, Sim};
@@ -401,6 +401,34 @@ fn a_structure_of_another_layout_is_not_read() {
     let elfcorehdr = kernel.put(&mut sim.memory);
     let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
     assert!(crash.log(&mut sim).is_none_or(|log| log.len == 0));
+}
+
+#[test]
+fn where_nothing_is_theirs_it_is_not_known_who_has_panicked() {
+    let log = ["BUG: kernel NULL pointer dereference, address: 0000000000000018", "RIP: 0010:made+0x5/0x20"];
+    let mut sim = Sim::default();
+    let elfcorehdr = CrashedKernel::idle(1).with_log(&log).put(&mut sim.memory);
+    let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+    for who in [None, Some(Panicked { cpu: 77, pid: Some(77_777) })] {
+        let cause = crash.cause(&mut sim, who);
+        assert_eq!(
+            (cause.reason.as_bytes(), cause.rip.as_bytes()),
+            (&b"NULL deref at 18"[..], &b"made+5"[..])
+        );
+    }
+}
+
+#[test]
+fn a_cause_before_minutes_of_backtraces_is_found_in_the_ring() {
+    let mut log = vec![(0, "watchdog: BUG: soft lockup - CPU#2 stuck for 23s! [made:77]".to_owned())];
+    log.extend((1..20).map(|line| (10_000_000 * line, format!(" made_{line}+0x1/0x2"))));
+    log.push((191_000_000, "Kernel panic - not syncing: softlockup: hung tasks".to_owned()));
+    let mut sim = Sim::default();
+    let mut kernel = CrashedKernel::idle(1);
+    kernel.log = log;
+    let elfcorehdr = kernel.put(&mut sim.memory);
+    let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+    assert_eq!(crash.cause(&mut sim, None).report.as_bytes(), b"soft lockup CPU#2");
 }
 
 #[test]

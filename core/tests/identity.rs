@@ -1,7 +1,11 @@
 //! What a crash and its cause are known by: an id that no two crashes have, and a signature that one cause has on every
 //! machine. The expected values were computed by a script from docs/sel-format.md.
 
-use lastwords_core::crash::{CauseReader, Crash};
+mod logs;
+
+use logs::{logs, parse, pick};
+
+use lastwords_core::crash::Crash;
 use lastwords_core::report::{Cause, CrashId, Fnv, signature, signature_text};
 use lastwords_core::text::Text;
 use lastwords_sim::{CrashedKernel, Sim};
@@ -137,29 +141,12 @@ proptest! {
 
 /// What a log tells of the cause.
 fn cause(log: &str) -> Cause {
-    let mut reader = CauseReader::default();
-    for line in log.lines() {
-        let Some((time, text)) = line.strip_prefix('[').and_then(|line| line.split_once("] ")) else {
-            continue;
-        };
-        let micros: u64 = time.replace([' ', '.'], "").parse().unwrap();
-        reader.line(micros * 1000, text.as_bytes());
-    }
-    reader.cause
+    let (panicked, records) = parse(log);
+    pick(panicked, &records)
 }
 
 fn shown(cause: &Cause) -> String {
     String::from_utf8(signature_text(cause).as_bytes().to_vec()).unwrap()
-}
-
-/// The stored logs by kind and kernel.
-fn logs() -> BTreeMap<String, String> {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    let log = |path: &Path| {
-        let name = path.file_stem()?.to_str()?.strip_prefix("log-")?.to_owned();
-        Some((name, fs::read_to_string(path).unwrap()))
-    };
-    fs::read_dir(data).unwrap().filter_map(|entry| log(&entry.unwrap().path())).collect()
 }
 
 #[test]

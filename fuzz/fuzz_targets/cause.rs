@@ -10,7 +10,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((limit, log)) = input.split_first() else { return };
     let mut reader = CauseReader::default();
     for (ms, line) in (0..).zip(log.split(|byte| *byte == b'\n')) {
-        reader.line(1_000_000 * ms, line);
+        reader.text(1_000_000 * ms, None, line);
     }
     let limit = u32::from(*limit);
     let mut content = Content {

@@ -28,10 +28,10 @@ pub mod prstatus {
     }
 }
 
-/// What stands before symbol and offset in an oops' register dump.
-pub const LOG_PC: &[u8] = b"pc : ";
+/// The code location in a register dump, as a pattern of `crash::cause`.
+pub const LOG_PC: &str = "pc : %S";
 /// What stands before a call trace in the log.
-pub const LOG_TRACE: &[u8] = b"Call trace:";
+pub const LOG_TRACE: &str = "Call trace:";
 
 /// No UART has a place of its own on all such machines.
 pub const TTY_S: &[Register] = &[];

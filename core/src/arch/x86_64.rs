@@ -23,10 +23,10 @@ pub mod prstatus {
     }
 }
 
-/// What stands before symbol and offset in an oops' register dump: the kernel's code segment.
-pub const LOG_PC: &[u8] = b"RIP: 0010:";
+/// The code location in a register dump, behind the kernel's code segment, as a pattern of `crash::cause`.
+pub const LOG_PC: &str = "RIP: 0010:%S";
 /// What stands before a call trace in the log.
-pub const LOG_TRACE: &[u8] = b"Call Trace:";
+pub const LOG_TRACE: &str = "Call Trace:";
 
 /// The I/O ports of ttyS0 to ttyS3 on a PC.
 pub const TTY_S: &[Register] =

@@ -10,7 +10,7 @@ mod notes;
 mod printk;
 mod vmcoreinfo;
 
-pub use cause::{CauseReader, Panicked};
+pub use cause::{CauseReader, FORMATS, Format, Panicked};
 pub use elfcorehdr::{CoreHeader, CoreHeaderError, Ram};
 pub use printk::{Log, Record, TEXT_LEN};
 pub use vmcoreinfo::VmCoreInfo;
@@ -175,24 +175,32 @@ impl<'a> Crash<'a> {
 
     /// Why the kernel panicked, as the end of its log tells; `panicked_on` is who did, where that is known.
     pub fn cause<M: Memory>(&self, memory: &mut M, panicked_on: Option<Panicked>) -> Cause {
-        let mut reader = CauseReader::new(panicked_on);
-        let Some(log) = self.log(memory) else { return reader.cause };
-        let (mut newest, mut records) = (0, 0);
+        let Some(log) = self.log(memory) else { return Cause::default() };
+        // As far back as a report may be the panic's.
+        let (mut records, mut age, mut later) = (0, 0, None::<u64>);
         for before in 0..log.len.min(LOG_END) {
             if let Some(record) = self.record(memory, &log, before) {
-                newest = newest.max(record.ts_nsec);
-                if newest - record.ts_nsec > 2 * cause::BELONGS {
-                    break;
-                }
+                let passed = later.map_or(0, |later| later.saturating_sub(record.ts_nsec));
+                age = passed.saturating_add(age);
+                later = (!cause::is_backtrace(record.text())).then_some(record.ts_nsec);
+            }
+            if age > 2 * cause::BELONGS {
+                break;
             }
             records = before + 1;
         }
-        for before in (0..records).rev() {
-            if let Some(record) = self.record(memory, &log, before) {
-                reader.record(&record);
+        let mut read = |panicked_on| {
+            let mut reader = CauseReader::new(panicked_on);
+            for before in (0..records).rev() {
+                if let Some(record) = self.record(memory, &log, before) {
+                    reader.record(&record);
+                }
             }
-        }
-        reader.cause
+            reader.cause
+        };
+        let cause = read(panicked_on);
+        // Where nothing is theirs it is not known who they are.
+        if cause.reason.is_empty() && panicked_on.is_some() { read(None) } else { cause }
     }
 
     /// Where a CPU with these registers was.

@@ -51,9 +51,9 @@ pub struct Cause {
     /// The text of the panic, or the kernel's report where there was no panic.
     pub reason: Text<88>,
     /// What the kernel reported before.
-    pub report: Text<44>,
-    /// Where that was: symbol and offset.
-    pub rip: Text<40>,
+    pub report: Text<48>,
+    /// Where that was: symbol, offset and module, or file and line.
+    pub rip: Text<64>,
     /// The process that ran.
     pub comm: Text<15>,
     /// The call trace's first functions.

@@ -29,7 +29,7 @@ const IDLE: (&[&str], u32, u32) =
 pub fn report(root: &Path, cpus: u32) -> Report {
     let mut reader = CauseReader::default();
     for line in LOG {
-        reader.line(0, line.as_bytes());
+        reader.text(0, None, line.as_bytes());
     }
     let mut report = Report { cause: reader.cause, ..Report::default() };
     // Where these cannot be read, the report does without.
