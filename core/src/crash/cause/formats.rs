@@ -111,7 +111,7 @@ pub const FORMATS: [Format; 46] = [
     row(NOT_NEXT, "Stack dump where RCU GP kthread last ran", "", "5.17 to 7.2"),
 ];
 
-/// The table as the image has it: of each row what it means, the short form, a `|`, the text, and a newline.
+/// The table as the image has it: of each row what it means, the lengths of short form and text, and these.
 static TABLE: [u8; table_len()] = table();
 
 #[expect(clippy::indexing_slicing, reason = "the compiler does it")]
@@ -130,7 +130,8 @@ const fn table() -> [u8; table_len()] {
     let (mut at, mut row) = (0, 0);
     while row < FORMATS.len() {
         let Format { text, means, short, .. } = FORMATS[row];
-        let parts = [&[means], short.as_bytes(), b"|", text.as_bytes(), b"\n"];
+        let head = [means, short.len() as u8, text.len() as u8];
+        let parts = [&head, short.as_bytes(), text.as_bytes()];
         let mut part = 0;
         while part < parts.len() {
             let mut byte = 0;
@@ -157,14 +158,17 @@ pub fn find(line: &[u8], told: &mut Told) -> u8 {
         }
     }
     let mut table = &TABLE[..];
-    while let [means, rest @ ..] = table {
-        let row;
-        (row, table) = cut(rest, b'\n');
-        let (short, text) = cut(row, b'|');
-        told.clear();
-        told.report.bytes(short);
-        if matches(text, line, told).is_some() {
-            return *means;
+    while let [means, short, text, rest @ ..] = table {
+        let (short, rest) = rest.split_at_checked(usize::from(*short)).unwrap_or_default();
+        let (text, rest) = rest.split_at_checked(usize::from(*text)).unwrap_or_default();
+        table = rest;
+        // Most rows are not even tried.
+        if text.first().is_some_and(|first| *first == b'%' || line.first() == Some(first)) {
+            told.clear();
+            told.report.bytes(short);
+            if matches(text, line, told).is_some() {
+                return *means;
+            }
         }
     }
     0

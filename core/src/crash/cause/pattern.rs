@@ -8,6 +8,8 @@ use crate::text::{Buffer, Text};
 /// ends by a signal names a file, but further behind.
 const TASK: usize = 23;
 const ANYTHING: usize = 40;
+/// So far a value other than a file or a location goes, with what follows: a line that is none costs little then.
+const NEAR: usize = 80;
 
 /// What a line tells by its values.
 #[derive(Clone, Copy, Default)]
@@ -38,8 +40,9 @@ pub fn matches<'a>(pattern: &[u8], line: &'a [u8], told: &mut Told) -> Option<&'
         (literal, pattern) = cut(behind, b'%');
         // At a pattern's end a number or words go as far as they go. All else goes up to the text's end: a name may have
         // a newline. Only behind a panic of Rust code there is a second line.
+        let near = if matches!(kind, b'F' | b'L' | b'S') { line } else { line.get(..NEAR).unwrap_or(line) };
         let len = if !literal.is_empty() {
-            find(line, literal)?
+            find(near, literal)?
         } else if matches!(kind, b'X' | b'W') {
             line.iter().take_while(|byte| may_have(kind, **byte)).count()
         } else if kind == b'F' {
