@@ -2,6 +2,7 @@
 
 use lastwords_core::crash::{CauseReader, Panicked};
 use lastwords_core::report::Cause;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -58,15 +59,10 @@ pub fn data() -> PathBuf {
 }
 
 /// The stored logs by kind and kernel.
-pub fn logs() -> Vec<(String, String)> {
-    let mut logs: Vec<_> = fs::read_dir(data())
-        .unwrap()
-        .filter_map(|entry| {
-            let path = entry.unwrap().path();
-            let name = path.file_stem()?.to_str()?.strip_prefix("log-")?.to_owned();
-            Some((name, fs::read_to_string(path).unwrap()))
-        })
-        .collect();
-    logs.sort();
-    logs
+pub fn logs() -> BTreeMap<String, String> {
+    let log = |path: &Path| {
+        let name = path.file_stem()?.to_str()?.strip_prefix("log-")?.to_owned();
+        Some((name, fs::read_to_string(path).unwrap()))
+    };
+    fs::read_dir(data()).unwrap().filter_map(|entry| log(&entry.unwrap().path())).collect()
 }
