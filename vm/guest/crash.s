@@ -72,7 +72,7 @@ end warning
 # One after the other, for ever, but not so fast that nothing else is left in the log.
 function warnings
 1:      call warning
-        mov $0x400, %ecx
+        mov $0x10, %ecx
 2:      pause
         dec %ecx
         jnz 2b
