@@ -48,7 +48,7 @@ fn main() -> Result<()> {
 fn log(kind: Kind, release: Release) -> Result<String> {
     let outcome = Scenario::new(release)
         .log_at_hand()
-        .limit(Duration::from_secs(120))
+        .limit(Duration::from_secs(300))
         .death(&kind.death())
         .dump("section log vmcore-log")
         .watch(|vm, line| kind.act(vm, line))?;
