@@ -72,9 +72,8 @@ end warning
 # One after the other, for ever, but not so fast that nothing else is left in the log.
 function warnings
 1:      call warning
-        mov $0x400, %ecx
-2:      pause
-        dec %ecx
+        mov $0x100000, %ecx
+2:      dec %ecx
         jnz 2b
         call lend
         jmp 1b

@@ -242,11 +242,14 @@ crash_soft_lockup() {
     on_cpu "$1" insmod /modules/soft_lockup.ko
 }
 
-# All CPUs' traces stand between the lockup and the panic, and the line to the console is slow: so many milliseconds
-# for each record.
+# All CPUs' traces stand between the lockup and the panic, and the line to the console is slow: two seconds for a record,
+# until it is more than half a minute.
 crash_slow_lockup() {
     kernel kernel/softlockup_all_cpu_backtrace 1
-    kernel kernel/printk_delay 500
+    kernel kernel/printk_delay 2000
+    # Or else another CPU finds the stall meanwhile, and its report stands in the middle.
+    echo 300 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
+    on_cpu $((1 - $1)) sh -c '. /guest.sh; said "soft lockup"; sleep 35; kernel kernel/printk_delay 0' &
     crash_soft_lockup "$1"
 }
 

@@ -16,6 +16,7 @@ use lastwords_vm::machine::bmc::Bmc;
 use lastwords_vm::machine::kernels::Release::{self, Newest, V6_1, V6_12};
 use lastwords_vm::scenarios::crash_kinds::Kind;
 use lastwords_vm::scenarios::{Arm, Call, Scenario};
+use std::time::Duration;
 
 /// How the dump kernel is loaded.
 #[derive(Clone, Copy)]
@@ -85,6 +86,8 @@ fn crash(kind: Kind, release: Release, bmc: Bmc, by: By) -> Result<()> {
         .bmc(bmc)
         .arm(arm)
         .log_at_hand()
+        // The slow line takes a minute, on a busy machine more.
+        .limit(Duration::from_secs(600))
         .before("section kallsyms kallsyms")
         .death(&kind.death())
         .dump("collect_bmc\ncollect_vmcore\nsection log vmcore-log")

@@ -6,7 +6,7 @@
 //! `cargo run -p lastwords-vm --bin logs -- core/tests/data [KIND...] [RELEASE...]`
 
 use anyhow::{Context, Result, bail};
-use lastwords_vm::judge::dmesg::Dmesg;
+use lastwords_vm::judge::dmesg::{self, Dmesg};
 use lastwords_vm::machine::kernels::{Kernel, Release};
 use lastwords_vm::scenarios::Scenario;
 use lastwords_vm::scenarios::crash_kinds::Kind;
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
 fn log(kind: Kind, release: Release) -> Result<String> {
     let outcome = Scenario::new(release)
         .log_at_hand()
-        .limit(Duration::from_secs(120))
+        .limit(Duration::from_secs(300))
         .death(&kind.death())
         .dump("section log vmcore-log")
         .watch(|vm, line| kind.act(vm, line))?;
@@ -58,6 +58,8 @@ fn log(kind: Kind, release: Release) -> Result<String> {
     let log = outcome.text("log")?;
     let lines: Vec<&str> = log.trim_end().lines().collect();
     let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
-    let (cpu, pid) = Dmesg::parse(log).panicked().unwrap_or_default();
+    // Another CPU may have reported at the same time.
+    let oops = dmesg::from(log, "BUG: kernel NULL pointer");
+    let (cpu, pid) = Dmesg::parse(oops.as_deref().unwrap_or(log)).panicked().unwrap_or_default();
     Ok(format!("panicked: CPU {cpu} PID {pid}\n{end}\n"))
 }

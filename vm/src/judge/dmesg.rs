@@ -91,8 +91,8 @@ pub fn from(log: &str, begins: &str) -> Option<String> {
     let start =
         lines.iter().rposition(|line| caller(line).is_some_and(|(_, text)| text.starts_with(begins)))?;
     let (by, _) = caller(lines[start])?;
-    let same = |line: &&&str| caller(line).is_some_and(|(caller, _)| caller == by);
-    Some(lines[start..].iter().filter(same).map(|line| format!("{line}\n")).collect())
+    let same = |line: &&str| caller(line).is_some_and(|(caller, _)| caller == by);
+    Some(lines[start..].iter().copied().filter(same).flat_map(|line| [line, "\n"]).collect())
 }
 
 /// Who wrote a record, and its text: `[    4.271538][   T93] text`.
