@@ -99,10 +99,10 @@ fn json_has_a_word_for_each_way_to_have_no_location() {
     let lines = ["id 5f3e9a1b", "3=dead", "2*dead", "1*unread", "4*off", "5*off/dead"];
     let hex = |(number, line): (usize, &str)| {
         let bytes = [&[0, 0, 0xf0, 0x20, 0x80 | number as u8], line.as_bytes(), &[0; 11]].concat();
-        bytes[..16].iter().map(|byte| format!("{byte:02x} ")).collect::<String>() + "\n"
+        bytes[..16].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
     };
     let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), lines.into_iter().enumerate().map(hex).collect::<String>()).unwrap();
+    fs::write(file.path(), lines.into_iter().enumerate().map(hex).collect::<Vec<_>>().join("\n")).unwrap();
     let json = printed(&read(&["--json"], file.path().to_str().unwrap()));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let crash = &json["crashes"][0];

@@ -41,7 +41,8 @@ impl Cpus {
         let mut processor = 0;
         for (name, value) in cpuinfo.lines().filter_map(|line| line.split_once(':')) {
             // The kernel prints the ids with %d, and an x2APIC's has 32 bits.
-            let number = || value.trim().parse::<i64>().ok().map(|number| number as u32);
+            let negative = || value.trim().parse().ok().map(i32::cast_unsigned);
+            let number = || value.trim().parse().ok().or_else(negative);
             match name.trim() {
                 "processor" => processor = number().unwrap_or(0) as usize,
                 // The kernel's own limit is 8192 CPUs.

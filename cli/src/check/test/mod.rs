@@ -69,7 +69,7 @@ impl Test {
         let cpus = thread::available_parallelism().map_or(1, usize::from).min(MOST_CPUS);
         let plan = Plan::new(DEFAULTS, &parameters);
         let wants_sel = plan.handle_panic || plan.cpu_ip.sel;
-        let tested = test(&mut bmc, plan, made_up::report(root, cpus as u32), self.event);
+        let tested = test(&mut bmc, &plan, made_up::report(root, cpus as u32), self.event);
 
         // The verdict comes first, on standard error when it is an error.
         let errors = tested.errors(wants_sel);
@@ -150,7 +150,7 @@ impl Tested {
 }
 
 /// Sends the report through the BMC, with platform events where `event` is set.
-fn test(bmc: &mut Connection, plan: Plan, report: Report, event: bool) -> Tested {
+fn test(bmc: &mut Connection, plan: &Plan, report: Report, event: bool) -> Tested {
     let mut machine = StandIn::new();
     let timeout = u32::from(plan.ipmi_timeout) * 1000;
     let plan = Plan {
@@ -160,7 +160,7 @@ fn test(bmc: &mut Connection, plan: Plan, report: Report, event: bool) -> Tested
         cpu_numbers: None,
         cpu_online_mask: None,
         console: StandIn::CONSOLE,
-        ..plan
+        ..*plan
     };
     let relay = Bmc::new(Relay::new(bmc, event), timeout);
     let mut sequence = Sequence::new(&mut machine, plan, relay, 0, ThisCpu::default());
@@ -186,7 +186,7 @@ mod tests {
     fn tested(fake: Fake, parameters: &str, event: bool) -> (Tested, Fake) {
         let (mut bmc, fake) = fake.start();
         let report = made_up::report(Path::new("/nonexistent"), 4);
-        let tested = test(&mut bmc, Plan::new(DEFAULTS, parameters), report, event);
+        let tested = test(&mut bmc, &Plan::new(DEFAULTS, parameters), report, event);
         let fake = fake.lock().unwrap().clone();
         (tested, fake)
     }
