@@ -208,6 +208,8 @@ impl CauseReader {
         }
         self.not_next |= means == NOT_NEXT;
         self.others |= matches!(means, NOT_NEXT | OTHERS);
+        // Another stack ends, in the middle of the report perhaps: a CPU that hangs is asked for its own.
+        self.others &= self.panicked || line != b" </TASK>";
         if self.others || self.means == 0 && !self.panicked {
             return;
         }
