@@ -125,7 +125,7 @@ impl Cmdline {
         let plan = Plan::new(embedded, &self.line);
         match plan.bad[0] {
             None => Ok(plan),
-            Some(bad) => Err(CmdlineError::Parameter { word: bad.word.to_owned(), why: bad.why }),
+            Some(bad) => Err(CmdlineError::Parameter { word: bad.word.to_owned(), why: bad.why() }),
         }
     }
 

@@ -79,13 +79,28 @@ pub struct Plan<'a> {
 pub struct Bad<'a> {
     /// The parameter as it stands on the command line.
     pub word: &'a str,
-    /// What is wrong with it.
-    pub why: &'static str,
+}
+
+impl Bad<'_> {
+    /// What is wrong with it. For the tool: the image has no room for these texts.
+    #[must_use]
+    pub fn why(self) -> &'static str {
+        let (name, value) = name_and_value(self.word.strip_prefix(PREFIX).unwrap_or(self.word));
+        Plan::default().set(name, value).err().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Bad<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.word, self.why)
+        write!(f, "{}: {}", self.word, self.why())
+    }
+}
+
+/// The two sides of a parameter's `=`.
+fn name_and_value(parameter: &str) -> (&str, Option<&str>) {
+    match cmdline::cut(parameter, b'=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (parameter, None),
     }
 }
 
@@ -128,14 +143,11 @@ impl<'a> Plan<'a> {
     pub fn read(&mut self, line: &'a str) {
         for word in cmdline::words(line) {
             let Some(parameter) = word.strip_prefix(PREFIX) else { continue };
-            let (name, value) = match cmdline::cut(parameter, b'=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (parameter, None),
-            };
-            if let Err(why) = self.set(name, value)
+            let (name, value) = name_and_value(parameter);
+            if self.set(name, value).is_err()
                 && let Some(slot) = self.bad.iter_mut().find(|slot| slot.is_none())
             {
-                *slot = Some(Bad { word, why });
+                *slot = Some(Bad { word });
             }
         }
     }
@@ -339,7 +351,7 @@ mod tests {
             let plan = Plan::new("", word);
             let bad = plan.bad[0].expect(word);
             assert_eq!(bad.word, word);
-            assert!(bad.why.starts_with(why), "{bad}");
+            assert!(bad.why().starts_with(why), "{bad}");
             assert_eq!(Plan { bad: [None; 4], ..plan }, Plan::default(), "{word}");
         }
     }

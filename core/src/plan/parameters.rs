@@ -216,7 +216,7 @@ parameters! {
         default: "from CPUID, else measured";
 
     "apic_ids" => apic_ids:
-        parse |text| numbers(text),
+        parse |text| Numbers::parse(text.unwrap_or("")).map(Some).ok_or(NUMBERS),
         print |ids, f| ids.map_or(Ok(()), |ids| write!(f, "={ids}"));
         option: None,
         value: "LIST",
@@ -227,7 +227,7 @@ parameters! {
         default: "the CPU's own record of its number";
 
     "cpu_numbers" => cpu_numbers:
-        parse |text| numbers(text),
+        parse |text| Numbers::parse(text.unwrap_or("")).map(Some).ok_or(NUMBERS),
         print |numbers, f| numbers.map_or(Ok(()), |numbers| write!(f, "={numbers}"));
         option: None,
         value: "LIST",
@@ -238,7 +238,7 @@ parameters! {
         default: "0, 1, 2 and so on";
 
     "cpu_online_mask" => cpu_online_mask:
-        parse |text| numbers(text),
+        parse |text| Numbers::parse(text.unwrap_or("")).map(Some).ok_or(NUMBERS),
         print |mask, f| mask.map_or(Ok(()), |mask| write!(f, "={mask}"));
         option: None,
         value: "OFFSET,BUILD-ID",
@@ -250,9 +250,8 @@ parameters! {
         default: "unknown";
 }
 
-fn numbers(list: Option<&str>) -> Result<Option<Numbers<'_>>, &'static str> {
-    Numbers::parse(list.unwrap_or("")).map(Some).ok_or("takes numbers such as 0-14/2,1-15/2 or 0x2c")
-}
+/// What is wrong with a list that is none.
+const NUMBERS: &str = "takes numbers such as 0-14/2,1-15/2 or 0x2c";
 
 /// A parameter that is on when it stands there: `name`, `name=1`, and off again with `name=0`.
 fn switch(value: Option<&str>) -> Result<bool, &'static str> {

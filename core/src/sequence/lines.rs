@@ -66,7 +66,7 @@ pub fn details(text: &mut ConsoleLine, report: &Report) -> bool {
 
 /// A parameter that was not understood.
 pub fn bad_parameter(text: &mut ConsoleLine, bad: Bad) {
-    text.bytes(bad.word.as_bytes()).str(": ").str(bad.why).str("; ignored");
+    text.bytes(bad.word.as_bytes()).str(": not understood; ignored");
 }
 
 /// A CPU whose registers cannot be read.

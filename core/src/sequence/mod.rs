@@ -471,6 +471,7 @@ impl<'a, T> Sequence<'a, T> {
     }
 
     /// The end of the log, as dmesg prints it.
+    #[inline(never)]
     fn log<M: Machine>(&mut self, machine: &mut M) -> Outcome {
         let Some(crash) = self.crash.as_ref().filter(|_| self.plan.output_log > 0) else {
             return Outcome::Quiet;
@@ -556,6 +557,7 @@ impl<'a, T> Sequence<'a, T> {
         }
     }
 
+    #[inline(never)]
     fn print<M: Machine>(&mut self, machine: &mut M) {
         self.console.print(machine, &mut self.timer);
     }
