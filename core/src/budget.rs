@@ -114,6 +114,7 @@ impl Timer {
     }
 
     /// Asks the clocks. Never goes backwards until [`Timer::grant`], and goes on even when they do not.
+    #[inline(never)]
     pub fn now<M: Clock>(&mut self, machine: &mut M) -> Millis {
         self.ask(machine, true, 0)
     }
@@ -167,6 +168,7 @@ impl Timer {
     }
 
     /// Looks whether the clock of seconds has moved; returns the register accesses that took.
+    #[inline(never)]
     fn look_at_seconds<M: Clock>(&mut self, machine: &mut M) -> u64 {
         let look = machine.second();
         let Some(second) = look.shows else { return look.accesses };
@@ -234,6 +236,7 @@ impl Timer {
         self.held_back = ms;
     }
 
+    #[inline(never)]
     fn end(&self) -> Millis {
         self.end.saturating_sub(self.held_back)
     }

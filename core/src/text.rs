@@ -110,6 +110,7 @@ impl Buffer<[u8]> {
     }
 
     /// Appends a number in decimal.
+    #[inline(never)]
     pub fn dec(&mut self, value: u64) -> &mut Self {
         self.dec_padded(value, 1, b'0')
     }

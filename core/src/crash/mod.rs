@@ -91,6 +91,7 @@ impl<'a> Crash<'a> {
     /// Takes what the loader knew of the CPUs, as far as it fits this crash: their numbers in the order of their notes, and
     /// the kernel's mask of online CPUs, as its distance from `_stext` and the first four bytes of the build id of the
     /// kernel where it is so. `panicked` is the CPU that did.
+    #[inline(never)]
     pub fn know<M: Memory>(
         &mut self,
         memory: &mut M,
@@ -162,6 +163,7 @@ impl<'a> Crash<'a> {
 
     /// What the crash is known by, where VMCOREINFO can be read. All that it is made of is in the dump, too: VMCOREINFO's
     /// text and the time of the log's newest record, as dmesg prints it.
+    #[inline(never)]
     pub fn id<M: Memory>(&self, memory: &mut M) -> Option<CrashId> {
         let mut hash = self.info.hash?;
         let newest = self.log(memory).and_then(|log| {

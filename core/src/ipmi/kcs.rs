@@ -100,6 +100,7 @@ struct Wire<'a, M> {
 }
 
 impl<M: Registers + Clock> Wire<'_, M> {
+    #[inline(never)]
     fn status(&mut self) -> u8 {
         self.machine.get(self.ports.status)
     }

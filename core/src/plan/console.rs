@@ -73,6 +73,7 @@ pub fn is_console(name: &str) -> bool {
 
 /// The UART of a console: `ttySn`, `uart[8250],io,PORT`, `uart[8250],mmio[32],ADDR`, `serial[,ttySn]`, `serial,PORT`
 /// (`Documentation/admin-guide/kernel-parameters.txt`), what else is behind it left out.
+#[inline(never)]
 fn uart(value: &str) -> Option<Serial> {
     let (mut value, mut is_port) = (value, false);
     for _ in 0..2 {

@@ -21,6 +21,7 @@ pub struct Console {
 impl Console {
     /// The console that the plan names.
     #[must_use]
+    #[inline(never)]
     pub fn new(plan: ConsoleDevices) -> Self {
         Self { line: Text::new(), uart: plan.serial.map(Uart::new), vga: plan.vga, begun: false }
     }

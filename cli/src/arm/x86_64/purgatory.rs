@@ -55,7 +55,7 @@ pub enum Digest {
     /// XXH64's rounds in four lanes, at the speed of memory: finds any single corrupt word
     #[default]
     Xxh64,
-    /// SHA-256: far slower without SHA instructions
+    /// SHA-256: far slower
     Sha256,
 }
 

@@ -114,6 +114,7 @@ impl Told {
     }
 
     /// Takes a value.
+    #[inline(never)]
     fn put(&mut self, kind: u8, value: &[u8]) {
         let mut value = value;
         if kind == b'X' {

@@ -120,6 +120,7 @@ impl Log {
     }
 
     /// The record that is so many before the newest one; `None` when it cannot be read.
+    #[inline(never)]
     pub(super) fn record<M: Memory>(&self, memory: &mut M, ram: &Ram, before: u64) -> Option<Record> {
         match &self.form {
             Form::Ring(ring) => ring.record(memory, ram, before),

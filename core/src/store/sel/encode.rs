@@ -172,6 +172,7 @@ pub const SHORT: usize = 48;
 
 /// The short form, for three characters an event: the reason and the panicked CPU, in at most `limit` characters.
 #[must_use]
+#[inline(never)]
 pub fn short(limit: usize, content: &Content) -> Text<SHORT> {
     /// A stream's first and last character, and the one between its lines.
     const FRAME: usize = 3;
