@@ -277,6 +277,87 @@ fn only_who_panicked_reports_the_panic() {
 }
 
 #[test]
+fn a_process_that_is_named_as_an_exception_is_none() {
+    // `uses obsolete (PF_INET,SOCK_PACKET)` is what the kernel writes behind the name of whoever opens such a socket.
+    for name in ["disk: 0 [#1]", "0 [#1]", "a: 0000 [#9]"] {
+        let forged = format!("{name} uses obsolete (PF_INET,SOCK_PACKET)");
+        let lines = [
+            &forged,
+            "BUG: kernel NULL pointer dereference, address: 0000000000000018",
+            "RIP: 0010:made+0x5/0x20",
+        ];
+        assert_eq!(
+            told(&pick(None, &anonymous(&lines)))[..3],
+            ["NULL deref at 18", "NULL deref at 18", "made+5"]
+        );
+    }
+}
+
+#[test]
+fn hours_before_a_line_that_looks_like_a_backtraces_make_a_report_old() {
+    for line in [
+        "NMI: PCI system error (SERR) for reason a1 on CPU 0.",
+        "Code[4242]: segfault at 0 ip 0 sp 0 error 4",
+    ] {
+        let cpu = Some(IN_INTERRUPT);
+        let record = |seconds: u64, text: &str| (seconds * 1_000_000_000, cpu, text.to_owned());
+        let warning = "WARNING: CPU: 0 PID: 0 at net/sched/sch_generic.c:525 dev_watchdog+0x207/0x210";
+        let records = [
+            record(100, warning),
+            record(90_000, line),
+            record(90_000, "Kernel panic - not syncing: NMI: Not continuing"),
+        ];
+        let told = told(&pick(Some(Panicked { cpu: 0, pid: Some(0) }), &records));
+        assert_eq!(told, ["NMI: Not continuing", "", "", "", ""].map(str::to_owned), "{line}");
+    }
+}
+
+#[test]
+fn what_an_nmi_or_broken_hardware_came_in_between_is_not_blamed() {
+    let trace = |reason: &str| {
+        let lines = [
+            &format!("Kernel panic - not syncing: {reason}"),
+            "CPU: 3 PID: 77 Comm: postgres Not tainted 6.1.0 #1",
+            "Call Trace:",
+            " <NMI>",
+            " made_handler+0x1/0x2",
+            " end_repeat_nmi+0x1/0x2",
+            "RIP: 0010:bystander+0x6/0x20",
+            " </NMI>",
+            " bystanders_caller+0x1/0x2",
+        ];
+        lines.map(str::to_owned)
+    };
+    let check = |before: &[&str], reason: &str, expected: [&str; 5]| {
+        let mut lines: Vec<_> = before.iter().map(|line| (*line).to_owned()).collect();
+        lines.extend(trace(reason));
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        assert_eq!(told(&pick(None, &anonymous(&lines))), expected.map(str::to_owned));
+    };
+    let callers = "made_handler end_repeat_nmi";
+    check(&[], "NMI: Not continuing", ["NMI: Not continuing", "", "", "postgres", callers]);
+    let ghes =
+        ["{1}[Hardware Error]: event severity: fatal", "{1}[Hardware Error]:   section_type: PCIe error"];
+    let fatal = "Fatal hardware error!";
+    check(&ghes, fatal, [fatal, "hardware error PCIe error", "", "", ""]);
+    let mce = ["mce: [Hardware Error]: CPU 17: Machine Check Exception: 4 Bank 4: b200000000100402"];
+    let fatal = "Fatal machine check";
+    check(&mce, fatal, [fatal, "machine check bank 4 b200000000100402", "", "", ""]);
+}
+
+#[test]
+fn a_list_of_tasks_over_a_slow_line_does_not_make_the_oom_killers_report_old() {
+    let record = |seconds: u64, text: &str| (seconds * 1_000_000_000, None, text.to_owned());
+    let mut records = vec![record(100, "java invoked oom-killer: gfp_mask=0x1, order=0, oom_score_adj=0")];
+    records.extend((101..150).map(|at| {
+        record(at, "[    500]     0   500     2345      123    45056        0             0 made")
+    }));
+    records
+        .push(record(150, "Kernel panic - not syncing: Out of memory: compulsory panic_on_oom is enabled"));
+    assert_eq!(told(&pick(None, &records))[1], "oom-killer");
+}
+
+#[test]
 fn what_was_reported_long_before_is_another_matter() {
     let (_, oops, _) = &fatal()[0];
     let panic = by(

@@ -419,6 +419,26 @@ fn where_nothing_is_theirs_it_is_not_known_who_has_panicked() {
 }
 
 #[test]
+fn a_panic_of_somebody_else_is_theirs_and_not_of_whom_the_cpu_is_taken_for() {
+    let log = [
+        "[T165] BUG: kernel NULL pointer dereference, address: 0000000000000018",
+        "[T165] RIP: 0010:survived+0x5/0x20",
+        "[C3] watchdog: BUG: soft lockup - CPU#3 stuck for 23s! [insmod:171]",
+        "[C3] RIP: 0010:hangs+0x9/0x20",
+        "[C3] Kernel panic - not syncing: softlockup: hung tasks",
+    ];
+    let mut sim = Sim::default();
+    let elfcorehdr = CrashedKernel::idle(1).with_log(&log).put(&mut sim.memory);
+    let crash = Crash::read(&mut sim, elfcorehdr).unwrap();
+    // Nobody, a CPU that does not exist, another one with another process, and the one with the survived oops.
+    for pid in [None, Some(7), Some(165)] {
+        let cause = crash.cause(&mut sim, Some(Panicked { cpu: 1, pid }));
+        let told = [cause.reason.as_bytes(), cause.report.as_bytes(), cause.rip.as_bytes()];
+        assert_eq!(told, [&b"softlockup: hung tasks"[..], b"soft lockup CPU#3", b"hangs+9"], "{pid:?}");
+    }
+}
+
+#[test]
 fn a_cause_before_minutes_of_backtraces_is_found_in_the_ring() {
     let mut log = vec![(0, "watchdog: BUG: soft lockup - CPU#2 stuck for 23s! [made:77]".to_owned())];
     log.extend((1..20).map(|line| (10_000_000 * line, format!(" made_{line}+0x1/0x2"))));
@@ -571,8 +591,8 @@ proptest! {
                 let _ = crash.record(&mut sim, &log, before);
             }
         }
-        // Two walks of 2^19 records, each perhaps behind a wrap, and 8192 records twice with half a stride before each.
-        prop_assert!(sim.memory.reads.len() < 3_000_000, "{} reads", sim.memory.reads.len());
+        // Two walks of 2^19 records, each perhaps behind a wrap, and 8192 records twice with a stride before each.
+        prop_assert!(sim.memory.reads.len() < 3_300_000, "{} reads", sim.memory.reads.len());
         prop_assert!(sim.memory.reads.iter().all(|(_, len)| *len <= 4096));
     }
 

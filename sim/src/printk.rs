@@ -32,7 +32,8 @@ pub fn vmcoreinfo(base: u64) -> String {
 }
 
 /// The memory from `base` on: a pointer to the ring, the ring, and this log in it, as far as it fits. A line that begins
-/// with `<` is user space's, by /dev/kmsg.
+/// with `<` is user space's, by /dev/kmsg. One that begins with `[T77] ` or `[C3] ` was written by this process, or by this CPU
+/// in an interrupt; all others by process 0.
 pub fn ring(base: u64, log: &[(u64, String)]) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(END).expect("it is small")];
     let mut put = |at: u64, value: &[u8]| {
@@ -56,6 +57,7 @@ pub fn ring(base: u64, log: &[(u64, String)]) -> Vec<u8> {
     let mut lpos: u64 = 3 * size - 200;
     for (number, (micros, text)) in (0..).zip(log) {
         let id = FIRST_ID.wrapping_add(number) & mask;
+        let (caller_id, text) = caller(text);
         let index = id & ((1 << COUNT_BITS) - 1);
         let len = (8 + text.len() as u64).next_multiple_of(8);
         let begin = lpos;
@@ -72,9 +74,23 @@ pub fn ring(base: u64, log: &[(u64, String)]) -> Vec<u8> {
         put(INFOS + index * INFO, &number.to_le_bytes());
         put(INFOS + index * INFO + 8, &(micros * 1000).to_le_bytes());
         put(INFOS + index * INFO + 16, &(text.len() as u16).to_le_bytes());
+        put(INFOS + index * INFO + 20, &caller_id.to_le_bytes());
         put(INFOS + index * INFO + 18, &[u8::from(text.starts_with('<'))]);
         put(DATA + at, &id.to_le_bytes());
         put(DATA + at + 8, text.as_bytes());
     }
     bytes
+}
+
+/// Who wrote a line, and the line.
+fn caller(line: &str) -> (u32, &str) {
+    let caller = line.strip_prefix('[').and_then(|rest| rest.split_once("] ")).and_then(|(caller, text)| {
+        let number: u32 = caller.get(1..)?.parse().ok()?;
+        match caller.as_bytes() {
+            [b'T', ..] => Some((number, text)),
+            [b'C', ..] => Some((number | 1 << 31, text)),
+            _ => None,
+        }
+    });
+    caller.unwrap_or((0, line))
 }

@@ -13,9 +13,6 @@ pub struct Cpus {
     with_notes: Vec<u32>,
 }
 
-/// CPUs that IA32_TSC_AUX has numbers for: Linux gives the number 12 bits of it.
-const IN_TSC_AUX: usize = 1 << 12;
-
 /// The kernel's numbers of the CPUs below /sys/devices/system/cpu, in their order: those that are present, online or not.
 pub fn numbers(root: &Path) -> io::Result<Vec<u32>> {
     let number = |name: &str| name.strip_prefix("cpu")?.parse().ok();
@@ -69,11 +66,10 @@ impl Cpus {
         self.has("constant_tsc") && self.has("nonstop_tsc")
     }
 
-    /// The value of `lastwords.apic_ids=`, when the image needs it: where it cannot read a CPU's number from IA32_TSC_AUX
-    /// (Linux keeps it there for RDTSCP and RDPID), or the number is too long for that.
+    /// The value of `lastwords.apic_ids=`. IA32_TSC_AUX, where Linux keeps a CPU's number for RDTSCP, is not to be relied
+    /// on: KVM leaves in it what a guest has written.
     pub fn apic_ids(&self) -> Option<String> {
-        let auxiliary = self.has("rdtscp") && self.apic_ids.len() <= IN_TSC_AUX;
-        if self.apic_ids.is_empty() || auxiliary {
+        if self.apic_ids.is_empty() {
             return None;
         }
         // A CPU that is offline keeps its place; no CPU has this id, it means all of them (Intel SDM 3, "Local x2APIC").
@@ -134,16 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn apic_ids_are_passed_only_where_they_are_needed() {
-        assert_eq!(cpus(&[0, 1, 2, 3], "fpu rdtscp").apic_ids(), None);
-        // The image reads the register with RDTSCP.
-        assert_eq!(cpus(&[0, 1, 2, 3], "fpu rdpid").apic_ids().as_deref(), Some("0-3"));
-        assert_eq!(cpus(&[0, 1, 2, 3], "fpu").apic_ids().as_deref(), Some("0-3"));
-        assert_eq!(cpus(&[0, 2, 4, 1, 3, 5], "rdtscp").apic_ids(), None);
-        assert_eq!(cpus(&[0, 2, 4, 1, 3, 5], "fpu").apic_ids().as_deref(), Some("0-4/2,1-5/2"));
-        let many: Vec<_> = (0..4097).collect();
-        assert_eq!(cpus(&many[..4096], "rdtscp").apic_ids(), None);
-        assert_eq!(cpus(&many, "rdtscp").apic_ids().as_deref(), Some("0-4096"));
+    fn apic_ids_are_passed_whatever_the_cpu_has_for_its_number() {
+        for flags in ["fpu", "fpu rdtscp rdpid"] {
+            assert_eq!(cpus(&[0, 1, 2, 3], flags).apic_ids().as_deref(), Some("0-3"));
+            assert_eq!(cpus(&[0, 2, 4, 1, 3, 5], flags).apic_ids().as_deref(), Some("0-4/2,1-5/2"));
+        }
         assert_eq!(Cpus::default().apic_ids(), None);
     }
 

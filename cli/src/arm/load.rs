@@ -656,12 +656,6 @@ mod tests {
     }
 
     #[test]
-    fn what_the_image_finds_by_itself_takes_no_room_on_the_command_line() {
-        let line = cmdline(&["--append", "a", "--output-cpu-ip=console"], "rdtscp", "");
-        assert_eq!(line, "a lastwords.output_cpu_ip=console");
-    }
-
-    #[test]
     fn cpu_numbers_with_holes_and_the_mask_of_online_cpus_are_passed_where_all_cpus_are_asked_for() {
         let root = tempfile::tempdir().unwrap();
         let notes =

@@ -179,12 +179,13 @@ impl<'a> Crash<'a> {
     pub fn cause<M: Memory>(&self, memory: &mut M, panicked_on: Option<Panicked>) -> Cause {
         let Some(log) = self.log(memory) else { return Cause::default() };
         // As far back as a report may be the panic's.
-        let (mut records, mut age, mut later) = (0, 0, None::<u64>);
+        let (mut records, mut age, mut later) = (0, 0, None);
         for before in 0..log.len.min(LOG_END) {
             if let Some(record) = self.record(memory, &log, before) {
-                let passed = later.map_or(0, |later| later.saturating_sub(record.ts_nsec));
+                let passed =
+                    later.map_or(0, |(later, is_free)| cause::passed(record.ts_nsec, later, is_free));
                 age = passed.saturating_add(age);
-                later = (!cause::is_backtrace(record.text())).then_some(record.ts_nsec);
+                later = Some((record.ts_nsec, cause::is_backtrace(record.text())));
             }
             if age > 2 * cause::BELONGS {
                 break;
@@ -198,11 +199,18 @@ impl<'a> Crash<'a> {
                     reader.record(&record);
                 }
             }
-            reader.cause
+            reader
         };
-        let cause = read(panicked_on);
-        // Where nothing is theirs it is not known who they are.
-        if cause.reason.is_empty() && panicked_on.is_some() { read(None) } else { cause }
+        let theirs = read(panicked_on);
+        if theirs.has_panicked() || panicked_on.is_none() {
+            return theirs.cause;
+        }
+        // Where there is another's panic text, that one has panicked: no user can bring it to a record's beginning. Where
+        // nothing is theirs it is not known who they are.
+        match theirs.panicked_by() {
+            None if !theirs.cause.reason.is_empty() => theirs.cause,
+            by => read(by).cause,
+        }
     }
 
     /// Where a CPU with these registers was.

@@ -259,15 +259,12 @@ impl<'a, T> Sequence<'a, T> {
 
     /// The kernel's number of this CPU, where something tells: the kernel itself, or the plan's list.
     ///
-    /// The list is of the time of loading, and CPUs come and go: the kernel's own record counts. But its 12 bits are too
-    /// few for the largest machines, and it is 0 also where the kernel has not written it.
+    /// The list is of the time of loading, and a CPU that came later is not in it. That one's number stands in IA32_TSC_AUX;
+    /// but there KVM leaves what a guest has put into it, until the CPU goes back to user space.
     fn this_cpu_number(&self) -> Option<u32> {
         const CPU: u32 = 0xfff;
         let listed = self.plan.apic_ids.and_then(|ids| ids.position(self.this_cpu.apic_id));
-        match self.this_cpu.tsc_aux {
-            Some(aux) if aux != 0 => listed.filter(|cpu| (cpu ^ aux) & CPU == 0).or(Some(aux & CPU)),
-            aux => listed.or(aux),
-        }
+        listed.or(self.this_cpu.tsc_aux.map(|aux| aux & CPU))
     }
 
     /// What a slow BMC shall leave of the budget for the console.
@@ -381,7 +378,6 @@ impl<'a, T> Sequence<'a, T> {
         let (report, panicked_on) = (&mut self.report, &mut self.panicked_on);
         // Where no note has its number, the number is known all the same.
         report.panicked = number.map(|cpu| CpuLocation { cpu, location: Location::Unread });
-        *panicked_on = number.map(|cpu| Panicked { cpu, pid: None });
         let mut count = 0;
         crash.cpus(machine, &mut |_, cpu| {
             count += 1;

@@ -18,7 +18,7 @@ impl<'a> Dmesg<'a> {
     #[must_use]
     pub fn last_stamp(text: &str) -> Option<u64> {
         let stamp = |line: &str| {
-            let (seconds, micros) = line.strip_prefix('[')?.split_once("] ")?.0.trim().split_once('.')?;
+            let (seconds, micros) = line.strip_prefix('[')?.split_once(']')?.0.trim().split_once('.')?;
             Some(seconds.parse::<u64>().ok()? * 1_000_000 + micros.parse::<u64>().ok()?)
         };
         text.lines().rev().find_map(stamp)
@@ -32,7 +32,8 @@ impl<'a> Dmesg<'a> {
     }
 
     /// The first place in the kernel's code that it shows: `RIP: 0010:symbol+0x12/0x34 [module]` as `symbol+12 [module]`,
-    /// or a machine check's `RIP 10:<address> {symbol+0x12/0x34}`.
+    /// or a machine check's `RIP 10:<address> {symbol+0x12/0x34}`. What the panic itself shows is only what it came in
+    /// between.
     #[must_use]
     pub fn rip(&self) -> Option<String> {
         let place = |line: &&'a str| {
@@ -41,7 +42,8 @@ impl<'a> Dmesg<'a> {
                 check.split_once('{')?.1.strip_suffix('}')
             })
         };
-        let (symbol, size) = self.lines.iter().find_map(place)?.split_once('/')?;
+        let before = self.lines.iter().take_while(|line| !line.starts_with("Kernel panic - not syncing: "));
+        let (symbol, size) = before.into_iter().find_map(place)?.split_once('/')?;
         let module = size.split_once(' ').map(|(_, module)| format!(" {module}")).unwrap_or_default();
         Some(symbol.replace("+0x", "+") + &module)
     }

@@ -34,6 +34,8 @@ pub const WHERE: u8 = REPORT | 16;
 pub const WHAT: u8 = REPORT | 32;
 /// A detail says more.
 pub const MORE: u8 = REPORT | 64;
+/// The hardware is to blame, and not what ran.
+pub const HARDWARE: u8 = REPORT | 128;
 /// Details of the report before.
 pub const DETAIL: u8 = 2;
 /// A call trace follows.
@@ -56,10 +58,11 @@ const fn row(means: u8, text: &'static str, short: &'static str, seen: &'static 
 
 /// The first one that fits a line counts.
 #[rustfmt::skip]
-pub const FORMATS: [Format; 46] = [
+pub const FORMATS: [Format; 47] = [
     // Exceptions.
     row(FATAL, "kernel NULL pointer dereference, address: %X", "NULL deref at ", "5.1 to 7.2"),
     row(FATAL, "kernel NULL pointer dereference at %X", "NULL deref at ", "2.6 to 5.0"),
+    row(FATAL, "general protection fault, kernel NULL pointer dereference 0x%X", "NULL deref at ", "6.19 to 7.2, with LASS"),
     row(FATAL, "page fault for address: %X", "page fault at ", "5.1 to 7.2"),
     row(FATAL, "kernel paging request at %X", "page fault at ", "2.6 to 5.0"),
     row(FATAL, "%wstack guard page was hit at ", "stack overflow", "4.9 to 7.2"),
@@ -76,7 +79,7 @@ pub const FORMATS: [Format; 46] = [
     row(REPORT, "task %T blocked %cfor more ", "hung task", "2.6 to 7.2"),
     // Memory and hardware.
     row(REPORT, "%C invoked oom-killer: ", "oom-killer", "2.6 to 7.2"),
-    row(REPORT, "Machine Check Exception: %x Bank %X: %X", "machine check bank ", "2.6 to 7.2"),
+    row(HARDWARE, "Machine Check Exception: %x Bank %X: %X", "machine check bank ", "2.6 to 7.2"),
     row(MORE, "event severity: fatal", "hardware error", "3.0 to 7.2"),
     row(REPORT, "Bad page %c in process ", "Bad page", "2.6 to 7.2"),
     // Survived, unless `kernel.panic_on_warn` or another setting is at work.

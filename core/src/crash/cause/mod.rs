@@ -17,7 +17,9 @@ pub use formats::{FORMATS, Format};
 use super::printk::Record;
 use crate::report::Cause;
 use crate::text::Buffer;
-use formats::{ASKED, DETAIL, FATAL, HANGS, MORE, NOT_NEXT, OTHERS, REPORT, STACK, TRACE, WHAT, WHERE};
+use formats::{
+    ASKED, DETAIL, FATAL, HANGS, HARDWARE, MORE, NOT_NEXT, OTHERS, REPORT, STACK, TRACE, WHAT, WHERE,
+};
 use pattern::{Told, begins, cut};
 
 /// What stands before the reason (Linux `kernel/panic.c`).
@@ -28,11 +30,14 @@ pub const BELONGS: u64 = 30_000_000_000;
 /// Functions that only take the panic further, by how their names begin behind underscores.
 const MACHINERY: &[u8] = b"dump_ panic vpanic nmi_ show_ sched_show warn report_bug handle_bug exc_ asm_exc_ \
 check_panic print_ kasan_ asan check_memory_region end_report kmsan_ msan kfence_ kcsan_ tsan ubsan_ rcu_ tick_ \
-arch_trigger_ schedule do_error_trap do_invalid_op invalid_op fixup_bug _raw_ do_raw_ lock_acquire kmalloc kvmalloc kmem_cache_ alloc_ mem";
+arch_trigger_ schedule do_error_trap do_invalid_op invalid_op fixup_bug _raw_ do_raw_ lock_acquire kmalloc kvmalloc kmem_cache_ alloc_ memcpy memset memmove";
 /// How the lines of a backtrace begin, but for those of the stack.
 const BACKTRACE: &[u8] =
     b"RIP RSP RAX RDX RBP R10 R13 FS CS CR DR PKRU CPU: Code Call NMI Send Modules Hardware Taint \
 task: Workq Stack rcu --- ===";
+
+/// So long a line of a backtrace may take, in nanoseconds: what passed before it beyond that was something else.
+const SLOW: u64 = 20_000_000_000;
 
 /// Who panicked: whose records are the panic's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +51,15 @@ pub struct Panicked {
 impl Panicked {
     /// Bit 31 of a caller_id: the rest is a CPU's number.
     const IN_INTERRUPT: u32 = 1 << 31;
+
+    /// Whoever wrote a record with this caller_id.
+    fn by(caller_id: u32) -> Self {
+        if caller_id & Self::IN_INTERRUPT == 0 {
+            Self { cpu: u32::MAX, pid: Some(caller_id) }
+        } else {
+            Self { cpu: caller_id & !Self::IN_INTERRUPT, pid: Some(u32::MAX) }
+        }
+    }
 
     /// Can a record of this caller be its own?
     #[must_use]
@@ -80,6 +94,8 @@ pub struct CauseReader {
     not_next: bool,
     in_trace: bool,
     panicked: bool,
+    /// Who wrote a panic's text that is not the panic's own.
+    elsewhere: Option<u32>,
     /// What is known so far.
     pub cause: Cause,
 }
@@ -102,14 +118,15 @@ impl CauseReader {
     /// ([`Record::caller_id`]).
     #[inline(never)]
     pub fn text(&mut self, ts_nsec: u64, caller_id: Option<u32>, line: &[u8]) {
-        if !is_backtrace(line) {
-            self.age = self.age.saturating_add(ts_nsec.saturating_sub(self.now));
-        }
+        self.age = self.age.saturating_add(passed(self.now, ts_nsec, is_backtrace(line)));
         self.now = self.now.max(ts_nsec);
         let own = match (self.panicked_on, caller_id) {
             (Some(panicked), Some(caller_id)) => panicked.wrote(caller_id),
             _ => true,
         };
+        if !own && line.starts_with(PANIC) {
+            self.elsewhere = self.elsewhere.or(caller_id);
+        }
         let mut told = Told::default();
         let skip = line.starts_with(b" ") || !own && !self.is(HANGS);
         let means = if skip { 0 } else { formats::find(line, &mut told) };
@@ -122,6 +139,18 @@ impl CauseReader {
             }
         }
         self.details(caller_id, line, means, &told);
+    }
+
+    /// Was there a panic's text?
+    #[must_use]
+    pub fn has_panicked(&self) -> bool {
+        self.panicked
+    }
+
+    /// Who else has panicked, first of all.
+    #[must_use]
+    pub fn panicked_by(&self) -> Option<Panicked> {
+        self.elsewhere.map(Panicked::by)
     }
 
     /// Is the report of this kind?
@@ -146,8 +175,8 @@ impl CauseReader {
         self.panicked = true;
         self.in_trace = false;
         // Where the report has told no details the panic's are its: the same task or CPU goes on. Not where that has
-        // noticed that another one hangs.
-        self.others = self.is(HANGS) || self.is_told();
+        // noticed that another one hangs, or broken hardware.
+        self.others = self.is(HANGS) || self.is(HARDWARE) || self.is(MORE) || self.is_told();
         self.writer = caller_id;
     }
 
@@ -222,7 +251,12 @@ impl CauseReader {
         } else if means == DETAIL {
             if self.means == MORE {
                 cause.report.bytes(told.report.as_bytes());
-                self.means = REPORT;
+                self.means = HARDWARE;
+            }
+            // In the trace of a panic that no report explains, that is what it came in between, and so is what follows.
+            if self.panicked && cause.rip.is_empty() && !told.location.is_empty() {
+                self.in_trace = false;
+                return;
             }
             // So far the trace was that of the interrupt which has noticed it.
             if self.in_trace && self.means & HANGS == HANGS && cause.rip.is_empty() {
@@ -263,7 +297,12 @@ fn fill(text: &mut Buffer<[u8]>, from: &Buffer<[u8]>) {
     }
 }
 
-/// Is it a line of a backtrace?
+/// Is it a line of a backtrace, or of the list of tasks that the OOM killer writes?
 pub fn is_backtrace(line: &[u8]) -> bool {
-    matches!(line, [b' ' | b'\t', ..]) || begins(line, BACKTRACE)
+    matches!(line, [b' ' | b'\t' | b'[', ..]) || begins(line, BACKTRACE)
+}
+
+/// How much time from one line to the next counts, where that one is a backtrace's or another's.
+pub fn passed(from: u64, to: u64, is_backtrace: bool) -> u64 {
+    to.saturating_sub(from).saturating_sub(if is_backtrace { SLOW } else { 0 })
 }

@@ -26,7 +26,7 @@ pub struct Told {
 /// | `%x` | a number, decimal or hexadecimal | |
 /// | `%X` | the same, or none | behind the report's name, without zeros before it |
 /// | `%w` `%W` | words: letters, digits, ` -_()#/.`; `w`: or nothing | `W`: behind the name |
-/// | `%o` | up to the text's end: letters, ` _(){},`, which is how the kernel was built | |
+/// | `%o` | up to the text's end: words of letters and `_(){},` with a capital in front, which is how the kernel was built | |
 /// | `%F` `%L` | a file and a line | `F`: behind the name, `L`: as location |
 /// | `%S` | a symbol with an offset or an address, and whatever follows | as location |
 /// | `%C` | a process | as process |
@@ -55,6 +55,11 @@ pub fn matches<'a>(pattern: &[u8], line: &'a [u8], told: &mut Told) -> Option<&'
         let fits = match kind {
             b'c' => len <= ANYTHING,
             b'C' | b'T' => len <= TASK,
+            b'o' => {
+                let is_option = |word: &[u8]| word.first().is_none_or(u8::is_ascii_uppercase);
+                value.iter().all(|byte| may_have(kind, *byte))
+                    && value.split(|byte| *byte == b' ').all(is_option)
+            }
             b'S' => find(cut(value, b' ').0, b"0x").is_some(),
             b'F' | b'L' => {
                 let is_file = !value.contains(&b' ');
@@ -62,10 +67,7 @@ pub fn matches<'a>(pattern: &[u8], line: &'a [u8], told: &mut Told) -> Option<&'
                 value = value.rsplit(|byte| *byte == b'/').next()?;
                 is_file && cut(value, b':').1.first()?.is_ascii_digit()
             }
-            _ => {
-                value.iter().all(|byte| may_have(kind, *byte))
-                    && (len != 0 || matches!(kind, b'X' | b'w' | b'o'))
-            }
+            _ => value.iter().all(|byte| may_have(kind, *byte)) && (len != 0 || matches!(kind, b'X' | b'w')),
         };
         if !fits {
             return None;
