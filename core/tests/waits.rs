@@ -8,7 +8,7 @@ const ENDLESS: [&str; 8] =
     ["loop", "while", "repeat", "repeat_with", "from_fn", "successors", "cycle", "RangeFrom"];
 
 /// Files in which such a thing stands, how often, and what ends it.
-const ALLOWED: [(&str, usize, &str); 9] = [
+const ALLOWED: [(&str, usize, &str); 12] = [
     ("budget.rs", 2, "the place: the clocks, or the count of accesses that asking them takes"),
     (
         "crash/cause/formats.rs",
@@ -16,9 +16,12 @@ const ALLOWED: [(&str, usize, &str); 9] = [
         "four are the compiler's; of the others each turn takes a row of the table or a piece of the line away",
     ),
     ("crash/cause/pattern.rs", 2, "each turn takes a piece of a list that is fixed away"),
+    ("crash/printk/log_buf.rs", 1, "each turn counts a record, up to MOST"),
+    ("crash/printk/mod.rs", 1, "the compiler's: a table of names becomes one of hashes"),
     ("device/vga.rs", 1, "the rest of a line is blank: as long as the row that it is zipped with"),
     ("ipmi/mod.rs", 1, "each turn is a silent, a busy or a garbled answer, and each of them has its number"),
     ("report/groups.rs", 1, "each turn takes a group out"),
+    ("report/identity.rs", 1, "each turn takes a byte"),
     (
         "sequence/mod.rs",
         2,
