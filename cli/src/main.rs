@@ -10,7 +10,11 @@
 mod arm;
 mod bmc;
 mod check;
+#[allow(dead_code, reason = "the rooms that read it come next")]
+mod config;
 mod help;
+#[allow(dead_code, reason = "likewise")]
+mod journal;
 mod layout;
 mod machine;
 mod message;
