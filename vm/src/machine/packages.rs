@@ -8,22 +8,28 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Everything that a scenario runs, on the host or copied into the guest.
-const NEEDED: [&str; 15] = [
+/// Everything that a scenario runs, on the host or copied into the guest, and what makes our own packages.
+const NEEDED: [&str; 21] = [
     "binutils",
     "busybox-static",
+    "debhelper",
     "freeipmi-tools",
     "gzip",
     "ipmitool",
     "kexec-tools",
+    "lintian",
     "makedumpfile",
+    "mmdebstrap",
     "openipmi",
     "openssl",
     "osslsigncode",
     "ovmf",
+    "python3-venv",
     "qemu-system-x86",
     "qemu-utils",
+    "rpm",
     "sbsigntool",
+    "shellcheck",
     "xz-utils",
 ];
 
