@@ -7,6 +7,7 @@ mod boots;
 mod cpus;
 mod crashes;
 mod damage;
+mod debian;
 mod faults;
 mod figures;
 mod image;

@@ -9,14 +9,16 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Everything that a scenario runs, on the host or copied into the guest.
-const NEEDED: [&str; 14] = [
+const NEEDED: [&str; 16] = [
     "binutils",
     "busybox-static",
+    "e2fsprogs",
     "freeipmi-tools",
     "gzip",
     "ipmitool",
     "kexec-tools",
     "makedumpfile",
+    "mmdebstrap",
     "openipmi",
     "openssl",
     "ovmf",
@@ -133,7 +135,10 @@ impl Apt {
 }
 
 /// Where this machine gets Debian from.
-fn mirror() -> Result<String> {
+///
+/// # Errors
+/// When apt does not know.
+pub fn mirror() -> Result<String> {
     let known = || {
         let mut list = Apt::own().get();
         list.args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]);
