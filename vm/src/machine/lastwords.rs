@@ -1,7 +1,7 @@
 //! The `lastwords` program under test, built by cargo in the same target folder; and one of the bench's own for the guest.
 
 use crate::machine::{cache, process};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -14,6 +14,29 @@ pub fn program() -> Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| build("lastwords", "lastwords").map_err(|error| format!("{error:#}")));
     built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// Makes the packages as users get them, once in a process, and returns Debian's.
+///
+/// # Errors
+/// When one cannot be made.
+pub fn package() -> Result<&'static Path> {
+    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let made = MADE.get_or_init(|| make_packages().map_err(|error| format!("{error:#}")));
+    made.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+fn make_packages() -> Result<PathBuf> {
+    let tree = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    process::output(&mut Command::new(tree.join("dist/packages"))).context("the packages cannot be made")?;
+    let packages = std::fs::read_dir(tree.join("target/packages"))?;
+    let mut debs = packages.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        (path.extension()? == "deb").then_some(path)
+    });
+    let package = debs.next().context("no package of Debian's was made")?;
+    ensure!(debs.next().is_none(), "several packages of Debian's were made");
+    Ok(package)
 }
 
 /// Builds the program that prints a dump's log, and returns its path.
