@@ -8,6 +8,7 @@ mod cpus;
 mod crashes;
 mod damage;
 mod debian;
+mod debian_trouble;
 mod faults;
 mod figures;
 mod image;

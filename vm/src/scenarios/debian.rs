@@ -189,3 +189,21 @@ pub fn told(debian: &mut Debian) -> Result<Vec<Value>> {
 pub fn login(debian: &mut Debian) -> Result<String> {
     debian.run("echo exit | script --quiet --command 'login -f root' /dev/null")
 }
+
+/// The wrapped kernel of the running one, as a script names it.
+pub const WRAPPED: &str = "/var/lib/kdump/lastwords/vmlinuz-$(uname -r)";
+
+/// What lastwords has written to the journal since this script's run.
+///
+/// # Errors
+/// When journalctl fails.
+pub fn journal_of(debian: &mut Debian, script: &str) -> Result<String> {
+    let cursor = debian.run(
+        "journalctl --sync; journalctl --lines=0 --show-cursor --no-pager | sed -n 's/^-- cursor: //p'",
+    )?;
+    debian.try_run(script)?;
+    debian.run(&format!(
+        "journalctl --sync; journalctl --after-cursor='{}' --output=short --no-pager | grep -v 'bench-agent'",
+        cursor.trim()
+    ))
+}
