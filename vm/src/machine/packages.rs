@@ -8,23 +8,28 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Everything that a scenario runs, on the host or copied into the guest.
-const NEEDED: [&str; 16] = [
+/// Everything that a scenario runs, on the host or copied into the guest, and what makes our own packages.
+const NEEDED: [&str; 22] = [
     "binutils",
     "busybox-static",
+    "debhelper",
     "e2fsprogs",
     "freeipmi-tools",
     "gzip",
     "ipmitool",
     "kexec-tools",
+    "lintian",
     "makedumpfile",
     "mmdebstrap",
     "openipmi",
     "openssl",
     "ovmf",
+    "python3-venv",
     "qemu-system-x86",
     "qemu-utils",
+    "rpm",
     "sbsigntool",
+    "shellcheck",
     "xz-utils",
 ];
 
