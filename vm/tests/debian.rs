@@ -5,6 +5,7 @@
 //! the kernels that boot on the console, makedumpfile on the dump, ipmitool on the SEL.
 
 use anyhow::{Context, Result, ensure};
+use lastwords_vm::judge::watchdog::Watchdog;
 use lastwords_vm::machine::debian::{Debian, Image, Suite, second_kernel};
 use lastwords_vm::scenarios::debian::{
     Crash, crash, enable, installed, loaded, login, plain_is_loaded, running, told, wrapped_is_loaded,
@@ -30,6 +31,8 @@ fn next_boot_tells(debian: &mut Debian, crash: &Crash) -> Result<()> {
     ensure!(field("LASTWORDS_REASON").contains("sysrq triggered crash"), "{entry}");
     let build = said.id.as_deref().context("the SEL has no build id")?;
     ensure!(field("LASTWORDS_BUILD_ID").starts_with(build), "{build} in the SEL, {entry} in the journal");
+    let watchdog = Watchdog::parse(&debian.run("ipmitool mc watchdog get")?)?;
+    ensure!(watchdog.initial == 10 * WATCHDOG && !watchdog.counts(), "{watchdog:?}");
     let login = login(debian)?;
     ensure!(login.contains("sysrq triggered crash"), "who logs in sees {login}");
     for command in ["lastwords list", "lastwords read"] {

@@ -9,6 +9,7 @@ mod crashes;
 mod damage;
 mod debian;
 mod debian_trouble;
+mod debian_watchdog;
 mod faults;
 mod figures;
 mod image;

@@ -22,6 +22,10 @@ const SILENCE: Duration = Duration::from_secs(900);
 /// When a machine is ended, whatever it does.
 const LIMIT: Duration = Duration::from_secs(4 * 3600);
 
+/// What Linux is told of a CPU that is emulated, on a host that may be busy: what it measures of its timers at boot would
+/// make it panic, now and then. The dump kernel is told the same.
+const EMULATED: &str = "mitigations=off nmi_watchdog=0 no_timer_check tsc=reliable cryptomgr.notests";
+
 /// What is booted.
 #[derive(Clone, Debug)]
 pub struct Boot {
@@ -216,6 +220,6 @@ fn start(folder: &Path, boot: &Boot) -> Result<Vm> {
         .arg("-initrd")
         .arg(&boot.initrd)
         .arg("-append")
-        .arg(format!("root=/dev/vda rw console=ttyS0 crashkernel={}", boot.reserved));
+        .arg(format!("root=/dev/vda rw console=ttyS0 crashkernel={} {EMULATED}", boot.reserved));
     Vm::run(qemu, folder, LIMIT)
 }
