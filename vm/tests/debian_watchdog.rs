@@ -41,7 +41,7 @@ fn lives_past_its_time(debian: &mut Debian) -> Result<()> {
     let stopped = watchdog(debian)?;
     ensure!(stopped.initial == 10 * SECONDS && !stopped.counts(), "{stopped:?}");
     let boot = debian.run("cat /proc/sys/kernel/random/boot_id")?;
-    for _ in 0..SECONDS / 20 + 1 {
+    for _ in 0..=SECONDS / 20 {
         debian.run("sleep 20")?;
     }
     ensure!(boot == debian.run("cat /proc/sys/kernel/random/boot_id")?);
