@@ -21,6 +21,7 @@ mod mark;
 mod mmio;
 mod nmis;
 mod options;
+mod packages;
 mod probe;
 mod purgatory;
 mod reading;

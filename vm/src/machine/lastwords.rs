@@ -1,7 +1,7 @@
 //! The `lastwords` program under test, built by cargo in the same target folder; and one of the bench's own for the guest.
 
-use crate::machine::{cache, process};
-use anyhow::{Context, Result, ensure};
+use crate::machine::{cache, packages, process};
+use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -16,31 +16,39 @@ pub fn program() -> Result<&'static Path> {
     built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-/// Makes the packages as users get them, once in a process, and returns Debian's. `LASTWORDS_VM_PACKAGE` names one that
-/// is there already.
-///
-/// # Errors
-/// When one cannot be made.
-pub fn package() -> Result<&'static Path> {
-    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let made = MADE.get_or_init(|| make_packages().map_err(|error| format!("{error:#}")));
-    made.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+/// The program's packages.
+pub struct Packages {
+    /// Debian's.
+    pub deb: PathBuf,
+    /// Fedora's and SUSE's.
+    pub rpm: PathBuf,
 }
 
-fn make_packages() -> Result<PathBuf> {
-    if let Some(package) = std::env::var_os("LASTWORDS_VM_PACKAGE") {
-        return Ok(package.into());
-    }
-    let tree = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    process::output(&mut Command::new(tree.join("dist/packages"))).context("the packages cannot be made")?;
-    let packages = std::fs::read_dir(tree.join("target/packages"))?;
-    let mut debs = packages.filter_map(|entry| {
-        let path = entry.ok()?.path();
-        (path.extension()? == "deb").then_some(path)
+/// Makes the program's packages by dist/packages, once in a process.
+///
+/// # Errors
+/// When they cannot be made.
+pub fn packages() -> Result<&'static Packages> {
+    static MADE: OnceLock<Result<Packages, String>> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let make = || packages_of(&cache::target()?.join("packages"), env!("CARGO_PKG_VERSION"));
+        make().map_err(|error| format!("{error:#}"))
     });
-    let package = debs.next().context("no package of Debian's was made")?;
-    ensure!(debs.next().is_none(), "several packages of Debian's were made");
-    Ok(package)
+    made.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// Makes packages of this version in this folder, from the same program.
+///
+/// # Errors
+/// When they cannot be made.
+pub fn packages_of(folder: &Path, version: &str) -> Result<Packages> {
+    packages::install()?;
+    let mut make = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../dist/packages"));
+    process::output(make.arg(folder).arg(version)).context("the packages cannot be made")?;
+    Ok(Packages {
+        deb: folder.join(format!("lastwords_{version}_amd64.deb")),
+        rpm: folder.join(format!("lastwords-{version}-1.x86_64.rpm")),
+    })
 }
 
 /// Builds the program that prints a dump's log, and returns its path.

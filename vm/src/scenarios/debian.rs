@@ -11,6 +11,7 @@ use crate::machine::lastwords;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;
+use std::path::PathBuf;
 
 /// The dump kernel that is loaded.
 #[derive(Clone, Debug)]
@@ -55,12 +56,15 @@ impl Crash {
     }
 }
 
-/// Boots a Debian and installs the package as a user does.
+/// Boots a Debian and installs the package as a user does: the one that `LASTWORDS_VM_PACKAGE` names, else one that is made.
 ///
 /// # Errors
 /// When one of them fails.
 pub fn installed(suite: Suite) -> Result<Debian> {
-    let package = lastwords::package()?;
+    let package = match std::env::var_os("LASTWORDS_VM_PACKAGE") {
+        Some(package) => PathBuf::from(package),
+        None => lastwords::packages()?.deb.clone(),
+    };
     let mut debian = Debian::boot(&Image::get(suite)?)?;
     fs::copy(package, debian.share().join("lastwords.deb"))?;
     debian.run("DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-download /share/lastwords.deb")?;
