@@ -9,7 +9,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Everything that a scenario runs, on the host or copied into the guest.
-const NEEDED: [&str; 14] = [
+const NEEDED: [&str; 15] = [
     "binutils",
     "busybox-static",
     "freeipmi-tools",
@@ -19,6 +19,7 @@ const NEEDED: [&str; 14] = [
     "makedumpfile",
     "openipmi",
     "openssl",
+    "osslsigncode",
     "ovmf",
     "qemu-system-x86",
     "qemu-utils",
