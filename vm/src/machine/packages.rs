@@ -9,7 +9,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Everything that a scenario runs, on the host or copied into the guest, and what makes our own packages.
-const NEEDED: [&str; 21] = [
+const NEEDED: [&str; 22] = [
     "binutils",
     "busybox-static",
     "debhelper",
@@ -23,6 +23,7 @@ const NEEDED: [&str; 21] = [
     "mmdebstrap",
     "openipmi",
     "openssl",
+    "osslsigncode",
     "ovmf",
     "python3-venv",
     "qemu-system-x86",
