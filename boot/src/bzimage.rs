@@ -55,7 +55,7 @@ pub struct BzImage {
     pub pref_address: u64,
     kernel_alignment: u32,
     xloadflags: u16,
-    pe: Option<Pe>,
+    pub(crate) pe: Option<Pe>,
     /// In a wrapped kernel.
     pub(crate) hook: Option<Hook>,
 }

@@ -13,6 +13,7 @@ mod check;
 #[allow(dead_code, reason = "the rooms that read all of it come next")]
 mod config;
 mod crashes;
+mod distro;
 mod help;
 #[allow(dead_code, reason = "likewise")]
 mod journal;
@@ -29,6 +30,7 @@ use arm::{image, kexec, load, status, unload, wrap};
 use check::{mark, probe, test};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 use crashes::{list, report};
+use distro::{enable, hook};
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
 /// Report Linux kernel panics to the BMC and the console
@@ -97,6 +99,10 @@ Exit status:
 Files:
   /run/lastwords/loaded.json  what was loaded; removed")]
     Unload,
+    Enable(enable::Enable),
+    Disable(enable::Disable),
+    #[command(hide = true)]
+    Hook(hook::Hook),
     Completions(help::Completions),
     Man(help::Man),
 }
@@ -161,6 +167,9 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
         Command::Mark(mark) => mark.run(root)?,
         Command::Report(report) => report.run(root)?,
         Command::Test(test) => return test.run(root),
+        Command::Enable(enable) => return enable.run(root),
+        Command::Disable(disable) => disable.run(root)?,
+        Command::Hook(hook) => return Ok(hook.run(root)),
         Command::Completions(completions) => completions.run::<Lastwords>()?,
         Command::Man(man) => man.run::<Lastwords>()?,
     }
@@ -230,7 +239,8 @@ mod tests {
     fn the_most_used_commands_come_first() {
         let names: Vec<_> =
             Lastwords::command().get_subcommands().map(|one| one.get_name().to_owned()).collect();
-        let expected = "load status test read list probe wrap mark report unload completions man".split(' ');
-        assert_eq!(names, expected.collect::<Vec<_>>());
+        let expected =
+            "load status test read list probe wrap mark report unload enable disable hook completions man";
+        assert_eq!(names, expected.split(' ').collect::<Vec<_>>());
     }
 }

@@ -23,6 +23,7 @@ pub mod options;
 pub mod ports;
 pub mod ranges;
 pub mod refusal;
+pub mod sign;
 pub mod status;
 pub mod unload;
 pub mod via;
