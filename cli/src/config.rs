@@ -124,7 +124,7 @@ impl File {
 }
 
 /// A parameter's key: its option's name, or its own.
-fn key(parameter: &lastwords_core::plan::Parameter) -> &'static str {
+pub fn key(parameter: &lastwords_core::plan::Parameter) -> &'static str {
     parameter.option.unwrap_or(parameter.name)
 }
 

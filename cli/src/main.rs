@@ -12,6 +12,9 @@ mod bmc;
 mod check;
 #[allow(dead_code, reason = "the rooms that read it come next")]
 mod config;
+#[allow(dead_code, reason = "the commands that read it come next")]
+mod crashes;
+mod distro;
 mod help;
 #[allow(dead_code, reason = "likewise")]
 mod journal;
@@ -27,6 +30,7 @@ use anyhow::Result;
 use arm::{image, kexec, load, status, unload, wrap};
 use check::{mark, probe, test};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+use distro::{enable, hook};
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
 /// Report Linux kernel panics to the BMC and the console
@@ -92,6 +96,10 @@ Exit status:
 Files:
   /run/lastwords/loaded.json  what was loaded; removed")]
     Unload,
+    Enable(enable::Enable),
+    Disable(enable::Disable),
+    #[command(hide = true)]
+    Hook(hook::Hook),
     Completions(help::Completions),
     Man(help::Man),
 }
@@ -154,6 +162,9 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
         Command::Probe(probe) => return probe.run(root),
         Command::Mark(mark) => mark.run(root)?,
         Command::Test(test) => return test.run(root),
+        Command::Enable(enable) => return enable.run(root),
+        Command::Disable(disable) => disable.run(root)?,
+        Command::Hook(hook) => return Ok(hook.run(root)),
         Command::Completions(completions) => completions.run::<Lastwords>()?,
         Command::Man(man) => man.run::<Lastwords>()?,
     }
@@ -223,8 +234,21 @@ mod tests {
     fn the_most_used_commands_come_first() {
         let names: Vec<_> =
             Lastwords::command().get_subcommands().map(|one| one.get_name().to_owned()).collect();
-        let expected =
-            ["load", "status", "test", "read", "probe", "wrap", "mark", "unload", "completions", "man"];
+        let expected = [
+            "load",
+            "status",
+            "test",
+            "read",
+            "probe",
+            "wrap",
+            "mark",
+            "unload",
+            "enable",
+            "disable",
+            "hook",
+            "completions",
+            "man",
+        ];
         assert_eq!(names, expected);
     }
 }

@@ -140,7 +140,7 @@ pub fn system(error: &io::Error) -> String {
 }
 
 /// The facts of an error and its causes in one line, the hints below.
-fn chain(error: &anyhow::Error) -> String {
+pub fn chain(error: &anyhow::Error) -> String {
     let (mut facts, mut hints) = (Vec::new(), Vec::new());
     for cause in error.chain() {
         let text = match (cause.downcast_ref::<io::Error>(), cause.downcast_ref::<clap::Error>()) {

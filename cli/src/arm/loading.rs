@@ -65,6 +65,20 @@ impl Loading<'_> {
         })
     }
 
+    /// Loads it into the place of `kexec -e` alone, and takes it out again: would the kernel accept it?
+    pub fn trial(&self, root: &Path, kdump: &Kdump) -> Trial {
+        let memory = Memory::read(root);
+        // Whether one is loaded already does not matter: nothing is loaded afterwards.
+        let kdump = Kdump { crash_loaded: Some(true), ..kdump.clone() };
+        match trial(&kdump, memory, self.size()) {
+            Ok(()) => match self.attempt() {
+                Ok(()) => Trial::Accepted,
+                Err(error) => Trial::Refused(self.refusal(&kdump, memory, &error)),
+            },
+            Err(_) => Trial::Skipped,
+        }
+    }
+
     /// What it takes of ordinary memory to try it.
     fn size(&self) -> Size {
         match self {
@@ -120,6 +134,16 @@ impl Loading<'_> {
             Self::Wrap { situation, .. } => situation.refusal(error),
         }
     }
+}
+
+/// How a trial has ended.
+pub enum Trial {
+    /// The kernel accepts it.
+    Accepted,
+    /// The kernel refuses it.
+    Refused(Refusal),
+    /// Nothing was tried: it would cost something.
+    Skipped,
 }
 
 /// Is there anything to be lost by loading untried, and may it be tried? The reason, if not.

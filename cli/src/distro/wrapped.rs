@@ -1,0 +1,410 @@
+//! The wrapped kernels that the distribution's kdump loads: /var/lib/kdump/lastwords/vmlinuz-VERSION, each with a record of
+//! what it was made from beside it, VERSION.json.
+//!
+//! A wrapped kernel is used only while its record holds: it was made from the kernel that is there now, with today's
+//! parameters and this tool's image, and its checksum is right. Everything else is stale and is made anew, so a power cut, a
+//! full disk or a tool that was killed can leave nothing behind that is loaded. The record is written last.
+
+use crate::{
+    arm::{
+        busy, file,
+        image::IMAGE,
+        kdump::Kdump,
+        loading::{Loading, Trial},
+        ranges::IoMem,
+        refusal::{Refusal, Situation},
+    },
+    bmc::discovery,
+    config::Config,
+    message, sys,
+};
+use anyhow::{Context, Result, bail, ensure};
+use lastwords_boot::{self as boot, BzImage, Uki};
+use lastwords_core::{cmdline, hw::Register, ipmi::interface::KcsPorts, plan::Plan};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    borrow::Cow,
+    ffi::CString,
+    fmt::Write,
+    fs::{self, File, Metadata, Permissions},
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// The folder: one that SELinux labels for kdump, on a file system that holds kernels.
+pub const FOLDER: &str = "var/lib/kdump/lastwords";
+/// What stands before the version in a wrapped kernel's name: kdumpctl looks for the name of the running kernel's file.
+const NAME: &str = "vmlinuz-";
+/// The schema's version.
+const SCHEMA: u32 = 1;
+/// The parameter that discovery adds.
+const KCS_PORTS: &str = "lastwords.ipmi_kcs_ports=";
+
+/// What a wrapped kernel was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    schema: u32,
+    /// The kernel's version, as `uname -r` has it.
+    pub version: String,
+    /// The kernel's own file.
+    pub source: PathBuf,
+    /// What was seen of it.
+    pub source_stat: Stat,
+    /// Its SHA-256.
+    pub source_sha256: String,
+    /// The wrapped kernel's SHA-256.
+    pub result_sha256: String,
+    /// The parameters that are embedded in it.
+    pub parameters: String,
+    /// The image's SHA-256.
+    pub image_sha256: String,
+    /// The id of the key that it is signed with, where it is signed.
+    pub key_id: Option<String>,
+    /// Why it is not to be loaded: what the kernel, or the distribution's kdump, answered.
+    pub refused: Option<String>,
+}
+
+/// What tells a file from another one of the same name, without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stat {
+    /// Bytes.
+    pub len: u64,
+    /// Time of the last change of its content, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Time of the last change of anything, likewise.
+    pub ctime_ns: i64,
+    /// Its number in the file system.
+    pub inode: u64,
+}
+
+impl Stat {
+    fn of(metadata: &Metadata) -> Self {
+        let ns = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
+        Self {
+            len: metadata.len(),
+            mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// A wrapped kernel that may be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrapped {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its record.
+    pub record: Record,
+    /// Was it made just now?
+    pub new: bool,
+}
+
+/// A kernel's version as a part of a file's name.
+///
+/// # Errors
+/// When it is none.
+pub fn check(version: &str) -> Result<&str> {
+    let is_name = !version.is_empty() && !version.starts_with('.') && !version.contains(['/', '\0']);
+    ensure!(is_name, "{version:?} is no kernel's version\nhint: give it as uname -r prints it");
+    Ok(version)
+}
+
+/// Where the wrapped kernel of a version is, or would be.
+#[must_use]
+pub fn path(root: &Path, version: &str) -> PathBuf {
+    root.join(FOLDER).join(format!("{NAME}{version}"))
+}
+
+fn record_path(root: &Path, version: &str) -> PathBuf {
+    root.join(FOLDER).join(format!("{version}.json"))
+}
+
+/// The record of a version's wrapped kernel.
+///
+/// # Errors
+/// When there is none that can be read.
+pub fn record(root: &Path, version: &str) -> io::Result<Record> {
+    let record: Record = serde_json::from_str(&fs::read_to_string(record_path(root, version))?)?;
+    let counts = record.schema == SCHEMA && record.version == version;
+    if counts { Ok(record) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+/// The versions that there are wrapped kernels or records of.
+#[must_use]
+pub fn versions(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(root.join(FOLDER)).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let version =
+        |name: String| name.strip_prefix(NAME).or_else(|| name.strip_suffix(".json")).map(str::to_owned);
+    let mut versions: Vec<_> = names.filter_map(version).collect();
+    versions.sort();
+    versions.dedup();
+    versions
+}
+
+/// The kernel's own file: where the distributions have it, else the one that is named.
+#[must_use]
+pub fn source(root: &Path, version: &str, named: Option<&Path>) -> Option<PathBuf> {
+    let usual = [format!("boot/vmlinuz-{version}"), format!("usr/lib/modules/{version}/vmlinuz")];
+    usual.iter().map(|path| root.join(path)).chain(named.map(Path::to_owned)).find(|path| path.is_file())
+}
+
+/// What is to be made from which kernel.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    root: &'a Path,
+    version: &'a str,
+    source: PathBuf,
+    parameters: String,
+}
+
+impl<'a> Wanted<'a> {
+    /// For this kernel, as it is configured.
+    ///
+    /// # Errors
+    /// When there is no such kernel.
+    pub fn new(root: &'a Path, version: &'a str, named: Option<&Path>, config: &Config) -> Result<Self> {
+        let source = source(root, check(version)?, named)
+            .with_context(|| format!("no kernel of version {version} is in /boot or /usr/lib/modules"))?;
+        let known = record(root, version).ok();
+        let parameters = parameters(root, &config.parameters, known.as_ref());
+        Ok(Self { root, version, source, parameters })
+    }
+
+    /// For this kernel, as the wrapped one is that is there: where the configuration cannot be read.
+    ///
+    /// # Errors
+    /// When there is no such kernel, or no record.
+    pub fn as_before(root: &'a Path, version: &'a str) -> Result<Self> {
+        let record = record(root, check(version)?).context("no wrapped kernel is there")?;
+        let source = source(root, version, Some(&record.source)).context("its kernel is gone")?;
+        Ok(Self { root, version, source, parameters: record.parameters })
+    }
+
+    /// The record, where it holds but for the wrapped kernel's checksum.
+    fn known(&self) -> Option<Record> {
+        let record = record(self.root, self.version).ok()?;
+        let stat = Stat::of(&fs::metadata(&self.source).ok()?);
+        let holds = self.root.join(record.source.strip_prefix("/").ok()?) == self.source
+            && record.source_stat == stat
+            && record.parameters == self.parameters
+            && record.image_sha256 == sha256(IMAGE);
+        holds.then_some(record)
+    }
+
+    /// The wrapped kernel that is there, where it may be loaded. It is read, nothing is written.
+    #[must_use]
+    pub fn fresh(&self) -> Option<Wrapped> {
+        let record = self.known().filter(|record| record.refused.is_none())?;
+        let path = path(self.root, self.version);
+        let right = sha256(&fs::read(&path).ok()?) == record.result_sha256;
+        right.then_some(Wrapped { path, record, new: false })
+    }
+
+    /// Why the wrapped kernel that would be made was put aside, where it was.
+    #[must_use]
+    pub fn refused(&self) -> Option<String> {
+        self.known()?.refused
+    }
+
+    /// The wrapped kernel, made anew where there is no fresh one.
+    ///
+    /// # Errors
+    /// When it cannot be made or written, or has been refused.
+    pub fn refresh(&self) -> Result<Wrapped> {
+        if let Some(wrapped) = self.fresh() {
+            return Ok(wrapped);
+        }
+        let _lock = busy::lock(self.root);
+        // Another one may have made it meanwhile.
+        if let Some(wrapped) = self.fresh() {
+            return Ok(wrapped);
+        }
+        if let Some(why) = self.refused() {
+            bail!("the wrapped kernel was put aside: {why}\nhint: lastwords enable tries it again");
+        }
+        self.make().with_context(|| format!("{} not wrapped", self.source.display()))
+    }
+
+    fn make(&self) -> Result<Wrapped> {
+        let (kernel, _) = file::open(&self.source)?;
+        let metadata = kernel.metadata()?;
+        let bytes = file::read(&kernel, &self.source)?;
+        let wrapped = wrap(&bytes, &self.parameters)?;
+        let (path, record_path) = (path(self.root, self.version), record_path(self.root, self.version));
+        let folder = self.root.join(FOLDER);
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        // No record may hold for what is about to be written: one is written for it, or none is there.
+        match fs::remove_file(&record_path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| record_path.display().to_string());
+            }
+            _ => {}
+        }
+        file::replace(&path, &wrapped, &Permissions::from_mode(metadata.permissions().mode() & 0o644))
+            .with_context(|| path.display().to_string())?;
+        // kdumpctl makes its RAM disk anew, which takes a minute, when the kernel's file is newer.
+        if let (Ok(file), Ok(time)) = (File::options().write(true).open(&path), metadata.modified()) {
+            let _ = file.set_modified(time);
+        }
+        let mut record = Record {
+            schema: SCHEMA,
+            version: self.version.to_owned(),
+            source: Path::new("/").join(self.source.strip_prefix(self.root).unwrap_or(&self.source)),
+            source_stat: Stat::of(&metadata),
+            source_sha256: sha256(&bytes),
+            result_sha256: sha256(&wrapped),
+            parameters: self.parameters.clone(),
+            image_sha256: sha256(IMAGE),
+            key_id: None,
+            refused: None,
+        };
+        record.refused = refusal(self.root, &path, &wrapped)?;
+        write(self.root, &record)?;
+        if let Some(why) = record.refused {
+            bail!("the kernel refuses the wrapped kernel: {why}");
+        }
+        Ok(Wrapped { path, record, new: true })
+    }
+}
+
+/// The wrapped kernel's bytes. What is wrapped already is taken apart first, and a unified kernel image's kernel is taken.
+fn wrap(file: &[u8], parameters: &str) -> Result<Vec<u8>> {
+    let uki = Uki::parse(file)?;
+    let kernel = uki.map_or(file, |uki| uki.linux);
+    let kernel = if BzImage::parse(kernel)?.is_wrapped() {
+        Cow::from(boot::unwrap(kernel)?)
+    } else {
+        Cow::from(kernel)
+    };
+    Ok(boot::wrap(&kernel, IMAGE, parameters)?)
+}
+
+/// What the kernel answers to a wrapped kernel where it demands signatures: loaded in the place of `kexec -e`, the dump
+/// kernel stays what it is. What cannot be tried is not refused.
+fn refusal(root: &Path, path: &Path, wrapped: &[u8]) -> Result<Option<String>> {
+    let kdump = Kdump::read(root);
+    if kdump.lockdown.is_none() && !is_secure_boot(root) {
+        return Ok(None);
+    }
+    let bz_image = BzImage::parse(wrapped)?;
+    let situation = Situation {
+        kdump: &kdump,
+        signed: bz_image.is_signed(),
+        was_signed: false,
+        needs: u64::from(bz_image.init_size),
+    };
+    let loading = Loading::Wrap {
+        kernel: File::open(path)?,
+        initrd: None,
+        cmdline: CString::default(),
+        situation,
+        files: wrapped.len() as u64,
+    };
+    Ok(match loading.trial(root, &kdump) {
+        Trial::Refused(
+            refusal @ (Refusal::Lockdown { .. } | Refusal::Signature { .. } | Refusal::Format),
+        ) => Some(message::fact(&refusal.to_string()).to_owned()),
+        // Of memory, or of others that load: that tells nothing of the file.
+        Trial::Refused(_) | Trial::Skipped | Trial::Accepted => None,
+    })
+}
+
+/// Has the firmware verified what was booted? `secure_boot` in boot_params (Linux `Documentation/arch/x86/boot.rst`).
+#[must_use]
+pub fn is_secure_boot(root: &Path) -> bool {
+    const ENABLED: u8 = 3;
+    let boot_params = fs::read(root.join("sys/kernel/boot_params/data")).unwrap_or_default();
+    boot_params.get(0x1ec) == Some(&ENABLED)
+}
+
+/// The configured parameters, and what this machine's tables add to them. What the tables no longer show, as before the
+/// BMC's driver is loaded, stays as the record has it: else each boot would make it anew twice.
+fn parameters(root: &Path, configured: &str, known: Option<&Record>) -> String {
+    let plan = Plan::new("", configured);
+    if !plan.talks_to_bmc() || configured.contains(KCS_PORTS) {
+        return configured.to_owned();
+    }
+    let interfaces = discovery::interfaces(root);
+    let iomem = fs::read_to_string(root.join("proc/iomem")).unwrap_or_default();
+    let iomem = IoMem::parse(&iomem);
+    let in_ram = |register: &Register| match register {
+        Register::Memory(addr) => iomem.system_ram().any(|ram| ram.contains(addr)),
+        Register::Port(_) => false,
+    };
+    let ports = discovery::best(&interfaces)
+        .and_then(discovery::Interface::ports)
+        .filter(|ports| ![ports.data, ports.status].iter().any(in_ram));
+    let before = || {
+        let mut words = cmdline::words(&known?.parameters);
+        words.find(|word| word.starts_with(KCS_PORTS)).map(str::to_owned)
+    };
+    let ports = match ports {
+        Some(ports) => (ports != KcsPorts::DEFAULT).then(|| format!("{KCS_PORTS}{ports}")),
+        None => before(),
+    };
+    ports.into_iter().fold(configured.to_owned(), |parameters, ports| format!("{parameters} {ports}"))
+}
+
+/// Puts a wrapped kernel aside: it is not loaded until what it is made from changes, or `lastwords enable` runs.
+///
+/// # Errors
+/// When there is no record, or it cannot be written.
+pub fn put_aside(root: &Path, version: &str, why: &str) -> Result<()> {
+    let _lock = busy::lock(root);
+    let mut record = record(root, version)?;
+    record.refused = Some(why.to_owned());
+    write(root, &record)
+}
+
+/// Deletes a version's wrapped kernel and its record.
+///
+/// # Errors
+/// When one of them is there and cannot be deleted.
+pub fn remove(root: &Path, version: &str) -> Result<()> {
+    // The record first: what is left without one is not used.
+    for path in [record_path(root, check(version)?), path(root, version)] {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| path.display().to_string());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn write(root: &Path, record: &Record) -> Result<()> {
+    let path = record_path(root, &record.version);
+    let text = serde_json::to_string_pretty(record)? + "\n";
+    file::replace(&path, text.as_bytes(), &Permissions::from_mode(0o644))
+        .with_context(|| path.display().to_string())
+}
+
+/// A SHA-256 in hexadecimal digits.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        // A String takes everything.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The running kernel's version.
+///
+/// # Errors
+/// When /proc does not show it.
+pub fn running(root: &Path) -> Result<String> {
+    let version =
+        fs::read_to_string(root.join("proc/sys/kernel/osrelease")).context("/proc/sys/kernel/osrelease")?;
+    Ok(check(version.trim())?.to_owned())
+}
+
+/// May files be changed?
+#[must_use]
+pub fn is_root() -> bool {
+    sys::effective_user() == 0
+}

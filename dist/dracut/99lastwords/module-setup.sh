@@ -1,0 +1,20 @@
+#!/bin/bash
+# dracut.modules(7): the BMC's driver and lastwords for kdump's RAM disk, and for no other.
+
+check() {
+	[[ -x /usr/sbin/lastwords && -e /var/lib/lastwords/enabled.json ]] || return 1
+	# kdumpctl's mkdumprd. SUSE's names the tool itself, and asks for the module by its own.
+	[[ -n ${IN_KDUMP-} ]] || return 255
+}
+
+depends() {
+	return 0
+}
+
+installkernel() {
+	hostonly='' instmods ipmi_si ipmi_devintf
+}
+
+install() {
+	inst_multiple -o /usr/sbin/lastwords
+}

@@ -1,0 +1,53 @@
+# shellcheck shell=sh
+# Read by /etc/default/kdump-tools (Debian, Ubuntu), where `lastwords enable` has put a line for it. It has kdump-config load
+# the wrapped kernel, where there is one, and records in the BMC's event log how the dump ends.
+#
+# Whatever is missing here, /etc/default/kdump-tools holds as it is: plain kdump. It is read with and without `set -e`.
+
+# The init script, debconf and others read the settings, too: nothing is theirs but $1.
+if [ "${0##*/}" = kdump-config ] && [ -x /usr/sbin/lastwords ]; then
+	if [ -s /proc/vmcore ]; then
+		# The dump kernel. The init script's next command is `reboot -f`, so the end is recorded here.
+		if [ "${1-}" = savecore ]; then
+			lastwords_end() {
+				lastwords_status=$?
+				trap - EXIT
+				# Only the status of the last command of a pipe counts there, which may have written nothing.
+				if [ "$lastwords_status" -eq 0 ] && [ -z "${NFS-}${SSH-}${FTP-}" ] &&
+					[ -n "${KDUMP_COREFILE-}" ] && [ ! -s "$KDUMP_COREFILE" ]; then
+					/usr/sbin/lastwords mark failed --why "no dump in $KDUMP_COREFILE"
+				elif [ "$lastwords_status" -eq 0 ]; then
+					/usr/sbin/lastwords mark saved
+				else
+					/usr/sbin/lastwords mark failed --why "kdump-config savecore: exit status $lastwords_status"
+				fi
+				exit "$lastwords_status"
+			}
+			/usr/sbin/lastwords mark started || :
+			trap lastwords_end EXIT
+		fi
+	else
+		case ${1-} in
+		load | reload | condreload | try-reload | test | show | status)
+			lastwords_kernel=$(/usr/sbin/lastwords hook kdump-kernel 2>/dev/null) || lastwords_kernel=
+			[ ! -f "$lastwords_kernel" ] || KDUMP_KERNEL=$lastwords_kernel
+			;;
+		esac
+		case ${1-} in
+		load | reload | condreload | try-reload)
+			# What kexec refuses is put aside, and plain kdump is loaded.
+			lastwords_loaded() {
+				lastwords_status=$?
+				trap - EXIT
+				if [ "$lastwords_status" -eq 0 ]; then
+					/usr/sbin/lastwords hook loaded "${KDUMP_KERNEL-}" 2>/dev/null
+				elif [ -f "${lastwords_kernel-}" ]; then
+					/usr/sbin/lastwords hook check && lastwords_status=0
+				fi
+				exit "$lastwords_status"
+			}
+			trap lastwords_loaded EXIT
+			;;
+		esac
+	fi
+fi
