@@ -320,14 +320,14 @@ impl Load {
             return Ok(signed);
         }
         let ima = dump.file.as_ref().is_some_and(|file| !made && sys::has_attribute(file, c"security.ima"));
-        let is_certain = || kdump.lockdown.is_some() && !ima && sign::can_verify(dump.root);
-        let mut refusal = sign::refusal(dump.root, signed.as_deref().unwrap_or(kernel), was_signed);
+        let is_certain = || kdump.lockdown.is_some() && !ima && sign::verdict::can_verify(dump.root);
+        let mut refusal = sign::verdict::refusal(dump.root, signed.as_deref().unwrap_or(kernel), was_signed);
         if signed.is_none() && refusal.is_some() && !ima {
             match sign::at_hand(dump.root)
                 .and_then(|found| found.map(|(signer, whose)| signs(&signer, whose)).transpose())
             {
                 Ok(Some(bytes)) => {
-                    refusal = sign::refusal(dump.root, &bytes, was_signed);
+                    refusal = sign::verdict::refusal(dump.root, &bytes, was_signed);
                     signed = Some(bytes);
                 }
                 Ok(None) => {}
@@ -346,7 +346,7 @@ impl Load {
                 Ok(signed)
             }
             None => {
-                if let Some(error) = sign::doubt(dump.root, signed.as_deref().unwrap_or(kernel)) {
+                if let Some(error) = sign::verdict::doubt(dump.root, signed.as_deref().unwrap_or(kernel)) {
                     message::warning(&error);
                 }
                 Ok(signed)

@@ -11,7 +11,7 @@ mod key;
 mod keyring;
 mod pem;
 mod pkcs7;
-mod verdict;
+pub mod verdict;
 
 use super::{file, kdump::Kdump, via};
 use crate::{
@@ -29,7 +29,6 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
-pub use verdict::{can_verify, doubt, refusal};
 
 /// How the dump kernel is signed.
 #[derive(Args, Clone, Debug, Default)]
@@ -204,7 +203,7 @@ pub fn what_to_sign(root: &Path, path: &Path) -> Result<Option<ToSign>> {
         return Ok(None);
     }
     let (opened, _) = file::open(path)?;
-    let refusal = refusal(root, &file::read(&opened, path)?, false);
+    let refusal = verdict::refusal(root, &file::read(&opened, path)?, false);
     Ok(refusal.map(|refusal| {
         let name = message::path(path);
         ToSign {
@@ -216,10 +215,13 @@ pub fn what_to_sign(root: &Path, path: &Path) -> Result<Option<ToSign>> {
 
 #[cfg(test)]
 pub mod tests {
-    use super::*;
+    use super::{
+        verdict::{doubt, refusal},
+        *,
+    };
     use boot::synthetic::Kernel;
     use sha2::{Digest, Sha256};
-    use std::{fs, process::Command};
+    use std::{fmt::Write as _, fs, process::Command};
     use tempfile::TempDir;
 
     /// A machine's root: openssl's test keys in /keys, and what the kernel shows.
@@ -276,8 +278,9 @@ pub mod tests {
                     .to_owned();
             for key in keys {
                 let id = signer(key).key_id().unwrap();
-                list += &format!(
-                    "0a2d2c7f I------     1 perm 1f030000     0     0 asymmetri test: {id}: X509.rsa 00 []\n"
+                let _ = writeln!(
+                    list,
+                    "0a2d2c7f I------     1 perm 1f030000     0     0 asymmetri test: {id}: X509.rsa 00 []"
                 );
             }
             self.file("proc/keys", &list);
