@@ -26,6 +26,7 @@ mod probe;
 mod purgatory;
 mod reading;
 mod reasons;
+mod secure_boot;
 mod shapes;
 mod side_by_side;
 mod stack;
