@@ -5,7 +5,7 @@ use crate::{
     bytes::{field, put, u16_at, u32_at},
     error::{Error, Result},
 };
-use std::ops::Range;
+use std::{iter, ops::Range};
 
 /// What is needed of the PE header (CONFIG_EFI_STUB=y). Offsets are from the start of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl Pe {
         // Counted, as the specification and Linux do it, and not measured: sections need not follow each other.
         let counted =
             self.sections.iter().map(Range::len).sum::<usize>().checked_add(self.size_of_headers)?;
-        let ranges = headers.into_iter().chain(self.sections.iter().cloned()).chain([counted..end]);
+        let ranges = headers.into_iter().chain(self.sections.iter().cloned()).chain(iter::once(counted..end));
         ranges.map(|range| file.get(..end)?.get(range)).collect()
     }
 

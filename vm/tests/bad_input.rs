@@ -86,7 +86,7 @@ fn lockdown_wants_a_signed_kernel() -> Result<()> {
         )
         .dump("collect_vmcore")
         .run()?;
-    refused(&outcome, "locked", &["locked down (integrity", "sbsign"])?;
+    refused(&outcome, "locked", &["locked down (integrity", "demands a signature", "--sign-key"])?;
     outcome.text("armed")?;
     let status = outcome.text("status")?;
     ensure!(status.contains("Lockdown     integrity"), "status says {status}");

@@ -20,6 +20,7 @@ use super::{
     ports::{IoPorts, Kind},
     ranges::IoMem,
     refusal::{Refusal, Situation},
+    sign::{self, SignOptions, Signer},
     unload,
     via::{self, Via},
     watchdogs::{self, Advice},
@@ -58,6 +59,9 @@ use std::{
 /// The reporting options become parameters on the dump kernel's command line. Where they are not given there, the BMC's
 /// KCS (keyboard controller style) ports, the frequency of the time stamp counter and the APIC IDs of the CPUs are added.
 ///
+/// Where the running kernel demands signatures (Secure Boot, lockdown), the dump kernel is signed: with the key that is given
+/// or configured, else with one that this machine has and the kernel trusts.
+///
 /// Installed under the name kexec, lastwords handles the calls for the dump kernel (-p, -p -u, -S), with kexec's options,
 /// and hands all others to the real kexec.
 #[derive(Args, Debug)]
@@ -77,6 +81,7 @@ Exit status:
   2  wrong usage
 
 Files:
+  /etc/lastwords.conf         [sign]: key and cert, or command
   /run/lastwords/loaded.json  what was loaded, for lastwords status
   /var/lib/lastwords          symbols of the running kernel, for lastwords read
 
@@ -121,6 +126,8 @@ pub struct Load {
     /// Print segments, the command line and the machine's data
     #[arg(short, long, visible_alias = "debug", visible_short_alias = 'd', help_heading = HEADING)]
     verbose: bool,
+    #[command(flatten)]
+    sign: SignOptions,
     #[command(flatten)]
     kexec: KexecOptions,
 }
@@ -185,6 +192,9 @@ impl Load {
         let (via, reason) = self.choose(root, &kdump, guest)?;
         if self.verbose {
             message::output(format_args!("loading method: {reason}"));
+        }
+        if via == Via::Purgatory && self.sign.is_given() {
+            message::output("not signed: kexec_load(2) takes no signature (--via wrap does)");
         }
         let file = uki.is_none().then_some(file);
         let dump = DumpKernel { root, path, file, kernel, bz_image, initrd, needs, guest, embedded };
@@ -254,27 +264,33 @@ impl Load {
 
     fn load_wrapped(&self, kdump: &Kdump, mut dump: DumpKernel<'_>) -> Result<()> {
         let name = || dump.path.display().to_string();
-        let (wrapped, signed) = (dump.bz_image.is_wrapped(), dump.bz_image.is_signed());
+        let (wrapped, was_signed) = (dump.bz_image.is_wrapped(), dump.bz_image.is_signed());
         let as_it_is = wrapped || dump.guest.is_some();
-        let situation =
-            Situation { kdump, signed: signed && as_it_is, was_signed: signed, needs: dump.needs };
-        situation.check()?;
+        Refusal::too_small(kdump, dump.needs)?;
         let Placed { cmdline, embedded, .. } = self.cmdline(&dump, !as_it_is)?;
         let line = cmdline.finish()?;
         if self.verbose {
             message::output(format_args!("command line: {line}"));
         }
+        let made = if dump.guest.is_some() && wrapped && !was_signed {
+            Some(boot::unwrap(dump.kernel).with_context(name)?)
+        } else if as_it_is {
+            None
+        } else {
+            Some(boot::wrap(dump.kernel, IMAGE, &embedded).with_context(name)?)
+        };
+        let bytes = made.as_deref().unwrap_or(dump.kernel);
+        let made = self.signed(kdump, &dump, bytes, made.is_some()).with_context(name)?.or(made);
+        let signed = boot::signature(made.as_deref().unwrap_or(dump.kernel)).is_ok_and(|one| one.is_some());
         let in_memory = |bytes: &[u8]| {
             sys::memory_file(c"lastwords", bytes).context("no memory for the dump kernel's file")
         };
-        let kernel = if dump.guest.is_some() && wrapped && !signed {
-            in_memory(&boot::unwrap(dump.kernel).with_context(name)?)?
-        } else if as_it_is {
+        let kernel = match made {
+            Some(bytes) => in_memory(&bytes)?,
             // The file itself: its signature may lie in its extended attributes (IMA).
-            dump.file.take().map_or_else(|| in_memory(dump.kernel), Ok)?
-        } else {
-            in_memory(&boot::wrap(dump.kernel, IMAGE, &embedded).with_context(name)?)?
+            None => dump.file.take().map_or_else(|| in_memory(dump.kernel), Ok)?,
         };
+        let situation = Situation { kdump, signed, was_signed, needs: dump.needs };
         let files = kernel.metadata()?.len() + dump.initrd.as_ref().map_or(0, |initrd| initrd.len);
         let initrd = dump.initrd.take().map(|initrd| initrd.file);
         let cmdline = CString::new(line.as_str())?;
@@ -284,6 +300,56 @@ impl Load {
         loaded::around(dump.root, dump.path, Via::Wrap, lines, || {
             loading.load(dump.root, kdump, self.verbose)
         })
+    }
+
+    /// The dump kernel signed: because that is asked for, or because the running kernel demands it. `None` where it is to be
+    /// loaded as it is.
+    ///
+    /// What the kernel would certainly refuse is an error. Where it may accept it all the same, it is asked.
+    fn signed(&self, kdump: &Kdump, dump: &DumpKernel, kernel: &[u8], made: bool) -> Result<Option<Vec<u8>>> {
+        let asked = Signer::from(&self.sign.config())?;
+        let demanded = via::demands_signatures(dump.root, kdump);
+        let was_signed = made && dump.bz_image.is_signed();
+        let signs = |signer: &Signer, whose: &str| {
+            let signed = signer.sign(kernel)?;
+            message::output(format_args!("signed with {whose}: {}", sign::signed_by(&signed)));
+            Ok::<_, Error>(signed)
+        };
+        let mut signed = asked.map(|signer| signs(&signer, "the key that is given")).transpose()?;
+        if !demanded {
+            return Ok(signed);
+        }
+        let ima = dump.file.as_ref().is_some_and(|file| !made && sys::has_attribute(file, c"security.ima"));
+        let is_certain = || kdump.lockdown.is_some() && !ima && sign::can_verify(dump.root);
+        let mut refusal = sign::refusal(dump.root, signed.as_deref().unwrap_or(kernel), was_signed);
+        if signed.is_none() && refusal.is_some() && !ima {
+            match sign::at_hand(dump.root)
+                .and_then(|found| found.map(|(signer, whose)| signs(&signer, whose)).transpose())
+            {
+                Ok(Some(bytes)) => {
+                    refusal = sign::refusal(dump.root, &bytes, was_signed);
+                    signed = Some(bytes);
+                }
+                Ok(None) => {}
+                Err(error) if is_certain() => return Err(error),
+                Err(error) => message::warning(&error),
+            }
+        }
+        match refusal {
+            Some(refusal) if is_certain() => {
+                let mode = kdump.lockdown.as_deref().unwrap_or_default();
+                Err(Error::new(refusal)
+                    .context(format!("the kernel is locked down ({mode}, as with Secure Boot)")))
+            }
+            Some(refusal) => {
+                message::warning(&Error::new(refusal).context("the kernel may refuse it"));
+                Ok(signed)
+            }
+            None => {
+                sign::warn_of_algorithms(dump.root, signed.as_deref().unwrap_or(kernel));
+                Ok(signed)
+            }
+        }
     }
 
     /// Saves the running kernel's symbols. What is loaded is loaded, with them or without: they take most of the tool's

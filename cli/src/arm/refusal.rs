@@ -44,10 +44,10 @@ pub enum Refusal {
          hint: reboot"
     )]
     Limit,
-    /// Lockdown, and nothing signed.
+    /// EPERM under lockdown.
     #[error(
-        "the kernel is locked down ({mode}, as with Secure Boot) and accepts only signed kernels{reason}\n\
-         hint: lastwords wrap, then sbsign the result with a key that the kernel trusts, and load that"
+        "the kernel is locked down ({mode}, as with Secure Boot) and accepts only kernels signed with a key that it \
+         trusts{reason}\n{SIGN}"
     )]
     Lockdown {
         /// The lockdown mode.
@@ -55,15 +55,59 @@ pub enum Refusal {
         /// Why there is no signature, where it may surprise.
         reason: &'static str,
     },
-    /// A signature is missing or not trusted.
-    #[error(
-        "the kernel demands a signature that it trusts{reason}\n\
-         hint: lastwords wrap, then sbsign the result with a key in the kernel's keyring, db or MOK, and load that"
-    )]
-    Signature {
-        /// Why there is no signature, where it may surprise.
-        reason: &'static str,
+    /// ENODATA.
+    #[error("the kernel demands a signature, and there is none{}\n{SIGN}", gone(*was_signed))]
+    Unsigned {
+        /// Was KERNEL signed, before the image was put into it?
+        was_signed: bool,
     },
+    /// ENOKEY.
+    #[error(
+        "the kernel does not trust the key of the signature{by}\n\
+         hint: sign with a key that /proc/keys lists, or enrol the certificate: mokutil --import CERT, then reboot"
+    )]
+    UnknownKey {
+        /// Whose key it is, where that is known, with a colon before it.
+        by: String,
+    },
+    /// EKEYREJECTED, where the digest is another one.
+    #[error(
+        "the kernel was changed after it was signed\nhint: lastwords wrap, with --sign-key or --sign-command, makes a new one"
+    )]
+    Tampered,
+    /// EKEYREJECTED, where there is a signing time.
+    #[error(
+        "the signature was made at {at}, when its certificate was not valid: {by}\n\
+         hint: sign it with lastwords wrap --sign-key, which adds no signing time"
+    )]
+    Expired {
+        /// Whose certificate.
+        by: String,
+        /// When.
+        at: String,
+    },
+    /// EKEYREJECTED.
+    #[error(
+        "the kernel rejects the signature: KERNEL was changed after it was signed, its certificate was not valid then, or \
+         one of them is on the firmware's list dbx\n\
+         hint: lastwords wrap --sign-key signs it anew; dmesg may show the reason"
+    )]
+    Rejected,
+    /// ENOPKG, ENOENT.
+    #[error(
+        "the kernel cannot check this kind of signature (Linux takes ECDSA and SHA-384 from 6.12 on)\n\
+         hint: sign with an RSA key and SHA-256"
+    )]
+    Algorithm,
+    /// EBADMSG, ELIBBAD.
+    #[error("the kernel cannot read the signature\nhint: lastwords wrap --sign-key signs it anew")]
+    Unreadable,
+    /// EACCES.
+    #[error(
+        "the IMA policy forbids it: the policy may demand a signature in the file's attribute security.ima\n\
+         hint: lastwords wrap, then evmctl ima_sign --key KEY OUT, and load that"
+    )]
+    Ima,
     /// EPERM and no other reason.
     #[error("no permission (CAP_SYS_BOOT)\nhint: run it as root")]
     Permission,
@@ -108,6 +152,12 @@ pub enum Refusal {
 }
 
 const SIGNATURE_GONE: &str = " (KERNEL's own signature does not cover what is put into it)";
+const SIGN: &str = "hint: lastwords load --sign-key KEY --sign-cert CERT, or --sign-command COMMAND; the key must be in db or MOK";
+
+/// Why there is no signature, where it may surprise.
+fn gone(was_signed: bool) -> &'static str {
+    if was_signed { SIGNATURE_GONE } else { "" }
+}
 
 impl Refusal {
     /// Checks what is known before any file is read.
@@ -195,20 +245,6 @@ pub struct Situation<'a> {
 }
 
 impl Situation<'_> {
-    /// Checks what is known before the system call.
-    ///
-    /// # Errors
-    /// [`Refusal::ReservationTooSmall`], [`Refusal::Lockdown`].
-    pub fn check(&self) -> Result<(), Refusal> {
-        Refusal::too_small(self.kdump, self.needs)?;
-        match &self.kdump.lockdown {
-            Some(mode) if !self.signed => {
-                Err(Refusal::Lockdown { mode: mode.clone(), reason: self.reason() })
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// What the system call's error means.
     pub fn refusal(&self, error: &io::Error) -> Refusal {
         match error.raw_os_error() {
@@ -216,15 +252,13 @@ impl Situation<'_> {
                 Some(mode) => Refusal::Lockdown { mode: mode.clone(), reason: self.reason() },
                 None => Refusal::Permission,
             },
-            // EACCES is the answer of an IMA policy.
-            Some(
-                libc::EKEYREJECTED
-                | libc::ENODATA
-                | libc::ENOPKG
-                | libc::EBADMSG
-                | libc::ENOKEY
-                | libc::EACCES,
-            ) => Refusal::Signature { reason: self.reason() },
+            Some(libc::ENODATA) => Refusal::Unsigned { was_signed: self.was_signed },
+            Some(libc::ENOKEY) => Refusal::UnknownKey { by: String::new() },
+            Some(libc::EKEYREJECTED) => Refusal::Rejected,
+            Some(libc::ENOPKG) => Refusal::Algorithm,
+            Some(libc::ENOENT) if self.signed => Refusal::Algorithm,
+            Some(libc::EBADMSG | libc::ELIBBAD) => Refusal::Unreadable,
+            Some(libc::EACCES) => Refusal::Ima,
             Some(libc::EBUSY) => Refusal::Busy,
             Some(libc::ENOSYS) => Refusal::NoSystemCall,
             Some(libc::ENOEXEC | libc::EINVAL) => Refusal::Format,
@@ -235,7 +269,7 @@ impl Situation<'_> {
     }
 
     fn reason(&self) -> &'static str {
-        if self.was_signed && !self.signed { SIGNATURE_GONE } else { "" }
+        gone(self.was_signed && !self.signed)
     }
 }
 
@@ -266,20 +300,20 @@ mod tests {
     #[test]
     fn too_small_a_reservation_is_found_beforehand() {
         let kdump = Kdump { crash_size: 64 << 20, ..ready() };
-        let situation = |needs| Situation { kdump: &kdump, signed: false, was_signed: false, needs };
-        assert!(situation(64 << 20).check().is_ok());
-        let text = situation((64 << 20) + 1).check().unwrap_err().to_string();
+        assert!(Refusal::too_small(&kdump, 64 << 20).is_ok());
+        let text = Refusal::too_small(&kdump, (64 << 20) + 1).unwrap_err().to_string();
         assert!(text.starts_with("64 MiB reserved") && text.contains("alone need 65\n"), "{text}");
     }
 
     #[test]
-    fn lockdown_demands_a_signature_before_the_loaded_kernel_is_lost() {
+    fn a_signature_that_is_gone_is_named() {
         let kdump = Kdump { lockdown: Some("integrity".to_owned()), ..ready() };
         let unsigned = Situation { kdump: &kdump, signed: false, was_signed: true, needs: 0 };
-        let text = unsigned.check().unwrap_err().to_string();
-        assert!(text.contains("sbsign") && text.contains("does not cover"), "{text}");
+        for errno in [libc::EPERM, libc::ENODATA] {
+            let text = unsigned.refusal(&io::Error::from_raw_os_error(errno)).to_string();
+            assert!(text.contains("--sign-key") && text.contains("does not cover"), "{text}");
+        }
         let signed = Situation { signed: true, ..unsigned };
-        assert!(signed.check().is_ok());
         let text = signed.refusal(&io::Error::from_raw_os_error(libc::EPERM)).to_string();
         assert!(text.contains("integrity") && !text.contains("does not cover"), "{text}");
     }
@@ -290,8 +324,14 @@ mod tests {
         let situation = Situation { kdump: &kdump, signed: false, was_signed: false, needs: 0 };
         for (errno, what_to_do) in [
             (libc::EPERM, "run it as root"),
-            (libc::EKEYREJECTED, "sbsign"),
-            (libc::ENODATA, "sbsign"),
+            (libc::EKEYREJECTED, "dbx"),
+            (libc::ENODATA, "--sign-key"),
+            (libc::ENOKEY, "mokutil --import"),
+            (libc::ENOPKG, "SHA-256"),
+            (libc::EBADMSG, "cannot read the signature"),
+            (libc::ELIBBAD, "cannot read the signature"),
+            (libc::EACCES, "security.ima"),
+            (libc::ENOENT, "kexec_file_load: "),
             (libc::EBUSY, "retry"),
             (libc::ENOSYS, "--via purgatory"),
             (libc::ENOEXEC, "dmesg"),
@@ -303,6 +343,10 @@ mod tests {
             let text = situation.refusal(&io::Error::from_raw_os_error(errno)).to_string();
             assert!(text.contains(what_to_do), "{errno}: {text}");
         }
+        // Of a file that is missing it is not: both are open.
+        let text =
+            Situation { signed: true, ..situation }.refusal(&io::Error::from_raw_os_error(libc::ENOENT));
+        assert!(text.to_string().contains("ECDSA"), "{text}");
     }
 
     #[test]

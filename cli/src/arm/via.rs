@@ -60,6 +60,11 @@ pub fn obstacle(root: &Path, kdump: &Kdump) -> Option<Obstacle> {
     found.or_else(|| (!root.join("proc/kcore").exists()).then_some(Obstacle::NoKcore))
 }
 
+/// Are kernels checked on this machine before they are loaded? That is what forbids the other method.
+pub fn demands_signatures(root: &Path, kdump: &Kdump) -> bool {
+    kdump.lockdown.is_some() || obstacle(root, kdump) == Some(Obstacle::Ima)
+}
+
 fn find(kdump: &Kdump, has_entry: bool, ask: impl FnOnce() -> io::Result<()>) -> Option<Obstacle> {
     if !has_entry {
         return Some(Obstacle::NoEntry);

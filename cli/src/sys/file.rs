@@ -56,6 +56,13 @@ pub fn try_lock(file: &File) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Has a file this extended attribute?
+#[must_use]
+pub fn has_attribute(file: &File, name: &CStr) -> bool {
+    // SAFETY: `name` is a NUL-terminated string that lives through the call; with a size of 0 nothing is written.
+    unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) >= 0 }
+}
+
 /// The user id with whose rights we act.
 #[must_use]
 pub fn effective_user() -> u32 {

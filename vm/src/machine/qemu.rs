@@ -11,7 +11,7 @@ use crate::machine::monitor::Monitor;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -31,6 +31,15 @@ pub enum Firmware {
 
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// QEMU's command line, without options.
+#[must_use]
+pub fn command() -> Command {
+    // Whoever ends the bench ends the machines: one that is alone would run for ever.
+    let mut qemu = Command::new("setpriv");
+    qemu.args(["--pdeathsig", "KILL", PROGRAM]);
+    qemu
+}
 
 /// A machine to be: what the guest sees of it.
 #[derive(Clone, Debug)]
@@ -122,9 +131,7 @@ impl Vm {
         let Connections { folder, orders, bmc, debugger, snapshot, console, options, limit } = connections;
         let console =
             console.as_ref().map_or_else(|| "stdio".to_owned(), |file| format!("file:{}", file.display()));
-        // Whoever ends the bench ends the machines: one that is alone would run for ever.
-        let mut qemu = Command::new("setpriv");
-        qemu.args(["--pdeathsig", "KILL", PROGRAM]);
+        let mut qemu = command();
         // UEFI's variables have a relative path.
         qemu.current_dir(folder)
             .args(machine.options())
@@ -144,6 +151,14 @@ impl Vm {
         if let Some(snapshot) = snapshot {
             qemu.arg("-incoming").arg(format!("exec:cat '{}'", snapshot.display()));
         }
+        Self::run(qemu, folder, *limit)
+    }
+
+    /// Starts QEMU, whose console is its standard output and whose files are in this folder.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn run(mut qemu: Command, folder: &Path, limit: Duration) -> Result<Self> {
         let errors = fs::File::create(folder.join("stderr"))?;
         let started = Instant::now();
         let mut child = qemu
@@ -165,7 +180,7 @@ impl Vm {
                 bytes.clear();
             }
         });
-        Ok(Self { child, lines, started, limit: *limit, folder: folder.clone() })
+        Ok(Self { child, lines, started, limit, folder: folder.to_owned() })
     }
 
     /// Waits for the next line of the console; `None` when the machine is off.
@@ -180,14 +195,35 @@ impl Vm {
                 bail!("the machine was still running after {} s", self.limit.as_secs())
             }
             Err(RecvTimeoutError::Disconnected) => {
-                let status = self.child.wait()?;
-                if !status.success() {
-                    let errors = fs::read_to_string(self.folder.join("stderr")).unwrap_or_default();
-                    bail!("QEMU failed ({status}): {}", errors.trim());
-                }
+                self.ended()?;
                 Ok(None)
             }
         }
+    }
+
+    /// The next line of the console, if one comes within this time.
+    ///
+    /// # Errors
+    /// When the machine is off.
+    pub fn line_within(&mut self, wait: Duration) -> Result<Option<Line>> {
+        match self.lines.recv_timeout(wait) {
+            Ok(line) => Ok(Some(line)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.ended()?;
+                bail!("the machine is off")
+            }
+        }
+    }
+
+    /// Was it the machine that ended?
+    fn ended(&mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        if !status.success() {
+            let errors = fs::read_to_string(self.folder.join("stderr")).unwrap_or_default();
+            bail!("QEMU failed ({status}): {}", errors.trim());
+        }
+        Ok(())
     }
 
     /// Time from the machine's start.

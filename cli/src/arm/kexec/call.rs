@@ -145,7 +145,7 @@ const LOADERS: [&str; 15] = [
 ];
 
 /// Options of `lastwords load` that kexec has not.
-const FURTHER: [(&str, Takes); 14] = [
+const FURTHER: [(&str, Takes); 17] = [
     ("ipmi-kcs-ports", Takes::Value),
     ("ipmi-handle-panic", Takes::Nothing),
     ("ipmi-watchdog", Takes::Value),
@@ -159,6 +159,9 @@ const FURTHER: [(&str, Takes); 14] = [
     ("via", Takes::Value),
     ("digest", Takes::Value),
     ("no-symbols", Takes::Nothing),
+    ("sign-cert", Takes::Value),
+    ("sign-command", Takes::Value),
+    ("sign-key", Takes::Value),
     ("verbose", Takes::Nothing),
 ];
 

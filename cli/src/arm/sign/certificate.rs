@@ -7,7 +7,7 @@ use super::{
 use crate::arm::file;
 use anyhow::{Context, Result, bail, ensure};
 use jiff::{civil, tz::TimeZone};
-use std::{ops::RangeInclusive, path::Path};
+use std::{fmt::Write as _, ops::RangeInclusive, path::Path};
 
 /// A certificate, as much as is needed of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +130,10 @@ impl Certificate {
 
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn common_name(name: &Element<'_>) -> Option<String> {

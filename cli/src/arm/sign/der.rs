@@ -44,7 +44,7 @@ impl<'a> Element<'a> {
 }
 
 /// Elements that follow each other.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -55,7 +55,7 @@ impl<'a> Reader<'a> {
 
     /// The next one, if it has this tag.
     pub fn optional(&mut self, tag: u8) -> Option<Element<'a>> {
-        let mut rest = *self;
+        let mut rest = self.clone();
         let element = rest.next().filter(|element| element.tag == tag)?;
         *self = rest;
         Some(element)

@@ -24,6 +24,19 @@ pub const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 /// ecdsa-with-SHA256, 1.2.840.10045.4.3.2.
 const ECDSA_WITH_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 
+/// The algorithms of signatures that [`verify`] knows: rsaEncryption, sha256WithRSAEncryption and its like,
+/// id-ecPublicKey, ecdsa-with-SHA256 and its like.
+pub const SIGNATURES: [&[u8]; 8] = [
+    RSA,
+    &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11],
+    &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 12],
+    &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 13],
+    &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1],
+    ECDSA_WITH_SHA256,
+    &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3],
+    &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4],
+];
+
 /// A private key of a kind that Linux can check signatures of.
 pub enum Key {
     /// 2048 to 4096 bits.
@@ -69,7 +82,7 @@ impl Key {
         if let Ok(key) =
             rsa::PrivateKey::from_pkcs8_der(&der).or_else(|_| rsa::PrivateKey::from_pkcs1_der(&der))
         {
-            let bits = key.n().bits();
+            let bits = key.n().bit_width();
             ensure!(
                 (2048..=4096).contains(&bits),
                 "an RSA key of {bits} bits\nhint: use one of 2048 to 4096 bits"
@@ -145,7 +158,7 @@ impl Hash {
 
     pub fn digest(self, parts: &[&[u8]]) -> Vec<u8> {
         fn digest<D: Digest>(parts: &[&[u8]]) -> Vec<u8> {
-            parts.iter().fold(D::new(), |digest, part| digest.chain_update(part)).finalize().to_vec()
+            parts.iter().fold(D::new(), Digest::chain_update).finalize().to_vec()
         }
         match self {
             Self::Sha256 => digest::<Sha256>(parts),

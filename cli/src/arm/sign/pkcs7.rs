@@ -7,7 +7,7 @@
 use super::{
     certificate::{self, Certificate},
     der::{Reader, element, tag},
-    key::{Hash, Key, verify},
+    key::{self, Hash, Key, verify},
 };
 use anyhow::{Result, bail, ensure};
 use lastwords_boot as boot;
@@ -117,6 +117,8 @@ pub struct Signer<'a> {
     message_digest: Option<&'a [u8]>,
     /// When, in seconds since 1970, where that is signed, too.
     pub signing_time: Option<i64>,
+    /// The object identifier of the signature's algorithm.
+    signature_algorithm: &'a [u8],
     signature: &'a [u8],
 }
 
@@ -173,7 +175,9 @@ impl<'a> Signature<'a> {
             }
             None => hash.digest(&[self.content]),
         };
-        verify(&certificate.public_key, hash, &signed, signer.signature)
+        // Others have a padding that is not known here (RSASSA-PSS).
+        let known = key::SIGNATURES.contains(&signer.signature_algorithm);
+        known.then(|| verify(&certificate.public_key, hash, &signed, signer.signature)).flatten()
     }
 
     /// Are its algorithms SHA-256 and RSA alone, which every kernel has?
@@ -183,7 +187,7 @@ impl<'a> Signature<'a> {
             self.certificate(signer).is_none_or(|one| {
                 let algorithm =
                     Reader(&one.public_key).next().and_then(|key| key.inside().next()?.inside().next());
-                algorithm.is_some_and(|oid| oid.content == super::key::RSA)
+                algorithm.is_some_and(|oid| oid.content == key::RSA)
             })
         };
         sha256(self.algorithm) && self.signers.iter().all(|signer| sha256(signer.algorithm) && rsa(signer))
@@ -197,7 +201,7 @@ impl<'a> Signer<'a> {
         let (issuer, serial) = (who.expect(tag::SEQUENCE)?.whole, who.expect(tag::INTEGER)?.whole);
         let algorithm = fields.expect(tag::SEQUENCE)?.inside().expect(tag::OID)?.content;
         let attributes = fields.optional(tag::context(0)).map(|field| field.content);
-        fields.expect(tag::SEQUENCE)?;
+        let signature_algorithm = fields.expect(tag::SEQUENCE)?.inside().expect(tag::OID)?.content;
         let signature = fields.expect(tag::OCTET_STRING)?.content;
         let (mut message_digest, mut signing_time) = (None, None);
         for attribute in Reader(attributes.unwrap_or_default()) {
@@ -210,6 +214,15 @@ impl<'a> Signer<'a> {
                 _ => {}
             }
         }
-        Some(Self { issuer, serial, algorithm, attributes, message_digest, signing_time, signature })
+        Some(Self {
+            issuer,
+            serial,
+            algorithm,
+            attributes,
+            message_digest,
+            signing_time,
+            signature_algorithm,
+            signature,
+        })
     }
 }
