@@ -48,11 +48,13 @@ enum Call {
     /// Print the wrapped kernel for kdump, or nothing where it is to load a plain one
     KdumpKernel {
         /// Take the kernel of this version [default: the running one]
+        #[arg(id = "kernel", value_name = "VERSION")]
         version: Option<String>,
     },
     /// Wrap a kernel that has been installed
     KernelInstalled {
         /// Take the kernel of this version
+        #[arg(id = "kernel", value_name = "VERSION")]
         version: String,
         /// Take this file where the kernel is in none of the usual places
         image: Option<PathBuf>,
@@ -60,6 +62,7 @@ enum Call {
     /// Delete the wrapped kernel of a kernel that has been removed
     KernelRemoved {
         /// Take the kernel of this version
+        #[arg(id = "kernel", value_name = "VERSION")]
         version: String,
     },
     /// Load plain kdump where no dump kernel is loaded
