@@ -201,6 +201,23 @@ impl Refusal {
         matches!(self, Self::Memory | Self::NoHole)
     }
 
+    /// Is it about the kernel's file, so that the same file will be refused again?
+    pub fn is_about_the_file(&self) -> bool {
+        matches!(
+            self,
+            Self::Lockdown { .. }
+                | Self::Unsigned { .. }
+                | Self::UnknownKey { .. }
+                | Self::Tampered
+                | Self::Expired { .. }
+                | Self::Rejected
+                | Self::Algorithm
+                | Self::Unreadable
+                | Self::Ima
+                | Self::Format
+        )
+    }
+
     /// What the kernel's refusal of kexec_load(2) means.
     pub fn to_load_as_purgatory(error: &io::Error, kdump: &Kdump) -> Self {
         match error.raw_os_error() {

@@ -12,7 +12,7 @@ use crate::{
         kdump::Kdump,
         loading::{Loading, Trial},
         ranges::IoMem,
-        refusal::{Refusal, Situation},
+        refusal::Situation,
     },
     bmc::discovery,
     config::Config,
@@ -305,9 +305,9 @@ fn refusal(root: &Path, path: &Path, wrapped: &[u8]) -> Result<Option<String>> {
         files: wrapped.len() as u64,
     };
     Ok(match loading.trial(root, &kdump) {
-        Trial::Refused(
-            refusal @ (Refusal::Lockdown { .. } | Refusal::Signature { .. } | Refusal::Format),
-        ) => Some(message::fact(&refusal.to_string()).to_owned()),
+        Trial::Refused(refusal) if refusal.is_about_the_file() => {
+            Some(message::fact(&refusal.to_string()).to_owned())
+        }
         // Of memory, or of others that load: that tells nothing of the file.
         Trial::Refused(_) | Trial::Skipped | Trial::Accepted => None,
     })
