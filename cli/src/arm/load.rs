@@ -14,7 +14,7 @@ use super::{
     initrd::Initrd,
     kdump::Kdump,
     kexec::KexecOptions,
-    loaded,
+    loaded::{self, Own},
     loading::{Loading, Verbose},
     options::PlanOptions,
     ports::{IoPorts, Kind},
@@ -245,9 +245,10 @@ impl Load {
         let line = purgatory.cmdline.clone();
         let loading = Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() };
         let lines = dump.reads([&embedded, &line]);
-        loaded::around(dump.root, dump.path, Via::Purgatory, lines, || {
-            loading.load(dump.root, kdump, self.verbose)
-        })
+        loading.load(dump.root, kdump, self.verbose)?;
+        let own = Own { kernel: dump.path, method: "purgatory (kexec_load)", lines };
+        loaded::announce(dump.root, Some(own));
+        Ok(())
     }
 
     fn load_wrapped(&self, kdump: &Kdump, mut dump: DumpKernel<'_>) -> Result<()> {
@@ -278,9 +279,10 @@ impl Load {
         let cmdline = CString::new(line.as_str())?;
         let loading = Loading::Wrap { kernel, initrd, cmdline, situation, files };
         let lines = dump.reads([&embedded, &line]);
-        loaded::around(dump.root, dump.path, Via::Wrap, lines, || {
-            loading.load(dump.root, kdump, self.verbose)
-        })
+        loading.load(dump.root, kdump, self.verbose)?;
+        let own = Own { kernel: dump.path, method: "wrap (kexec_file_load)", lines };
+        loaded::announce(dump.root, Some(own));
+        Ok(())
     }
 
     /// Saves the running kernel's symbols. What is loaded is loaded, with them or without: they take most of the tool's

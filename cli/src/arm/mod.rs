@@ -10,6 +10,7 @@ pub mod cpus;
 pub mod encryption;
 pub mod file;
 pub mod getopt;
+pub mod held;
 pub mod image;
 pub mod initrd;
 pub mod kdump;

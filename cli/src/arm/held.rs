@@ -1,0 +1,336 @@
+//! What is loaded, whoever has loaded it: plain, wrapped, or with the image as its purgatory; which kernel, with which
+//! command line, initial RAM disk and parameters. It is read from what the kernel holds (`kimage`) and compared with the
+//! files that it can be of. What does not match is unknown.
+//!
+//! Both system calls, and all loaders, put the same things into memory: the protected-mode part of the kernel's file, the
+//! initial RAM disk, and boot_params, which has the kernel's setup header and says where command line and initial RAM disk
+//! are (`Documentation/arch/x86/boot.rst`).
+
+use super::kimage::{KImage, Segment, hex};
+use lastwords_boot::{self as boot, BzImage, SETUP_MAX, SetupHeader, Unhooked};
+use lastwords_core::{
+    abi::MAGIC,
+    cmdline,
+    plan::{PREFIX, Plan},
+};
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+/// boot_params is as long as a page (`zero-page.rst`).
+const BOOT_PARAMS_LEN: u64 = 4096;
+/// Offsets in boot_params: the lower and the upper 32 bits.
+const CMD_LINE_PTR: [usize; 2] = [0x228, 0x0c8];
+const RAMDISK_IMAGE: [usize; 2] = [0x218, 0x0c0];
+const RAMDISK_SIZE: [usize; 2] = [0x21c, 0x0c4];
+/// No command line is longer.
+const CMDLINE_MAX: u64 = 64 << 10;
+/// No signature is longer.
+const SIGNATURE_MAX: u64 = 64 << 10;
+/// No kernel is longer, packed.
+const KERNEL_MAX: u64 = 256 << 20;
+/// Files that are looked at, at most.
+const FILES_MAX: usize = 256;
+/// Pieces of an initial RAM disk that are compared, and their length. It is packed, so another one differs in most bytes.
+const PIECES: u64 = 64;
+const PIECE: u64 = 4096;
+
+/// What is known of what is loaded.
+#[derive(Debug)]
+pub enum Seen {
+    /// The kernel does not show it.
+    Hidden,
+    /// No kernel that is understood; the record's checksum.
+    Other(String),
+    /// This.
+    Held(Box<Held>),
+}
+
+/// How panic reporting is in what is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Not at all.
+    Plain,
+    /// Wrapped into the dump kernel.
+    Wrapped,
+    /// As its purgatory.
+    Purgatory,
+}
+
+/// What is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The record's checksum: a kernel that is loaded later has another one.
+    pub checksum: String,
+    /// How panic reporting is in it.
+    pub kind: Kind,
+    /// Loaded by kexec_file_load(2)?
+    pub by_file: bool,
+    /// The image in it.
+    pub image: Option<Image>,
+    /// The dump kernel's command line.
+    pub cmdline: String,
+    /// The file it is of, where that is known.
+    pub kernel: Option<Kernel>,
+    /// The initial RAM disk, where there is one.
+    pub initrd: Option<Initrd>,
+}
+
+/// The image in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Embedded parameters; the error of an image that is corrupt or of an unknown version.
+    pub parameters: Result<String, boot::Error>,
+    /// SHA-256 of the image as it was built, as `lastwords --version` has it. Older ones have none.
+    pub checksum: Option<String>,
+}
+
+/// The dump kernel's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its release, as `uname -r` has it.
+    pub release: Option<String>,
+    /// Is it the file itself that is loaded, or has it been wrapped since?
+    pub itself: bool,
+}
+
+/// The initial RAM disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Initrd {
+    /// Bytes.
+    pub size: u64,
+    /// Its file, where that is known.
+    pub path: Option<PathBuf>,
+}
+
+/// Looks at what is loaded. `named`: the file that is said to be.
+pub fn look(root: &Path, named: Option<&Path>) -> Seen {
+    let Some(image) = KImage::read(root) else { return Seen::Hidden };
+    match held(root, &image, named) {
+        Some(held) => Seen::Held(Box::new(held)),
+        None => Seen::Other(image.checksum),
+    }
+}
+
+impl Held {
+    /// The words of embedded parameters and command line that the image reads, in their order. `None` where no image is, or
+    /// none whose parameters are known.
+    pub fn lines(&self) -> Option<[&str; 2]> {
+        let embedded = self.image.as_ref()?.parameters.as_ref().ok()?;
+        Some([embedded, &self.cmdline])
+    }
+
+    /// What will be reported, where that is known.
+    pub fn plan(&self) -> Option<Plan<'_>> {
+        self.lines().map(|[embedded, line]| Plan::new(embedded, line))
+    }
+
+    /// `purgatory (kexec_load)`.
+    pub fn method(&self) -> String {
+        let call = if self.by_file { "kexec_file_load" } else { "kexec_load" };
+        let name = match self.kind {
+            Kind::Plain => "plain kdump",
+            Kind::Wrapped => "wrap",
+            Kind::Purgatory => "purgatory",
+        };
+        format!("{name} ({call})")
+    }
+}
+
+/// Our parameters in these lines.
+pub fn parameters<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
+    let words = lines.into_iter().flat_map(cmdline::words).filter(|word| word.starts_with(PREFIX));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn held(root: &Path, image: &KImage, named: Option<&Path>) -> Option<Held> {
+    let segments = &image.segments;
+    let (params, header) = segments.iter().find_map(|segment| {
+        let start = segment.data.start;
+        let params = image.bytes(start..start.checked_add(BOOT_PARAMS_LEN)?)?;
+        let header = SetupHeader::parse(&params)?;
+        Some((params, header))
+    })?;
+    let initrd_at = pointer(&params, RAMDISK_IMAGE)?;
+    let initrd = initrd_at..initrd_at.checked_add(pointer(&params, RAMDISK_SIZE)?)?;
+    // The paragraph that is counted last may not be whole; behind it there may be a signature.
+    let fits = |segment: &&Segment| {
+        let (len, least) = (segment.data.end - segment.data.start, header.syssize as u64);
+        (least.saturating_sub(15)..=least + SIGNATURE_MAX).contains(&len)
+            && len <= KERNEL_MAX
+            && segment.data.start != initrd.start
+            && segment.memory_size >= len
+    };
+    let segment = segments.iter().filter(fits).max_by_key(|segment| segment.memory_size)?;
+    let loaded = image.bytes(segment.data.clone())?;
+    let unhooked = boot::unhook(&loaded);
+    let purgatory = segments.iter().filter(|segment| segment.data.contains(&image.entry)).find_map(|segment| {
+        let bytes = image.bytes(segment.data.clone())?;
+        bytes.starts_with(&MAGIC).then(|| Image::new(&bytes))
+    });
+    let (kind, reporting, own) = match (purgatory, unhooked) {
+        (Some(image), _) => (Kind::Purgatory, Some(image), None),
+        (None, Ok(None)) => (Kind::Plain, None, None),
+        (None, Ok(Some(Unhooked { kernel, image }))) => (Kind::Wrapped, Some(Image::new(&image)), Some(kernel)),
+        (None, Err(error)) => {
+            (Kind::Wrapped, Some(Image { parameters: Err(error), checksum: None }), None)
+        }
+    };
+    Some(Held {
+        checksum: image.checksum.clone(),
+        kind,
+        by_file: segment.by_file,
+        image: reporting,
+        cmdline: command_line(image, &params)?,
+        kernel: kernel(root, named, &loaded, own.as_deref()),
+        initrd: (!initrd.is_empty()).then(|| Initrd {
+            size: initrd.end - initrd.start,
+            path: initrd_file(root, image, &initrd),
+        }),
+    })
+}
+
+impl Image {
+    fn new(bytes: &[u8]) -> Self {
+        match boot::as_built(bytes) {
+            Ok(built) => Self {
+                parameters: boot::image_parameters(bytes),
+                checksum: Some(hex(&Sha256::digest(built))),
+            },
+            // Its sum is elsewhere.
+            Err(boot::Error::OtherVersion(_)) => {
+                Self { parameters: boot::image_parameters(bytes), checksum: None }
+            }
+            Err(error) => Self { parameters: Err(error), checksum: None },
+        }
+    }
+}
+
+fn pointer(params: &[u8], [low, high]: [usize; 2]) -> Option<u64> {
+    let half = |at: usize| Some(u64::from(u32::from_le_bytes(*params.get(at..)?.first_chunk()?)));
+    Some(half(high)? << 32 | half(low)?)
+}
+
+fn command_line(image: &KImage, params: &[u8]) -> Option<String> {
+    let start = pointer(params, CMD_LINE_PTR)?;
+    let segment = image.segments.iter().find(|segment| segment.data.contains(&start))?;
+    let bytes = image.bytes(start..segment.data.end.min(start + CMDLINE_MAX))?;
+    let text = bytes.split(|byte| *byte == 0).next()?;
+    Some(String::from_utf8_lossy(text).trim().to_owned())
+}
+
+/// The file whose protected-mode part is what is `loaded`; else the one whose is the kernel in it, before it was wrapped.
+fn kernel(root: &Path, named: Option<&Path>, loaded: &[u8], own: Option<&[u8]>) -> Option<Kernel> {
+    let folders = [
+        ("var/lib/kdump/lastwords", &["vmlinuz-"][..]),
+        ("boot", &["vmlinuz", "kernel", "bzImage"]),
+        ("var/lib/kdump", &["vmlinuz", "kernel"]),
+    ];
+    let mut files = said(root, named, &["/vmlinuz", "/kernel", "/bzImage"]);
+    files.extend(folders.iter().flat_map(|(folder, names)| listed(&root.join(folder), names)));
+    let modules = listed(&root.join("lib/modules"), &[""]);
+    files.extend(modules.into_iter().map(|folder| folder.join("vmlinuz")));
+    let mut wrapped_since = None;
+    for path in unique(files) {
+        let Some((release, itself)) = compare(&path, loaded, own) else { continue };
+        let kernel = Kernel { path: shown(root, &path), release, itself };
+        if itself {
+            return Some(kernel);
+        }
+        wrapped_since.get_or_insert(kernel);
+    }
+    wrapped_since
+}
+
+/// Is it this file's? Its release then, and whether it is what is loaded itself.
+fn compare(path: &Path, loaded: &[u8], own: Option<&[u8]>) -> Option<(Option<String>, bool)> {
+    let (file, len) = super::file::open(path).ok()?;
+    let mut head = vec![0; SETUP_MAX];
+    let read = file.read_at(&mut head, 0).ok()?;
+    let header = SetupHeader::parse(&head[..read])?;
+    let behind_setup = len.checked_sub(header.setup_len as u64)?;
+    let may_be = |part: &[u8]| {
+        let part = part.len() as u64;
+        (part..=part.saturating_add(SIGNATURE_MAX)).contains(&behind_setup)
+    };
+    if !may_be(loaded) && !own.is_some_and(may_be) {
+        return None;
+    }
+    let bytes = super::file::read(&file, path).ok()?;
+    let unsigned = BzImage::parse(&bytes).ok()?.protected_mode(&bytes).to_owned();
+    let itself = bytes.get(header.setup_len..)? == loaded || unsigned == loaded;
+    (itself || own == Some(&unsigned[..])).then_some((header.release, itself))
+}
+
+/// The file of an initial RAM disk of which pieces are compared.
+fn initrd_file(root: &Path, image: &KImage, range: &Range<u64>) -> Option<PathBuf> {
+    let size = range.end - range.start;
+    let is_it = |path: &PathBuf| {
+        let compare = || {
+            let (file, len) = super::file::open(path).ok()?;
+            (len == size).then_some(())?;
+            // The first and the last one among them.
+            let piece = |number: u64| {
+                let last = size.saturating_sub(PIECE);
+                let from = u64::try_from(u128::from(last) * u128::from(number) / u128::from(PIECES - 1)).ok()?;
+                let mut there = vec![0; usize::try_from(PIECE.min(size)).ok()?];
+                file.read_exact_at(&mut there, from).ok()?;
+                let start = range.start.checked_add(from)?;
+                let held = image.bytes(start..start.checked_add(there.len() as u64)?)?;
+                (held == there).then_some(())
+            };
+            (0..PIECES).try_for_each(piece)
+        };
+        compare().is_some()
+    };
+    let mut files = said(root, None, &["/init", "="]);
+    for folder in ["var/lib/kdump", "boot"] {
+        files.extend(listed(&root.join(folder), &["init"]));
+    }
+    unique(files).into_iter().find(is_it).map(|path| shown(root, &path))
+}
+
+/// Files that somebody has named: the one that we have loaded, and those in the last command of Debian's kdump-config.
+fn said(root: &Path, named: Option<&Path>, names: &[&str]) -> Vec<PathBuf> {
+    let command = fs::read_to_string(root.join("var/crash/kexec_cmd")).unwrap_or_default();
+    let words = command.split_whitespace().map(|word| word.split_once("--initrd=").map_or(word, |(_, path)| path));
+    let paths = words.filter(|word| word.starts_with('/') && names.iter().any(|name| word.contains(name)));
+    let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+    named.map(below).into_iter().chain(paths.map(|path| below(Path::new(path)))).collect()
+}
+
+/// What is in a folder and is called like this, sorted.
+fn listed(folder: &Path, names: &[&str]) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_called = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        names.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let mut paths: Vec<_> = entries.map(|entry| entry.path()).filter(is_called).collect();
+    paths.sort();
+    paths
+}
+
+/// Each file once, by its own name, in the same order.
+fn unique(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for path in paths {
+        match fs::canonicalize(&path) {
+            Ok(path) if path.is_file() && !files.contains(&path) && files.len() < FILES_MAX => files.push(path),
+            _ => {}
+        }
+    }
+    files
+}
+
+/// A path as it is without the `root`.
+fn shown(root: &Path, path: &Path) -> PathBuf {
+    let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    path.strip_prefix(&root).map_or_else(|_| path.to_owned(), |path| Path::new("/").join(path))
+}
