@@ -52,7 +52,10 @@ fn build(root: &Path, target_dir: &Path) -> PathBuf {
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
-        let meant_for_the_tool = ["CARGO_FEATURE_", "CARGO_CFG_", "CARGO_PROFILE_", "CARGO_BUILD_"];
+        // With `CARGO_TARGET_` come linkers, runners and flags: zig's, where the tool is built for an old glibc. The
+        // image has no C library, and its linker script is GNU's.
+        let meant_for_the_tool =
+            ["CARGO_FEATURE_", "CARGO_CFG_", "CARGO_PROFILE_", "CARGO_BUILD_", "CARGO_TARGET_"];
         if meant_for_the_tool.iter().any(|prefix| name.starts_with(prefix))
             || ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_LINKER"].contains(&&*name)
         {

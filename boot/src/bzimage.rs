@@ -59,7 +59,8 @@ impl SetupHeader {
     /// Reads it. `None` where there is none.
     #[must_use]
     pub fn parse(head: &[u8]) -> Option<Self> {
-        let is_one = field(head, setup_header::BOOT_FLAG) == Some([0x55, 0xaa])
+        // kexec_load(2)'s loader sets the second byte of boot_flag to zero, which was aux_device_info once (measured).
+        let is_one = field(head, setup_header::BOOT_FLAG) == Some([0x55])
             && field(head, setup_header::HEADER) == Some(*b"HdrS");
         if !is_one {
             return None;
@@ -106,7 +107,7 @@ pub struct BzImage {
     pub pref_address: u64,
     kernel_alignment: u32,
     xloadflags: u16,
-    pe: Option<Pe>,
+    pub(crate) pe: Option<Pe>,
     /// In a wrapped kernel.
     pub(crate) hook: Option<Hook>,
 }

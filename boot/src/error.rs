@@ -31,6 +31,9 @@ pub enum Error {
     /// A PE header that contradicts itself or the file.
     #[error("corrupt PE header: {0}\nhint: get the file again")]
     Pe(&'static str),
+    /// No PE header, or none that has room for a signature.
+    #[error("no signature can be put into it: it has no PE header (CONFIG_EFI_STUB=n)")]
+    Unsignable,
     /// No zeros before the 64-bit entry.
     #[error("no room for the hook: no {} zero bytes in a row before the 64-bit entry", TRAMPOLINE_MARGIN + TRAMPOLINE_LEN)]
     NoRoomForHook,

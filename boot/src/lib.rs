@@ -1,4 +1,5 @@
-//! The dump kernel's file: reads it, and puts the flat image with its hook in and takes them out again.
+//! The dump kernel's file: reads it, and puts the flat image with its hook in and takes them out again. Likewise a
+//! signature, which others have made.
 //!
 //! The kernel stays what it is: no section of its PE view grows, no length but `syssize` changes, and every other way
 //! in (real mode, 32-bit, EFI) works as before. The file may be damaged, or made to deceive: every length and offset is
@@ -10,13 +11,13 @@ mod bzimage;
 mod error;
 mod hook;
 mod pe;
+mod signature;
 #[cfg(feature = "synthetic")]
 pub mod synthetic;
 mod uki;
 
 pub use bzimage::{BzImage, SETUP_MAX, SetupHeader};
 pub use error::Error;
-pub use hook::{
-    Unhooked, as_built, embedded_parameters, fill_in, image_parameters, unhook, unwrap, wrap,
-};
+pub use hook::{Unhooked, as_built, embedded_parameters, fill_in, image_parameters, unhook, unwrap, wrap};
+pub use signature::{attach, signature, signed_parts, unsigned};
 pub use uki::{Uki, is_uki};

@@ -13,6 +13,9 @@ pub struct Pe {
     check_sum: usize,
     /// Entry 4 of the data directory, where there are so many.
     security: Option<usize>,
+    size_of_headers: usize,
+    /// The sections' raw data, in the order of the file.
+    sections: Vec<Range<usize>>,
     /// The certificate table that it points to.
     pub certificates: Option<Range<usize>>,
 }
@@ -21,6 +24,7 @@ impl Pe {
     /// Reads the PE header, when there is one; it must be over at `end`. Only what is used is checked.
     pub fn parse(file: &[u8], end: usize) -> Result<Option<Self>> {
         // Offsets in the optional header of PE32+ (PE format, "Optional Header").
+        const SIZE_OF_HEADERS: usize = 60;
         const CHECK_SUM: usize = 64;
         const NUMBER_OF_RVA_AND_SIZES: usize = 108;
         const SECURITY: usize = 112 + 4 * 8;
@@ -46,14 +50,16 @@ impl Pe {
         if sections_end > end {
             return Err(Error::Pe("it runs into the setup_header"));
         }
-        let mut data_end = sections_end;
+        let mut data = Vec::with_capacity(usize::from(number_of_sections));
         for section in (sections..sections_end).step_by(SECTION_LEN) {
             let size_of_raw_data = u32_at(file, section + 16).ok_or(cut.clone())? as usize;
             let pointer_to_raw_data = u32_at(file, section + 20).ok_or(cut.clone())? as usize;
             if size_of_raw_data > 0 {
-                data_end = data_end.max(pointer_to_raw_data + size_of_raw_data);
+                data.push(pointer_to_raw_data..pointer_to_raw_data + size_of_raw_data);
             }
         }
+        data.sort_by_key(|section| section.start);
+        let data_end = data.iter().fold(sections_end, |end, section| end.max(section.end));
         if data_end > file.len() {
             return Err(Error::Truncated { needs: data_end, has: file.len() });
         }
@@ -64,7 +70,7 @@ impl Pe {
         let mut certificates = None;
         if let Some(security) = security {
             let start = u32_at(file, security).ok_or(cut.clone())? as usize;
-            let size = u32_at(file, security + 4).ok_or(cut)? as usize;
+            let size = u32_at(file, security + 4).ok_or(cut.clone())? as usize;
             if size > 0 {
                 if start < data_end || start + size != file.len() {
                     return Err(Error::Pe("its certificate table is not at the end of the file"));
@@ -75,7 +81,34 @@ impl Pe {
         if size_of_optional_header < CHECK_SUM + 4 {
             return Err(Error::Pe("its optional header is too short"));
         }
-        Ok(Some(Self { check_sum: optional + CHECK_SUM, security, certificates }))
+        let size_of_headers = u32_at(file, optional + SIZE_OF_HEADERS).ok_or(cut)? as usize;
+        let check_sum = optional + CHECK_SUM;
+        Ok(Some(Self { check_sum, security, size_of_headers, sections: data, certificates }))
+    }
+
+    /// What a signature covers, in this order ("Windows Authenticode Portable Executable Signature Format", "Calculating
+    /// the PE Image Hash"): the headers without the fields that signing changes, the sections, and what lies behind
+    /// them. `None` for a file that no signature can cover.
+    pub fn signed_parts<'a>(&self, file: &'a [u8]) -> Option<Vec<&'a [u8]>> {
+        let end = self.certificates.as_ref().map_or(file.len(), |table| table.start);
+        let security = self.security?;
+        let headers = [0..self.check_sum, self.check_sum + 4..security, security + 8..self.size_of_headers];
+        // Counted, as the specification and Linux do it, and not measured: sections need not follow each other.
+        let counted =
+            self.sections.iter().map(Range::len).sum::<usize>().checked_add(self.size_of_headers)?;
+        let ranges = headers.into_iter().chain(self.sections.iter().cloned()).chain([counted..end]);
+        ranges.map(|range| file.get(..end)?.get(range)).collect()
+    }
+
+    /// Makes the header true of a file that `certificates`, a certificate table, is put behind.
+    pub fn sign(&self, file: &mut Vec<u8>, certificates: &[u8]) -> Option<()> {
+        let table = [file.len() as u32, certificates.len() as u32].map(u32::to_le_bytes);
+        put(file, self.security?, table.as_flattened());
+        file.extend(certificates);
+        put(file, self.check_sum, &[0; 4]);
+        let sum = check_sum(file);
+        put(file, self.check_sum, &sum.to_le_bytes());
+        Some(())
     }
 
     /// Makes the header true of a file that has been changed: no certificate table, the right check sum.

@@ -12,6 +12,8 @@ mod bmc;
 mod check;
 #[allow(dead_code, reason = "the rooms that read it come next")]
 mod config;
+#[allow(dead_code, reason = "the commands that read it come next")]
+mod crashes;
 mod help;
 #[allow(dead_code, reason = "likewise")]
 mod journal;

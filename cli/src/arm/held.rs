@@ -6,13 +6,12 @@
 //! initial RAM disk, and boot_params, which has the kernel's setup header and says where command line and initial RAM disk
 //! are (`Documentation/arch/x86/boot.rst`).
 
-use super::kimage::{KImage, Segment, hex};
-use lastwords_boot::{self as boot, BzImage, SETUP_MAX, SetupHeader, Unhooked};
-use lastwords_core::{
-    abi::MAGIC,
-    cmdline,
-    plan::{PREFIX, Plan},
+use super::{
+    kimage::{KImage, Segment, hex},
+    sign,
 };
+use lastwords_boot::{self as boot, BzImage, SETUP_MAX, SetupHeader, Uki, Unhooked};
+use lastwords_core::{abi::MAGIC, cmdline, plan::PREFIX};
 use sha2::{Digest, Sha256};
 use std::{
     fs,
@@ -98,6 +97,8 @@ pub struct Kernel {
     pub release: Option<String>,
     /// Is it the file itself that is loaded, or has it been wrapped since?
     pub itself: bool,
+    /// By whom what is loaded is signed, where it is.
+    pub signed: Option<String>,
 }
 
 /// The initial RAM disk.
@@ -124,11 +125,6 @@ impl Held {
     pub fn lines(&self) -> Option<[&str; 2]> {
         let embedded = self.image.as_ref()?.parameters.as_ref().ok()?;
         Some([embedded, &self.cmdline])
-    }
-
-    /// What will be reported, where that is known.
-    pub fn plan(&self) -> Option<Plan<'_>> {
-        self.lines().map(|[embedded, line]| Plan::new(embedded, line))
     }
 
     /// `purgatory (kexec_load)`.
@@ -170,17 +166,18 @@ fn held(root: &Path, image: &KImage, named: Option<&Path>) -> Option<Held> {
     let segment = segments.iter().filter(fits).max_by_key(|segment| segment.memory_size)?;
     let loaded = image.bytes(segment.data.clone())?;
     let unhooked = boot::unhook(&loaded);
-    let purgatory = segments.iter().filter(|segment| segment.data.contains(&image.entry)).find_map(|segment| {
-        let bytes = image.bytes(segment.data.clone())?;
-        bytes.starts_with(&MAGIC).then(|| Image::new(&bytes))
-    });
+    let purgatory =
+        segments.iter().filter(|segment| segment.data.contains(&image.entry)).find_map(|segment| {
+            let bytes = image.bytes(segment.data.clone())?;
+            bytes.starts_with(&MAGIC).then(|| Image::new(&bytes))
+        });
     let (kind, reporting, own) = match (purgatory, unhooked) {
         (Some(image), _) => (Kind::Purgatory, Some(image), None),
         (None, Ok(None)) => (Kind::Plain, None, None),
-        (None, Ok(Some(Unhooked { kernel, image }))) => (Kind::Wrapped, Some(Image::new(&image)), Some(kernel)),
-        (None, Err(error)) => {
-            (Kind::Wrapped, Some(Image { parameters: Err(error), checksum: None }), None)
+        (None, Ok(Some(Unhooked { kernel, image }))) => {
+            (Kind::Wrapped, Some(Image::new(&image)), Some(kernel))
         }
+        (None, Err(error)) => (Kind::Wrapped, Some(Image { parameters: Err(error), checksum: None }), None),
     };
     Some(Held {
         checksum: image.checksum.clone(),
@@ -189,10 +186,8 @@ fn held(root: &Path, image: &KImage, named: Option<&Path>) -> Option<Held> {
         image: reporting,
         cmdline: command_line(image, &params)?,
         kernel: kernel(root, named, &loaded, own.as_deref()),
-        initrd: (!initrd.is_empty()).then(|| Initrd {
-            size: initrd.end - initrd.start,
-            path: initrd_file(root, image, &initrd),
-        }),
+        initrd: (!initrd.is_empty())
+            .then(|| Initrd { size: initrd.end - initrd.start, path: initrd_file(root, image, &initrd) }),
     })
 }
 
@@ -238,9 +233,8 @@ fn kernel(root: &Path, named: Option<&Path>, loaded: &[u8], own: Option<&[u8]>) 
     files.extend(modules.into_iter().map(|folder| folder.join("vmlinuz")));
     let mut wrapped_since = None;
     for path in unique(files) {
-        let Some((release, itself)) = compare(&path, loaded, own) else { continue };
-        let kernel = Kernel { path: shown(root, &path), release, itself };
-        if itself {
+        let Some(kernel) = compare(root, &path, loaded, own) else { continue };
+        if kernel.itself {
             return Some(kernel);
         }
         wrapped_since.get_or_insert(kernel);
@@ -248,24 +242,31 @@ fn kernel(root: &Path, named: Option<&Path>, loaded: &[u8], own: Option<&[u8]>) 
     wrapped_since
 }
 
-/// Is it this file's? Its release then, and whether it is what is loaded itself.
-fn compare(path: &Path, loaded: &[u8], own: Option<&[u8]>) -> Option<(Option<String>, bool)> {
+/// Is what is loaded this file's, or a part of a unified kernel image's?
+fn compare(root: &Path, path: &Path, loaded: &[u8], own: Option<&[u8]>) -> Option<Kernel> {
     let (file, len) = super::file::open(path).ok()?;
+    let is_uki = super::file::begins(&file, boot::is_uki);
     let mut head = vec![0; SETUP_MAX];
     let read = file.read_at(&mut head, 0).ok()?;
-    let header = SetupHeader::parse(&head[..read])?;
-    let behind_setup = len.checked_sub(header.setup_len as u64)?;
+    let setup_len = SetupHeader::parse(&head[..read]).map_or(0, |header| header.setup_len as u64);
     let may_be = |part: &[u8]| {
         let part = part.len() as u64;
-        (part..=part.saturating_add(SIGNATURE_MAX)).contains(&behind_setup)
+        let whole = len.saturating_sub(setup_len);
+        if is_uki { part < whole } else { (part..=part.saturating_add(SIGNATURE_MAX)).contains(&whole) }
     };
     if !may_be(loaded) && !own.is_some_and(may_be) {
         return None;
     }
     let bytes = super::file::read(&file, path).ok()?;
-    let unsigned = BzImage::parse(&bytes).ok()?.protected_mode(&bytes).to_owned();
-    let itself = bytes.get(header.setup_len..)? == loaded || unsigned == loaded;
-    (itself || own == Some(&unsigned[..])).then_some((header.release, itself))
+    let kernel = Uki::parse(&bytes).ok()?.map_or(&bytes[..], |uki| uki.linux);
+    let header = SetupHeader::parse(kernel)?;
+    let (with_signature, unsigned) =
+        (kernel.get(header.setup_len..)?, BzImage::parse(kernel).ok()?.protected_mode(kernel).to_owned());
+    let is_whole = with_signature == loaded;
+    let itself = is_whole || unsigned == loaded;
+    let signed = (is_whole && unsigned != loaded).then(|| sign::signed_by(kernel));
+    let kernel = Kernel { path: shown(root, path), release: header.release, itself, signed };
+    (itself || own == Some(&unsigned[..])).then_some(kernel)
 }
 
 /// The file of an initial RAM disk of which pieces are compared.
@@ -278,7 +279,8 @@ fn initrd_file(root: &Path, image: &KImage, range: &Range<u64>) -> Option<PathBu
             // The first and the last one among them.
             let piece = |number: u64| {
                 let last = size.saturating_sub(PIECE);
-                let from = u64::try_from(u128::from(last) * u128::from(number) / u128::from(PIECES - 1)).ok()?;
+                let from =
+                    u64::try_from(u128::from(last) * u128::from(number) / u128::from(PIECES - 1)).ok()?;
                 let mut there = vec![0; usize::try_from(PIECE.min(size)).ok()?];
                 file.read_exact_at(&mut there, from).ok()?;
                 let start = range.start.checked_add(from)?;
@@ -299,7 +301,8 @@ fn initrd_file(root: &Path, image: &KImage, range: &Range<u64>) -> Option<PathBu
 /// Files that somebody has named: the one that we have loaded, and those in the last command of Debian's kdump-config.
 fn said(root: &Path, named: Option<&Path>, names: &[&str]) -> Vec<PathBuf> {
     let command = fs::read_to_string(root.join("var/crash/kexec_cmd")).unwrap_or_default();
-    let words = command.split_whitespace().map(|word| word.split_once("--initrd=").map_or(word, |(_, path)| path));
+    let words =
+        command.split_whitespace().map(|word| word.split_once("--initrd=").map_or(word, |(_, path)| path));
     let paths = words.filter(|word| word.starts_with('/') && names.iter().any(|name| word.contains(name)));
     let below = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
     named.map(below).into_iter().chain(paths.map(|path| below(Path::new(path)))).collect()
@@ -322,7 +325,9 @@ fn unique(paths: Vec<PathBuf>) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = Vec::new();
     for path in paths {
         match fs::canonicalize(&path) {
-            Ok(path) if path.is_file() && !files.contains(&path) && files.len() < FILES_MAX => files.push(path),
+            Ok(path) if path.is_file() && !files.contains(&path) && files.len() < FILES_MAX => {
+                files.push(path)
+            }
             _ => {}
         }
     }

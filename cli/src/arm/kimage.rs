@@ -70,7 +70,8 @@ impl KImage {
         let pointer = address(BufReader::with_capacity(64 << 10, kallsyms), POINTER)?;
         let image = u64::from_le_bytes(kcore.read_virtual(pointer)?);
         let record: [u8; LEN] = kcore.read_virtual(image)?;
-        let digest = Sha256::new().chain_update(image.to_le_bytes()).chain_update(&record[..SUMMED]).finalize();
+        let digest =
+            Sha256::new().chain_update(image.to_le_bytes()).chain_update(&record[..SUMMED]).finalize();
         let iomem = IoMem::parse(&fs::read_to_string(root.join("proc/iomem")).unwrap_or_default());
         let reserved: Vec<_> = iomem.named("Crash kernel").collect();
         Some(Self {
@@ -205,7 +206,9 @@ pub mod tests {
         let mut memory = Vec::new();
         for (index, (at, bytes)) in segments.iter().enumerate() {
             let memory_size = (bytes.len() as u64).next_multiple_of(4096);
-            for (field, value) in [buffer, bytes.len() as u64, RESERVED + at, memory_size].into_iter().enumerate() {
+            for (field, value) in
+                [buffer, bytes.len() as u64, RESERVED + at, memory_size].into_iter().enumerate()
+            {
                 put(SEGMENTS_AT + index * SEGMENT_LEN + field * 8, value);
             }
             let end = usize::try_from(at + memory_size).unwrap();
@@ -287,7 +290,9 @@ pub mod tests {
             record[at..at + 8].copy_from_slice(&value.to_le_bytes());
         };
         let mut record = vec![0; LEN];
-        for (at, value) in [(COUNT_AT, 1), (SEGMENTS_AT + 8, 9), (SEGMENTS_AT + 16, 0x1000), (SEGMENTS_AT + 24, 0x1000)] {
+        for (at, value) in
+            [(COUNT_AT, 1), (SEGMENTS_AT + 8, 9), (SEGMENTS_AT + 16, 0x1000), (SEGMENTS_AT + 24, 0x1000)]
+        {
             good(&mut record, at, value);
         }
         let reserved = [0x1000..0x3000];

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     bmc::discovery,
+    crashes::watchdog,
     message,
     symbols::{kallsyms, store},
     sys::{self, Forked},
@@ -37,7 +38,7 @@ use crate::{
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::Args;
 use lastwords_boot::{self as boot, BzImage, Uki};
-use lastwords_core::{hw::Register, ipmi::interface::KcsPorts};
+use lastwords_core::{hw::Register, ipmi::interface::KcsPorts, plan::Plan};
 use std::{
     borrow::Cow,
     ffi::CString,
@@ -245,6 +246,7 @@ impl Load {
         let line = purgatory.cmdline.clone();
         let loading = Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() };
         let lines = dump.reads([&embedded, &line]);
+        remember_watchdog(dump.root, lines);
         loading.load(dump.root, kdump, self.verbose)?;
         let own = Own { kernel: dump.path, method: "purgatory (kexec_load)", lines };
         loaded::announce(dump.root, Some(own));
@@ -279,6 +281,7 @@ impl Load {
         let cmdline = CString::new(line.as_str())?;
         let loading = Loading::Wrap { kernel, initrd, cmdline, situation, files };
         let lines = dump.reads([&embedded, &line]);
+        remember_watchdog(dump.root, lines);
         loading.load(dump.root, kdump, self.verbose)?;
         let own = Own { kernel: dump.path, method: "wrap (kexec_file_load)", lines };
         loaded::announce(dump.root, Some(own));
@@ -500,6 +503,13 @@ impl DumpKernel<'_> {
     /// Those lines of parameters that the image reads: the command line of a guest may have some, but no image there.
     fn reads<'a>(&self, lines: [&'a str; 2]) -> [&'a str; 2] {
         if self.guest.is_some() { [""; 2] } else { lines }
+    }
+}
+
+/// Writes down which watchdog the plan starts. A dump kernel is worth more than that.
+fn remember_watchdog(root: &Path, [embedded, line]: [&str; 2]) {
+    if let Err(error) = watchdog::record(root, &Plan::new(embedded, line)) {
+        message::warning(&error.context("nothing will stop the BMC's watchdog at the next boot"));
     }
 }
 

@@ -155,7 +155,8 @@ impl Line {
         if image.is_empty() {
             message += ", no panic reporting known";
         } else {
-            message += &format!(", {}, image SHA-256 {image}", if plan.is_empty() { "no parameters" } else { plan });
+            message +=
+                &format!(", {}, image SHA-256 {image}", if plan.is_empty() { "no parameters" } else { plan });
         }
         message
     }
@@ -168,7 +169,11 @@ impl Line {
             ("LASTWORDS_PLAN", &self.plan),
             ("LASTWORDS_IMAGE", &self.image),
         ];
-        fields.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name, value.as_str())).collect()
+        fields
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| (name, value.as_str()))
+            .collect()
     }
 }
 
@@ -188,7 +193,10 @@ mod tests {
     const OWN: Own<'_> = Own {
         kernel: Path::new("/nonexistent/vmlinuz"),
         method: "wrap (kexec_file_load)",
-        lines: ["lastwords.ipmi_handle_panic", "root=/dev/sda1 console=ttyS0 lastwords.budget=9 -- lastwords.for_init"],
+        lines: [
+            "lastwords.ipmi_handle_panic",
+            "root=/dev/sda1 console=ttyS0 lastwords.budget=9 -- lastwords.for_init",
+        ],
     };
 
     fn is_remembered(root: &Path) -> bool {
@@ -270,6 +278,9 @@ mod tests {
         announce(root, None);
         let len = journal.recv(&mut datagram).unwrap();
         let text = std::str::from_utf8(&datagram[..len]).unwrap();
-        assert!(text.contains("unknown, unknown, no panic reporting known\n") && !text.contains("LASTWORDS_"), "{text}");
+        assert!(
+            text.contains("unknown, unknown, no panic reporting known\n") && !text.contains("LASTWORDS_"),
+            "{text}"
+        );
     }
 }

@@ -24,6 +24,8 @@ pub mod options;
 pub mod ports;
 pub mod ranges;
 pub mod refusal;
+pub mod setup;
+pub mod sign;
 pub mod status;
 pub mod unload;
 pub mod via;

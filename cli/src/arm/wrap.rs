@@ -1,6 +1,12 @@
 //! `lastwords wrap`: writes a dump kernel that any stock kexec loads.
 
-use super::{file, image::IMAGE, options::PlanOptions, watchdogs};
+use super::{
+    file,
+    image::IMAGE,
+    options::PlanOptions,
+    sign::{self, SignOptions, Signer},
+    watchdogs,
+};
 use crate::message;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -12,15 +18,18 @@ use std::{fs, path::PathBuf};
 ///
 /// OUT boots as KERNEL does. Started as a dump kernel (with elfcorehdr= on the command line), OUT first reports the panic
 /// to the BMC (baseboard management controller) and to the console. The options are embedded in OUT; lastwords.
-/// parameters on the command line win over them. KERNEL's signature would no longer be valid and is removed.
+/// parameters on the command line win over them. KERNEL's signature would no longer be valid and is removed; for Secure
+/// Boot OUT is signed anew. The same KERNEL, options and key make the same OUT.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
   lastwords wrap /boot/vmlinuz -o /var/lib/kdump/vmlinuz --ipmi-handle-panic
   kexec -p /var/lib/kdump/vmlinuz --initrd=INITRD --append=\"...\"
 
-  lastwords wrap KERNEL -o OUT --ipmi-handle-panic --output-cpu-ip
-  sbsign --key KEY --cert CERT --output OUT.signed OUT
+  lastwords wrap KERNEL -o OUT --ipmi-handle-panic --output-cpu-ip \\
+      --sign-key MOK.priv --sign-cert MOK.der
+  lastwords wrap KERNEL -o OUT --ipmi-handle-panic --output-cpu-ip \\
+      --sign-command 'sbsign --key KEY --cert CERT --output \"$OUT\" \"$IN\"'
 
 Exit status:
   0  OUT was written
@@ -37,6 +46,8 @@ pub struct Wrap {
     force: bool,
     #[command(flatten)]
     plan: PlanOptions,
+    #[command(flatten)]
+    sign: SignOptions,
 }
 
 impl Wrap {
@@ -50,7 +61,12 @@ impl Wrap {
         let file = file::read(&kernel, &self.kernel)?;
         let uki = Uki::parse(&file).with_context(|| self.kernel.display().to_string())?;
         let kernel = uki.map_or(&file[..], |uki| uki.linux);
-        let wrapped = self.wrapped(kernel).with_context(|| self.kernel.display().to_string())?;
+        // Before all work: a key that cannot be used.
+        let signer = Signer::from(&self.sign.config())?;
+        let mut wrapped = self.wrapped(kernel).with_context(|| self.kernel.display().to_string())?;
+        if let Some(signer) = &signer {
+            wrapped = signer.sign(&wrapped)?;
+        }
         let output = self.output().with_context(|| self.output.display().to_string())?;
         file::replace(&output, &wrapped, &permissions).with_context(|| self.output.display().to_string())?;
 
@@ -64,7 +80,7 @@ impl Wrap {
                  hint: --ipmi-handle-panic --output-cpu-ip report the cause and all CPUs"
             ));
         }
-        let signed = boot::BzImage::parse(kernel)?.is_signed();
+        let was_signed = boot::BzImage::parse(kernel)?.is_signed();
         let (output, len) = (self.output.display(), wrapped.len());
         message::output(format_args!("wrapped: {output}, {len} bytes ({} before)", kernel.len()));
         if uki.is_some() {
@@ -72,8 +88,12 @@ impl Wrap {
                 "KERNEL is a unified kernel image (UKI): OUT has its kernel alone, no initial RAM disk and no command line",
             );
         }
-        if signed {
-            message::output("signature removed; for Secure Boot sign it again with sbsign");
+        if signer.is_some() {
+            message::output(format_args!("signed: {}", sign::signed_by(&wrapped)));
+        } else if was_signed {
+            message::output(
+                "signature removed; for Secure Boot sign it with --sign-key and --sign-cert, or --sign-command",
+            );
         }
         Ok(())
     }

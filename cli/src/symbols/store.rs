@@ -21,14 +21,14 @@ use flate2::{Compression, write::GzEncoder};
 use std::{
     fmt::Write as _,
     fs::{self, DirBuilder, File, Metadata},
-    io::{self, BufReader, Write},
+    io::{self, BufReader, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
-/// Where they are.
-const FOLDER: &str = "var/lib/lastwords";
+/// Where they are, and what else lastwords remembers.
+pub const FOLDER: &str = "var/lib/lastwords";
 /// How many kernels' and how many boots' are kept.
 const KEPT: usize = 5;
 
@@ -48,9 +48,7 @@ pub fn save(root: &Path) -> Result<PathBuf> {
     // A kernel without modules has no such file.
     let modules = fs::read_to_string(root.join("proc/modules")).unwrap_or_default();
 
-    let folder = root.join(FOLDER);
-    DirBuilder::new().recursive(true).mode(0o755).create(&folder).with_context(|| shown(&folder))?;
-    check(&folder)?;
+    let folder = folder(root)?;
     let head = head(&build_id, &release);
     let kernel = folder.join(format!("{build_id}.gz"));
     // One build id, one table. One that has other names, too, is replaced like whatever is none.
@@ -63,6 +61,32 @@ pub fn save(root: &Path) -> Result<PathBuf> {
     write(&boot, &format!("{head}# booted {booted}\n{}", table.modules_text(&modules)))?;
     prune(&folder);
     Ok(kernel)
+}
+
+/// The folder, made where there is none.
+///
+/// # Errors
+/// When it cannot be made, or others than root can write to it.
+pub fn folder(root: &Path) -> Result<PathBuf> {
+    let folder = root.join(FOLDER);
+    DirBuilder::new().recursive(true).mode(0o755).create(&folder).with_context(|| shown(&folder))?;
+    check(&folder)?;
+    Ok(folder)
+}
+
+/// What a plain file of root's in the folder, or in one below it, holds.
+///
+/// # Errors
+/// When there is none, or others can write to the folder.
+pub fn read(root: &Path, name: &str) -> Result<Vec<u8>> {
+    /// More than any of ours has.
+    const MOST: u64 = 16 << 20;
+    let folder = root.join(FOLDER);
+    check(&folder)?;
+    let path = folder.join(name);
+    let mut bytes = Vec::new();
+    open(&path).and_then(|file| file.take(MOST).read_to_end(&mut bytes)).with_context(|| shown(&path))?;
+    Ok(bytes)
 }
 
 /// The running kernel's symbols.

@@ -76,6 +76,8 @@ pub struct SetWatchdogTimer {
 impl SetWatchdogTimer {
     /// Stops the timer. The countdown then means nothing, but 0 would be "at once" to some BMCs.
     pub const STOP: Self = Self { seconds: 600, action: Action::None };
+    /// The timer use that it sets.
+    pub const USE: u8 = USE_SMS_OS;
 }
 
 impl Command for SetWatchdogTimer {
