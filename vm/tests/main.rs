@@ -25,6 +25,7 @@ mod reasons;
 mod shapes;
 mod side_by_side;
 mod stack;
+mod status;
 mod test_report;
 mod trouble;
 mod watchdog;

@@ -339,3 +339,208 @@ fn shown(root: &Path, path: &Path) -> PathBuf {
     let root = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
     path.strip_prefix(&root).map_or_else(|_| path.to_owned(), |path| Path::new("/").join(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arm::{
+        image::{CHECKSUM, IMAGE},
+        kimage::tests::{RESERVED, hold_segments},
+    };
+    use lastwords_boot::synthetic;
+    use lastwords_core::abi;
+
+    const USER: u64 = 0x7f20_b2e2_8010;
+    const KERNEL: u64 = 0xffff_c900_0012_3000;
+
+    /// A kernel file of this release, one that could be wrapped with the real image.
+    fn file(release: &str) -> Vec<u8> {
+        let mut file = synthetic::Kernel::default().build();
+        file[0x20e..0x210].copy_from_slice(&0x400u16.to_le_bytes());
+        let text = format!("{release} (root@example) #1 SMP\0");
+        file[0x600..][..text.len()].copy_from_slice(text.as_bytes());
+        file[0x3000..][..release.len()].copy_from_slice(release.as_bytes());
+        file
+    }
+
+    fn put(root: &Path, path: &str, bytes: &[u8]) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// boot_params as a loader makes them of this kernel, the command line behind it.
+    fn params(kernel: &[u8], at: u64, cmdline: &str, initrd: Range<u64>) -> Vec<u8> {
+        let mut params = vec![0; 4096];
+        params[0x1f1..0x268].copy_from_slice(&kernel[0x1f1..0x268]);
+        // As kexec-tools do.
+        params[0x1ff] = 0;
+        for (offset, value) in [
+            (0x228, RESERVED + at + 4096),
+            (0x218, RESERVED + initrd.start),
+            (0x21c, initrd.end - initrd.start),
+        ] {
+            params[offset..offset + 4].copy_from_slice(&u32::try_from(value).unwrap().to_le_bytes());
+        }
+        params.extend(cmdline.as_bytes());
+        params.push(0);
+        params
+    }
+
+    const PARAMS_AT: u64 = 0x2000;
+    const INITRD_AT: u64 = 0x4000;
+    const KERNEL_AT: u64 = 0x10_0000;
+
+    /// Holds this kernel's file with an initial RAM disk, as stock loaders do it.
+    fn load(root: &Path, buffer: u64, kernel: &[u8], initrd: &[u8]) {
+        let range = INITRD_AT..INITRD_AT + initrd.len() as u64;
+        let params = params(kernel, PARAMS_AT, "quiet lastwords.budget=9", range);
+        let setup_len = SetupHeader::parse(kernel).unwrap().setup_len;
+        let segments = [
+            (0, &b"a purgatory"[..]),
+            (PARAMS_AT, &params),
+            (INITRD_AT, initrd),
+            (KERNEL_AT, &kernel[setup_len..]),
+        ];
+        let segments: Vec<_> = segments.into_iter().filter(|(_, bytes)| !bytes.is_empty()).collect();
+        hold_segments(root, buffer, 0, &segments);
+    }
+
+    fn seen(root: &Path) -> Held {
+        match look(root, None) {
+            Seen::Held(held) => *held,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_plain_kernel_is_told_from_others_in_boot() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        put(root, "boot/vmlinuz-6.1", &file("6.1"));
+        put(root, "boot/vmlinuz-6.2", &file("6.2"));
+        put(root, "var/lib/kdump/initrd.img-6.1", &[7; 9000]);
+        put(root, "var/lib/kdump/initrd.img-6.2", &[8; 9000]);
+        for (buffer, method) in
+            [(USER, "plain kdump (kexec_load)"), (KERNEL, "plain kdump (kexec_file_load)")]
+        {
+            load(root, buffer, &file("6.2"), &[8; 9000]);
+            let held = seen(root);
+            let kernel = held.kernel.clone().unwrap();
+            assert_eq!(
+                (kernel.path.to_str(), kernel.release.as_deref()),
+                (Some("/boot/vmlinuz-6.2"), Some("6.2"))
+            );
+            assert_eq!(
+                held.initrd.clone().unwrap().path.unwrap().to_str(),
+                Some("/var/lib/kdump/initrd.img-6.2")
+            );
+            assert_eq!((held.method().as_str(), held.lines()), (method, None));
+            assert_eq!(held.cmdline, "quiet lastwords.budget=9");
+        }
+    }
+
+    #[test]
+    fn a_kernel_whose_file_has_changed_or_gone_is_none_of_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        load(root, USER, &file("6.1"), &[8; 9000]);
+        assert_eq!(seen(root).kernel, None);
+        put(root, "boot/vmlinuz-6.1", &file("6.1"));
+        assert!(seen(root).kernel.is_some());
+        let mut changed = file("6.1");
+        *changed.last_mut().unwrap() ^= 1;
+        put(root, "boot/vmlinuz-6.1", &changed);
+        assert_eq!(seen(root).kernel, None);
+        put(root, "boot/initrd", &[8; 8999]);
+        assert_eq!(seen(root).initrd, Some(Initrd { size: 9000, path: None }));
+        let mut other = [8; 9000];
+        other[8999] = 9;
+        put(root, "boot/initrd", &other);
+        assert_eq!(seen(root).initrd.unwrap().path, None);
+        load(root, USER, &file("6.1"), &[]);
+        assert_eq!(seen(root).initrd, None);
+    }
+
+    #[test]
+    fn a_wrapped_kernel_is_known_with_its_parameters_as_a_file_and_by_the_kernel_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let wrapped = boot::wrap(&file("6.1"), IMAGE, "lastwords.ipmi_handle_panic").unwrap();
+        load(root, KERNEL, &wrapped, &[]);
+        put(root, "boot/vmlinuz-6.1", &file("6.1"));
+        let held = seen(root);
+        assert_eq!((held.kind, held.method().as_str()), (Kind::Wrapped, "wrap (kexec_file_load)"));
+        assert_eq!(held.lines(), Some(["lastwords.ipmi_handle_panic", "quiet lastwords.budget=9"]));
+        assert_eq!(parameters(held.lines().unwrap()), "lastwords.ipmi_handle_panic lastwords.budget=9");
+        // The image as `lastwords --version` has it.
+        assert_eq!(held.image.unwrap().checksum.as_ref(), Some(&*CHECKSUM));
+        let kernel = held.kernel.unwrap();
+        assert_eq!((kernel.path.to_str(), kernel.itself), (Some("/boot/vmlinuz-6.1"), false));
+        put(root, "var/lib/kdump/lastwords/vmlinuz-6.1", &wrapped);
+        let kernel = seen(root).kernel.unwrap();
+        assert_eq!(kernel.path.to_str(), Some("/var/lib/kdump/lastwords/vmlinuz-6.1"));
+        assert_eq!((kernel.release.as_deref(), kernel.itself), (Some("6.1"), true));
+    }
+
+    #[test]
+    fn a_wrapped_kernel_whose_image_was_written_to_has_no_parameters() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut wrapped = boot::wrap(&file("6.1"), IMAGE, "lastwords.ipmi_handle_panic").unwrap();
+        let image = wrapped.windows(8).rposition(|bytes| bytes == MAGIC).unwrap();
+        wrapped[image + abi::PARAMETERS] ^= 1;
+        load(folder.path(), KERNEL, &wrapped, &[]);
+        let held = seen(folder.path());
+        assert_eq!((held.kind, held.lines()), (Kind::Wrapped, None));
+    }
+
+    #[test]
+    fn the_image_is_the_purgatory_only_where_the_kernel_jumps_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let kernel = file("6.1");
+        let params = params(&kernel, PARAMS_AT, "quiet", 0..0);
+        let mut image = IMAGE.to_vec();
+        boot::fill_in(&mut image, &abi::WayOut::of_purgatory(1, 2), "lastwords.ipmi_handle_panic", &[3; 16]);
+        let image_at = 0x20_0000;
+        for (entry, kind) in [(image_at + 0x500, Kind::Purgatory), (0, Kind::Plain)] {
+            let segments = [
+                (0, &b"a purgatory"[..]),
+                (PARAMS_AT, &params),
+                (KERNEL_AT, &kernel[4096..]),
+                (image_at, &image),
+            ];
+            hold_segments(root, USER, entry, &segments);
+            assert_eq!(seen(root).kind, kind);
+        }
+        hold_segments(
+            root,
+            USER,
+            image_at + 0x500,
+            &[(PARAMS_AT, &params), (KERNEL_AT, &kernel[4096..]), (image_at, &image)],
+        );
+        let held = seen(root);
+        assert_eq!(held.lines(), Some(["lastwords.ipmi_handle_panic", "quiet"]));
+        assert_eq!(held.image.unwrap().checksum.as_ref(), Some(&*CHECKSUM));
+    }
+
+    #[test]
+    fn what_is_no_kernel_is_unknown() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        assert!(matches!(look(root, None), Seen::Hidden));
+        hold_segments(root, USER, 0, &[(0, b"something"), (0x2000, &[0x55; 9000])]);
+        assert!(matches!(look(root, None), Seen::Other(_)));
+        // boot_params without its kernel; with a command line or an initial RAM disk that lies elsewhere.
+        let kernel = file("6.1");
+        let good = params(&kernel, PARAMS_AT, "quiet", 0..0);
+        hold_segments(root, USER, 0, &[(PARAMS_AT, &good)]);
+        assert!(matches!(look(root, None), Seen::Other(_)));
+        let mut bad = good.clone();
+        bad[0x228..0x22c].copy_from_slice(&0x1000u32.to_le_bytes());
+        hold_segments(root, USER, 0, &[(PARAMS_AT, &bad), (KERNEL_AT, &kernel[4096..])]);
+        assert!(matches!(look(root, None), Seen::Other(_)));
+        hold_segments(root, USER, 0, &[(PARAMS_AT, &good), (KERNEL_AT, &kernel[4096..])]);
+        assert!(matches!(look(root, None), Seen::Held(_)));
+    }
+}

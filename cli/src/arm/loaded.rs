@@ -190,14 +190,16 @@ mod tests {
         fs::write(root.join("proc/sys/kernel/random/boot_id"), format!("{id}\n")).unwrap();
     }
 
-    const OWN: Own<'_> = Own {
-        kernel: Path::new("/nonexistent/vmlinuz"),
-        method: "wrap (kexec_file_load)",
-        lines: [
-            "lastwords.ipmi_handle_panic",
-            "root=/dev/sda1 console=ttyS0 lastwords.budget=9 -- lastwords.for_init",
-        ],
-    };
+    fn own() -> Own<'static> {
+        Own {
+            kernel: Path::new("/nonexistent/vmlinuz"),
+            method: "wrap (kexec_file_load)",
+            lines: [
+                "lastwords.ipmi_handle_panic",
+                "root=/dev/sda1 console=ttyS0 lastwords.budget=9 -- lastwords.for_init",
+            ],
+        }
+    }
 
     fn is_remembered(root: &Path) -> bool {
         let Seen::Other(checksum) = held::look(root, None) else { return false };
@@ -211,9 +213,9 @@ mod tests {
         assert!(!is_remembered(root));
         boot(root, "one", 1);
         assert!(!is_remembered(root));
-        announce(root, Some(OWN));
+        announce(root, Some(own()));
         assert!(is_remembered(root));
-        assert_eq!(last(root).unwrap().kernel, OWN.kernel);
+        assert_eq!(last(root).unwrap().kernel, own().kernel);
 
         // Somebody else has loaded something; the machine has booted again; it no longer shows what it holds.
         boot(root, "one", 2);
@@ -233,12 +235,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         boot(root, "one", 1);
-        announce(root, Some(OWN));
+        announce(root, Some(own()));
         let path = root.join(FILE);
         let early = fs::read_to_string(&path).unwrap().replace("\"time\": ", "\"time\": 1, \"later\": ");
         fs::write(&path, early).unwrap();
         announce(root, None);
-        assert_eq!((last(root).unwrap().time, last(root).unwrap().kernel.as_path()), (1, OWN.kernel));
+        assert_eq!((last(root).unwrap().time, last(root).unwrap().kernel.as_path()), (1, own().kernel));
         boot(root, "one", 2);
         announce(root, None);
         assert!(last(root).unwrap().time > 1 && last(root).unwrap().kernel.as_os_str().is_empty());
@@ -261,7 +263,7 @@ mod tests {
         boot(root, "one", 1);
         fs::create_dir_all(root.join("run/systemd/journal")).unwrap();
         let journal = UnixDatagram::bind(root.join("run/systemd/journal/socket")).unwrap();
-        announce(root, Some(OWN));
+        announce(root, Some(own()));
         let mut datagram = [0; 4096];
         let len = journal.recv(&mut datagram).unwrap();
         let text = std::str::from_utf8(&datagram[..len]).unwrap();

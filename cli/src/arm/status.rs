@@ -667,20 +667,45 @@ fn source(source: discovery::Source) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arm::setup::{Crash, Record, Service};
     use crate::bmc::discovery::{Interface, Space};
 
     const NOW: i64 = 1_795_397_900;
 
-    fn loaded(parameters: &str) -> Known {
-        let loaded = json!({
-            "schema": 1, "boot_id": "", "image": null, "time": NOW - 3 * 24 * 60 * 60 - 60,
-            "kernel": "/boot/vmlinuz-6.1.0-56-amd64", "method": "purgatory", "parameters": parameters,
-        });
-        Known::Ours(serde_json::from_value(loaded).unwrap())
+    /// Loaded as the purgatory, with this command line.
+    fn held(cmdline: &str) -> Held {
+        Held {
+            checksum: "ab".to_owned(),
+            kind: Way::Purgatory,
+            by_file: false,
+            image: Some(held::Image {
+                parameters: Ok(String::new()),
+                checksum: Some(image::CHECKSUM.clone()),
+            }),
+            cmdline: cmdline.to_owned(),
+            kernel: Some(Kernel {
+                path: "/boot/vmlinuz-6.1.0-56-amd64".into(),
+                release: Some("6.1.0-56-amd64".to_owned()),
+                itself: true,
+                signed: None,
+            }),
+            initrd: Some(held::Initrd {
+                size: 6 << 20,
+                path: Some("/var/lib/kdump/initrd.img-6.1.0-56-amd64".into()),
+            }),
+        }
+    }
+
+    fn loaded(cmdline: &str) -> Seen {
+        Seen::Held(Box::new(held(cmdline)))
+    }
+
+    fn plain() -> Seen {
+        Seen::Held(Box::new(Held { kind: Way::Plain, image: None, by_file: true, ..held("quiet") }))
     }
 
     /// A machine on which this is loaded, with a BMC that the driver has.
-    fn report(loaded: Known) -> Report {
+    fn report(seen: Seen) -> Report {
         let driver = Interface {
             kind: Kind::Kcs,
             space: Space::Io,
@@ -688,6 +713,11 @@ mod tests {
             spacing: 1,
             source: discovery::Source::Driver,
         };
+        let remembered = json!({
+            "schema": 1, "boot_id": "", "image": "ab", "time": NOW - 3 * 24 * 60 * 60 - 60,
+            "kernel": "/boot/vmlinuz-6.1.0-56-amd64", "release": null,
+        });
+        let is_held = matches!(seen, Seen::Held(_));
         Report {
             host: Some("db04".to_owned()),
             kdump: Kdump {
@@ -696,11 +726,25 @@ mod tests {
                 crash_ranges: std::iter::once(0x2500_0000..=0x34ff_ffff).collect(),
                 ..Kdump::default()
             },
-            loaded,
+            remembered: is_held.then(|| serde_json::from_value(remembered).unwrap()),
+            seen: Some(seen),
+            release: Some("6.1.0-56-amd64".to_owned()),
+            guest: None,
+            setup: Setup { secure_boot: Some(false), reports_at_boot: true, ..Setup::default() },
+            tested: None,
             obstacle: None,
             interfaces: vec![driver],
             now: NOW,
         }
+    }
+
+    fn nothing() -> Report {
+        Report { seen: None, ..report(Seen::Hidden) }
+    }
+
+    fn enabled(report: &mut Report, record: Option<Record>) {
+        let service = Service { name: "kdump-tools", reload: "kdump-config reload" };
+        report.setup = Setup { enabled: true, service: Some(service), record, ..report.setup.clone() };
     }
 
     fn shown(report: &Report) -> String {
@@ -715,48 +759,51 @@ mod tests {
     #[test]
     fn ready() {
         let report = report(loaded(&format!("console=ttyS0,115200 {ALL}")));
-        assert!(report.verdict().0);
+        assert_eq!(report.verdict().0, Ready);
         assert_eq!(
             shown(&report),
             "\
 READY on db04: the next panic will be reported and dumped
 
   Dump kernel  /boot/vmlinuz-6.1.0-56-amd64, loaded 3 days ago
+  Initrd       /var/lib/kdump/initrd.img-6.1.0-56-amd64
   Reports      panic reason and CPU locations, to SEL and ttyS0
-  Watchdog     reset after 300 s
+  Watchdog     reset after 300 s, stopped at the next boot
   Method       purgatory (kexec_load)
   Memory       256 MiB reserved
   Lockdown     none
-  BMC          KCS 0xca2,0xca3 from ipmi_si (untested: lastwords probe)
+  BMC          KCS 0xca2,0xca3 from ipmi_si (untested: lastwords test)
 "
         );
     }
 
     #[test]
-    fn what_another_program_has_loaded_is_unknown() {
-        let locked = |loaded| {
-            let mut report = report(loaded);
+    fn what_the_kernel_does_not_show_is_unknown() {
+        let locked = |seen| {
+            let mut report = report(seen);
             report.kdump.lockdown = Some("integrity".to_owned());
             report.obstacle = Some(Obstacle::Lockdown("integrity".to_owned()));
             report.interfaces[0].kind = Kind::Bt;
             report
         };
-        assert!(locked(Known::Other).verdict().0);
+        let other = locked(Seen::Other("ab".to_owned()));
+        assert_eq!((other.verdict().0, &other.json()["ready"]), (Unknown, &json!(null)));
         assert_eq!(
-            shown(&locked(Known::Other)),
+            shown(&other),
             "\
-READY on db04: the next panic will be dumped; reports unknown
+UNKNOWN on db04: a dump kernel is loaded; reports unknown
 
-  Dump kernel  loaded by another program or unknown
+  Dump kernel  unknown
   Reports      unknown
   Method       wrap (kexec_file_load) at the next load: lockdown (integrity)
                forbids kexec_load(2)
   Memory       256 MiB reserved
   Lockdown     integrity: only signed kernels can be loaded
+  Secure Boot  off
   BMC          BT from ipmi_si: not supported
 "
         );
-        let hidden = shown(&locked(Known::Hidden));
+        let hidden = shown(&locked(Seen::Hidden));
         assert!(
             hidden.contains("Dump kernel  loaded; the kernel does not show which one (run as root)\n"),
             "{hidden}"
@@ -764,21 +811,162 @@ READY on db04: the next panic will be dumped; reports unknown
     }
 
     #[test]
-    fn a_load_that_was_interrupted_is_shown() {
-        let Known::Ours(record) = loaded(ALL) else { panic!("it is ours") };
-        let report = report(Known::Interrupted(record));
-        // Which of the two it is nobody knows, and so what will be reported.
-        assert_eq!(report.verdict(), (true, "the next panic will be dumped; reports unknown"));
+    fn plain_kdump_is_not_ready_and_where_lastwords_is_enabled_the_reason_is_shown() {
+        let mut report = report(plain());
+        assert_eq!(report.verdict(), (NotReady, "the next panic will be dumped, but not reported"));
         let text = shown(&report);
-        let begin = "  Dump kernel  /boot/vmlinuz-6.1.0-56-amd64, if no other program has loaded one";
-        assert!(text.contains(begin) && text.contains("fix: load again\n"), "{text}");
+        assert!(
+            text.contains(
+                "! Reports      none: plain kdump is loaded\n               fix: lastwords enable\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("  Method       plain kdump (kexec_file_load)\n"), "{text}");
+        for (refused, why) in [
+            (Some("unknown key\nhint: sign it"), "the wrapped kernel was refused: unknown key"),
+            (None, "the wrapped kernel is not loaded"),
+        ] {
+            let refused = refused.map(str::to_owned);
+            enabled(&mut report, Some(Record { refused, ..Record::default() }));
+            let text = report.text(200);
+            assert!(text.contains(&format!("none: plain kdump is loaded; {why}")), "{text}");
+            assert!(!text.contains("hint"), "{text}");
+        }
+        enabled(&mut report, None);
+        assert!(report.text(200).contains("there is no wrapped kernel of the running one"));
+        assert!(shown(&report).contains("  Setup        enabled in kdump-tools\n"));
+    }
+
+    #[test]
+    fn another_kernel_than_the_running_one_is_alarming_and_where_lastwords_is_enabled_not_ready() {
+        let mut report = report(loaded(ALL));
+        report.release = Some("6.1.0-57-amd64".to_owned());
+        assert_eq!(report.verdict().0, Ready);
+        enabled(&mut report, None);
+        assert_eq!(report.verdict(), (NotReady, "the dump kernel is not the running kernel"));
+        let text = shown(&report);
+        let row = "\
+! Dump kernel  /boot/vmlinuz-6.1.0-56-amd64 (6.1.0-56-amd64), loaded 3 days ago;
+               the running kernel is 6.1.0-57-amd64
+               fix: kdump-config reload
+";
+        assert!(text.contains(row), "{text}");
+        assert_eq!(report.json()["is_running_kernel"], false);
+    }
+
+    #[test]
+    fn a_kernel_whose_file_has_gone_is_ready_and_alarming() {
+        let mut seen = held(ALL);
+        seen.kernel = None;
+        let mut report = report(Seen::Held(Box::new(seen)));
+        assert_eq!(report.verdict().0, Ready);
+        assert!(
+            report
+                .text(200)
+                .contains("! Dump kernel  /boot/vmlinuz-6.1.0-56-amd64, loaded 3 days ago; the file has")
+        );
+        report.remembered = None;
+        let text = report.text(200);
+        assert!(text.contains("! Dump kernel  of a kernel that is not, or no longer, in /boot"), "{text}");
+        assert_eq!(report.json()["is_running_kernel"], json!(null));
+    }
+
+    #[test]
+    fn an_initrd_of_another_kernel_is_not_ready() {
+        let with = |name: &str| {
+            let mut held = held(ALL);
+            held.initrd = Some(held::Initrd { size: 9, path: Some(name.into()) });
+            report(Seen::Held(Box::new(held)))
+        };
+        let foreign = with("/var/lib/kdump/initrd.img-6.1.0-49-amd64");
+        assert_eq!(foreign.verdict().0, NotReady);
+        assert!(
+            shown(&foreign).contains("! Initrd       /var/lib/kdump/initrd.img-6.1.0-49-amd64: not the dump")
+        );
+        for name in
+            ["/boot/initramfs-6.1.0-56-amd64kdump.img", "/boot/initrd", "/var/lib/kdump/initrd.img-new"]
+        {
+            assert_eq!(with(name).verdict().0, Ready, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_corrupt_image_and_a_confidential_guest_report_nothing_and_an_unknown_one_is_unknown() {
+        let with = |error: boot::Error| {
+            let mut held = held(ALL);
+            held.image = Some(held::Image { parameters: Err(error), checksum: None });
+            report(Seen::Held(Box::new(held)))
+        };
+        let corrupt = with(boot::Error::Damaged);
+        assert_eq!(corrupt.verdict().0, NotReady);
+        assert!(shown(&corrupt).contains("! Reports      none: the image is corrupt\n"));
+        assert_eq!(with(boot::Error::OtherVersion(9)).verdict().0, Unknown);
+        let mut guest = report(loaded(ALL));
+        guest.guest = Some("SEV-SNP");
+        assert_eq!(guest.verdict().0, NotReady);
+        assert!(shown(&guest).contains("! Reports      none: confidential guest (SEV-SNP)\n"));
+    }
+
+    #[test]
+    fn a_watchdog_that_nothing_stops_is_alarming() {
+        let text = |line: &str| {
+            let mut report = report(loaded(line));
+            report.setup.reports_at_boot = false;
+            report.text(80)
+        };
+        let started = text(ALL);
+        assert!(
+            started.contains("! Watchdog     reset after 300 s; not stopped at the next boot"),
+            "{started}"
+        );
+        assert!(text("lastwords.ipmi_watchdog=stop").contains("  Watchdog     stopped\n"));
+        let none = text("lastwords.ipmi_watchdog=start=300,none");
+        assert!(none.contains("  Watchdog     no action after 300 s\n"), "{none}");
+    }
+
+    #[test]
+    fn an_unsigned_kernel_is_alarming_where_signatures_are_needed() {
+        let mut report = report(loaded(ALL));
+        let record = Record { path: "/k/vmlinuz".into(), ..Record::default() };
+        enabled(&mut report, Some(record.clone()));
+        assert!(!shown(&report).contains("Secure Boot"));
+        report.setup.secure_boot = Some(true);
+        let text = report.text(200);
+        assert!(text.contains("! Secure Boot  on; /k/vmlinuz is not signed"), "{text}");
+        assert!(
+            text.contains("fix: set [sign] in /etc/lastwords.conf, or sign /k/vmlinuz; then kdump-config"),
+            "{text}"
+        );
+        enabled(&mut report, Some(Record { key: Some("6cce".to_owned()), ..record }));
+        assert!(shown(&report).contains("  Secure Boot  on, dump kernel signed: key ID 6cce\n"));
+    }
+
+    #[test]
+    fn the_last_test_and_the_last_crash_are_shown() {
+        let mut report = report(loaded(ALL));
+        let mut tested = Tested::new(Path::new("/nonexistent"), None, 14);
+        tested.time = NOW - 2 * 60 * 60;
+        report.tested = Some(tested.clone());
+        report.setup.crash = Some(Crash {
+            file: "/var/lib/lastwords/crashes/1-a.json".into(),
+            time: Some("2026-11-23 01:38:20".to_owned()),
+            reason: Some("Fatal exception".to_owned()),
+            dump: Some("saved".to_owned()),
+        });
+        let text = shown(&report);
+        let rows = "  BMC          KCS 0xca2,0xca3 from ipmi_si\n  Last test    passed 2 hours ago\n  \
+                    Last crash   2026-11-23 01:38:20, Fatal exception, dump saved\n";
+        assert!(text.contains(rows), "{text}");
+        (tested.passed, tested.error) = (false, Some("no answer".to_owned()));
+        report.tested = Some(tested);
+        assert!(shown(&report).contains("! Last test    failed 2 hours ago: no answer\n"));
     }
 
     #[test]
     fn while_another_program_loads_the_reservation_is_unknown() {
-        let mut report = report(Known::Other);
+        let mut report = nothing();
         report.kdump = Kdump { crash_loaded: Some(false), crash_size: 0, busy: true, ..report.kdump };
-        assert_eq!(report.verdict(), (false, "no dump kernel is loaded"));
+        assert_eq!(report.verdict(), (NotReady, "no dump kernel is loaded"));
         let text = shown(&report);
         assert!(
             text.contains("Memory       unknown: another program") && !text.contains("crashkernel"),
@@ -789,12 +977,13 @@ READY on db04: the next panic will be dumped; reports unknown
     #[test]
     fn a_silent_dump_kernel_is_not_ready() {
         let report = report(loaded("console=ttyS0"));
-        assert!(!report.verdict().0);
+        assert_eq!(report.verdict().0, NotReady);
         let text = shown(&report);
         let begin = "\
 NOT READY on db04: the next panic will be dumped, but not reported
 
   Dump kernel  /boot/vmlinuz-6.1.0-56-amd64, loaded 3 days ago
+  Initrd       /var/lib/kdump/initrd.img-6.1.0-56-amd64
 ! Reports      none
                fix: lastwords load with --ipmi-handle-panic, --output-cpu-ip or
                --output-log
@@ -805,10 +994,10 @@ NOT READY on db04: the next panic will be dumped, but not reported
 
     #[test]
     fn nothing_can_be_loaded() {
-        let mut report = report(Known::Other);
+        let mut report = nothing();
         report.kdump = Kdump { crash_loaded: Some(false), ..Kdump::default() };
         report.interfaces.clear();
-        assert!(!report.verdict().0);
+        assert_eq!(report.verdict().0, NotReady);
         assert_eq!(
             shown(&report),
             "\
@@ -818,7 +1007,7 @@ NOT READY on db04: no dump kernel can be loaded
 ! Memory       none reserved
                fix: boot with crashkernel=256M
   Lockdown     none
-  BMC          none found; KCS 0xca2,0xca3 is tried (untested: lastwords probe)
+  BMC          none found; KCS 0xca2,0xca3 is tried (untested: lastwords test)
 "
         );
         report.kdump = Kdump { crash_size: 256 << 20, load_disabled: true, ..report.kdump };
@@ -838,7 +1027,7 @@ NOT READY on db04: no dump kernel can be loaded
 
     #[test]
     fn nothing_is_loaded_yet() {
-        let mut report = report(Known::Other);
+        let mut report = nothing();
         report.kdump.crash_loaded = Some(false);
         let begin = "\
 NOT READY on db04: no dump kernel is loaded
@@ -886,6 +1075,8 @@ NOT READY on db04: no dump kernel is loaded
         assert_eq!(json["reserved_ranges"], json!(["0x25000000-0x34ffffff"]));
         let bmc = json!([{"kind": "KCS", "registers": "0xca2,0xca3", "source": "ipmi_si", "used": true}]);
         assert_eq!(json["bmc_interfaces"], bmc);
-        assert_eq!(report(Known::Other).json()["parameters"], json!(null));
+        assert_eq!(json["cmdline"], ALL);
+        assert_eq!((&json["loaded_as"], &json["parameters"]), (&json!("purgatory"), &json!(ALL)));
+        assert_eq!(report(Seen::Hidden).json()["parameters"], json!(null));
     }
 }
