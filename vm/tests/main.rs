@@ -30,6 +30,7 @@ mod secure_boot;
 mod shapes;
 mod side_by_side;
 mod stack;
+mod status;
 mod test_report;
 mod trouble;
 mod watchdog;

@@ -14,7 +14,7 @@ use super::{
     initrd::Initrd,
     kdump::Kdump,
     kexec::KexecOptions,
-    loaded,
+    loaded::{self, Own},
     loading::{Loading, Verbose},
     options::PlanOptions,
     ports::{IoPorts, Kind},
@@ -257,9 +257,10 @@ impl Load {
         let loading = Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() };
         let lines = dump.reads([&embedded, &line]);
         remember_watchdog(dump.root, lines);
-        loaded::around(dump.root, dump.path, Via::Purgatory, lines, || {
-            loading.load(dump.root, kdump, self.verbose)
-        })
+        loading.load(dump.root, kdump, self.verbose)?;
+        let own = Own { kernel: dump.path, method: "purgatory (kexec_load)", lines };
+        loaded::announce(dump.root, Some(own));
+        Ok(())
     }
 
     fn load_wrapped(&self, kdump: &Kdump, mut dump: DumpKernel<'_>) -> Result<()> {
@@ -297,9 +298,10 @@ impl Load {
         let loading = Loading::Wrap { kernel, initrd, cmdline, situation, files };
         let lines = dump.reads([&embedded, &line]);
         remember_watchdog(dump.root, lines);
-        loaded::around(dump.root, dump.path, Via::Wrap, lines, || {
-            loading.load(dump.root, kdump, self.verbose)
-        })
+        loading.load(dump.root, kdump, self.verbose)?;
+        let own = Own { kernel: dump.path, method: "wrap (kexec_file_load)", lines };
+        loaded::announce(dump.root, Some(own));
+        Ok(())
     }
 
     /// The dump kernel signed: because that is asked for, or because the running kernel demands it. `None` where it is to be
