@@ -326,7 +326,7 @@ fn unique(paths: Vec<PathBuf>) -> Vec<PathBuf> {
     for path in paths {
         match fs::canonicalize(&path) {
             Ok(path) if path.is_file() && !files.contains(&path) && files.len() < FILES_MAX => {
-                files.push(path)
+                files.push(path);
             }
             _ => {}
         }

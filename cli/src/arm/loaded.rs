@@ -151,14 +151,13 @@ impl Line {
     fn message(&self) -> String {
         let Self { kernel, method, plan, image } = self;
         let known = |text: &str| if text.is_empty() { "unknown".to_owned() } else { text.to_owned() };
-        let mut message = format!("dump kernel loaded: {}, {}", known(kernel), known(method));
+        let (kernel, method) = (known(kernel), known(method));
+        let plan = if plan.is_empty() { "no parameters" } else { plan };
         if image.is_empty() {
-            message += ", no panic reporting known";
+            format!("dump kernel loaded: {kernel}, {method}, no panic reporting known")
         } else {
-            message +=
-                &format!(", {}, image SHA-256 {image}", if plan.is_empty() { "no parameters" } else { plan });
+            format!("dump kernel loaded: {kernel}, {method}, {plan}, image SHA-256 {image}")
         }
-        message
     }
 
     /// Without those of which nothing is known.
