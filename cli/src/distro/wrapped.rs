@@ -256,6 +256,11 @@ impl<'a> Wanted<'a> {
     /// # Errors
     /// When it cannot be made or written, or has been refused.
     pub fn refresh(&self) -> Result<Wrapped> {
+        // Also for one that is fresh: something else may have been loaded, and written down, in between.
+        let plan = Plan::new("", &self.parameters);
+        if let (Err(error), Watchdog::Start { .. }) = (watchdog::record(self.root, &plan), plan.watchdog) {
+            return Err(error.context("a watchdog that nobody would stop is not started"));
+        }
         if let Some(wrapped) = self.fresh() {
             return Ok(wrapped);
         }
@@ -280,10 +285,6 @@ impl<'a> Wanted<'a> {
         };
         if let Some(signer) = signer {
             wrapped = signer.sign(&wrapped)?;
-        }
-        let plan = Plan::new("", &self.parameters);
-        if let (Err(error), Watchdog::Start { .. }) = (watchdog::record(self.root, &plan), plan.watchdog) {
-            return Err(error.context("a watchdog that nobody would stop is not started"));
         }
         let (path, record_path) = (path(self.root, self.version), record_path(self.root, self.version));
         let folder = self.root.join(FOLDER);
