@@ -83,6 +83,7 @@ pub fn signature(kernel: &[u8]) -> Result<Option<&[u8]>> {
 mod tests {
     use super::*;
     use crate::{bytes::put, synthetic::Kernel, wrap};
+    use proptest::prelude::*;
 
     #[test]
     fn a_signature_covers_everything_but_what_signing_changes() {
@@ -142,6 +143,20 @@ mod tests {
             let table = signed.len() - 16;
             signed[table + at] = value;
             assert!(matches!(signature(&signed), Err(Error::Pe(_))), "{at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_damage_of_the_headers_is_refused_or_signed(at in 0usize..0x1f0, value: u32) {
+            let mut kernel = Kernel { certificates: 0x108, ..Kernel::default() }.build();
+            put(&mut kernel, at, &value.to_le_bytes());
+            let _ = signature(&kernel);
+            if let Ok(signed) = attach(&kernel, b"x") {
+                prop_assert_eq!(signature(&signed), Ok(Some(&b"x"[..])));
+                let parts = signed_parts(&unsigned(&kernel).unwrap()).map(|parts| parts.concat());
+                prop_assert_eq!(signed_parts(&signed).map(|parts| parts.concat()), parts);
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use lastwords_vm::machine::{lastwords, packages, process};
 use lastwords_vm::scenarios::{Arm, Scenario};
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 /// Test keys and their certificates, and kernels that they have signed. The owner's key is the one in the firmware's db.
 const MAKE: &str = r#"
@@ -84,7 +85,9 @@ fn secure_boot(release: Release) -> Result<()> {
         .boots_here()
         .bmc(Bmc::Simulator)
         .arm(Arm::Not)
-        .lastwords_at_hand();
+        .lastwords_at_hand()
+        // A dozen loads, and no snapshot.
+        .limit(Duration::from_secs(900));
     for name in [
         "owner.key",
         "owner.crt",

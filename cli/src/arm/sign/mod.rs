@@ -424,4 +424,20 @@ pub mod tests {
         fs::write(&path, signer(&ours).sign(&Kernel::default().build()).unwrap()).unwrap();
         assert_eq!(what_to_sign(machine.root(), &path).unwrap(), None);
     }
+
+    #[test]
+    fn a_damaged_signature_is_read_without_a_panic() {
+        let machine = Machine::new();
+        let ours = machine.key("ours", "rsa:2048", 9);
+        machine.trusts(&[&ours]);
+        let signed = signer(&ours).sign(&Kernel::default().build()).unwrap();
+        let signature = boot::signature(&signed).unwrap().unwrap();
+        let at = signed.windows(signature.len()).rposition(|bytes| bytes == signature).unwrap();
+        for at in at..at + signature.len() {
+            let mut changed = signed.clone();
+            changed[at] = changed[at].wrapping_add(1);
+            let _ =
+                (refusal(machine.root(), &changed, false), doubt(machine.root(), &changed), key_id(&changed));
+        }
+    }
 }
