@@ -146,3 +146,23 @@ fn diff(path: &Path, before: &str, after: &str) -> String {
     piece(' ', &old[old_end..end]);
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_diff_is_one_that_patch_takes() {
+        let path = Path::new("/f");
+        assert_eq!(
+            diff(path, "a\nb\nc\nd\ne\n", "a\nb\nc\nd\ne\nf\n"),
+            "--- /f\n+++ /f\n@@ -3,3 +3,4 @@\n c\n d\n e\n+f\n"
+        );
+        assert_eq!(
+            diff(path, "a\nx\nb\n", "a\ny\nz\nb\n"),
+            "--- /f\n+++ /f\n@@ -1,3 +1,4 @@\n a\n-x\n+y\n+z\n b\n"
+        );
+        assert_eq!(diff(path, "", "a\n"), "--- /f\n+++ /f\n@@ -0,0 +1,1 @@\n+a\n");
+        assert_eq!(diff(path, "a\na\n", "a\n"), "--- /f\n+++ /f\n@@ -1,2 +1,1 @@\n a\n-a\n");
+    }
+}

@@ -451,3 +451,234 @@ impl Disable {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::hook::tests::{VERSION, machine, program, put},
+        *,
+    };
+    use lastwords_boot::synthetic;
+    use std::{collections::BTreeMap, os::unix::fs::symlink, path::PathBuf};
+
+    const DEBIAN: &str = "# kdump-tools\nUSE_KDUMP=1\nKDUMP_KERNEL=/var/lib/kdump/vmlinuz\n\
+                          KDUMP_INITRD=/var/lib/kdump/initrd.img\nKDUMP_COREDIR=\"/var/crash\"\n";
+
+    /// A stored machine with this kdump.
+    fn with(service: &Service, settings: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path();
+        machine(path);
+        for file in service.files {
+            program(path, file, "");
+        }
+        put(path, service.settings, settings);
+        put(path, service.script, "");
+        program(path, "usr/sbin/lastwords", "");
+        program(path, "usr/bin/systemctl", "");
+        path.join("etc/systemd/system/multi-user.target.wants").symlink_metadata().unwrap_err();
+        put(path, "etc/systemd/system/multi-user.target.wants/README", "");
+        symlink("x", path.join("etc/systemd/system/multi-user.target.wants").join(service.units[0])).unwrap();
+        root
+    }
+
+    fn debian(settings: &str) -> tempfile::TempDir {
+        with(&SERVICES[0], settings)
+    }
+
+    fn enable(root: &Path) -> Result<()> {
+        let mut setup = Setup::new(root)?;
+        setup.configuration.make()?;
+        setup.refused.take().map_or(Ok(()), Err)?;
+        setup.make(root)
+    }
+
+    fn disable(root: &Path) {
+        Disable { dry_run: false }.run(root).unwrap();
+    }
+
+    /// All files and what is in them, but for the lock.
+    fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let (mut folders, mut files) = (vec![root.to_owned()], BTreeMap::new());
+        while let Some(folder) = folders.pop() {
+            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !path.ends_with("run/lastwords/lock") {
+                    files.insert(path.clone(), fs::read(path).unwrap_or_default());
+                }
+            }
+        }
+        files
+    }
+
+    /// The settings as packages have them: Debian 12 and 13, Fedora and RHEL, SUSE.
+    fn stored() -> [(&'static Service, &'static str); 5] {
+        let fedora = "KDUMP_KERNELVER=\"\"\nKDUMP_COMMANDLINE=\"\"\nKEXEC_ARGS=\"-s\"\n#KDUMP_BOOTDIR=\"/boot\"\n\
+                      KDUMP_IMG=\"vmlinuz\"\nKDUMP_IMG_EXT=\"\"\n";
+        let suse = "## Type: string\nKDUMP_KERNELVER=\"\"\nKDUMP_SAVEDIR=\"/var/crash\"\n";
+        [
+            (&SERVICES[0], DEBIAN),
+            (&SERVICES[0], DEBIAN.trim_end()),
+            (&SERVICES[0], ""),
+            (&SERVICES[1], fedora),
+            (&SERVICES[2], suse),
+        ]
+    }
+
+    #[test]
+    fn twice_is_once_and_disabling_gives_everything_back() {
+        for (service, settings) in stored() {
+            let root = with(service, settings);
+            let root = root.path();
+            let before = files(root);
+            enable(root).unwrap();
+            let text = fs::read_to_string(root.join(service.settings)).unwrap();
+            assert!(text.starts_with(settings) && text.trim_end().ends_with(&service.line()), "{text}");
+            assert!(wrapped::path(root, VERSION).exists());
+            let once = files(root);
+            enable(root).unwrap();
+            assert!(files(root) == once, "{}", service.name);
+            disable(root);
+            disable(root);
+            let mut after = files(root);
+            assert!(after.remove(&root.join(config::FILE)).is_some());
+            after.retain(|path, _| !path.ends_with("watchdog.json"));
+            assert_eq!(after, before, "{}", service.name);
+        }
+    }
+
+    #[test]
+    fn a_dry_run_changes_nothing() {
+        for (service, settings) in stored() {
+            let root = with(service, settings);
+            let before = files(root.path());
+            Enable { dry_run: true }.run(root.path()).unwrap();
+            assert_eq!(files(root.path()), before);
+            enable(root.path()).unwrap();
+            let enabled = files(root.path());
+            Disable { dry_run: true }.run(root.path()).unwrap();
+            assert_eq!(files(root.path()), enabled);
+        }
+    }
+
+    #[test]
+    fn the_configuration_that_is_written_reports_what_was_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        for asked in
+            [DEFAULT, "lastwords.ipmi_watchdog=start=600 lastwords.output_log=4096 lastwords.budget=9"]
+        {
+            put(root.path(), config::FILE, configuration_text(asked));
+            let config = Config::read(root.path()).unwrap();
+            assert_eq!(Plan::new("", &config.parameters), Plan::new("", asked));
+        }
+        assert!(configuration_text(DEFAULT).lines().all(|line| line.is_ascii()));
+    }
+
+    #[test]
+    fn a_configuration_that_is_there_stays_and_counts() {
+        let root = debian(DEBIAN);
+        put(root.path(), config::FILE, "[report]\nbudget = 9\noutput-log = true\n");
+        enable(root.path()).unwrap();
+        assert!(
+            fs::read_to_string(root.path().join(config::FILE)).unwrap().starts_with("[report]\nbudget = 9")
+        );
+        let record = wrapped::record(root.path(), VERSION).unwrap();
+        assert!(record.parameters.contains("lastwords.budget=9"), "{}", record.parameters);
+    }
+
+    #[test]
+    fn what_cannot_be_set_up_safely_is_refused_and_kdump_left_alone() {
+        let refusal = |change: &dyn Fn(&Path)| {
+            let root = debian(DEBIAN);
+            change(root.path());
+            let text = format!("{:#}", enable(root.path()).unwrap_err());
+            assert!(!super::super::is_enabled(root.path()), "{text}");
+            let settings =
+                fs::read_to_string(root.path().join("etc/default/kdump-tools")).unwrap_or_default();
+            assert!(!settings.contains("lastwords"), "{text}");
+            text
+        };
+        let remove = |path: &'static str| move |root: &Path| fs::remove_file(root.join(path)).unwrap();
+        let add = |path: &'static str, text: &'static str| move |root: &Path| put(root, path, text);
+        for (text, part) in [
+            (refusal(&add("run/ostree-booted", "")), "OSTree"),
+            (refusal(&add("proc/vmcore", "")), "dump kernel"),
+            (refusal(&remove("usr/sbin/kdump-config")), "install kdump-tools"),
+            (refusal(&remove("usr/share/lastwords/kdump-tools.sh")), "kdump-tools.sh is missing"),
+            (refusal(&remove("usr/sbin/lastwords")), "usr/sbin/lastwords is missing"),
+            (refusal(&add("etc/lastwords.conf", "nonsense")), "etc/lastwords.conf"),
+            (refusal(&add("etc/lastwords.conf", "")), "nothing is to be reported"),
+            (
+                refusal(&add("etc/lastwords.conf", "[report]\nipmi-watchdog = 'start=600'\n")),
+                "nothing stops it",
+            ),
+            (refusal(&add("sys/kernel/security/lockdown", "none [integrity] confidentiality\n")), "[sign]"),
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_countdown_that_the_next_boot_stops_is_not_refused() {
+        let root = debian(DEBIAN);
+        put(root.path(), "etc/lastwords.conf", "[report]\nipmi-watchdog = 'start=600'\n");
+        put(root.path(), "usr/lib/systemd/system/lastwords-report.service", "");
+        put(root.path(), "usr/lib/udev/rules.d/60-lastwords.rules", "");
+        enable(root.path()).unwrap();
+        assert!(watchdog::planned(root.path()).is_some());
+        disable(root.path());
+        assert!(watchdog::planned(root.path()).is_none());
+    }
+
+    #[test]
+    fn what_the_readme_had_is_taken_over() {
+        let first = "USE_KDUMP=1\nKDUMP_KERNEL=/var/lib/kdump/vmlinuz-lastwords\n\
+                     KDUMP_INITRD=/var/lib/kdump/initrd.img-6.1.0-56-amd64\n\
+                     KDUMP_CMDLINE_APPEND=\"reset_devices systemd.unit=kdump-tools-dump.service nr_cpus=1 irqpoll nousb \
+                     lastwords.ipmi_handle_panic lastwords.budget=20\"\n";
+        let second = format!(
+            "{DEBIAN}KDUMP_INITRD=/var/lib/kdump/initrd.img\n\
+             [ ! -e \"/var/lib/kdump/vmlinuz-lastwords-$(uname -r)\" ] || \
+             KDUMP_KERNEL=\"/var/lib/kdump/vmlinuz-lastwords-$(uname -r)\"\n"
+        );
+        let plain =
+            "USE_KDUMP=1\nKDUMP_KERNEL=/var/lib/kdump/vmlinuz\nKDUMP_INITRD=/var/lib/kdump/initrd.img\n";
+        for (settings, after, budget) in [(first, plain, 20), (&second, DEBIAN, 15)] {
+            let root = debian(settings);
+            let root = root.path();
+            let image = crate::arm::image::IMAGE;
+            let wrapped =
+                lastwords_boot::wrap(&synthetic::Kernel::default().build(), image, "lastwords.output_log=64")
+                    .unwrap();
+            put(root, &format!("var/lib/kdump/vmlinuz-lastwords-{VERSION}"), &wrapped);
+            put(root, "boot/vmlinuz-mine", &wrapped);
+            let unit = "etc/systemd/system/kdump-tools-dump.service.d/lastwords.conf";
+            put(root, unit, "ExecStartPre=-/usr/local/sbin/lastwords mark started");
+            enable(root).unwrap();
+            let line = SERVICES[0].line();
+            assert_eq!(
+                fs::read_to_string(root.join(SERVICES[0].settings)).unwrap(),
+                format!("{after}{line}\n")
+            );
+            let config = Config::read(root).unwrap();
+            let plan = Plan::new("", &config.parameters);
+            assert_eq!((plan.budget, plan.output_log), (budget, 64));
+            assert!(!root.join(unit).exists());
+            assert!(!root.join(format!("var/lib/kdump/vmlinuz-lastwords-{VERSION}")).exists());
+            assert!(root.join("boot/vmlinuz-mine").exists());
+            disable(root);
+            assert_eq!(fs::read_to_string(root.join(SERVICES[0].settings)).unwrap(), after);
+        }
+    }
+
+    #[test]
+    fn settings_of_the_administrators_own_stay() {
+        let settings = format!(
+            "{DEBIAN}KDUMP_CMDLINE_APPEND=\"irqpoll mine lastwords.budget=9\"\n#KDUMP_KERNEL=/x/vmlinuz-lastwords\n"
+        );
+        let old = Old::find(Path::new("/nonexistent"), &SERVICES[0], &settings);
+        let after = settings.replace(" lastwords.budget=9", "");
+        assert_eq!((old.settings, old.parameters.as_str()), (after, "lastwords.budget=9"));
+    }
+}

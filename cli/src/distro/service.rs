@@ -12,7 +12,7 @@ pub struct Service {
     /// Its name.
     pub name: &'static str,
     /// What tells that it is there.
-    files: &'static [&'static str],
+    pub files: &'static [&'static str],
     /// Its settings, a shell script.
     pub settings: &'static str,
     /// Our script for it.
@@ -78,5 +78,41 @@ impl Service {
             settings.lines().map(str::trim).filter_map(|line| line.strip_prefix("USE_KDUMP=")).next_back();
         let off = off.is_some_and(|value| value.trim_matches(['"', '\'']) == "0");
         !off && self.units.iter().any(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wrapped;
+    use crate::arm::kexec::call::{Call, read};
+    use std::{ffi::OsString, path::Path};
+
+    /// How each service calls kexec, plain and with our line in its settings: kdump-tools 1.8.1 on a server, the
+    /// scripts of kdump-utils 1.0.61 and of SUSE's kdump 2.1.9 in a harness.
+    const CALLS: &str = include_str!("kexec-calls.txt");
+
+    #[test]
+    fn each_service_names_the_wrapped_kernel_where_it_is_enabled_and_its_own_where_it_is_not() {
+        let mut enabled = 0;
+        for line in CALLS.lines().filter(|line| !line.starts_with('#')) {
+            let [who, version, own, call] = line.split('|').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let (words, quoted) = (call.split('"').step_by(2), call.split('"').skip(1).step_by(2));
+            let mut arguments: Vec<OsString> = Vec::new();
+            for (words, quoted) in words.zip(quoted.map(Some).chain([None])) {
+                arguments.extend(words.split_whitespace().map(OsString::from));
+                if let Some(quoted) = quoted {
+                    arguments.last_mut().unwrap().push(quoted);
+                }
+            }
+            let Call::Ours { arguments, .. } = read(&arguments[1..], false).0 else { panic!("{line}") };
+            let kernel = if own.is_empty() {
+                enabled += 1;
+                wrapped::path(Path::new("/"), version).into_os_string()
+            } else {
+                own.into()
+            };
+            assert_eq!(arguments.iter().filter(|word| **word == kernel).count(), 1, "{who}: {arguments:?}");
+        }
+        assert_eq!(enabled, 6);
     }
 }

@@ -5,7 +5,7 @@
 //! without, and a warning has the reason. Our own work is done by a process of its own, so that this holds whatever becomes
 //! of it: an error, a bug, no memory, a signal.
 
-mod call;
+pub mod call;
 
 use super::via::Via;
 use crate::{
