@@ -90,7 +90,7 @@ const TROUBLES: [Trouble; 11] = [
     Trouble {
         name: "the configuration is not understood",
         make: "echo 'report = 1' >/etc/lastwords.conf.d/zz.conf",
-        ends: Ends::Plain,
+        ends: Ends::Wrapped,
         over: "rm /etc/lastwords.conf.d/zz.conf",
     },
     Trouble {

@@ -1,4 +1,5 @@
-//! A dump as a distribution's service leaves it on the disk: makedumpfile's compressed form.
+//! A dump as a distribution's service leaves it on the disk: makedumpfile's compressed form, flattened by `-F`, because it
+//! went through a pipe.
 //!
 //! Whose it is stands in its head (`disk_dump_header` in makedumpfile's IMPLEMENTATION: "KDUMP   ", a version, and the
 //! `new_utsname` of the crashed kernel, six fields of 65 bytes); that it is whole shows when makedumpfile reads all of it.
@@ -28,19 +29,26 @@ impl DumpFile {
     /// # Errors
     /// When it is no dump, or not whole.
     pub fn read(path: &Path) -> Result<Self> {
-        let mut head = [0; UTSNAME + 6 * FIELD];
-        File::open(path)?.read_exact(&mut head).context("the dump is too short")?;
-        let release = release(&head)?;
-        let (log, elf) = (path.with_extension("log"), path.with_extension("elf"));
-        for file in [&log, &elf] {
+        let [dump, log, elf] = ["kdump", "log", "elf"].map(|extension| path.with_extension(extension));
+        for file in [&dump, &log, &elf] {
             let _ = fs::remove_file(file);
         }
-        process::output(Command::new("makedumpfile").arg("--dump-dmesg").arg(path).arg(&log))?;
-        process::output(Command::new("makedumpfile").args(["-E", "-d", "31"]).arg(path).arg(&elf))?;
+        let makedumpfile = |arguments: &[&str], files: &[&Path]| {
+            process::output(Command::new("makedumpfile").args(arguments).args(files))
+        };
+        // It reads the flattened form from standard input.
+        let unfolded = "exec makedumpfile -R \"$2\" <\"$1\"";
+        process::output(Command::new("sh").args(["-c", unfolded, "sh"]).args([path, &dump]))?;
+        let mut head = [0; UTSNAME + 6 * FIELD];
+        File::open(&dump)?.read_exact(&mut head).context("the dump is too short")?;
+        let release = release(&head)?;
+        makedumpfile(&["--dump-dmesg"], &[&dump, &log])?;
+        makedumpfile(&["-E", "-d", "31"], &[&dump, &elf])?;
         let headers = process::text(Command::new("readelf").args(["--file-header", "--notes"]).arg(&elf))?;
         ensure!(headers.contains("CORE (Core file)") && headers.contains("VMCOREINFO"), "{headers}");
         let log = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
         fs::remove_file(&elf)?;
+        fs::remove_file(&dump)?;
         Ok(Self { release, log })
     }
 }

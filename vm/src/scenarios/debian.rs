@@ -67,7 +67,7 @@ pub fn installed(suite: Suite) -> Result<Debian> {
     };
     let mut debian = Debian::boot(&Image::get(suite)?)?;
     fs::copy(package, debian.share().join("lastwords.deb"))?;
-    debian.run("DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-download /share/lastwords.deb")?;
+    debian.run("DEBIAN_FRONTEND=noninteractive apt-get install --yes /share/lastwords.deb")?;
     Ok(debian)
 }
 
