@@ -49,7 +49,7 @@ test-all: tools check unit unit-all packages fuzz mutants vm-all
 tools:
 	$(call timed,tools,$(CARGO) run --quiet -p lastwords-vm --bin tools)
 
-# target/packages: our own packages, a .deb and an .rpm, from one binary for glibc 2.28 (dist/README.md). zig comes from
+# target/packages: our own packages, a .deb and an .rpm, from one binary for glibc 2.28 (dist/packages). zig comes from
 # PyPI into target/zig.
 packages:
 	$(call timed,packages,CARGO=$(CARGO) dist/packages)
