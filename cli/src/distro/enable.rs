@@ -10,12 +10,13 @@ use super::{
     wrapped,
 };
 use crate::{
-    arm::kdump::Kdump,
+    arm::{kdump::Kdump, sign},
     bmc::discovery,
     config::{self, Config},
+    crashes::watchdog,
     message,
 };
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use clap::Args;
 use lastwords_core::{
     ipmi::watchdog::Watchdog,
@@ -108,12 +109,21 @@ impl Enable {
     /// # Errors
     /// When it is refused, or a file cannot be changed.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
-        let setup = Setup::new(root)?;
+        let mut setup = Setup::new(root)?;
+        ensure!(self.dry_run || wrapped::is_root(), "no permission\nhint: run it as root");
+        // It is there also where the rest is refused, to be completed.
+        if self.dry_run {
+            setup.configuration.show();
+        } else {
+            setup.configuration.make()?;
+        }
+        if let Some(refused) = setup.refused.take() {
+            return Err(refused);
+        }
         if self.dry_run {
             setup.show();
             return Ok(ExitCode::SUCCESS);
         }
-        ensure!(wrapped::is_root(), "no permission\nhint: run it as root");
         setup.make(root)?;
         status(root)
     }
@@ -122,6 +132,10 @@ impl Enable {
 /// All that is to be done.
 struct Setup {
     service: &'static Service,
+    /// A configuration to begin with.
+    configuration: Changes,
+    /// Why nothing else is done.
+    refused: Option<Error>,
     /// Before kdump loads.
     first: Changes,
     /// After it.
@@ -155,15 +169,16 @@ impl Setup {
              hint: install lastwords from its package, or by make install"
         );
 
-        let mut first = Changes::default();
+        let (mut configuration, mut first, mut last) =
+            (Changes::default(), Changes::default(), Changes::default());
         let settings = first.text(root, service.settings)?.unwrap_or_default();
         let old = Old::find(root, service, &settings);
         let asked = if old.parameters.is_empty() { DEFAULT } else { &old.parameters };
         if !root.join(config::FILE).exists() {
-            first.write(root, config::FILE, &configuration(asked))?;
+            configuration.write(root, config::FILE, &configuration_text(asked))?;
         }
         let parameters = parameters(root, asked)?;
-        refuse(root, &Plan::new("", &parameters))?;
+        let refused = refuse(root, &Plan::new("", &parameters)).err();
 
         let line = service.line();
         first.write(root, service.settings, &with_line(&old.settings, &line))?;
@@ -173,10 +188,18 @@ impl Setup {
             enabled.taken_over.splice(0..0, before.taken_over);
         }
         first.write(root, ENABLED, &(serde_json::to_string_pretty(&enabled)? + "\n"))?;
-        let mut last = Changes::default();
         old.files.iter().for_each(|path| last.remove(path.clone()));
         let kdump = Kdump::read(root);
-        Ok(Self { service, first, last, old, parameters, reserved: kdump.crash_size > 0 || kdump.busy })
+        Ok(Self {
+            service,
+            configuration,
+            refused,
+            first,
+            last,
+            old,
+            parameters,
+            reserved: kdump.crash_size > 0 || kdump.busy,
+        })
     }
 
     fn show(&self) {
@@ -194,7 +217,6 @@ impl Setup {
     }
 
     fn make(&self, root: &Path) -> Result<()> {
-        // A configuration to begin with is there also where the rest fails.
         self.first.make()?;
         if let Some(path) = &self.old.diversion {
             undivert(root, path)?;
@@ -204,9 +226,8 @@ impl Setup {
         if self.reserved {
             let version = wrapped::running(root)?;
             let config = Config::read(root)?;
-            if let Err(error) =
-                wrapped::Wanted::new(root, &version, None, &config).and_then(|wanted| wanted.refresh())
-            {
+            let wanted = wrapped::Wanted::new(root, &version, None, &config);
+            if let Err(error) = wanted.and_then(|wanted| hook::refresh(root, &wanted)) {
                 message::warning(&error.context("kdump loads the plain kernel, without panic reporting"));
             }
             if program(root, "restorecon").is_some() && root.join("sys/fs/selinux/enforce").exists() {
@@ -285,13 +306,17 @@ fn refuse(root: &Path, plan: &Plan) -> Result<()> {
             );
         }
     }
+    let kdump = Kdump::read(root);
     let config = Config::read(root)?;
-    if let Some(mode) = Kdump::read(root).lockdown
+    if wrapped::demands_signature(root, &kdump)
         && config.sign == config::Sign::default()
+        && sign::find(root).is_none()
     {
+        let mode =
+            kdump.lockdown.map_or_else(|| "Secure Boot".to_owned(), |mode| format!("lockdown: {mode}"));
         bail!(
-            "the kernel is locked down ({mode}, as with Secure Boot) and accepts only signed kernels, and no key is \
-             configured\nhint: set key and cert, or command, in [sign] of /etc/lastwords.conf"
+            "the kernel accepts only signed kernels ({mode}), and there is no key that it trusts\n\
+             hint: set key and cert, or command, in [sign] of /etc/lastwords.conf"
         );
     }
     Ok(())
@@ -319,7 +344,7 @@ fn without_line(text: &str, line: &str) -> String {
 }
 
 /// The configuration file, made of the table of parameters.
-fn configuration(given: &str) -> String {
+fn configuration_text(given: &str) -> String {
     let mut text = "\
 # What lastwords reports when the kernel panics. After a change run `lastwords enable`.
 # Files in /etc/lastwords.conf.d/*.conf win over this one. lastwords(8) and docs/parameters.md have the details.
@@ -417,6 +442,8 @@ impl Disable {
         for version in versions {
             wrapped::remove(root, &version)?;
         }
+        // No crash starts a watchdog any more.
+        watchdog::record(root, &Plan::default())?;
         // Nothing else is in it, or it stays.
         let _ = fs::remove_dir(root.join(wrapped::FOLDER));
         result.context("kdump has not been loaded anew")?;

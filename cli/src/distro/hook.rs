@@ -6,7 +6,9 @@ use crate::{
     arm::kdump::Kdump,
     config::Config,
     journal::{self, Priority},
-    message, sys,
+    message,
+    symbols::store,
+    sys,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -46,11 +48,13 @@ enum Call {
     /// Print the wrapped kernel for kdump, or nothing where it is to load a plain one
     KdumpKernel {
         /// Take the kernel of this version [default: the running one]
+        #[arg(id = "kernel", value_name = "VERSION")]
         version: Option<String>,
     },
     /// Wrap a kernel that has been installed
     KernelInstalled {
         /// Take the kernel of this version
+        #[arg(id = "kernel", value_name = "VERSION")]
         version: String,
         /// Take this file where the kernel is in none of the usual places
         image: Option<PathBuf>,
@@ -58,6 +62,7 @@ enum Call {
     /// Delete the wrapped kernel of a kernel that has been removed
     KernelRemoved {
         /// Take the kernel of this version
+        #[arg(id = "kernel", value_name = "VERSION")]
         version: String,
     },
     /// Load plain kdump where no dump kernel is loaded
@@ -137,18 +142,21 @@ fn kdump_kernel(root: &Path, version: Option<&str>) -> Result<Option<PathBuf>> {
 /// What is configured for this kernel; none where nothing is to be reported. A configuration that cannot be read leaves a
 /// wrapped kernel as it is.
 fn wanted<'a>(root: &'a Path, version: &'a str, image: Option<&Path>) -> Result<Option<Wanted<'a>>> {
-    match Config::read(root) {
-        Ok(config) if config.parameters.is_empty() => Ok(None),
-        Ok(config) => Wanted::new(root, version, image, &config).map(Some),
-        Err(error) => {
-            report(root, Priority::Error, &error.context("the configuration is not used"));
-            Wanted::as_before(root, version).map(Some)
-        }
-    }
+    // A kernel that is gone is no matter of the configuration.
+    wrapped::source(root, wrapped::check(version)?, image)
+        .with_context(|| format!("no kernel of version {version} is in /boot or /usr/lib/modules"))?;
+    let configured = Config::read(root).and_then(|config| {
+        let is_empty = config.parameters.is_empty();
+        (!is_empty).then(|| Wanted::new(root, version, image, &config)).transpose()
+    });
+    configured.or_else(|error| {
+        report(root, Priority::Error, &error.context("the configuration is not used"));
+        Wanted::as_before(root, version).map(Some)
+    })
 }
 
 /// The wrapped kernel, made anew where it is stale.
-fn refresh(root: &Path, wanted: &Wanted) -> Result<PathBuf> {
+pub fn refresh(root: &Path, wanted: &Wanted) -> Result<PathBuf> {
     let made = wanted.refresh()?;
     if made.new {
         let record = made.record;
@@ -181,7 +189,8 @@ fn check(root: &Path) -> Result<()> {
     let mut kdump = Kdump::read(root);
     for _ in 0..PATIENCE {
         if kdump.crash_loaded != Some(false) {
-            return Ok(());
+            // What kexec has loaded comes without the symbols that `lastwords read` wants. No kdump waits for them here.
+            return store::save(root).map(drop).context("symbols not saved");
         }
         thread::sleep(Duration::from_secs(1));
         kdump = Kdump::read(root);
@@ -267,4 +276,257 @@ fn loaded(root: &Path, kernel: Option<&Path>) {
             journal::send(root, Priority::Warning, "kdump has loaded a kernel without panic reporting", &[])
         }
     };
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::{super::ENABLED, *};
+    use lastwords_boot::{BzImage, embedded_parameters, synthetic};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    pub const VERSION: &str = "6.1.0-56-amd64";
+
+    pub fn put(root: &Path, path: &str, bytes: impl AsRef<[u8]>) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// A program of the system.
+    pub fn program(root: &Path, path: &str, text: &str) {
+        put(root, path, format!("#!/bin/sh\n{text}\n"));
+        fs::set_permissions(root.join(path), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// A machine that runs this kernel, with memory reserved.
+    pub fn machine(root: &Path) {
+        put(root, "proc/sys/kernel/osrelease", format!("{VERSION}\n"));
+        put(root, "sys/kernel/kexec_crash_size", "268435456\n");
+        put(root, "sys/kernel/kexec_crash_loaded", "1\n");
+        put(root, &format!("boot/vmlinuz-{VERSION}"), synthetic::Kernel::default().build());
+    }
+
+    /// One on which `lastwords enable` was run.
+    fn enabled() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        machine(root.path());
+        put(root.path(), ENABLED, "{}");
+        put(root.path(), "etc/lastwords.conf", "[report]\nipmi-handle-panic = true\n");
+        root
+    }
+
+    fn kernel(root: &Path) -> Option<PathBuf> {
+        kdump_kernel(root, None).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    fn configure(root: &Path, text: &str) {
+        put(root, "etc/lastwords.conf", text);
+    }
+
+    #[test]
+    fn the_wrapped_kernel_is_made_once_and_again_when_something_has_changed() {
+        let root = enabled();
+        let root = root.path();
+        let path = kernel(root).unwrap();
+        assert_eq!(path, wrapped::path(root, VERSION));
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(embedded_parameters(&bytes).unwrap(), "lastwords.ipmi_handle_panic");
+        let made = |root: &Path| fs::metadata(wrapped::path(root, VERSION)).unwrap().ino();
+        let first = made(root);
+        kernel(root).unwrap();
+        assert_eq!(made(root), first, "made again, for nothing");
+
+        configure(root, "[report]\noutput-cpu-ip = true\n");
+        let path = kernel(root).unwrap();
+        assert_eq!(
+            embedded_parameters(&fs::read(&path).unwrap()).unwrap(),
+            "lastwords.output_cpu_ip=sel,console"
+        );
+        // A kernel's update under the same name; it was wrapped by hand.
+        let other = synthetic::Kernel { body: vec![7; 20_000], ..synthetic::Kernel::default() }.build();
+        let other = lastwords_boot::wrap(&other, crate::arm::image::IMAGE, "lastwords.budget=9");
+        let Ok(other) = other else { panic!("{other:?}") };
+        put(root, &format!("boot/vmlinuz-{VERSION}"), &other);
+        let bytes = fs::read(kernel(root).unwrap()).unwrap();
+        assert_eq!(embedded_parameters(&bytes).unwrap(), "lastwords.output_cpu_ip=sel,console");
+        assert_eq!(lastwords_boot::unwrap(&bytes).unwrap(), lastwords_boot::unwrap(&other).unwrap());
+    }
+
+    #[test]
+    fn half_a_kernel_is_never_used() {
+        let root = enabled();
+        let root = root.path();
+        let path = kernel(root).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let record = fs::read(root.join(wrapped::FOLDER).join(format!("{VERSION}.json"))).unwrap();
+        for len in [0, 512, whole.len() / 2, whole.len() - 1] {
+            put(root, &path.strip_prefix(root).unwrap().display().to_string(), &whole[..len]);
+            assert_eq!(fs::read(kernel(root).unwrap()).unwrap(), whole, "{len}");
+        }
+        // One flipped bit; a record that is half there; none; temporary files of one that was killed.
+        let mut flipped = whole.clone();
+        flipped[5000] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        assert_eq!(fs::read(kernel(root).unwrap()).unwrap(), whole);
+        for text in [&record[..record.len() / 2], b"", b"{}"] {
+            fs::write(root.join(wrapped::FOLDER).join(format!("{VERSION}.json")), text).unwrap();
+            fs::write(&path, &flipped).unwrap();
+            put(root, &format!("{}/.tmpAbCdEf", wrapped::FOLDER), &whole[..100]);
+            assert_eq!(fs::read(kernel(root).unwrap()).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_a_plain_kernel() {
+        let root = enabled();
+        let root = root.path();
+        put(root, "var/lib/kdump", "no folder");
+        let error = kdump_kernel(root, None).unwrap_err();
+        assert!(format!("{error:#}").contains("var/lib/kdump"), "{error:#}");
+        assert_eq!(Hook { call: Call::KdumpKernel { version: None } }.run(root), ExitCode::SUCCESS);
+        assert_eq!(
+            Hook { call: Call::KernelInstalled { version: VERSION.into(), image: None } }.run(root),
+            ExitCode::SUCCESS
+        );
+    }
+
+    #[test]
+    fn a_broken_configuration_keeps_the_wrapped_kernel_that_is_there() {
+        let root = enabled();
+        let root = root.path();
+        configure(root, "nonsense");
+        assert!(kdump_kernel(root, None).is_err());
+        configure(root, "[report]\nbudget = 9\n");
+        let path = kernel(root);
+        assert!(path.is_some());
+        for text in ["nonsense", "[sign]\nkey = '/none'\ncert = '/none'\n[report]\nbudget = 9\n"] {
+            configure(root, text);
+            assert_eq!(kernel(root), path);
+        }
+        // But not that of another kernel.
+        put(root, &format!("boot/vmlinuz-{VERSION}"), synthetic::Kernel::default().build());
+        assert!(kdump_kernel(root, None).is_err());
+    }
+
+    #[test]
+    fn where_nothing_is_reported_or_enabled_kdump_is_plain() {
+        let root = enabled();
+        let root = root.path();
+        configure(root, "");
+        assert_eq!(kernel(root), None);
+        configure(root, "[report]\nbudget = 9\n");
+        for (path, there) in [("proc/vmcore", true), (ENABLED, false)] {
+            match there {
+                true => put(root, path, "core"),
+                false => fs::remove_file(root.join(path)).unwrap(),
+            }
+            Hook { call: Call::KdumpKernel { version: None } }.run(root);
+            assert!(!wrapped::path(root, VERSION).exists(), "{path}");
+            fs::remove_file(root.join(path)).ok();
+        }
+        assert!(kernel(root).is_some());
+        fs::remove_file(root.join(format!("boot/vmlinuz-{VERSION}"))).unwrap();
+        assert!(kdump_kernel(root, None).is_err());
+        assert!(kdump_kernel(root, Some("../../etc/passwd")).is_err());
+    }
+
+    #[test]
+    fn two_at_once_make_one_whole_kernel() {
+        let root = enabled();
+        let made: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| kernel(root.path()))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let path = wrapped::path(root.path(), VERSION);
+        assert_eq!(made, vec![Some(path.clone()); 4]);
+        assert!(BzImage::parse(&fs::read(path).unwrap()).unwrap().is_wrapped());
+        assert_eq!(fs::read_dir(root.path().join(wrapped::FOLDER)).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn kernels_that_come_and_go_are_wrapped_and_deleted() {
+        let root = enabled();
+        let root = root.path();
+        put(root, "usr/lib/modules/6.12/vmlinuz", synthetic::Kernel::default().build());
+        put(root, "elsewhere", synthetic::Kernel::default().build());
+        put(root, &format!("{}/vmlinuz-5.10", wrapped::FOLDER), "of a kernel that is gone");
+        kernel(root);
+        installed(root, "6.12", None).unwrap();
+        installed(root, "7.0", Some(&root.join("elsewhere"))).unwrap();
+        assert_eq!(wrapped::versions(root), [VERSION, "6.12", "7.0"]);
+        Call::KernelRemoved { version: "6.12".into() }.run(root).unwrap();
+        Call::KernelRemoved { version: "6.12".into() }.run(root).unwrap();
+        assert_eq!(wrapped::versions(root), [VERSION, "7.0"]);
+    }
+
+    /// A kdump-tools whose kexec loads only plain kernels.
+    fn picky(root: &Path) {
+        put(root, "etc/default/kdump-tools", "USE_KDUMP=1\n");
+        put(root, "etc/systemd/system/basic.target.wants/x", "");
+        std::os::unix::fs::symlink(
+            "x",
+            root.join("etc/systemd/system/basic.target.wants/kdump-tools.service"),
+        )
+        .unwrap();
+        let loaded = root.join("sys/kernel/kexec_crash_loaded");
+        let record = root.join(wrapped::FOLDER).join(format!("{VERSION}.json"));
+        let (plain, loaded, record) = (root.join(PLAIN), loaded.display(), record.display());
+        let text = format!(
+            "if [ -e {} ] || ! grep -q '\"refused\": null' {record}; then echo 1 > {loaded}; else echo 0 > {loaded}; exit 1; fi",
+            plain.display()
+        );
+        program(root, "usr/sbin/kdump-config", &text);
+    }
+
+    #[test]
+    fn what_kdump_does_not_load_is_put_aside_and_plain_kdump_is_loaded() {
+        let root = enabled();
+        let root = root.path();
+        picky(root);
+        assert!(kernel(root).is_some());
+        put(root, "sys/kernel/kexec_crash_loaded", "0\n");
+        check(root).unwrap();
+        assert_eq!(fs::read_to_string(root.join("sys/kernel/kexec_crash_loaded")).unwrap(), "1\n");
+        assert_eq!(wrapped::record(root, VERSION).unwrap().refused.unwrap(), "kdump-tools did not load it");
+        assert_eq!(kernel(root), None);
+        // It is not tried again at each boot, but when something has changed, or somebody asks.
+        configure(root, "[report]\nbudget = 9\n");
+        assert!(kernel(root).is_some());
+        wrapped::put_aside(root, VERSION, "x").unwrap();
+        try_again(root).unwrap();
+        assert!(kernel(root).is_some());
+    }
+
+    #[test]
+    fn without_room_for_a_record_it_is_put_aside_for_this_boot() {
+        let root = enabled();
+        let root = root.path();
+        picky(root);
+        assert!(kernel(root).is_some());
+        // Nothing can be written beside it.
+        let record = root.join(wrapped::FOLDER).join(format!("{VERSION}.json"));
+        put_aside(root, "no such version", "x");
+        assert!(record.exists() && root.join(PLAIN).exists());
+        assert_eq!(kernel(root), None);
+        try_again(root).unwrap();
+        assert!(kernel(root).is_some());
+    }
+
+    #[test]
+    fn the_net_leaves_alone_what_it_has_no_part_in() {
+        let root = enabled();
+        let root = root.path();
+        picky(root);
+        // Switched off; no memory; loaded.
+        put(root, "sys/kernel/kexec_crash_loaded", "0\n");
+        put(root, "etc/default/kdump-tools", "USE_KDUMP=0\n");
+        assert!(check(root).is_ok());
+        put(root, "etc/default/kdump-tools", "USE_KDUMP=1\n");
+        put(root, "sys/kernel/kexec_crash_size", "0\n");
+        assert!(check(root).is_ok());
+        put(root, "sys/kernel/kexec_crash_size", "1\n");
+        // No wrapped kernel was in use: nothing can be put aside, but it is reported.
+        assert!(check(root).unwrap_err().to_string().contains("no dump kernel is loaded"));
+        assert_eq!(fs::read_to_string(root.join("sys/kernel/kexec_crash_loaded")).unwrap(), "0\n");
+    }
 }

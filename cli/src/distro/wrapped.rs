@@ -12,15 +12,22 @@ use crate::{
         kdump::Kdump,
         loading::{Loading, Trial},
         ranges::IoMem,
-        refusal::Situation,
+        refusal::{Refusal, Situation},
+        sign::{self, Signer},
     },
     bmc::discovery,
-    config::Config,
+    config::{self, Config},
+    crashes::watchdog,
     message, sys,
 };
 use anyhow::{Context, Result, bail, ensure};
 use lastwords_boot::{self as boot, BzImage, Uki};
-use lastwords_core::{cmdline, hw::Register, ipmi::interface::KcsPorts, plan::Plan};
+use lastwords_core::{
+    cmdline,
+    hw::Register,
+    ipmi::{interface::KcsPorts, watchdog::Watchdog},
+    plan::Plan,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -62,6 +69,9 @@ pub struct Record {
     pub image_sha256: String,
     /// The id of the key that it is signed with, where it is signed.
     pub key_id: Option<String>,
+    /// The command that has signed it, where one has.
+    #[serde(default)]
+    pub sign_command: Option<String>,
     /// Why it is not to be loaded: what the kernel, or the distribution's kdump, answered.
     pub refused: Option<String>,
 }
@@ -153,12 +163,42 @@ pub fn source(root: &Path, version: &str, named: Option<&Path>) -> Option<PathBu
 }
 
 /// What is to be made from which kernel.
-#[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     root: &'a Path,
     version: &'a str,
     source: PathBuf,
     parameters: String,
+    sign: Sign,
+}
+
+/// How it is to be signed.
+enum Sign {
+    /// Not at all, or by this.
+    With { signer: Option<Signer>, command: Option<String> },
+    /// As it is: nothing is known of how to do it again.
+    AsBefore,
+}
+
+impl Sign {
+    /// By what is configured, else, where the kernel demands a signature, by a key of this machine that the kernel trusts.
+    fn new(root: &Path, config: &config::Sign) -> Result<Self> {
+        let found = || demands_signature(root, &Kdump::read(root)).then(|| sign::find(root)).flatten();
+        let config =
+            if *config == config::Sign::default() { found().unwrap_or_default() } else { config.clone() };
+        Ok(Self::With { signer: Signer::from(&config).context("[sign]")?, command: config.command })
+    }
+
+    /// Would this have been signed so?
+    fn is_of(&self, record: &Record) -> bool {
+        match self {
+            Self::AsBefore => true,
+            // What key a command has used only its result shows.
+            Self::With { command: Some(command), .. } => record.sign_command.as_ref() == Some(command),
+            Self::With { signer, command: None } => {
+                record.sign_command.is_none() && record.key_id == signer.as_ref().and_then(Signer::key_id)
+            }
+        }
+    }
 }
 
 impl<'a> Wanted<'a> {
@@ -171,7 +211,7 @@ impl<'a> Wanted<'a> {
             .with_context(|| format!("no kernel of version {version} is in /boot or /usr/lib/modules"))?;
         let known = record(root, version).ok();
         let parameters = parameters(root, &config.parameters, known.as_ref());
-        Ok(Self { root, version, source, parameters })
+        Ok(Self { root, version, source, parameters, sign: Sign::new(root, &config.sign)? })
     }
 
     /// For this kernel, as the wrapped one is that is there: where the configuration cannot be read.
@@ -181,7 +221,7 @@ impl<'a> Wanted<'a> {
     pub fn as_before(root: &'a Path, version: &'a str) -> Result<Self> {
         let record = record(root, check(version)?).context("no wrapped kernel is there")?;
         let source = source(root, version, Some(&record.source)).context("its kernel is gone")?;
-        Ok(Self { root, version, source, parameters: record.parameters })
+        Ok(Self { root, version, source, parameters: record.parameters, sign: Sign::AsBefore })
     }
 
     /// The record, where it holds but for the wrapped kernel's checksum.
@@ -191,6 +231,7 @@ impl<'a> Wanted<'a> {
         let holds = self.root.join(record.source.strip_prefix("/").ok()?) == self.source
             && record.source_stat == stat
             && record.parameters == self.parameters
+            && self.sign.is_of(&record)
             && record.image_sha256 == sha256(IMAGE);
         holds.then_some(record)
     }
@@ -233,7 +274,17 @@ impl<'a> Wanted<'a> {
         let (kernel, _) = file::open(&self.source)?;
         let metadata = kernel.metadata()?;
         let bytes = file::read(&kernel, &self.source)?;
-        let wrapped = wrap(&bytes, &self.parameters)?;
+        let mut wrapped = wrap(&bytes, &self.parameters)?;
+        let Sign::With { signer, command } = &self.sign else {
+            bail!("it is stale, and the configuration cannot be used");
+        };
+        if let Some(signer) = signer {
+            wrapped = signer.sign(&wrapped)?;
+        }
+        let plan = Plan::new("", &self.parameters);
+        if let (Err(error), Watchdog::Start { .. }) = (watchdog::record(self.root, &plan), plan.watchdog) {
+            return Err(error.context("a watchdog that nobody would stop is not started"));
+        }
         let (path, record_path) = (path(self.root, self.version), record_path(self.root, self.version));
         let folder = self.root.join(FOLDER);
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -259,13 +310,15 @@ impl<'a> Wanted<'a> {
             result_sha256: sha256(&wrapped),
             parameters: self.parameters.clone(),
             image_sha256: sha256(IMAGE),
-            key_id: None,
+            key_id: sign::key_id(&wrapped),
+            sign_command: command.clone(),
             refused: None,
         };
-        record.refused = refusal(self.root, &path, &wrapped)?;
+        let refusal = refusal(self.root, &path, &wrapped)?;
+        record.refused = refusal.as_ref().map(|refusal| message::fact(&refusal.to_string()).to_owned());
         write(self.root, &record)?;
-        if let Some(why) = record.refused {
-            bail!("the kernel refuses the wrapped kernel: {why}");
+        if let Some(refusal) = refusal {
+            return Err(refusal).context("the kernel would not load it");
         }
         Ok(Wrapped { path, record, new: true })
     }
@@ -283,12 +336,21 @@ fn wrap(file: &[u8], parameters: &str) -> Result<Vec<u8>> {
     Ok(boot::wrap(&kernel, IMAGE, parameters)?)
 }
 
-/// What the kernel answers to a wrapped kernel where it demands signatures: loaded in the place of `kexec -e`, the dump
-/// kernel stays what it is. What cannot be tried is not refused.
-fn refusal(root: &Path, path: &Path, wrapped: &[u8]) -> Result<Option<String>> {
+/// Does the running kernel demand signatures?
+#[must_use]
+pub fn demands_signature(root: &Path, kdump: &Kdump) -> bool {
+    kdump.lockdown.is_some() || sign::secure_boot(root)
+}
+
+/// What the kernel answers to a wrapped kernel where it demands signatures: what is known beforehand, else loaded in the
+/// place of `kexec -e`, the dump kernel stays what it is. What cannot be tried is not refused.
+fn refusal(root: &Path, path: &Path, wrapped: &[u8]) -> Result<Option<Refusal>> {
     let kdump = Kdump::read(root);
-    if kdump.lockdown.is_none() && !is_secure_boot(root) {
+    if !demands_signature(root, &kdump) {
         return Ok(None);
+    }
+    if let Some(refusal) = sign::verdict::refusal(root, wrapped, false) {
+        return Ok(Some(refusal));
     }
     let bz_image = BzImage::parse(wrapped)?;
     let situation = Situation {
@@ -305,20 +367,10 @@ fn refusal(root: &Path, path: &Path, wrapped: &[u8]) -> Result<Option<String>> {
         files: wrapped.len() as u64,
     };
     Ok(match loading.trial(root, &kdump) {
-        Trial::Refused(refusal) if refusal.is_about_the_file() => {
-            Some(message::fact(&refusal.to_string()).to_owned())
-        }
+        Trial::Refused(refusal) if refusal.is_about_the_file() => Some(refusal),
         // Of memory, or of others that load: that tells nothing of the file.
         Trial::Refused(_) | Trial::Skipped | Trial::Accepted => None,
     })
-}
-
-/// Has the firmware verified what was booted? `secure_boot` in boot_params (Linux `Documentation/arch/x86/boot.rst`).
-#[must_use]
-pub fn is_secure_boot(root: &Path) -> bool {
-    const ENABLED: u8 = 3;
-    let boot_params = fs::read(root.join("sys/kernel/boot_params/data")).unwrap_or_default();
-    boot_params.get(0x1ec) == Some(&ENABLED)
 }
 
 /// The configured parameters, and what this machine's tables add to them. What the tables no longer show, as before the

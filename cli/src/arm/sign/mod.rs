@@ -11,7 +11,7 @@ mod key;
 mod keyring;
 mod pem;
 mod pkcs7;
-mod verdict;
+pub mod verdict;
 
 use super::{file, kdump::Kdump, via};
 use crate::{
