@@ -28,26 +28,31 @@ endef
 
 # Parts follow each other: each has the whole machine.
 .NOTPARALLEL:
-.PHONY: demo bench damage faults inject reports quick test test-all packages check unit unit-all fuzz mutants vm vm-one vm-all
+.PHONY: demo bench damage faults inject reports quick test test-all tools packages check unit unit-all fuzz mutants vm vm-one vm-all
 
 # A real kernel panics in QEMU, and its last words are told.
 demo:
 	$(CARGO) run --quiet -p lastwords-vm --bin demo -- $(BMC)
 
-quick: packages unit vm-one
+quick: tools unit vm-one
 	@echo "make: quick: $$(($$(date +%s) - $(STARTED))) s in all"
 
-test: packages check unit fuzz vm
+test: tools check unit packages fuzz vm
 	@echo "make: test: $$(($$(date +%s) - $(STARTED))) s in all"
 
 test-all: FUZZ_TIME = 60
 test-all: MUTANTS = 0/8
-test-all: packages check unit unit-all fuzz mutants vm-all
+test-all: tools check unit unit-all packages fuzz mutants vm-all
 	@echo "make: test-all: $$(($$(date +%s) - $(STARTED))) s in all"
 
 # The Debian packages that the tests and the demo run; as root they are installed.
+tools:
+	$(call timed,tools,$(CARGO) run --quiet -p lastwords-vm --bin tools)
+
+# target/packages: our own packages, a .deb and an .rpm, from one binary for glibc 2.28 (dist/README.md). zig comes from
+# PyPI into target/zig.
 packages:
-	$(call timed,packages,$(CARGO) run --quiet -p lastwords-vm --bin packages)
+	$(call timed,packages,CARGO=$(CARGO) dist/packages)
 
 check:
 	$(call timed,check, \

@@ -16,6 +16,7 @@ pub(crate) mod setup_header {
     pub const BOOT_FLAG: usize = 0x1fe;
     pub const HEADER: usize = 0x202;
     pub const VERSION: usize = 0x206;
+    pub const KERNEL_VERSION: usize = 0x20e;
     pub const LOADFLAGS: usize = 0x211;
     pub const XLOADFLAGS: usize = 0x236;
     pub const CMDLINE_SIZE: usize = 0x238;
@@ -39,6 +40,57 @@ const XLF_5LEVEL_ENABLED: u16 = 1 << 6;
 /// `syssize` counts paragraphs.
 pub(crate) const PARAGRAPH: usize = 16;
 pub(crate) const PAGE: usize = 4096;
+
+/// No setup part is longer: 255 sectors and the boot sector.
+pub const SETUP_MAX: usize = 256 * 512;
+
+/// What a kernel's first bytes, or the boot_params that a loader has made of them, show of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetupHeader {
+    /// Bytes of the setup part, behind which the protected-mode part starts.
+    pub setup_len: usize,
+    /// Bytes of the protected-mode part, without a signature; at most 15 of them may be missing in the file.
+    pub syssize: usize,
+    /// The kernel's release as `uname -r` has it; not in boot_params.
+    pub release: Option<String>,
+}
+
+impl SetupHeader {
+    /// Reads it. `None` where there is none.
+    #[must_use]
+    pub fn parse(head: &[u8]) -> Option<Self> {
+        // kexec_load(2)'s loader sets the second byte of boot_flag to zero, which was aux_device_info once (measured).
+        let is_one = field(head, setup_header::BOOT_FLAG) == Some([0x55])
+            && field(head, setup_header::HEADER) == Some(*b"HdrS");
+        if !is_one {
+            return None;
+        }
+        Some(Self {
+            setup_len: setup_len(*head.get(setup_header::SETUP_SECTS)?),
+            syssize: (u32_at(head, setup_header::SYSSIZE)? as usize).checked_mul(PARAGRAPH)?,
+            release: release(head),
+        })
+    }
+}
+
+fn setup_len(setup_sects: u8) -> usize {
+    let sectors = match setup_sects {
+        0 => 4, // boot.rst: for backwards compatibility
+        sectors => usize::from(sectors),
+    };
+    (sectors + 1) * 512
+}
+
+/// `6.1.0-56-amd64` of `6.1.0-56-amd64 (debian-kernel@lists.debian.org) #1 SMP ...`, to which kernel_version points.
+fn release(head: &[u8]) -> Option<String> {
+    /// `__NEW_UTS_LEN`: no release is longer.
+    const LONGEST: usize = 64;
+    let at = usize::from(u16_at(head, setup_header::KERNEL_VERSION).filter(|at| *at != 0)?) + 0x200;
+    let text = head.get(at..)?;
+    let len = text.iter().take(LONGEST + 1).position(|byte| matches!(byte, b' ' | 0))?;
+    let text = text.get(..len).filter(|text| !text.is_empty() && text.iter().all(u8::is_ascii_graphic))?;
+    String::from_utf8(text.to_vec()).ok()
+}
 
 /// What is needed of a bzImage; every length and offset is checked to lie within the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,11 +144,7 @@ impl BzImage {
             return Err(Error::Not64Bit);
         }
 
-        let setup_sects = match file[setup_header::SETUP_SECTS] {
-            0 => 4, // boot.rst: for backwards compatibility
-            sectors => usize::from(sectors),
-        };
-        let protected_mode = (setup_sects + 1) * 512;
+        let protected_mode = setup_len(file[setup_header::SETUP_SECTS]);
         let syssize = u32_at(file, setup_header::SYSSIZE).ok_or(truncated(header_end))?;
         let pe = Pe::parse(file, setup_header::SETUP_SECTS)?;
         let end = pe.as_ref().and_then(|pe| pe.certificates.as_ref()).map_or(file.len(), |table| table.start);
@@ -192,16 +240,32 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn the_release_is_read_where_kernel_version_points() {
+        let mut kernel = crate::synthetic::Kernel::default().build();
+        let header = |kernel: &[u8]| SetupHeader::parse(kernel).unwrap();
+        assert_eq!(header(&kernel), SetupHeader { setup_len: 4096, syssize: 12512, release: None });
+        put(&mut kernel, 0x20e, &0x300u16.to_le_bytes());
+        put(&mut kernel, 0x500, b"6.1.0-56-amd64 (debian) #1 SMP\0");
+        assert_eq!(header(&kernel).release.as_deref(), Some("6.1.0-56-amd64"));
+        // Nothing that is no text, and nothing beyond the end.
+        put(&mut kernel, 0x503, &[0x1b]);
+        assert_eq!(header(&kernel).release, None);
+        put(&mut kernel, 0x20e, &0xffffu16.to_le_bytes());
+        assert_eq!(header(&kernel).release, None);
+        assert_eq!(SetupHeader::parse(&kernel[..0x1f0]), None);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_refused_or_read(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-            let _ = BzImage::parse(&bytes);
+            let _ = (BzImage::parse(&bytes), SetupHeader::parse(&bytes));
             let mut bytes = bytes;
             if bytes.len() >= 0x208 {
                 put(&mut bytes, 0x1fe, &[0x55, 0xaa]);
                 put(&mut bytes, 0x202, b"HdrS\x0f\x02");
                 put(&mut bytes, 0, b"MZ");
-                let _ = BzImage::parse(&bytes);
+                let _ = (BzImage::parse(&bytes), SetupHeader::parse(&bytes));
             }
         }
     }

@@ -133,15 +133,11 @@ pub fn fill_in(image: &mut [u8], way_out: &WayOut, parameters: &str, handoff: &[
 pub fn unwrap(kernel: &[u8]) -> Result<Vec<u8>> {
     let bz_image = BzImage::parse(kernel)?;
     let (setup, protected_mode) = bz_image.parts(kernel);
-    let mut protected_mode = protected_mode.to_vec();
-    let mut syssize = u32_at(setup, setup_header::SYSSIZE).unwrap_or(0);
-    if let Some(hook) = &bz_image.hook {
-        protected_mode.truncate(hook.len);
-        put(&mut protected_mode, ENTRY_64 as usize, &hook.displaced);
-        put(&mut protected_mode, hook.trampoline, &[0; TRAMPOLINE_LEN]);
-        syssize = hook.syssize;
-    }
-    Ok(bz_image.assemble(setup, &protected_mode, syssize))
+    let Some(hook) = &bz_image.hook else {
+        let syssize = u32_at(setup, setup_header::SYSSIZE).unwrap_or(0);
+        return Ok(bz_image.assemble(setup, protected_mode, syssize));
+    };
+    Ok(bz_image.assemble(setup, &hook.take_out(protected_mode), hook.syssize))
 }
 
 /// The parameters embedded in a wrapped kernel; of one that is not wrapped, none.
@@ -151,7 +147,14 @@ pub fn unwrap(kernel: &[u8]) -> Result<Vec<u8>> {
 pub fn embedded_parameters(kernel: &[u8]) -> Result<String> {
     let bz_image = BzImage::parse(kernel)?;
     let Some(hook) = &bz_image.hook else { return Ok(String::new()) };
-    let image = bz_image.protected_mode(kernel).get(hook.image..).ok_or(Error::Damaged)?;
+    image_parameters(bz_image.protected_mode(kernel).get(hook.image..).ok_or(Error::Damaged)?)
+}
+
+/// The parameters embedded in a flat image, whatever lies behind it.
+///
+/// # Errors
+/// When it has no header, or one of a version that is not known.
+pub fn image_parameters(image: &[u8]) -> Result<String> {
     let parameters_at = match u32_at(image, abi::VERSION_AT).ok_or(Error::Damaged)? {
         1 => PARAMETERS_IN_1,
         abi::VERSION => abi::PARAMETERS,
@@ -160,6 +163,51 @@ pub fn embedded_parameters(kernel: &[u8]) -> Result<String> {
     let field: [u8; PARAMETERS_LEN] = field(image, parameters_at).ok_or(Error::Damaged)?;
     let text = field.split(|byte| *byte == 0).next().unwrap_or_default();
     Ok(String::from_utf8_lossy(text).into_owned())
+}
+
+/// The flat image as it was built, without what [`fill_in`] has put in; whatever lies behind it is left out.
+///
+/// # Errors
+/// When it is of another version, or no longer has the sum that it was given: then it reports nothing.
+pub fn as_built(image: &[u8]) -> Result<Vec<u8>> {
+    if field(image, 0) != Some(MAGIC) {
+        return Err(Error::Damaged);
+    }
+    let version = u32_at(image, abi::VERSION_AT).ok_or(Error::Damaged)?;
+    if version != abi::VERSION {
+        return Err(Error::OtherVersion(version));
+    }
+    let file_size = u32_at(image, abi::FILE_SIZE).ok_or(Error::Damaged)? as usize;
+    let mut image = image.get(..file_size).ok_or(Error::Damaged)?.to_vec();
+    let summed = image.get(size_of::<abi::Header>()..).and(image.get(abi::SUMMED..)).ok_or(Error::Damaged)?;
+    if field(&image, abi::OWN_SUM) != Some(digest::sum(summed).to_le_bytes()) {
+        return Err(Error::Damaged);
+    }
+    image[abi::WAYS_OUT..abi::OWN_SUM].fill(0);
+    image[abi::PARAMETERS..size_of::<abi::Header>()].fill(0);
+    let sum = digest::sum(&image[abi::SUMMED..]);
+    put(&mut image, abi::OWN_SUM, &sum.to_le_bytes());
+    Ok(image)
+}
+
+/// What a wrapped kernel's protected-mode part holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unhooked {
+    /// The kernel's own protected-mode part.
+    pub kernel: Vec<u8>,
+    /// The flat image, and what lies behind it.
+    pub image: Vec<u8>,
+}
+
+/// Takes apart a protected-mode part alone, as a loader has put it into memory; a signature may lie behind it. `None`
+/// when it is not wrapped.
+///
+/// # Errors
+/// When there is a hook, but not all that belongs to it.
+pub fn unhook(protected_mode: &[u8]) -> Result<Option<Unhooked>> {
+    let Some(hook) = Hook::find(protected_mode)? else { return Ok(None) };
+    let image = protected_mode.get(hook.image..).ok_or(Error::Damaged)?.to_vec();
+    Ok(Some(Unhooked { kernel: hook.take_out(protected_mode), image }))
 }
 
 impl Hook {
@@ -185,6 +233,14 @@ impl Hook {
         };
         let (len, syssize) = record().ok_or(Error::Damaged)?;
         Ok(Some(Self { trampoline, image, displaced, len, syssize }))
+    }
+
+    /// The kernel's own protected-mode part, as it was before.
+    fn take_out(&self, protected_mode: &[u8]) -> Vec<u8> {
+        let mut own = protected_mode[..self.len].to_vec();
+        put(&mut own, ENTRY_64 as usize, &self.displaced);
+        put(&mut own, self.trampoline, &[0; TRAMPOLINE_LEN]);
+        own
     }
 }
 
@@ -426,6 +482,41 @@ mod tests {
         assert!(unwrap(&version(3)).is_ok());
     }
 
+    #[test]
+    fn what_lies_in_memory_is_taken_apart_with_a_signature_behind_it_or_without() {
+        let (kernel, mut built) = (Kernel::default().build(), image(5001, 0x20000));
+        // As the build leaves it: nothing filled in.
+        built[abi::HANDOFF..size_of::<abi::Header>()].fill(0);
+        fill_in(&mut built, &WayOut::NONE, "", &[]);
+        built[abi::WAYS_OUT..abi::OWN_SUM].fill(0);
+        let wrapped = wrap(&kernel, &built, "lastwords.budget=9").unwrap();
+        for behind in [&[][..], &[0x5a; 1000]] {
+            let loaded = [&wrapped[PROTECTED_MODE..], behind].concat();
+            let Unhooked { kernel: own, image } = unhook(&loaded).unwrap().unwrap();
+            assert!(own == kernel[PROTECTED_MODE..]);
+            assert_eq!(image_parameters(&image).unwrap(), "lastwords.budget=9");
+            assert!(as_built(&image).unwrap() == built);
+        }
+        assert_eq!(unhook(&kernel[PROTECTED_MODE..]), Ok(None));
+    }
+
+    #[test]
+    fn an_image_that_is_corrupt_or_of_another_version_is_none_that_was_built() {
+        let mut good = image(5000, 0x20000);
+        fill_in(&mut good, &WayOut::NONE, "lastwords.budget=9", &[]);
+        assert!(as_built(&good).is_ok());
+        for at in [0, abi::PARAMETERS, abi::HANDOFF, 4999] {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert_eq!(as_built(&bad).unwrap_err(), Error::Damaged, "{at}");
+        }
+        put(&mut good, abi::VERSION_AT, &1u32.to_le_bytes());
+        assert_eq!(as_built(&good).unwrap_err(), Error::OtherVersion(1));
+        for len in [0, 7, 12, 100, 4999] {
+            assert!(as_built(&good[..len]).is_err(), "{len}");
+        }
+    }
+
     fn kernels() -> impl Strategy<Value = Kernel> {
         let body = prop::collection::vec(any::<u8>(), 5..9000);
         (body, any::<bool>(), 0usize..3, 0u8..16, 0usize..=0x1e1).prop_map(
@@ -473,7 +564,7 @@ mod tests {
             if cuts {
                 file.truncate(cut.index(file.len()));
             }
-            let _ = (unwrap(&file), embedded_parameters(&file));
+            let _ = (unwrap(&file), embedded_parameters(&file), unhook(&file), as_built(&file));
             if let Ok(wrapped) = wrap(&file, &image(700, 0x8000), "") {
                 prop_assert!(BzImage::parse(&wrapped).unwrap().is_wrapped());
                 prop_assert!(unwrap(&wrapped).is_ok());

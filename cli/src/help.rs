@@ -78,7 +78,7 @@ impl Man {
             return io::stdout().write_all(&page(&root, &root)?).context("standard output");
         };
         std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
-        for command in std::iter::once(&root).chain(root.get_subcommands()) {
+        for command in all(&root) {
             let path = out.join(format!("{}.{SECTION}", title(command)));
             // A link in its place is not followed.
             if path.is_symlink() {
@@ -92,6 +92,11 @@ impl Man {
 
 /// The manual's section for system administration.
 const SECTION: &str = "8";
+
+/// The program and its subcommands, without those for scripts alone.
+fn all(root: &Command) -> impl Iterator<Item = &Command> {
+    std::iter::once(root).chain(root.get_subcommands().filter(|command| !command.is_hide_set()))
+}
 
 /// `lastwords-load`.
 fn title(command: &Command) -> &str {
@@ -199,9 +204,9 @@ fn sections(command: &Command) -> Roff {
 
 /// The other pages, and those of the programs around this one.
 fn see_also(root: &Command, command: &Command) -> Roff {
-    let own = std::iter::once(root).chain(root.get_subcommands()).filter(|one| title(one) != title(command));
+    let own = all(root).filter(|one| title(one) != title(command));
     let own = own.map(|one| (title(one), SECTION));
-    let others = [("crash", "8"), ("ipmitool", "1"), ("kexec", "8")];
+    let others = [("lastwords.conf", "5"), ("crash", "8"), ("ipmitool", "1"), ("kexec", "8")];
     let mut line = Vec::new();
     for (name, section) in own.chain(others) {
         if !line.is_empty() {

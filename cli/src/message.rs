@@ -15,6 +15,7 @@ use std::{
     fmt::{Display, Write as _},
     io::{self, Write},
     path::Path,
+    process::Stdio,
 };
 
 /// What separates an error's fact from what to do about it.
@@ -112,6 +113,11 @@ pub fn hint(text: impl Display) {
 /// Prints a line on standard error.
 pub fn complain(line: impl Display) {
     let _ = writeln!(io::stderr(), "{}", visible(&line.to_string(), "\n"));
+}
+
+/// Standard error, for a program that we run and whose output is not ours.
+pub fn standard_error() -> Stdio {
+    io::stderr().into()
 }
 
 /// The fact, without what to do about it.

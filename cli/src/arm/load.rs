@@ -14,7 +14,7 @@ use super::{
     initrd::Initrd,
     kdump::Kdump,
     kexec::KexecOptions,
-    loaded,
+    loaded::{self, Own},
     loading::{Loading, Verbose},
     options::PlanOptions,
     ports::{IoPorts, Kind},
@@ -257,9 +257,10 @@ impl Load {
         let loading = Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() };
         let lines = dump.reads([&embedded, &line]);
         remember_watchdog(dump.root, lines);
-        loaded::around(dump.root, dump.path, Via::Purgatory, lines, || {
-            loading.load(dump.root, kdump, self.verbose)
-        })
+        loading.load(dump.root, kdump, self.verbose)?;
+        let own = Own { kernel: dump.path, method: "purgatory (kexec_load)", lines };
+        loaded::announce(dump.root, Some(own));
+        Ok(())
     }
 
     fn load_wrapped(&self, kdump: &Kdump, mut dump: DumpKernel<'_>) -> Result<()> {
@@ -297,9 +298,10 @@ impl Load {
         let loading = Loading::Wrap { kernel, initrd, cmdline, situation, files };
         let lines = dump.reads([&embedded, &line]);
         remember_watchdog(dump.root, lines);
-        loaded::around(dump.root, dump.path, Via::Wrap, lines, || {
-            loading.load(dump.root, kdump, self.verbose)
-        })
+        loading.load(dump.root, kdump, self.verbose)?;
+        let own = Own { kernel: dump.path, method: "wrap (kexec_file_load)", lines };
+        loaded::announce(dump.root, Some(own));
+        Ok(())
     }
 
     /// The dump kernel signed: because that is asked for, or because the running kernel demands it. `None` where it is to be
@@ -320,14 +322,14 @@ impl Load {
             return Ok(signed);
         }
         let ima = dump.file.as_ref().is_some_and(|file| !made && sys::has_attribute(file, c"security.ima"));
-        let is_certain = || kdump.lockdown.is_some() && !ima && sign::can_verify(dump.root);
-        let mut refusal = sign::refusal(dump.root, signed.as_deref().unwrap_or(kernel), was_signed);
+        let is_certain = || kdump.lockdown.is_some() && !ima && sign::verdict::can_verify(dump.root);
+        let mut refusal = sign::verdict::refusal(dump.root, signed.as_deref().unwrap_or(kernel), was_signed);
         if signed.is_none() && refusal.is_some() && !ima {
             match sign::at_hand(dump.root)
                 .and_then(|found| found.map(|(signer, whose)| signs(&signer, whose)).transpose())
             {
                 Ok(Some(bytes)) => {
-                    refusal = sign::refusal(dump.root, &bytes, was_signed);
+                    refusal = sign::verdict::refusal(dump.root, &bytes, was_signed);
                     signed = Some(bytes);
                 }
                 Ok(None) => {}
@@ -346,7 +348,9 @@ impl Load {
                 Ok(signed)
             }
             None => {
-                sign::warn_of_algorithms(dump.root, signed.as_deref().unwrap_or(kernel));
+                if let Some(error) = sign::verdict::doubt(dump.root, signed.as_deref().unwrap_or(kernel)) {
+                    message::warning(&error);
+                }
                 Ok(signed)
             }
         }
@@ -617,6 +621,10 @@ fn in_ram(iomem: &IoMem, registers: impl IntoIterator<Item = Register>) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        arm::sign::tests::{Machine, signer},
+        config,
+    };
     use clap::Parser;
 
     #[derive(Parser)]
@@ -644,6 +652,57 @@ mod tests {
         }
         let only = Only::try_parse_from([&["test", "kernel"], options].concat()).unwrap();
         only.load.whole_cmdline(root.path(), embedded, 2047).unwrap().finish().unwrap()
+    }
+
+    #[test]
+    fn under_lockdown_a_kernel_is_signed_or_refused_and_where_that_is_not_certain_tried() {
+        let machine = Machine::new();
+        let (ours, other) = (machine.key("ours", "rsa:2048", 9), machine.key("other", "rsa:2048", 9));
+        let free = Kdump::default();
+        let locked = Kdump { lockdown: Some("integrity".to_owned()), ..free.clone() };
+        let plain = boot::synthetic::Kernel::default().build();
+        let sign = |key: &config::Sign| signer(key).sign(&plain).unwrap();
+        let path = |path: &Option<PathBuf>| path.as_ref().unwrap().to_str().unwrap().to_owned();
+        let given = ["--sign-key".to_owned(), path(&ours.key), "--sign-cert".to_owned(), path(&ours.cert)];
+        let signed = |options: &[String], kdump: &Kdump, kernel: &[u8]| {
+            let words = ["test", "kernel", "--append", "a"].map(str::to_owned);
+            let load = Only::try_parse_from(words.iter().chain(options)).unwrap().load;
+            let dump = DumpKernel {
+                root: machine.root(),
+                path: Path::new("kernel"),
+                file: None,
+                kernel,
+                bz_image: BzImage::parse(kernel).unwrap(),
+                initrd: None,
+                needs: 0,
+                guest: None,
+                embedded: String::new(),
+            };
+            load.signed(kdump, &dump, kernel, false)
+        };
+        machine.trusts(&[&ours]);
+        // Signed because that is asked for, demanded or not.
+        assert!(signed(&given, &locked, &plain).unwrap() == Some(sign(&ours)));
+        // Nothing to be had to sign with: certainly refused.
+        let error = format!("{:#}", signed(&[], &locked, &plain).unwrap_err());
+        assert!(error.contains("integrity") && error.contains("there is none"), "{error}");
+        assert!(signed(&[], &locked, &sign(&other)).is_err());
+        // As it is, where nothing is known against it.
+        assert_eq!(signed(&[], &locked, &sign(&ours)).unwrap(), None);
+        // With the configured key, in the place of one that is not trusted, too.
+        let [key, cert] = [&ours.key, &ours.cert].map(path);
+        machine.file("etc/lastwords.conf", &format!("[sign]\nkey = '{key}'\ncert = '{cert}'\n"));
+        for kernel in [&plain, &sign(&other)] {
+            assert!(signed(&[], &locked, kernel).unwrap() == Some(sign(&ours)));
+        }
+        assert_eq!(signed(&[], &locked, &sign(&ours)).unwrap(), None);
+        machine.file("etc/lastwords.conf", "[sign]\ncommand = 'false'\n");
+        assert!(signed(&[], &locked, &plain).is_err());
+        // A kernel that may not look at signatures is asked, whatever is wrong.
+        machine.file("proc/kallsyms", "0000000000000000 T _text\n");
+        for kernel in [&plain, &sign(&other)] {
+            assert_eq!(signed(&[], &locked, kernel).unwrap(), None);
+        }
     }
 
     #[test]

@@ -1,30 +1,27 @@
-//! What `lastwords load` has loaded, in /run/lastwords/loaded.json, for `lastwords status`. Another program may have
-//! loaded something else since: what is written counts only while the kernel still holds the same image (`kimage`).
-//!
-//! What is about to be loaded is in loading.json, with the image that the kernel held before. One that is left there is of
-//! a load that was killed: before the kernel had loaded it, or after, which the kernel's image shows.
+//! What becomes of a load: one line in the journal, and /run/lastwords/loaded.json, by which `lastwords status` knows since
+//! when the dump kernel is loaded, and from which file. What is loaded it reads from the kernel itself (`held`): another
+//! program may have loaded something else since, which has another checksum.
 
-use super::{file, kimage, via::Via};
+use super::{
+    file,
+    held::{self, Held, Seen, parameters},
+    image,
+};
 use crate::{
+    journal::{self, Priority},
     machine::{boot_id, now},
     message,
 };
 use anyhow::{Context, Result};
-use lastwords_core::{
-    cmdline,
-    plan::{PREFIX, is_console},
-};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs, io,
+    fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 /// For root alone: the next boot's is empty.
 const FILE: &str = "run/lastwords/loaded.json";
-/// Likewise.
-const LOADING: &str = "run/lastwords/loading.json";
 /// The schema's version.
 const SCHEMA: u32 = 1;
 
@@ -34,202 +31,218 @@ pub struct Loaded {
     schema: u32,
     /// The boot in which it was.
     boot_id: String,
-    /// What the kernel held then; while it is about to be loaded, what the kernel held before.
+    /// The checksum of what the kernel held then.
     image: Option<String>,
     /// When, in seconds since 1970.
     pub time: i64,
     /// The dump kernel's file.
     pub kernel: PathBuf,
-    /// How: `purgatory` or `wrap`.
-    pub method: String,
-    /// Our parameters, and the consoles that they may stand for.
-    pub parameters: String,
+    /// Its release: the file may be gone when somebody asks.
+    #[serde(default)]
+    pub release: Option<String>,
 }
 
-/// What is known of the dump kernel that is loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// We have loaded it.
-    Ours(Loaded),
-    /// We were about to load this, and something has been loaded since: it, or what another program has loaded later.
-    Interrupted(Loaded),
-    /// The kernel does not show whether it is still ours.
-    Hidden,
-    /// We have not, or nothing is known of it.
-    Other,
+/// What we have loaded ourselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'a> {
+    /// The dump kernel's file.
+    pub kernel: &'a Path,
+    /// The loading method, as `Held::method` has it.
+    pub method: &'a str,
+    /// The lines with parameters that the image reads.
+    pub lines: [&'a str; 2],
 }
 
-/// Writes down what is about to be loaded, with these lines of parameters, calls `load`, and writes down that it is loaded.
-/// Where nothing can be written all is as well, but for `status`.
-pub fn around(
-    root: &Path,
-    kernel: &Path,
-    via: Via,
-    lines: [&str; 2],
-    load: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let record = Loaded::new(root, kernel, via, lines);
-    let written = record.as_ref().map_or(Ok(()), |record| write(root, LOADING, record));
-    let result = load();
-    if result.is_ok() {
-        let remembered = written.and_then(|()| {
-            let mut loaded = record?;
-            loaded.image = kimage::checksum(root);
-            loaded.time = now();
-            write(root, FILE, &loaded)
-        });
-        if let Err(error) = remembered {
-            // What was loaded before is gone. `kimage` would find out.
-            let _ = fs::remove_file(root.join(FILE));
-            message::warning(&error.context("lastwords status will not show what is loaded"));
-        }
+/// A dump kernel has been loaded: remembers it and writes a line to the journal. Where nothing can be written, all is as
+/// well, but for whoever looks later.
+pub fn announce(root: &Path, own: Option<Own<'_>>) {
+    let seen = held::look(root, own.map(|own| own.kernel));
+    if let Err(error) = remember(root, own, &seen) {
+        // What was loaded before is gone. The checksum would show it.
+        forget(root);
+        message::warning(&error.context("lastwords status will not show since when it is loaded"));
     }
-    let _ = fs::remove_file(root.join(LOADING));
-    result
+    let line = Line::new(own, &seen);
+    // Not every system has a journal.
+    let _ = journal::send(root, Priority::Info, &line.message(), &line.fields());
 }
 
 /// Nothing is loaded any more.
 pub fn forget(root: &Path) {
-    // `kimage` would find out.
-    for file in [FILE, LOADING] {
-        let _ = fs::remove_file(root.join(file));
-    }
+    // The checksum would show it.
+    let _ = fs::remove_file(root.join(FILE));
 }
 
-impl Loaded {
-    fn new(root: &Path, kernel: &Path, via: Via, lines: [&str; 2]) -> Result<Self> {
-        let all = lines.into_iter().flat_map(cmdline::words);
-        let names_console = |word: &str| word.split_once('=').is_some_and(|(name, _)| is_console(name));
-        let parameters = all.filter(|word| word.starts_with(PREFIX) || names_console(word));
-        Ok(Self {
-            schema: SCHEMA,
-            boot_id: boot_id(root).context("/proc/sys/kernel/random/boot_id")?,
-            image: kimage::checksum(root),
-            time: now(),
-            kernel: fs::canonicalize(kernel).unwrap_or_else(|_| kernel.to_owned()),
-            method: match via {
-                Via::Purgatory => "purgatory",
-                Via::Wrap => "wrap",
-            }
-            .to_owned(),
-            parameters: parameters.collect::<Vec<_>>().join(" "),
-        })
+fn remember(root: &Path, own: Option<Own<'_>>, seen: &Seen) -> Result<()> {
+    let (image, held) = match seen {
+        Seen::Hidden => (None, None),
+        Seen::Other(checksum) => (Some(checksum.clone()), None),
+        Seen::Held(held) => (Some(held.checksum.clone()), held.kernel.as_ref()),
+    };
+    // Of a load that somebody else has announced already: the first time counts.
+    if own.is_none() && image.as_ref().is_some_and(|image| remembered(root, image).is_some()) {
+        return Ok(());
     }
-
-    /// Reads one of this boot.
-    ///
-    /// # Errors
-    /// When there is none to be read.
-    fn read(root: &Path, file: &str) -> io::Result<Self> {
-        let path = root.join(file);
-        // Not a pipe that nobody writes to.
-        if !fs::metadata(&path)?.is_file() {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let loaded: Self = serde_json::from_str(&fs::read_to_string(path)?)?;
-        let counts = loaded.schema == SCHEMA && Some(&loaded.boot_id) == boot_id(root).as_ref();
-        if counts { Ok(loaded) } else { Err(io::ErrorKind::NotFound.into()) }
-    }
-}
-
-fn write(root: &Path, file: &str, loaded: &Loaded) -> Result<()> {
-    let path = root.join(file);
+    let own = own.map(|own| fs::canonicalize(own.kernel).unwrap_or_else(|_| own.kernel.to_owned()));
+    let loaded = Loaded {
+        schema: SCHEMA,
+        boot_id: boot_id(root).context("/proc/sys/kernel/random/boot_id")?,
+        image,
+        time: now(),
+        kernel: own.or_else(|| held.map(|kernel| kernel.path.clone())).unwrap_or_default(),
+        release: held.and_then(|kernel| kernel.release.clone()),
+    };
+    let path = root.join(FILE);
     let write = || {
         fs::create_dir_all(path.parent().unwrap_or(root))?;
-        let text = serde_json::to_string_pretty(loaded)?;
+        let text = serde_json::to_string_pretty(&loaded)?;
         file::replace(&path, text.as_bytes(), &fs::Permissions::from_mode(0o600))
     };
     write().with_context(|| path.display().to_string())
 }
 
-/// What is known of the dump kernel that is loaded now.
-pub fn known(root: &Path) -> Known {
-    let image = kimage::checksum(root);
-    let loaded = Loaded::read(root, FILE);
-    if let Ok(loaded) = &loaded
-        && image.is_some()
-        && loaded.image == image
-    {
-        return Known::Ours(loaded.clone());
+/// What was written of this boot's last load.
+pub fn last(root: &Path) -> Option<Loaded> {
+    let path = root.join(FILE);
+    // Not a pipe that nobody writes to.
+    if !fs::metadata(&path).ok()?.is_file() {
+        return None;
     }
-    match (Loaded::read(root, LOADING), loaded) {
-        // Something else than before.
-        (Ok(loading), _) if image.is_some() && loading.image != image => Known::Interrupted(loading),
-        (_, Ok(loaded)) if image.is_none() || loaded.image.is_none() => Known::Hidden,
-        (_, Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Known::Hidden,
-        _ => Known::Other,
+    let loaded: Loaded = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
+    (loaded.schema == SCHEMA && Some(&loaded.boot_id) == boot_id(root).as_ref()).then_some(loaded)
+}
+
+/// What was written of the load with this checksum.
+pub fn remembered(root: &Path, checksum: &str) -> Option<Loaded> {
+    last(root).filter(|loaded| loaded.image.as_deref() == Some(checksum))
+}
+
+/// The line in the journal.
+struct Line {
+    kernel: String,
+    method: String,
+    plan: String,
+    image: String,
+}
+
+impl Line {
+    /// What the kernel shows counts; where it shows nothing, what we have loaded.
+    fn new(own: Option<Own<'_>>, seen: &Seen) -> Self {
+        let text = |path: &Path| message::path(path);
+        if let Seen::Held(held) = seen {
+            let Held { kernel, image, .. } = &**held;
+            let own = own.map(|own| text(own.kernel));
+            return Self {
+                kernel: own.or_else(|| kernel.as_ref().map(|kernel| text(&kernel.path))).unwrap_or_default(),
+                method: held.method(),
+                plan: held.lines().map(parameters).unwrap_or_default(),
+                image: image.as_ref().and_then(|image| image.checksum.clone()).unwrap_or_default(),
+            };
+        }
+        let reports = own.map(|own| parameters(own.lines)).unwrap_or_default();
+        Self {
+            kernel: own.map(|own| text(own.kernel)).unwrap_or_default(),
+            method: own.map(|own| own.method.to_owned()).unwrap_or_default(),
+            image: own.map(|_| image::CHECKSUM.clone()).unwrap_or_default(),
+            plan: reports,
+        }
+    }
+
+    fn message(&self) -> String {
+        let Self { kernel, method, plan, image } = self;
+        let known = |text: &str| if text.is_empty() { "unknown".to_owned() } else { text.to_owned() };
+        let (kernel, method) = (known(kernel), known(method));
+        let plan = if plan.is_empty() { "no parameters" } else { plan };
+        if image.is_empty() {
+            format!("dump kernel loaded: {kernel}, {method}, no panic reporting known")
+        } else {
+            format!("dump kernel loaded: {kernel}, {method}, {plan}, image SHA-256 {image}")
+        }
+    }
+
+    /// Without those of which nothing is known.
+    fn fields(&self) -> Vec<(&'static str, &str)> {
+        let fields = [
+            ("LASTWORDS_KERNEL", &self.kernel),
+            ("LASTWORDS_METHOD", &self.method),
+            ("LASTWORDS_PLAN", &self.plan),
+            ("LASTWORDS_IMAGE", &self.image),
+        ];
+        fields
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| (name, value.as_str()))
+            .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arm::kimage;
+    use std::os::unix::net::UnixDatagram;
 
     /// A machine in this boot, that holds a record like this.
     fn boot(root: &Path, id: &str, record: u8) {
-        kimage::tests::hold(root, &[record; 256]);
+        kimage::tests::hold(root, record);
         fs::create_dir_all(root.join("proc/sys/kernel/random")).unwrap();
         fs::write(root.join("proc/sys/kernel/random/boot_id"), format!("{id}\n")).unwrap();
     }
 
-    fn load(root: &Path, line: &str, load: impl FnOnce() -> Result<()>) -> Result<()> {
-        let kernel = Path::new("/boot/vmlinuz");
-        around(root, kernel, Via::Wrap, ["lastwords.ipmi_handle_panic", line], load)
+    fn own() -> Own<'static> {
+        Own {
+            kernel: Path::new("/nonexistent/vmlinuz"),
+            method: "wrap (kexec_file_load)",
+            lines: [
+                "lastwords.ipmi_handle_panic",
+                "root=/dev/sda1 console=ttyS0 lastwords.budget=9 -- lastwords.for_init",
+            ],
+        }
     }
 
-    /// Whenever a load is killed, `known` tells the one that was loaded from the one that would have been.
-    #[test]
-    fn a_load_that_is_killed_is_told_from_one_that_is_done() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        boot(root, "one", 1);
-        load(root, "lastwords.budget=8", || Ok(())).unwrap();
-        let is_the_old_one =
-            || matches!(known(root), Known::Ours(loaded) if loaded.parameters.contains("budget=8"));
-        assert!(is_the_old_one());
-        // A load that fails; one that is killed before the system call, and after it.
-        load(root, "", || anyhow::bail!("refused")).unwrap_err();
-        assert!(is_the_old_one() && !root.join(LOADING).exists());
-        let killed = load(root, "lastwords.budget=9", || {
-            let left = fs::read(root.join(LOADING)).unwrap();
-            assert!(is_the_old_one());
-            boot(root, "one", 2);
-            assert!(
-                matches!(known(root), Known::Interrupted(loaded) if loaded.parameters.contains("budget=9"))
-            );
-            fs::write(root.join("left"), left).unwrap();
-            Ok(())
-        });
-        killed.unwrap();
-        assert!(matches!(known(root), Known::Ours(loaded) if loaded.parameters.contains("budget=9")));
-        fs::rename(root.join("left"), root.join(LOADING)).unwrap();
-        boot(root, "two", 3);
-        assert_eq!(known(root), Known::Other);
+    fn is_remembered(root: &Path) -> bool {
+        let Seen::Other(checksum) = held::look(root, None) else { return false };
+        remembered(root, &checksum).is_some()
     }
 
     #[test]
     fn what_is_remembered_holds_as_long_as_the_kernel_holds_it() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        assert_eq!(known(root), Known::Other);
+        assert!(!is_remembered(root));
         boot(root, "one", 1);
-        let line = "root=/dev/sda1 console=ttyS0 secret=x lastwords.budget=9 -- lastwords.for_init";
-        load(root, line, || Ok(())).unwrap();
-        let Known::Ours(loaded) = known(root) else { panic!("{:?}", known(root)) };
-        assert_eq!(loaded.parameters, "lastwords.ipmi_handle_panic console=ttyS0 lastwords.budget=9");
-        assert_eq!((loaded.kernel.to_str(), loaded.method.as_str()), (Some("/boot/vmlinuz"), "wrap"));
+        assert!(!is_remembered(root));
+        announce(root, Some(own()));
+        assert!(is_remembered(root));
+        assert_eq!(last(root).unwrap().kernel, own().kernel);
 
         // Somebody else has loaded something; the machine has booted again; it no longer shows what it holds.
         boot(root, "one", 2);
-        assert_eq!(known(root), Known::Other);
+        assert!(!is_remembered(root));
         boot(root, "two", 1);
-        assert_eq!(known(root), Known::Other);
+        assert!(!is_remembered(root) && last(root).is_none());
         boot(root, "one", 1);
-        assert!(matches!(known(root), Known::Ours(_)));
+        assert!(is_remembered(root));
         fs::remove_file(root.join("proc/kcore")).unwrap();
-        assert_eq!(known(root), Known::Hidden);
+        assert!(!is_remembered(root));
         forget(root);
-        assert_eq!(known(root), Known::Other);
+        assert_eq!(last(root), None);
+    }
+
+    #[test]
+    fn a_load_that_is_announced_again_keeps_its_time_and_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        boot(root, "one", 1);
+        announce(root, Some(own()));
+        let path = root.join(FILE);
+        let early = fs::read_to_string(&path).unwrap().replace("\"time\": ", "\"time\": 1, \"later\": ");
+        fs::write(&path, early).unwrap();
+        announce(root, None);
+        assert_eq!((last(root).unwrap().time, last(root).unwrap().kernel.as_path()), (1, own().kernel));
+        boot(root, "one", 2);
+        announce(root, None);
+        assert!(last(root).unwrap().time > 1 && last(root).unwrap().kernel.as_os_str().is_empty());
     }
 
     #[test]
@@ -238,7 +251,37 @@ mod tests {
         fs::create_dir_all(folder.path().join("run/lastwords")).unwrap();
         for text in ["", "{}", "null", "{\"schema\": 1"] {
             fs::write(folder.path().join(FILE), text).unwrap();
-            assert_eq!(known(folder.path()), Known::Other);
+            assert_eq!(last(folder.path()), None);
         }
+    }
+
+    #[test]
+    fn the_journal_has_one_line_with_plan_and_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        boot(root, "one", 1);
+        fs::create_dir_all(root.join("run/systemd/journal")).unwrap();
+        let journal = UnixDatagram::bind(root.join("run/systemd/journal/socket")).unwrap();
+        announce(root, Some(own()));
+        let mut datagram = [0; 4096];
+        let len = journal.recv(&mut datagram).unwrap();
+        let text = std::str::from_utf8(&datagram[..len]).unwrap();
+        let (plan, image) = ("lastwords.ipmi_handle_panic lastwords.budget=9", &*image::CHECKSUM);
+        assert_eq!(
+            text,
+            format!(
+                "PRIORITY=6\nSYSLOG_IDENTIFIER=lastwords\nMESSAGE=dump kernel loaded: /nonexistent/vmlinuz, wrap \
+                 (kexec_file_load), {plan}, image SHA-256 {image}\nLASTWORDS_KERNEL=/nonexistent/vmlinuz\n\
+                 LASTWORDS_METHOD=wrap (kexec_file_load)\nLASTWORDS_PLAN={plan}\nLASTWORDS_IMAGE={image}\n"
+            )
+        );
+        // What another program has loaded, and nobody understands.
+        announce(root, None);
+        let len = journal.recv(&mut datagram).unwrap();
+        let text = std::str::from_utf8(&datagram[..len]).unwrap();
+        assert!(
+            text.contains("unknown, unknown, no panic reporting known\n") && !text.contains("LASTWORDS_"),
+            "{text}"
+        );
     }
 }

@@ -375,6 +375,7 @@ mod tests {
         {
             let refusal = situation.refusal(&io::Error::from_raw_os_error(errno));
             assert_eq!(refusal.is_about_ordinary_memory(), is_about_memory, "{errno}: {refusal}");
+            assert_eq!(refusal.is_about_the_file(), !is_about_memory, "{errno}: {refusal}");
         }
     }
 

@@ -2,35 +2,41 @@
 
 use super::{
     console,
+    encryption::{self, Encryption},
+    held::{self, Held, Kernel, Kind as Way, Seen, parameters},
+    image,
     kdump::Kdump,
-    loaded::{self, Known, Loaded},
+    loaded::{self, Loaded},
+    setup::Setup,
     via::{self, Obstacle},
 };
 use crate::{
     bmc::discovery::{self, Kind},
+    check::tested::Tested,
     layout::{self, BAD, Color, Duration, GOOD, Row, wrap, write_rows},
     machine::{self, hostname},
     message,
 };
 use anyhow::{Context, Result};
 use clap::Args;
+use lastwords_boot as boot;
 use lastwords_core::{
     device::uart::Serial,
     ipmi::{commands::Action, interface::KcsPorts, watchdog::Watchdog},
     plan::Plan,
 };
 use serde_json::json;
-use std::{path::Path, process::ExitCode};
+use std::{fs, path::Path, process::ExitCode};
 
-/// Exit status: not ready.
+/// Exit status: not ready, or unknown.
 const NOT_READY: u8 = 3;
 /// Columns of the rows' labels.
 const LABELS: usize = 13;
 
 /// Show whether the next panic will be reported and dumped
 ///
-/// Shows the loaded dump kernel and its reports, what keeps one from being loaded, and where the BMC (baseboard
-/// management controller) is. Of a dump kernel that another program has loaded the reports are unknown.
+/// Shows which dump kernel is loaded, whoever has loaded it, what it will report, and what keeps from that. Only root can see
+/// what is loaded.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -41,10 +47,14 @@ Exit status:
   0  ready
   1  failed
   2  wrong usage
-  3  not ready
+  3  not ready, or unknown
 
 Files:
-  /run/lastwords/loaded.json  what lastwords load has loaded
+  /proc/kcore                       what is loaded
+  /boot, /var/lib/kdump             the kernels it may be
+  /run/lastwords/loaded.json        when it was loaded
+  /var/lib/lastwords/tested.json    result of the last lastwords test
+  /var/lib/lastwords/crashes        crashes of this machine
 
 Environment:
   NO_COLOR  no colour, unless --color always")]
@@ -66,31 +76,49 @@ impl Status {
     /// When standard output fails.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
         self.color.apply();
-        let kdump = Kdump::read(root);
-        let report = Report {
-            host: hostname(root),
-            loaded: if kdump.crash_loaded == Some(true) { loaded::known(root) } else { Known::Other },
-            obstacle: via::obstacle(root, &kdump),
-            interfaces: discovery::interfaces(root),
-            now: machine::now(),
-            kdump,
-        };
+        let report = Report::read(root);
         let printed = match (self.quiet, self.json) {
             (true, _) => Ok(()),
             (_, true) => message::json(&report.json()),
             (..) => message::report(report.text(layout::width())),
         };
         printed.context("standard output")?;
-        Ok(if report.verdict().0 { ExitCode::SUCCESS } else { ExitCode::from(NOT_READY) })
+        Ok(match report.verdict().0 {
+            Ready => ExitCode::SUCCESS,
+            NotReady | Unknown => ExitCode::from(NOT_READY),
+        })
     }
 }
+
+/// Writes one line to the journal on what is loaded, and remembers since when. For whoever has let another program load.
+pub fn journal_line(root: &Path) {
+    loaded::announce(root, None);
+}
+
+/// Will the next panic be reported and dumped?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Ready,
+    NotReady,
+    Unknown,
+}
+
+use Verdict::{NotReady, Ready, Unknown};
 
 /// What is known.
 struct Report {
     host: Option<String>,
     kdump: Kdump,
-    /// What is known of the dump kernel, where one is loaded.
-    loaded: Known,
+    /// The dump kernel, where one is loaded.
+    seen: Option<Seen>,
+    /// What was remembered of this load.
+    remembered: Option<Loaded>,
+    /// The running kernel's release.
+    release: Option<String>,
+    /// The confidential guest that this is: nothing can be reported in it.
+    guest: Option<&'static str>,
+    setup: Setup,
+    tested: Option<Tested>,
     /// What keeps from loading as the purgatory.
     obstacle: Option<Obstacle>,
     interfaces: Vec<discovery::Interface>,
@@ -99,43 +127,132 @@ struct Report {
 }
 
 impl Report {
-    fn ours(&self) -> Option<&Loaded> {
-        match &self.loaded {
-            Known::Ours(loaded) => Some(loaded),
-            Known::Interrupted(_) | Known::Hidden | Known::Other => None,
+    fn read(root: &Path) -> Self {
+        let kdump = Kdump::read(root);
+        let release = fs::read_to_string(root.join("proc/sys/kernel/osrelease")).ok();
+        let release = release.map(|text| text.trim().to_owned());
+        let last = loaded::last(root);
+        let named = last.as_ref().map(|last| last.kernel.as_path());
+        let seen = (kdump.crash_loaded == Some(true)).then(|| held::look(root, named));
+        let checksum = match &seen {
+            Some(Seen::Other(checksum)) => Some(checksum),
+            Some(Seen::Held(held)) => Some(&held.checksum),
+            Some(Seen::Hidden) | None => None,
+        };
+        Self {
+            host: hostname(root),
+            remembered: checksum.and_then(|checksum| loaded::remembered(root, checksum)),
+            seen,
+            guest: match encryption::find(root) {
+                Encryption::Guest(guest) => Some(guest),
+                Encryption::Memory | Encryption::None => None,
+            },
+            setup: Setup::read(root, release.as_deref()),
+            tested: Tested::read(root),
+            release,
+            obstacle: via::obstacle(root, &kdump),
+            interfaces: discovery::interfaces(root),
+            now: machine::now(),
+            kdump,
         }
+    }
+
+    fn held(&self) -> Option<&Held> {
+        match &self.seen {
+            Some(Seen::Held(held)) => Some(held),
+            Some(Seen::Hidden | Seen::Other(_)) | None => None,
+        }
+    }
+
+    /// The lines with parameters that the loaded image reads.
+    fn lines(&self) -> Option<[&str; 2]> {
+        self.held().filter(|_| self.guest.is_none()).and_then(Held::lines)
     }
 
     /// What the loaded image will do, where that is known.
     fn plan(&self) -> Option<Plan<'_>> {
-        self.ours().map(|loaded| Plan::new("", &loaded.parameters))
+        self.lines().map(|[embedded, line]| Plan::new(embedded, line))
+    }
+
+    /// What will be reported; `None` where that is unknown.
+    fn reports(&self) -> Option<Vec<String>> {
+        let held = self.held()?;
+        if self.guest.is_some() {
+            return Some(Vec::new());
+        }
+        match &held.image {
+            None => Some(Vec::new()),
+            Some(image) => match &image.parameters {
+                Err(boot::Error::OtherVersion(_)) => None,
+                // A corrupt one starts the dump kernel and reports nothing.
+                Err(_) => Some(Vec::new()),
+                Ok(_) => self.plan().map(|plan| reports(&plan)),
+            },
+        }
+    }
+
+    /// The loaded kernel's release.
+    fn loaded_release(&self) -> Option<&str> {
+        let of_file = self.held()?.kernel.as_ref().and_then(|kernel| kernel.release.as_deref());
+        of_file.or_else(|| self.remembered.as_ref()?.release.as_deref())
+    }
+
+    /// Is another kernel loaded than the one that is running?
+    fn is_of_another_kernel(&self) -> bool {
+        self.loaded_release().zip(self.release.as_deref()).is_some_and(|(loaded, running)| loaded != running)
+    }
+
+    /// Is the initial RAM disk one of another kernel, by its name?
+    fn has_foreign_initrd(&self) -> bool {
+        let path = || self.held()?.initrd.as_ref()?.path.as_deref()?.file_name()?.to_str();
+        let Some((name, release)) = path().zip(self.loaded_release()) else { return false };
+        let version =
+            ["initrd.img-", "initramfs-", "initrd-"].iter().find_map(|prefix| name.strip_prefix(prefix));
+        version.is_some_and(|version| {
+            version.starts_with(|first: char| first.is_ascii_digit()) && !version.starts_with(release)
+        })
+    }
+
+    /// The command that loads again.
+    fn reload(&self) -> &'static str {
+        self.setup.service.map_or("lastwords load --help", |service| service.reload)
     }
 
     /// Is it ready, and for what?
-    fn verdict(&self) -> (bool, &'static str) {
+    fn verdict(&self) -> (Verdict, &'static str) {
         let Kdump { crash_loaded, crash_size, busy, load_disabled, limit_panic, .. } = self.kdump;
         let reserved = crash_size > 0 || busy;
         match crash_loaded {
-            None => (false, "this kernel has no kdump"),
+            None => (NotReady, "this kernel has no kdump"),
             Some(false) if !reserved || load_disabled || limit_panic == Some(0) => {
-                (false, "no dump kernel can be loaded")
+                (NotReady, "no dump kernel can be loaded")
             }
-            Some(false) => (false, "no dump kernel is loaded"),
-            Some(true) => match self.plan() {
-                None => (true, "the next panic will be dumped; reports unknown"),
-                Some(plan) if reports(&plan).is_empty() => {
-                    (false, "the next panic will be dumped, but not reported")
+            Some(false) => (NotReady, "no dump kernel is loaded"),
+            Some(true) => match self.reports() {
+                None => (Unknown, "a dump kernel is loaded; reports unknown"),
+                Some(reports) if reports.is_empty() => {
+                    (NotReady, "the next panic will be dumped, but not reported")
                 }
-                Some(_) => (true, "the next panic will be reported and dumped"),
+                Some(_) if self.has_foreign_initrd() => {
+                    (NotReady, "the next panic will be reported, but may not be dumped")
+                }
+                Some(_) if self.setup.enabled && self.is_of_another_kernel() => {
+                    (NotReady, "the dump kernel is not the running kernel")
+                }
+                Some(_) => (Ready, "the next panic will be reported and dumped"),
             },
         }
     }
 
     fn text(&self, width: usize) -> String {
-        let (ready, verdict) = self.verdict();
-        let (style, title) = if ready { (GOOD, "READY") } else { (BAD, "NOT READY") };
+        let (verdict, text) = self.verdict();
+        let (style, title) = match verdict {
+            Ready => (GOOD, "READY"),
+            NotReady => (BAD, "NOT READY"),
+            Unknown => (BAD, "UNKNOWN"),
+        };
         let host = self.host.as_ref().map(|host| format!(" on {host}")).unwrap_or_default();
-        let verdict = wrap(&format!("{title}{host}: {verdict}"), 0, 2, width);
+        let verdict = wrap(&format!("{title}{host}: {text}"), 0, 2, width);
         let mut text = format!("{style}{verdict}{style:#}\n\n");
         // A String takes everything.
         let _ = write_rows(&mut text, &self.rows(), LABELS, width);
@@ -145,22 +262,13 @@ impl Report {
     fn rows(&self) -> Vec<Row> {
         let kdump = &self.kdump;
         let mut rows = vec![self.dump_kernel()];
-        if let Some(plan) = self.plan() {
-            let reports = reports(&plan);
-            for (index, report) in reports.iter().enumerate() {
-                rows.push(Row::new(if index == 0 { "Reports" } else { "" }, report));
-            }
-            if reports.is_empty() {
-                let fix = "lastwords load with --ipmi-handle-panic, --output-cpu-ip or --output-log";
-                rows.push(Row::alarm("Reports", "none").fix(fix));
-            }
-            let line = self.ours().map(|loaded| loaded.parameters.as_str()).unwrap_or_default();
+        rows.extend(self.initrd());
+        rows.extend(self.report_rows());
+        if let Some((plan, [_, line])) = self.plan().zip(self.lines()) {
             if let Some(word) = console::foreign(&plan, line) {
                 rows.push(Row::new("Console", format!("none: {word} is no UART (--serial)")));
             }
-            rows.push(Row::new("Watchdog", watchdog(plan.watchdog)));
-        } else if kdump.crash_loaded == Some(true) {
-            rows.push(Row::new("Reports", "unknown"));
+            rows.push(self.watchdog(plan.watchdog));
         }
         rows.extend(self.method());
         rows.push(match kdump.crash_size {
@@ -175,59 +283,200 @@ impl Report {
                 |mode| format!("{mode}: only signed kernels can be loaded"),
             ),
         ));
+        rows.extend(self.secure_boot());
         rows.extend(self.loading());
         rows.push(self.bmc());
+        rows.extend(self.test());
+        rows.extend(self.crash());
+        rows.extend(self.enabled());
         rows
     }
 
     fn dump_kernel(&self) -> Row {
         const LABEL: &str = "Dump kernel";
         let Kdump { crash_loaded, crash_size, busy, load_disabled, .. } = self.kdump;
-        match (crash_loaded, &self.loaded) {
+        let since = self
+            .remembered
+            .as_ref()
+            .map(|loaded| format!(", loaded {} ago", Duration(self.now.saturating_sub(loaded.time).max(0))));
+        let since = since.unwrap_or_default();
+        match (crash_loaded, &self.seen) {
             (None, _) => Row::alarm(LABEL, "not supported by the running kernel")
                 .fix("boot a kernel with CONFIG_CRASH_DUMP=y"),
             (Some(false), _) if crash_size == 0 && !busy || load_disabled => Row::alarm(LABEL, "none loaded"),
-            (Some(false), _) => Row::alarm(LABEL, "none loaded").fix("lastwords load --help"),
-            (Some(true), Known::Ours(loaded)) => Row::new(
-                LABEL,
-                format!(
-                    "{}, loaded {} ago",
-                    loaded.kernel.display(),
-                    Duration(self.now.saturating_sub(loaded.time).max(0))
-                ),
-            ),
-            (Some(true), Known::Interrupted(loaded)) => Row::new(
-                LABEL,
-                format!(
-                    "{}, if no other program has loaded one since; loading was interrupted",
-                    loaded.kernel.display()
-                ),
-            )
-            .fix("load again"),
-            (Some(true), Known::Hidden) => {
-                Row::new(LABEL, "loaded; the kernel does not show which one (run as root)")
+            (Some(false), _) | (_, None) => Row::alarm(LABEL, "none loaded").fix(self.reload()),
+            (Some(true), Some(Seen::Held(held))) => {
+                let Some(Kernel { path, .. }) = &held.kernel else { return self.lost(LABEL, &since) };
+                let path = path.display();
+                if self.is_of_another_kernel() {
+                    let release = |release: Option<&str>| release.unwrap_or_default().to_owned();
+                    let (loaded, running) =
+                        (release(self.loaded_release()), release(self.release.as_deref()));
+                    let text = format!("{path} ({loaded}){since}; the running kernel is {running}");
+                    return Row::alarm(LABEL, text).fix(self.reload());
+                }
+                Row::new(LABEL, format!("{path}{since}"))
             }
-            (Some(true), Known::Other) => Row::new(LABEL, "loaded by another program or unknown"),
+            (Some(true), Some(Seen::Hidden)) => {
+                let why = match self.kdump.lockdown.as_deref() {
+                    Some("confidentiality") => "lockdown",
+                    _ => "run as root",
+                };
+                Row::new(LABEL, format!("loaded; the kernel does not show which one ({why})"))
+            }
+            (Some(true), Some(Seen::Other(_))) => Row::new(LABEL, format!("unknown{since}")),
+        }
+    }
+
+    /// The row of a kernel whose file is not there.
+    fn lost(&self, label: &'static str, since: &str) -> Row {
+        let remembered = self.remembered.as_ref().filter(|loaded| !loaded.kernel.as_os_str().is_empty());
+        let text = match remembered {
+            Some(loaded) => format!("{}{since}; the file has changed or gone since", loaded.kernel.display()),
+            None => format!("of a kernel that is not, or no longer, in /boot{since}"),
+        };
+        Row::alarm(label, text).fix(self.reload())
+    }
+
+    fn initrd(&self) -> Option<Row> {
+        const LABEL: &str = "Initrd";
+        let initrd = self.held()?.initrd.as_ref()?;
+        Some(match &initrd.path {
+            Some(path) if self.has_foreign_initrd() => {
+                Row::alarm(LABEL, format!("{}: not the dump kernel's", path.display())).fix(self.reload())
+            }
+            Some(path) => Row::new(LABEL, path.display()),
+            None => {
+                Row::new(LABEL, format!("{} bytes, not of a file in /boot or /var/lib/kdump", initrd.size))
+            }
+        })
+    }
+
+    /// What is reported where, and if nothing, why so.
+    fn report_rows(&self) -> Vec<Row> {
+        const LABEL: &str = "Reports";
+        if self.seen.is_none() {
+            return Vec::new();
+        }
+        let Some(reports) = self.reports() else { return vec![Row::new(LABEL, "unknown")] };
+        let old = || {
+            let loaded = self.held()?.image.as_ref()?.checksum.as_ref()?;
+            (*loaded != *image::CHECKSUM)
+                .then(|| Row::new("", "by another version of lastwords than this one"))
+        };
+        if !reports.is_empty() {
+            let label = |index| if index == 0 { LABEL } else { "" };
+            let rows = reports.iter().enumerate().map(|(index, report)| Row::new(label(index), report));
+            return rows.chain(old()).collect();
+        }
+        let record = self.setup.record.as_ref();
+        vec![match self.held() {
+            _ if self.guest.is_some() => {
+                Row::alarm(LABEL, format!("none: confidential guest ({})", self.guest.unwrap_or_default()))
+            }
+            Some(Held { kind: Way::Plain, .. }) if self.setup.enabled => {
+                let why = match record {
+                    Some(record) => record.refused.clone().map_or_else(
+                        || "the wrapped kernel is not loaded".to_owned(),
+                        |why| format!("the wrapped kernel was refused: {}", message::fact(&why)),
+                    ),
+                    None => "there is no wrapped kernel of the running one".to_owned(),
+                };
+                Row::alarm(LABEL, format!("none: plain kdump is loaded; {why}")).fix("lastwords enable")
+            }
+            Some(Held { kind: Way::Plain, .. }) => {
+                Row::alarm(LABEL, "none: plain kdump is loaded").fix("lastwords enable")
+            }
+            Some(Held { image: Some(held::Image { parameters: Err(_), .. }), .. }) => {
+                Row::alarm(LABEL, "none: the image is corrupt").fix(self.reload())
+            }
+            _ => Row::alarm(LABEL, "none")
+                .fix("lastwords load with --ipmi-handle-panic, --output-cpu-ip or --output-log"),
+        }]
+    }
+
+    fn watchdog(&self, watchdog: Watchdog) -> Row {
+        const LABEL: &str = "Watchdog";
+        let text = watchdog_text(watchdog);
+        match watchdog {
+            Watchdog::Start { .. } if self.setup.reports_at_boot => {
+                Row::new(LABEL, format!("{text}, stopped at the next boot"))
+            }
+            Watchdog::Start { action, .. } if action != Action::None => {
+                Row::alarm(LABEL, format!("{text}; not stopped at the next boot")).fix("lastwords enable")
+            }
+            _ => Row::new(LABEL, text),
         }
     }
 
     /// How it was loaded; where that is unknown, how `lastwords load` would.
     fn method(&self) -> Option<Row> {
         const LABEL: &str = "Method";
-        let name = |method: &str| match method {
-            "purgatory" => "purgatory (kexec_load)".to_owned(),
-            _ => "wrap (kexec_file_load)".to_owned(),
-        };
-        if let Some(loaded) = self.ours() {
-            return Some(Row::new(LABEL, name(&loaded.method)));
+        if let Some(held) = self.held() {
+            return Some(Row::new(LABEL, held.method()));
         }
-        let next = |method, why: &str| Row::new(LABEL, format!("{} at the next load{why}", name(method)));
+        let next = |method, why: &str| Row::new(LABEL, format!("{method} at the next load{why}"));
         match &self.obstacle {
             _ if self.kdump.load_disabled || self.kdump.crash_size == 0 && !self.kdump.busy => None,
-            None => Some(next("purgatory", "")),
+            None => Some(next("purgatory (kexec_load)", "")),
             Some(Obstacle::Permission) => Some(Row::new(LABEL, "unknown (run as root)")),
-            Some(obstacle) => Some(next("wrap", &format!(": {obstacle}"))),
+            Some(obstacle) => Some(next("wrap (kexec_file_load)", &format!(": {obstacle}"))),
         }
+    }
+
+    /// Secure Boot, and by whom what is loaded is signed. Without EFI there is nothing to show.
+    fn secure_boot(&self) -> Option<Row> {
+        const LABEL: &str = "Secure Boot";
+        let on = self.setup.secure_boot? || self.kdump.lockdown.is_some();
+        if !on {
+            return None;
+        }
+        let state = if self.setup.secure_boot == Some(true) { "on" } else { "off" };
+        let record = self.setup.record.as_ref();
+        let loaded = self.held().and_then(|held| held.kernel.as_ref()?.signed.clone());
+        let key = loaded.or_else(|| record?.key.as_ref().map(|key| format!("key ID {key}")));
+        Some(match (key, record) {
+            (Some(key), _) => Row::new(LABEL, format!("{state}, dump kernel signed: {key}")),
+            (None, Some(record)) => {
+                let path = record.path.display();
+                Row::alarm(LABEL, format!("{state}; {path} is not signed"))
+                    .fix(format!("set [sign] in /etc/lastwords.conf, or sign {path}; then {}", self.reload()))
+            }
+            (None, None) => Row::new(LABEL, state),
+        })
+    }
+
+    /// The last `lastwords test`.
+    fn test(&self) -> Option<Row> {
+        const LABEL: &str = "Last test";
+        let tested = self.tested.as_ref()?;
+        let ago = Duration(self.now.saturating_sub(tested.time).max(0));
+        Some(if tested.passed {
+            Row::new(LABEL, format!("passed {ago} ago"))
+        } else {
+            let why = tested.error.as_deref().unwrap_or("unknown reason");
+            Row::alarm(LABEL, format!("failed {ago} ago: {why}")).fix("lastwords test")
+        })
+    }
+
+    /// The last crash that was read.
+    fn crash(&self) -> Option<Row> {
+        let crash = self.setup.crash.as_ref()?;
+        let dump = crash.dump.as_ref().map(|stage| format!("dump {stage}"));
+        let parts: Vec<_> = [&crash.time, &crash.reason, &dump].into_iter().flatten().cloned().collect();
+        let text = if parts.is_empty() { crash.file.display().to_string() } else { parts.join(", ") };
+        Some(Row::new("Last crash", text))
+    }
+
+    /// Whether lastwords is in the distribution's kdump.
+    fn enabled(&self) -> Option<Row> {
+        const LABEL: &str = "Setup";
+        let service = self.setup.service?.name;
+        Some(if self.setup.enabled {
+            Row::new(LABEL, format!("enabled in {service}"))
+        } else {
+            Row::new(LABEL, format!("not enabled in {service} (lastwords enable)"))
+        })
     }
 
     /// What keeps from loading.
@@ -251,20 +500,21 @@ impl Report {
         const LABEL: &str = "BMC";
         let plan = self.plan().filter(Plan::talks_to_bmc);
         let wanted = plan.is_some();
+        let untested = if self.tested.is_some() { "" } else { " (untested: lastwords test)" };
         let tabled = discovery::best(&self.interfaces).and_then(discovery::Interface::ports);
         // What the image uses is what it was loaded with, whatever the tables have.
         if let Some(ports) = plan.map(|plan| plan.kcs_ports).filter(|ports| Some(*ports) != tabled)
             && ports != KcsPorts::DEFAULT
         {
-            return Row::new(LABEL, format!("KCS {ports} as loaded (untested: lastwords probe)"));
+            return Row::new(LABEL, format!("KCS {ports} as loaded{untested}"));
         }
         let Some(best) = discovery::best(&self.interfaces) else {
-            let text = format!("none found; KCS {} is tried (untested: lastwords probe)", KcsPorts::DEFAULT);
+            let text = format!("none found; KCS {} is tried{untested}", KcsPorts::DEFAULT);
             return Row::new(LABEL, text);
         };
         let source = source(best.source);
         if let Some(ports) = best.ports() {
-            return Row::new(LABEL, format!("KCS {ports} from {source} (untested: lastwords probe)"));
+            return Row::new(LABEL, format!("KCS {ports} from {source}{untested}"));
         }
         let text = format!("{} from {source}: not supported", kind(best.kind));
         if wanted { Row::alarm(LABEL, text).fix("use --serial") } else { Row::new(LABEL, text) }
@@ -274,24 +524,54 @@ impl Report {
     fn json(&self) -> serde_json::Value {
         let Kdump { crash_loaded, crash_size, crash_ranges, lockdown, load_disabled, limit_panic, .. } =
             &self.kdump;
-        let (ready, verdict) = self.verdict();
-        let ours = self.ours();
+        let (verdict, text) = self.verdict();
+        let held = self.held();
+        let kernel = held.and_then(|held| held.kernel.as_ref());
+        let initrd = held.and_then(|held| held.initrd.as_ref());
+        let path = |path: &Path| path.display().to_string();
         let ranges = crash_ranges.iter().filter(|range| *range.end() != 0);
+        let (loaded_as, method) = match held.map(|held| held.kind) {
+            None => (None, None),
+            Some(Way::Plain) => (Some("plain"), None),
+            Some(Way::Wrapped) => (Some("wrapped"), Some("wrap")),
+            Some(Way::Purgatory) => (Some("purgatory"), Some("purgatory")),
+        };
         json!({
             "schema": 1,
-            "ready": ready,
-            "verdict": verdict,
+            "ready": match verdict {
+                Ready => Some(true),
+                NotReady => Some(false),
+                Unknown => None,
+            },
+            "verdict": text,
             "host": self.host,
             "loaded": crash_loaded,
-            "kernel": ours.map(|loaded| loaded.kernel.display().to_string()),
-            "loaded_at": ours.map(|loaded| loaded.time),
-            "parameters": ours.map(|loaded| &loaded.parameters),
-            "method": ours.map(|loaded| &loaded.method),
-            "reports": self.plan().map(|plan| reports(&plan)),
-            "watchdog": self.plan().map(|plan| watchdog(plan.watchdog)),
+            "loaded_as": loaded_as,
+            "system_call": held.map(|held| if held.by_file { "kexec_file_load" } else { "kexec_load" }),
+            "kernel": kernel.map(|kernel| path(&kernel.path)),
+            "kernel_release": held.and_then(|_| self.loaded_release()),
+            "running_release": self.release,
+            "is_running_kernel": self.loaded_release().zip(self.release.as_deref()).map(|(one, other)| one == other),
+            "loaded_at": self.remembered.as_ref().map(|loaded| loaded.time),
+            "cmdline": held.map(|held| &held.cmdline),
+            "initrd": initrd.and_then(|initrd| initrd.path.as_deref()).map(path),
+            "initrd_bytes": initrd.map(|initrd| initrd.size),
+            "parameters": self.lines().map(parameters),
+            "image_sha256": held.and_then(|held| held.image.as_ref()?.checksum.as_ref()),
+            "method": method,
+            "reports": self.reports(),
+            "watchdog": self.plan().map(|plan| watchdog_text(plan.watchdog)),
+            "watchdog_stopped_at_boot": self.setup.reports_at_boot,
             "reserved_bytes": crash_size,
             "reserved_ranges": ranges.map(|range| format!("{:#x}-{:#x}", range.start(), range.end())).collect::<Vec<_>>(),
             "lockdown": lockdown,
+            "secure_boot": self.setup.secure_boot,
+            "signed_by": kernel.and_then(|kernel| kernel.signed.as_ref()),
+            "wrapped_kernel": self.setup.record.as_ref().map(|record| json!({
+                "path": path(&record.path),
+                "key_id": record.key,
+                "refused": record.refused,
+            })),
             "load_disabled": load_disabled,
             "load_limit": limit_panic,
             "bmc_interfaces": self.interfaces.iter().map(|interface| json!({
@@ -300,6 +580,20 @@ impl Report {
                 "source": source(interface.source),
                 "used": discovery::best(&self.interfaces) == Some(interface),
             })).collect::<Vec<_>>(),
+            "last_test": self.tested.as_ref().map(|tested| json!({
+                "time": tested.time,
+                "passed": tested.passed,
+                "error": tested.error,
+                "build_id": tested.build_id,
+            })),
+            "last_crash": self.setup.crash.as_ref().map(|crash| json!({
+                "file": path(&crash.file),
+                "time": crash.time,
+                "reason": crash.reason,
+                "dump": crash.dump,
+            })),
+            "enabled": self.setup.enabled,
+            "kdump_service": self.setup.service.map(|service| service.name),
         })
     }
 }
@@ -344,7 +638,7 @@ fn uart(serial: Serial) -> String {
     name.unwrap_or_else(|| format!("UART {}", serial.base))
 }
 
-fn watchdog(watchdog: Watchdog) -> String {
+fn watchdog_text(watchdog: Watchdog) -> String {
     match watchdog {
         Watchdog::Leave => "not changed".to_owned(),
         Watchdog::Stop => "stopped".to_owned(),
@@ -373,20 +667,45 @@ fn source(source: discovery::Source) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arm::setup::{Crash, Record, Service};
     use crate::bmc::discovery::{Interface, Space};
 
     const NOW: i64 = 1_795_397_900;
 
-    fn loaded(parameters: &str) -> Known {
-        let loaded = json!({
-            "schema": 1, "boot_id": "", "image": null, "time": NOW - 3 * 24 * 60 * 60 - 60,
-            "kernel": "/boot/vmlinuz-6.1.0-56-amd64", "method": "purgatory", "parameters": parameters,
-        });
-        Known::Ours(serde_json::from_value(loaded).unwrap())
+    /// Loaded as the purgatory, with this command line.
+    fn held(cmdline: &str) -> Held {
+        Held {
+            checksum: "ab".to_owned(),
+            kind: Way::Purgatory,
+            by_file: false,
+            image: Some(held::Image {
+                parameters: Ok(String::new()),
+                checksum: Some(image::CHECKSUM.clone()),
+            }),
+            cmdline: cmdline.to_owned(),
+            kernel: Some(Kernel {
+                path: "/boot/vmlinuz-6.1.0-56-amd64".into(),
+                release: Some("6.1.0-56-amd64".to_owned()),
+                itself: true,
+                signed: None,
+            }),
+            initrd: Some(held::Initrd {
+                size: 6 << 20,
+                path: Some("/var/lib/kdump/initrd.img-6.1.0-56-amd64".into()),
+            }),
+        }
+    }
+
+    fn loaded(cmdline: &str) -> Seen {
+        Seen::Held(Box::new(held(cmdline)))
+    }
+
+    fn plain() -> Seen {
+        Seen::Held(Box::new(Held { kind: Way::Plain, image: None, by_file: true, ..held("quiet") }))
     }
 
     /// A machine on which this is loaded, with a BMC that the driver has.
-    fn report(loaded: Known) -> Report {
+    fn report(seen: Seen) -> Report {
         let driver = Interface {
             kind: Kind::Kcs,
             space: Space::Io,
@@ -394,6 +713,11 @@ mod tests {
             spacing: 1,
             source: discovery::Source::Driver,
         };
+        let remembered = json!({
+            "schema": 1, "boot_id": "", "image": "ab", "time": NOW - 3 * 24 * 60 * 60 - 60,
+            "kernel": "/boot/vmlinuz-6.1.0-56-amd64", "release": null,
+        });
+        let is_held = matches!(seen, Seen::Held(_));
         Report {
             host: Some("db04".to_owned()),
             kdump: Kdump {
@@ -402,11 +726,25 @@ mod tests {
                 crash_ranges: std::iter::once(0x2500_0000..=0x34ff_ffff).collect(),
                 ..Kdump::default()
             },
-            loaded,
+            remembered: is_held.then(|| serde_json::from_value(remembered).unwrap()),
+            seen: Some(seen),
+            release: Some("6.1.0-56-amd64".to_owned()),
+            guest: None,
+            setup: Setup { secure_boot: Some(false), reports_at_boot: true, ..Setup::default() },
+            tested: None,
             obstacle: None,
             interfaces: vec![driver],
             now: NOW,
         }
+    }
+
+    fn nothing() -> Report {
+        Report { seen: None, ..report(Seen::Hidden) }
+    }
+
+    fn enabled(report: &mut Report, record: Option<Record>) {
+        let service = Service { name: "kdump-tools", reload: "kdump-config reload" };
+        report.setup = Setup { enabled: true, service: Some(service), record, ..report.setup.clone() };
     }
 
     fn shown(report: &Report) -> String {
@@ -421,48 +759,51 @@ mod tests {
     #[test]
     fn ready() {
         let report = report(loaded(&format!("console=ttyS0,115200 {ALL}")));
-        assert!(report.verdict().0);
+        assert_eq!(report.verdict().0, Ready);
         assert_eq!(
             shown(&report),
             "\
 READY on db04: the next panic will be reported and dumped
 
   Dump kernel  /boot/vmlinuz-6.1.0-56-amd64, loaded 3 days ago
+  Initrd       /var/lib/kdump/initrd.img-6.1.0-56-amd64
   Reports      panic reason and CPU locations, to SEL and ttyS0
-  Watchdog     reset after 300 s
+  Watchdog     reset after 300 s, stopped at the next boot
   Method       purgatory (kexec_load)
   Memory       256 MiB reserved
   Lockdown     none
-  BMC          KCS 0xca2,0xca3 from ipmi_si (untested: lastwords probe)
+  BMC          KCS 0xca2,0xca3 from ipmi_si (untested: lastwords test)
 "
         );
     }
 
     #[test]
-    fn what_another_program_has_loaded_is_unknown() {
-        let locked = |loaded| {
-            let mut report = report(loaded);
+    fn what_the_kernel_does_not_show_is_unknown() {
+        let locked = |seen| {
+            let mut report = report(seen);
             report.kdump.lockdown = Some("integrity".to_owned());
             report.obstacle = Some(Obstacle::Lockdown("integrity".to_owned()));
             report.interfaces[0].kind = Kind::Bt;
             report
         };
-        assert!(locked(Known::Other).verdict().0);
+        let other = locked(Seen::Other("ab".to_owned()));
+        assert_eq!((other.verdict().0, &other.json()["ready"]), (Unknown, &json!(null)));
         assert_eq!(
-            shown(&locked(Known::Other)),
+            shown(&other),
             "\
-READY on db04: the next panic will be dumped; reports unknown
+UNKNOWN on db04: a dump kernel is loaded; reports unknown
 
-  Dump kernel  loaded by another program or unknown
+  Dump kernel  unknown
   Reports      unknown
   Method       wrap (kexec_file_load) at the next load: lockdown (integrity)
                forbids kexec_load(2)
   Memory       256 MiB reserved
   Lockdown     integrity: only signed kernels can be loaded
+  Secure Boot  off
   BMC          BT from ipmi_si: not supported
 "
         );
-        let hidden = shown(&locked(Known::Hidden));
+        let hidden = shown(&locked(Seen::Hidden));
         assert!(
             hidden.contains("Dump kernel  loaded; the kernel does not show which one (run as root)\n"),
             "{hidden}"
@@ -470,21 +811,162 @@ READY on db04: the next panic will be dumped; reports unknown
     }
 
     #[test]
-    fn a_load_that_was_interrupted_is_shown() {
-        let Known::Ours(record) = loaded(ALL) else { panic!("it is ours") };
-        let report = report(Known::Interrupted(record));
-        // Which of the two it is nobody knows, and so what will be reported.
-        assert_eq!(report.verdict(), (true, "the next panic will be dumped; reports unknown"));
+    fn plain_kdump_is_not_ready_and_where_lastwords_is_enabled_the_reason_is_shown() {
+        let mut report = report(plain());
+        assert_eq!(report.verdict(), (NotReady, "the next panic will be dumped, but not reported"));
         let text = shown(&report);
-        let begin = "  Dump kernel  /boot/vmlinuz-6.1.0-56-amd64, if no other program has loaded one";
-        assert!(text.contains(begin) && text.contains("fix: load again\n"), "{text}");
+        assert!(
+            text.contains(
+                "! Reports      none: plain kdump is loaded\n               fix: lastwords enable\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("  Method       plain kdump (kexec_file_load)\n"), "{text}");
+        for (refused, why) in [
+            (Some("unknown key\nhint: sign it"), "the wrapped kernel was refused: unknown key"),
+            (None, "the wrapped kernel is not loaded"),
+        ] {
+            let refused = refused.map(str::to_owned);
+            enabled(&mut report, Some(Record { refused, ..Record::default() }));
+            let text = report.text(200);
+            assert!(text.contains(&format!("none: plain kdump is loaded; {why}")), "{text}");
+            assert!(!text.contains("hint"), "{text}");
+        }
+        enabled(&mut report, None);
+        assert!(report.text(200).contains("there is no wrapped kernel of the running one"));
+        assert!(shown(&report).contains("  Setup        enabled in kdump-tools\n"));
+    }
+
+    #[test]
+    fn another_kernel_than_the_running_one_is_alarming_and_where_lastwords_is_enabled_not_ready() {
+        let mut report = report(loaded(ALL));
+        report.release = Some("6.1.0-57-amd64".to_owned());
+        assert_eq!(report.verdict().0, Ready);
+        enabled(&mut report, None);
+        assert_eq!(report.verdict(), (NotReady, "the dump kernel is not the running kernel"));
+        let text = shown(&report);
+        let row = "\
+! Dump kernel  /boot/vmlinuz-6.1.0-56-amd64 (6.1.0-56-amd64), loaded 3 days ago;
+               the running kernel is 6.1.0-57-amd64
+               fix: kdump-config reload
+";
+        assert!(text.contains(row), "{text}");
+        assert_eq!(report.json()["is_running_kernel"], false);
+    }
+
+    #[test]
+    fn a_kernel_whose_file_has_gone_is_ready_and_alarming() {
+        let mut seen = held(ALL);
+        seen.kernel = None;
+        let mut report = report(Seen::Held(Box::new(seen)));
+        assert_eq!(report.verdict().0, Ready);
+        assert!(
+            report
+                .text(200)
+                .contains("! Dump kernel  /boot/vmlinuz-6.1.0-56-amd64, loaded 3 days ago; the file has")
+        );
+        report.remembered = None;
+        let text = report.text(200);
+        assert!(text.contains("! Dump kernel  of a kernel that is not, or no longer, in /boot"), "{text}");
+        assert_eq!(report.json()["is_running_kernel"], json!(null));
+    }
+
+    #[test]
+    fn an_initrd_of_another_kernel_is_not_ready() {
+        let with = |name: &str| {
+            let mut held = held(ALL);
+            held.initrd = Some(held::Initrd { size: 9, path: Some(name.into()) });
+            report(Seen::Held(Box::new(held)))
+        };
+        let foreign = with("/var/lib/kdump/initrd.img-6.1.0-49-amd64");
+        assert_eq!(foreign.verdict().0, NotReady);
+        assert!(
+            shown(&foreign).contains("! Initrd       /var/lib/kdump/initrd.img-6.1.0-49-amd64: not the dump")
+        );
+        for name in
+            ["/boot/initramfs-6.1.0-56-amd64kdump.img", "/boot/initrd", "/var/lib/kdump/initrd.img-new"]
+        {
+            assert_eq!(with(name).verdict().0, Ready, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_corrupt_image_and_a_confidential_guest_report_nothing_and_an_unknown_one_is_unknown() {
+        let with = |error: boot::Error| {
+            let mut held = held(ALL);
+            held.image = Some(held::Image { parameters: Err(error), checksum: None });
+            report(Seen::Held(Box::new(held)))
+        };
+        let corrupt = with(boot::Error::Damaged);
+        assert_eq!(corrupt.verdict().0, NotReady);
+        assert!(shown(&corrupt).contains("! Reports      none: the image is corrupt\n"));
+        assert_eq!(with(boot::Error::OtherVersion(9)).verdict().0, Unknown);
+        let mut guest = report(loaded(ALL));
+        guest.guest = Some("SEV-SNP");
+        assert_eq!(guest.verdict().0, NotReady);
+        assert!(shown(&guest).contains("! Reports      none: confidential guest (SEV-SNP)\n"));
+    }
+
+    #[test]
+    fn a_watchdog_that_nothing_stops_is_alarming() {
+        let text = |line: &str| {
+            let mut report = report(loaded(line));
+            report.setup.reports_at_boot = false;
+            report.text(80)
+        };
+        let started = text(ALL);
+        assert!(
+            started.contains("! Watchdog     reset after 300 s; not stopped at the next boot"),
+            "{started}"
+        );
+        assert!(text("lastwords.ipmi_watchdog=stop").contains("  Watchdog     stopped\n"));
+        let none = text("lastwords.ipmi_watchdog=start=300,none");
+        assert!(none.contains("  Watchdog     no action after 300 s\n"), "{none}");
+    }
+
+    #[test]
+    fn an_unsigned_kernel_is_alarming_where_signatures_are_needed() {
+        let mut report = report(loaded(ALL));
+        let record = Record { path: "/k/vmlinuz".into(), ..Record::default() };
+        enabled(&mut report, Some(record.clone()));
+        assert!(!shown(&report).contains("Secure Boot"));
+        report.setup.secure_boot = Some(true);
+        let text = report.text(200);
+        assert!(text.contains("! Secure Boot  on; /k/vmlinuz is not signed"), "{text}");
+        assert!(
+            text.contains("fix: set [sign] in /etc/lastwords.conf, or sign /k/vmlinuz; then kdump-config"),
+            "{text}"
+        );
+        enabled(&mut report, Some(Record { key: Some("6cce".to_owned()), ..record }));
+        assert!(shown(&report).contains("  Secure Boot  on, dump kernel signed: key ID 6cce\n"));
+    }
+
+    #[test]
+    fn the_last_test_and_the_last_crash_are_shown() {
+        let mut report = report(loaded(ALL));
+        let mut tested = Tested::new(Path::new("/nonexistent"), None, 14);
+        tested.time = NOW - 2 * 60 * 60;
+        report.tested = Some(tested.clone());
+        report.setup.crash = Some(Crash {
+            file: "/var/lib/lastwords/crashes/1-a.json".into(),
+            time: Some("2026-11-23 01:38:20".to_owned()),
+            reason: Some("Fatal exception".to_owned()),
+            dump: Some("saved".to_owned()),
+        });
+        let text = shown(&report);
+        let rows = "  BMC          KCS 0xca2,0xca3 from ipmi_si\n  Last test    passed 2 hours ago\n  \
+                    Last crash   2026-11-23 01:38:20, Fatal exception, dump saved\n";
+        assert!(text.contains(rows), "{text}");
+        (tested.passed, tested.error) = (false, Some("no answer".to_owned()));
+        report.tested = Some(tested);
+        assert!(shown(&report).contains("! Last test    failed 2 hours ago: no answer\n"));
     }
 
     #[test]
     fn while_another_program_loads_the_reservation_is_unknown() {
-        let mut report = report(Known::Other);
+        let mut report = nothing();
         report.kdump = Kdump { crash_loaded: Some(false), crash_size: 0, busy: true, ..report.kdump };
-        assert_eq!(report.verdict(), (false, "no dump kernel is loaded"));
+        assert_eq!(report.verdict(), (NotReady, "no dump kernel is loaded"));
         let text = shown(&report);
         assert!(
             text.contains("Memory       unknown: another program") && !text.contains("crashkernel"),
@@ -495,12 +977,13 @@ READY on db04: the next panic will be dumped; reports unknown
     #[test]
     fn a_silent_dump_kernel_is_not_ready() {
         let report = report(loaded("console=ttyS0"));
-        assert!(!report.verdict().0);
+        assert_eq!(report.verdict().0, NotReady);
         let text = shown(&report);
         let begin = "\
 NOT READY on db04: the next panic will be dumped, but not reported
 
   Dump kernel  /boot/vmlinuz-6.1.0-56-amd64, loaded 3 days ago
+  Initrd       /var/lib/kdump/initrd.img-6.1.0-56-amd64
 ! Reports      none
                fix: lastwords load with --ipmi-handle-panic, --output-cpu-ip or
                --output-log
@@ -511,10 +994,10 @@ NOT READY on db04: the next panic will be dumped, but not reported
 
     #[test]
     fn nothing_can_be_loaded() {
-        let mut report = report(Known::Other);
+        let mut report = nothing();
         report.kdump = Kdump { crash_loaded: Some(false), ..Kdump::default() };
         report.interfaces.clear();
-        assert!(!report.verdict().0);
+        assert_eq!(report.verdict().0, NotReady);
         assert_eq!(
             shown(&report),
             "\
@@ -524,7 +1007,7 @@ NOT READY on db04: no dump kernel can be loaded
 ! Memory       none reserved
                fix: boot with crashkernel=256M
   Lockdown     none
-  BMC          none found; KCS 0xca2,0xca3 is tried (untested: lastwords probe)
+  BMC          none found; KCS 0xca2,0xca3 is tried (untested: lastwords test)
 "
         );
         report.kdump = Kdump { crash_size: 256 << 20, load_disabled: true, ..report.kdump };
@@ -544,7 +1027,7 @@ NOT READY on db04: no dump kernel can be loaded
 
     #[test]
     fn nothing_is_loaded_yet() {
-        let mut report = report(Known::Other);
+        let mut report = nothing();
         report.kdump.crash_loaded = Some(false);
         let begin = "\
 NOT READY on db04: no dump kernel is loaded
@@ -592,6 +1075,8 @@ NOT READY on db04: no dump kernel is loaded
         assert_eq!(json["reserved_ranges"], json!(["0x25000000-0x34ffffff"]));
         let bmc = json!([{"kind": "KCS", "registers": "0xca2,0xca3", "source": "ipmi_si", "used": true}]);
         assert_eq!(json["bmc_interfaces"], bmc);
-        assert_eq!(report(Known::Other).json()["parameters"], json!(null));
+        assert_eq!(json["cmdline"], ALL);
+        assert_eq!((&json["loaded_as"], &json["parameters"]), (&json!("purgatory"), &json!(ALL)));
+        assert_eq!(report(Seen::Hidden).json()["parameters"], json!(null));
     }
 }

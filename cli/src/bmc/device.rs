@@ -6,10 +6,43 @@ use lastwords_core::{
     budget::{Millis, Timer},
     ipmi::{TransferError, Transport, message::Request},
 };
-use std::{fs::File, io, path::Path, time::Instant};
+use std::{
+    fs::File,
+    io,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 /// Longest answer that is taken; the driver's own limit is 272 (IPMI_MAX_MSG_LENGTH).
 const ANSWER_LEN: usize = 272;
+
+/// Between two looks whether the device is there.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Loads Linux's drivers where `/dev/ipmi0` is missing, and waits for it so long: they take a moment to find the BMC. Is it
+/// there? Where there is no driver nobody waits.
+pub fn wait(root: &Path, limit: Duration) -> bool {
+    let device = root.join("dev/ipmi0");
+    if device.exists() {
+        return true;
+    }
+    let modprobe = ["sbin/modprobe", "usr/sbin/modprobe"].map(|path| root.join(path));
+    if let Some(modprobe) = modprobe.iter().find(|path| path.exists()) {
+        // It fails where the kernel finds no BMC.
+        let drivers = ["-q", "-a", "ipmi_si", "ipmi_devintf"];
+        let _ = Command::new(modprobe).args(drivers).stdin(Stdio::null()).stderr(Stdio::null()).status();
+    }
+    let end = Instant::now() + limit;
+    while !device.exists() {
+        if !root.join("sys/module/ipmi_si").exists() || Instant::now() >= end {
+            return false;
+        }
+        thread::sleep(PAUSE);
+    }
+    true
+}
 
 /// The open device.
 pub struct Device {
@@ -63,5 +96,33 @@ impl Transport<System> for Device {
                 Err(error) => return Err(os(&error)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    #[test]
+    fn the_drivers_are_loaded_and_waited_for_but_only_where_there_are_some() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        // No driver, nothing to load it with: nobody waits.
+        assert!(!wait(root.path(), Duration::from_secs(600)));
+        for folder in ["sbin", "dev", "sys/module/ipmi_si"] {
+            fs::create_dir_all(path(folder)).unwrap();
+        }
+        assert!(!wait(root.path(), Duration::ZERO));
+        // It takes a moment to find the BMC.
+        let (log, device) = (path("log"), path("dev/ipmi0"));
+        let script =
+            format!("#!/bin/sh\necho $* > {}\n(sleep 0.2; : > {}) &\n", log.display(), device.display());
+        fs::write(path("sbin/modprobe"), script).unwrap();
+        fs::set_permissions(path("sbin/modprobe"), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(wait(root.path(), Duration::from_secs(600)));
+        assert_eq!(fs::read_to_string(&log).unwrap(), "-q -a ipmi_si ipmi_devintf\n");
+        fs::remove_file(&log).unwrap();
+        assert!(wait(root.path(), Duration::ZERO) && !log.exists());
     }
 }

@@ -24,6 +24,8 @@ pub struct Fake {
     pub slow: usize,
     /// How many more records fit, as Get SEL Info has it.
     pub free: Option<u16>,
+    /// Its clock, as Get SEL Time has it.
+    pub clock: Option<u32>,
     /// Get Watchdog Timer's answer.
     pub timer: [u8; 8],
     /// It does not answer so many requests.
@@ -134,6 +136,9 @@ impl Fake {
                 let free = self.free.map_or(u16::MAX, |records| records * 16).to_le_bytes();
                 let len = (self.sel.len() as u16).to_le_bytes();
                 [&[0, 0x51], &len[..], &free, &[0; 8], &[0x0a]].concat()
+            }
+            (0x0a, 0x48) if self.clock.is_some() => {
+                [&[0], &self.clock.unwrap_or_default().to_le_bytes()[..]].concat()
             }
             (0x0a, 0x42) if self.reserve_code == 0 => vec![0, 1, 0],
             (0x0a, 0x42) => vec![self.reserve_code],

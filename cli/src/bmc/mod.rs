@@ -16,6 +16,7 @@ mod remote;
 mod sel;
 mod system;
 
+pub use device::wait;
 pub use error::BmcError;
 #[cfg(test)]
 pub use fake::Fake;

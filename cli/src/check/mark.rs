@@ -5,8 +5,10 @@
 
 use crate::{
     arm::options::Usual,
-    bmc::{BmcError, Connection, Local, named_ports},
+    bmc::{BmcError, Connection, Local, named_ports, wait},
+    crashes::watchdog,
     message,
+    read::why_records,
 };
 use anyhow::{Result, bail};
 use clap::{
@@ -15,7 +17,7 @@ use clap::{
 };
 use lastwords_core::{
     ipmi::{
-        commands::{ResetWatchdogTimer, SetWatchdogTimer},
+        commands::{AddSelEntry, ResetWatchdogTimer, SetWatchdogTimer},
         message::CompletionCode,
         sel_writer::SelType,
         watchdog::Watchdog,
@@ -34,8 +36,12 @@ use std::{
 /// Record how far the dump came, and restart or stop the watchdog
 ///
 /// For the dump kernel's scripts. Adds a progress record to the event log (SEL, System Event Log) of the BMC (baseboard
-/// management controller), through /dev/ipmi0 if it is there, else through the BMC's KCS (keyboard controller style)
-/// ports. `lastwords read` shows the record with the panic report.
+/// management controller), through /dev/ipmi0, whose drivers are loaded if need be, else through the BMC's KCS (keyboard
+/// controller style) ports. `lastwords read` shows the record with the panic report.
+///
+/// If the panic report has started the BMC's watchdog, saved stops it, and started restarts its countdown. failed leaves it
+/// running: what comes next may hang. The kernel's command line shows whether it was started, or
+/// /var/lib/lastwords/watchdog.json.
 #[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("what").args(["stage", "ipmi_watchdog"]).required(true).multiple(true))]
 #[command(mut_arg("ipmi_kcs_ports", |option| option.help("\
@@ -46,7 +52,8 @@ command line, else from SMBIOS or ACPI, else 0xca2,0xca3]")))]
 Examples:
   lastwords mark started --ipmi-watchdog start=1800
   lastwords mark --ipmi-watchdog feed
-  lastwords mark saved --ipmi-watchdog stop
+  lastwords mark saved
+  lastwords mark failed --why \"no space left on device\"
 
 Exit status:
   0  done
@@ -56,17 +63,25 @@ Exit status:
 Files:
   /dev/ipmi0     the BMC, by the kernel's driver
   /dev/port      the BMC, without the driver
-  /proc/cmdline  lastwords. parameters of the dump kernel")]
+  /proc/cmdline  lastwords. parameters of the dump kernel
+  /var/lib/lastwords/watchdog.json
+                 the watchdog that a panic starts")]
 pub struct Mark {
     /// Progress to record in the SEL
     #[arg(value_parser = stages())]
     stage: Option<Stage>,
 
+    /// Record why the dump failed, with failed (29 characters)
+    ///
+    /// Takes up to three records. A longer text is truncated.
+    #[arg(long, value_name = "TEXT", requires = "stage")]
+    why: Option<String>,
+
     /// Start the BMC's watchdog, restart its countdown, or stop it
     ///
-    /// start=SECONDS[,ACTION] starts the watchdog, also one that runs, with 1 to 6553 seconds. ACTION is reset (default),
-    /// power-cycle, power-off or none. feed restarts the countdown, stop stops the watchdog. The default is to leave the
-    /// watchdog alone.
+    /// It wins over what the stage would do. start=SECONDS[,ACTION] starts the watchdog, also one that runs, with 1 to 6553 seconds. ACTION is reset (default),
+    /// power-cycle, power-off or none. feed restarts the countdown, stop stops the watchdog. Without it and without a
+    /// watchdog of the panic report's, the watchdog is left alone.
     #[arg(long, value_name = "start=SECONDS[,ACTION]|feed|stop", hide_possible_values = true,
         value_parser = Usual { parse: WatchdogRequest::parse, values: &["start=1800", "feed", "stop"] })]
     ipmi_watchdog: Option<WatchdogRequest>,
@@ -123,6 +138,9 @@ impl Mark {
     /// # Errors
     /// When the BMC cannot be asked, refuses, or does not answer in time.
     pub fn run(&self, root: &Path) -> Result<()> {
+        if self.why.is_some() && self.stage != Some(Stage::Failed) {
+            bail!("--why is for failed\nhint: lastwords mark failed --why TEXT");
+        }
         let (mark, root) = (self.clone(), root.to_owned());
         let time = Duration::from_secs(self.timeout);
         let deadline = Instant::now() + time;
@@ -132,12 +150,20 @@ impl Mark {
     fn work(&self, root: &Path, deadline: Instant) -> Result<()> {
         // What the first kernel planned holds here too. A line that cannot be read has nothing.
         let line = fs::read_to_string(root.join("proc/cmdline")).unwrap_or_default();
+        let plan = Plan::new("", &line);
         let ports = self.local.ipmi_kcs_ports.or_else(|| named_ports(&line));
+        if self.local.ipmi_kcs_ports.is_none() {
+            // A driver that finds the BMC later must not find us at its registers. Half of the time is for the BMC.
+            wait(root, DRIVER.min(Duration::from_secs(self.timeout) / 2));
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         let mut bmc = Connection::local(root, ports)?.within(left);
         // The watchdog first: there may be no time for more.
-        let watchdog = self.ipmi_watchdog.map_or(Ok(()), |request| set(&mut bmc, request));
-        let mark = self.stage.map_or(Ok(()), |stage| add(&mut bmc, stage, Plan::new("", &line).sel_type));
+        let watchdog = self.watchdog(root, &plan, &mut bmc);
+        let mark = self.stage.map_or(Ok(()), |stage| add(&mut bmc, stage, plan.sel_type));
+        if let (Some(why), Ok(())) = (&self.why, &mark) {
+            explain(&mut bmc, why, plan.sel_type);
+        }
         match (watchdog, mark) {
             (Err(watchdog), Err(mark)) => {
                 let watchdog = watchdog.to_string();
@@ -147,6 +173,38 @@ impl Mark {
         }
     }
 }
+
+impl Mark {
+    /// Sets the watchdog as was asked, else as the stage demands where a panic has started it.
+    fn watchdog(&self, root: &Path, plan: &Plan, bmc: &mut Connection) -> Result<(), BmcError> {
+        let in_dump_kernel = root.join("proc/vmcore").exists();
+        if let Some(request) = self.ipmi_watchdog {
+            if let WatchdogRequest::Start(timer) = request
+                && in_dump_kernel
+            {
+                // For the next boot, which knows this root file system or another. Best effort.
+                let _ = watchdog::also(root, timer);
+            }
+            return set(bmc, request);
+        }
+        let started = matches!(plan.watchdog, Watchdog::Start { .. });
+        if !started && !(in_dump_kernel && watchdog::planned(root).is_some()) {
+            return Ok(());
+        }
+        match self.stage {
+            Some(Stage::Saved) => set(bmc, WatchdogRequest::Stop),
+            Some(Stage::Started) => match set(bmc, WatchdogRequest::Restart) {
+                // The report did not come so far.
+                Err(BmcError::NoWatchdog) => Ok(()),
+                result => result,
+            },
+            Some(Stage::Failed) | None => Ok(()),
+        }
+    }
+}
+
+/// So long the kernel's driver is waited for.
+const DRIVER: Duration = Duration::from_secs(5);
 
 /// Requests end at the deadline by themselves; so much later it is something else that hangs.
 const GRACE: Duration = Duration::from_millis(500);
@@ -195,6 +253,17 @@ fn add(bmc: &mut Connection, stage: Stage, sel_type: SelType) -> Result<(), BmcE
     bmc.add_stage(stage, sel_type)?;
     message::output(format_args!("recorded in the SEL: {}", stage.text()));
     Ok(())
+}
+
+/// Adds why the dump failed. Not in system event records: what is unknown there looks like a crash to older readers.
+fn explain(bmc: &mut Connection, why: &str, sel_type: SelType) {
+    let records = if sel_type == SelType::Oem { why_records(why) } else { Vec::new() };
+    let added = records.iter().try_for_each(|record| bmc.send(&AddSelEntry(record)).map(drop));
+    match added {
+        Ok(()) if !records.is_empty() => message::output(format_args!("recorded in the SEL: {why}")),
+        Ok(()) => message::output("the reason is not recorded: it needs OEM records (sel_type)"),
+        Err(error) => message::warning(&anyhow::Error::new(error).context("the reason is not recorded")),
+    }
 }
 
 #[cfg(test)]
@@ -282,6 +351,76 @@ mod tests {
         assert_eq!(asked, [restart.clone(), (6, 0x24, start), restart.clone(), restart, (6, 0x24, stop)]);
     }
 
+    fn mark(stage: Option<Stage>) -> Mark {
+        Mark { stage, why: None, ipmi_watchdog: None, local: Local::default(), timeout: 10 }
+    }
+
+    #[test]
+    fn a_watchdog_that_the_plan_has_started_is_stopped_at_saved_and_restarted_at_started() {
+        const START: &str = "lastwords.ipmi_watchdog=start=300";
+        let (restart, stop) = ((6, 0x22, Vec::new()), (6, 0x24, vec![4, 0, 0, 0x10, 0x70, 0x17]));
+        let record = |root: &Path| {
+            fs::create_dir_all(root.join("proc")).unwrap();
+            watchdog::record(root, &Plan::new("", START)).unwrap();
+        };
+        let in_dump_kernel = |root: &Path| {
+            record(root);
+            fs::write(root.join("proc/vmcore"), "").unwrap();
+        };
+        let nothing = |_: &Path| {};
+        let prepare: [(&str, &dyn Fn(&Path), bool); 4] = [
+            ("", &nothing, false),
+            (START, &nothing, true),
+            ("", &record, false),
+            ("", &in_dump_kernel, true),
+        ];
+        for (line, prepare, started) in prepare {
+            for (stage, expected) in [
+                (Some(Stage::Saved), vec![stop.clone()]),
+                (Some(Stage::Started), vec![restart.clone()]),
+                (Some(Stage::Failed), vec![]),
+                (None, vec![]),
+            ] {
+                let root = tempfile::tempdir().unwrap();
+                prepare(root.path());
+                let (mut bmc, fake) =
+                    Fake { timer: [4, 1, 0, 0, 0xb8, 0xb, 0, 0], ..Fake::default() }.start();
+                mark(stage).watchdog(root.path(), &Plan::new("", line), &mut bmc).unwrap();
+                let expected = if started { expected } else { vec![] };
+                assert_eq!(fake.lock().unwrap().asked, expected, "{line} {stage:?}");
+            }
+        }
+        // What is asked for wins, and is known to the next boot.
+        let root = tempfile::tempdir().unwrap();
+        in_dump_kernel(root.path());
+        let (mut bmc, fake) = Fake::default().start();
+        let timer = SetWatchdogTimer { seconds: 1800, action: Action::Reset };
+        let asks = Mark { ipmi_watchdog: Some(WatchdogRequest::Start(timer)), ..mark(Some(Stage::Saved)) };
+        asks.watchdog(root.path(), &Plan::new("", START), &mut bmc).unwrap();
+        assert_eq!(fake.lock().unwrap().asked[0].2, [4, 1, 0, 0x10, 0x50, 0x46]);
+        assert_eq!(watchdog::planned(root.path()).unwrap().countdown, 1800);
+        // A report that did not come so far has started none.
+        let (mut bmc, _) = Fake::default().start();
+        mark(Some(Stage::Started)).watchdog(root.path(), &Plan::new("", START), &mut bmc).unwrap();
+    }
+
+    #[test]
+    fn why_a_dump_failed_comes_behind_its_mark_in_records_that_older_readers_skip() {
+        let (mut bmc, fake) = Fake::default().start();
+        add(&mut bmc, Stage::Failed, SelType::Oem).unwrap();
+        explain(&mut bmc, "no space left on device", SelType::Oem);
+        explain(&mut bmc, "not in these", SelType::System);
+        let sel = fake.lock().unwrap().sel.clone();
+        assert_eq!(sel.len(), 1 + 3);
+        let mut found = Vec::new();
+        let mut decoder = Decoder::default();
+        sel.iter().for_each(|record| decoder.push(record, |decoded| found.push(format!("{decoded:?}"))));
+        decoder.finish(|decoded| found.push(format!("{decoded:?}")));
+        assert_eq!(found, ["Mark(Failed)"]);
+        let why = Mark { why: Some("x".to_owned()), ..mark(Some(Stage::Saved)) };
+        assert!(why.run(Path::new("/nonexistent")).unwrap_err().to_string().contains("failed"));
+    }
+
     #[test]
     fn it_ends_in_time() {
         let hangs = in_time(Duration::from_millis(1), || {
@@ -296,8 +435,7 @@ mod tests {
     #[test]
     fn without_a_bmc_there_is_a_hint() {
         let root = tempfile::tempdir().unwrap();
-        let mark =
-            Mark { stage: Some(Stage::Saved), ipmi_watchdog: None, local: Local::default(), timeout: 10 };
+        let mark = mark(Some(Stage::Saved));
         let none = mark.run(root.path()).unwrap_err().to_string();
         assert!(none.contains("modprobe -a ipmi_si"), "{none}");
 

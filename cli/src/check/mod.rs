@@ -4,3 +4,4 @@
 pub mod mark;
 pub mod probe;
 pub mod test;
+pub mod tested;

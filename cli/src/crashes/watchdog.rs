@@ -6,13 +6,14 @@
 
 use crate::{
     arm::file,
+    bmc::{BmcError, Connection},
     machine::{boot_id, now},
     symbols::store,
 };
 use anyhow::{Context, Result};
 use lastwords_core::{
     ipmi::{
-        commands::{SetWatchdogTimer, WatchdogTimer},
+        commands::{GetWatchdogTimer, SetWatchdogTimer, WatchdogTimer},
         watchdog::Watchdog,
     },
     plan::Plan,
@@ -92,6 +93,13 @@ pub fn record(root: &Path, plan: &Plan) -> Result<()> {
     };
     let boot = boot_id(root);
     let mut timers = timers(root);
+    let mut planned = timers.iter().filter(|one| one.replaced.is_none());
+    // As before: nothing is written each time that kdump asks which kernel to load.
+    if let (Some(timer), Some(before), None) = (&timer, planned.next(), planned.next())
+        && timer.is_same(before)
+    {
+        return Ok(());
+    }
     // What was replaced in an earlier boot can no longer be started.
     timers.retain(|one| one.replaced.is_none() || one.replaced == boot);
     for other in &mut timers {
@@ -119,6 +127,52 @@ pub fn planned(root: &Path) -> Option<Timer> {
 pub fn timers(root: &Path) -> Vec<Timer> {
     let read = || -> Result<Record> { Ok(serde_json::from_slice(&store::read(root, FILE)?)?) };
     read().ok().filter(|record| record.schema == SCHEMA).map(|record| record.timers).unwrap_or_default()
+}
+
+/// A timer that was stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Timeout action, as `--ipmi-watchdog` has it.
+    pub action: String,
+    /// Initial countdown in seconds.
+    pub countdown: u16,
+    /// Seconds that were left, where the BMC shows them.
+    pub left: Option<u16>,
+}
+
+/// Stops the BMC's timer where it is one that a plan has started, and nobody else's: to be called where there is a new
+/// crash. Whether it runs is not asked: QEMU's BMC shows one that runs as one that does not, and to stop one that does not is
+/// to leave it as it is.
+///
+/// # Errors
+/// When the BMC does not answer or refuses.
+pub fn stop_ours(root: &Path, bmc: &mut Connection) -> Result<Option<Stopped>, BmcError> {
+    let timers = timers(root);
+    if timers.is_empty() || is_held(root) {
+        return Ok(None);
+    }
+    let shown = bmc.send(&GetWatchdogTimer)?;
+    let Some(timer) = timers.iter().find(|timer| timer.is(&shown)) else { return Ok(None) };
+    bmc.send(&SetWatchdogTimer::STOP)?;
+    Ok(Some(Stopped {
+        action: timer.action.clone(),
+        countdown: timer.countdown,
+        left: shown.present.filter(|left| *left > 0).map(|tenths| tenths.div_ceil(10)),
+    }))
+}
+
+/// Does somebody else run the BMC's watchdog? Linux's driver: it stops or sets the timer anew when it finds the BMC, and has the
+/// same timer use as we (`ipmi_register_watchdog` in `drivers/char/ipmi/ipmi_watchdog.c`); it is a misc device today and has no
+/// folder in /sys/class/watchdog. Or FreeIPMI's daemon, which goes through /dev/ipmi0.
+fn is_held(root: &Path) -> bool {
+    let is = |path: &Path, name: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == name);
+    let any = |folder: &str, file: &str, name: &str| {
+        let entries = fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| is(&entry.path().join(file), name))
+    };
+    root.join("sys/module/ipmi_watchdog").exists()
+        || any("sys/class/watchdog", "identity", "IPMI")
+        || any("proc", "comm", "bmc-watchdog")
 }
 
 fn path(root: &Path) -> PathBuf {
@@ -149,7 +203,10 @@ fn write(root: &Path, mut timers: Vec<Timer>, first: Option<Timer>) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lastwords_core::ipmi::commands::{Action, Command, GetWatchdogTimer};
+    use crate::bmc::Fake;
+    use lastwords_core::ipmi::commands::{Action, Command};
+    use proptest::prelude::*;
+    use std::os::unix::fs::MetadataExt;
 
     fn boot(root: &Path, id: &str) {
         fs::create_dir_all(root.join("proc/sys/kernel/random")).unwrap();
@@ -176,8 +233,9 @@ mod tests {
         plan(root, "start=300,power-cycle");
         let timer = planned(root).unwrap();
         assert_eq!((timer.timer_use, &*timer.action, timer.countdown), (4, "power-cycle", 300));
+        let written = fs::metadata(path(root)).unwrap().ino();
         plan(root, "start=300,power-cycle");
-        assert_eq!(countdowns(root), [300]);
+        assert_eq!((countdowns(root), fs::metadata(path(root)).unwrap().ino()), (vec![300], written));
 
         // The crash that ended boot one started it, whatever is loaded in boot two before somebody looks.
         boot(root, "two");
@@ -206,6 +264,52 @@ mod tests {
         assert_eq!(countdowns(root), [8, 7, 6, 5]);
         fs::write(path(root), "{\"schema\": 1").unwrap();
         assert_eq!(timers(root), []);
+    }
+
+    /// What somebody else's watchdog looks like.
+    const OTHERS: [(&str, &str); 3] = [
+        ("sys/module/ipmi_watchdog/refcnt", "0\n"),
+        ("sys/class/watchdog/watchdog1/identity", "IPMI\n"),
+        ("proc/17/comm", "bmc-watchdog\n"),
+    ];
+
+    proptest! {
+        #[test]
+        fn it_is_stopped_only_where_it_is_as_it_was_planned_and_nobody_holds_it(
+            first: u8, action in 0..4u8, countdown in prop_oneof![Just(3000u16), Just(1200), any::<u16>()], left: u16,
+            planned in proptest::collection::vec((prop_oneof![Just(300u16), Just(120)], 0..4usize), 0..3),
+            other in prop_oneof![4 => Just(None), 1 => (0..OTHERS.len()).prop_map(Some)],
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path();
+            boot(root, "one");
+            for (seconds, action) in &planned {
+                plan(root, &format!("start={seconds},{}", Action::NAMES[*action].0));
+            }
+            // One of the machine's that is none of these.
+            fs::create_dir_all(root.join("proc/1")).unwrap();
+            fs::write(root.join("proc/1/comm"), "systemd\n").unwrap();
+            if let Some(other) = other {
+                let path = root.join(OTHERS[other].0);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, OTHERS[other].1).unwrap();
+            }
+            let [[c0, c1], [l0, l1]] = [countdown.to_le_bytes(), left.to_le_bytes()];
+            let timer = [first, action, 0, 0, c0, c1, l0, l1];
+            let (mut bmc, fake) = Fake { timer, ..Fake::default() }.start();
+            let stopped = stop_ours(root, &mut bmc).unwrap();
+            let sets = fake.lock().unwrap().asked.iter().filter(|(_, cmd, _)| *cmd == 0x24).count();
+            let numbers = [1, 3, 2, 0];
+            let is_planned = planned.iter().any(|(seconds, planned)| {
+                first & 7 == 4 && numbers[*planned] == action && seconds * 10 == countdown
+            });
+            prop_assert_eq!(stopped.is_some(), is_planned && other.is_none());
+            prop_assert_eq!(sets, usize::from(stopped.is_some()));
+            if let Some(stopped) = stopped {
+                prop_assert_eq!(fake.lock().unwrap().timer[..2].to_vec(), vec![4, 0]);
+                prop_assert_eq!(stopped.left.is_some(), left > 0);
+            }
+        }
     }
 
     #[test]

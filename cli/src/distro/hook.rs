@@ -3,7 +3,7 @@
 
 use super::{is_dump_kernel, is_enabled, run, service::Service, wrapped};
 use crate::{
-    arm::kdump::Kdump,
+    arm::{kdump::Kdump, status},
     config::Config,
     journal::{self, Priority},
     message,
@@ -48,13 +48,13 @@ enum Call {
     /// Print the path of the wrapped kernel, or nothing for plain kdump
     KdumpKernel {
         /// Take the kernel of this version [default: the running one]
-        #[arg(id = "kernel_version", value_name = "VERSION")]
+        #[arg(id = "kernel", value_name = "VERSION")]
         version: Option<String>,
     },
     /// Wrap a kernel that has been installed
     KernelInstalled {
         /// Take the kernel of this version
-        #[arg(id = "kernel_version", value_name = "VERSION")]
+        #[arg(id = "kernel", value_name = "VERSION")]
         version: String,
         /// Take this file where the kernel is in none of the usual places
         image: Option<PathBuf>,
@@ -62,7 +62,7 @@ enum Call {
     /// Delete the wrapped kernel of a kernel that has been removed
     KernelRemoved {
         /// Take the kernel of this version
-        #[arg(id = "kernel_version", value_name = "VERSION")]
+        #[arg(id = "kernel", value_name = "VERSION")]
         version: String,
     },
     /// Load plain kdump where no dump kernel is loaded
@@ -190,6 +190,7 @@ fn check(root: &Path) -> Result<()> {
     let mut kdump = Kdump::read(root);
     for _ in 0..PATIENCE {
         if kdump.crash_loaded != Some(false) {
+            status::journal_line(root);
             // What kexec has loaded comes without the symbols that `lastwords read` wants. No kdump waits for them here.
             return store::save(root).map(drop).context("symbols not saved");
         }

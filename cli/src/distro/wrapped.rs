@@ -174,7 +174,7 @@ pub struct Wanted<'a> {
 /// How it is to be signed.
 enum Sign {
     /// Not at all, or by this.
-    With { signer: Option<Signer>, command: Option<String> },
+    With { signer: Option<Box<Signer>>, command: Option<String> },
     /// As it is: nothing is known of how to do it again.
     AsBefore,
 }
@@ -185,7 +185,10 @@ impl Sign {
         let found = || demands_signature(root, &Kdump::read(root)).then(|| sign::find(root)).flatten();
         let config =
             if *config == config::Sign::default() { found().unwrap_or_default() } else { config.clone() };
-        Ok(Self::With { signer: Signer::from(&config).context("[sign]")?, command: config.command })
+        Ok(Self::With {
+            signer: Signer::from(&config).context("[sign]")?.map(Box::new),
+            command: config.command,
+        })
     }
 
     /// Would this have been signed so?
@@ -195,7 +198,8 @@ impl Sign {
             // What key a command has used only its result shows.
             Self::With { command: Some(command), .. } => record.sign_command.as_ref() == Some(command),
             Self::With { signer, command: None } => {
-                record.sign_command.is_none() && record.key_id == signer.as_ref().and_then(Signer::key_id)
+                record.sign_command.is_none()
+                    && record.key_id == signer.as_ref().and_then(|signer| signer.key_id())
             }
         }
     }

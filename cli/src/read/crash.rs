@@ -1,6 +1,9 @@
 //! What the SEL holds of each crash, as one value: what is known, what is truncated, what is missing.
 
-use super::log::{Entry, Log};
+use super::{
+    log::{Entry, Log},
+    why,
+};
 use crate::{
     message,
     symbols::{Name, Symbols, When},
@@ -49,6 +52,10 @@ pub struct Crash {
     pub restored: Vec<Text>,
     /// How far the dump came.
     pub dump: Vec<Stage>,
+    /// Why it failed, where that is recorded.
+    pub why: Option<Text>,
+    /// The number of its first record, where the BMC has one. Another crash may get it after the SEL was cleared.
+    pub first_record: Option<u16>,
     /// Records of it in the log.
     pub records: u32,
     /// Records that are missing.
@@ -100,7 +107,8 @@ pub struct Text {
 }
 
 impl Text {
-    fn new(bytes: &[u8]) -> Self {
+    /// All of a text.
+    pub fn new(bytes: &[u8]) -> Self {
         let printable =
             |letter: char| if message::is_control(letter) { char::REPLACEMENT_CHARACTER } else { letter };
         let text = String::from_utf8_lossy(bytes).trim_end().chars().map(printable).collect();
@@ -295,6 +303,9 @@ pub fn crashes(log: &Log) -> Vec<Crash> {
     let mut decoder = Decoder::default();
     let mut last_text = None;
     for entry in &log.entries {
+        if crashes.why.take(&entry.record) {
+            continue;
+        }
         let mut counted = false;
         decoder.push(&entry.record, |decoded| {
             counted |= matches!(decoded, Decoded::Event(_));
@@ -309,6 +320,10 @@ pub fn crashes(log: &Log) -> Vec<Crash> {
             last_text = None;
         } else {
             continue;
+        }
+        if !counted {
+            let number = u16::from_le_bytes([entry.record[0], entry.record[1]]);
+            crashes.first_held = crashes.first_held.or(Some(number).filter(|number| *number != 0));
         }
         if starts_stream {
             crashes.stream.get_or_insert(0);
@@ -325,6 +340,7 @@ pub fn crashes(log: &Log) -> Vec<Crash> {
         }
     }
     decoder.finish(|decoded| crashes.take(&decoded, None));
+    crashes.end_why();
     crashes.found
 }
 
@@ -358,6 +374,10 @@ struct Crashes {
     held: u32,
     /// The same of a stream of events that has not ended: what comes out meanwhile is of the crash before.
     stream: Option<u32>,
+    /// The number of the first one that is held.
+    first_held: Option<u16>,
+    /// Why the dump failed whose mark comes next.
+    why: why::Parts,
 }
 
 impl Crashes {
@@ -374,6 +394,9 @@ impl Crashes {
             Decoded::Mark(stage) => {
                 self.event = None;
                 self.last().dump.push(stage);
+                if stage == Stage::Failed {
+                    self.end_why();
+                }
             }
             Decoded::Line(line) => self.last().line(line),
             Decoded::Truncated(bytes) => {
@@ -393,7 +416,19 @@ impl Crashes {
             if held == 0 && matches!(decoded, Decoded::Crash(_)) {
                 held = self.stream.take().unwrap_or_default();
             }
-            self.last().records += held;
+            let first = self.first_held.take();
+            let last = self.last();
+            last.records += held;
+            last.first_record = last.first_record.or(first);
+        }
+    }
+
+    /// What is known of why a dump failed is the last crash's.
+    fn end_why(&mut self) {
+        if let Some((text, records)) = self.why.end() {
+            let last = self.last();
+            last.why = Some(text);
+            last.records += records;
         }
     }
 
@@ -407,6 +442,7 @@ impl Crashes {
     }
 
     fn event(&mut self, letters: [u8; 3], time: Option<Time>) {
+        self.end_why();
         let again = self.event.replace(letters) == Some(letters)
             && self.found.last().is_some_and(|last| match (&last.time, &time) {
                 (Some(Time::Seconds(one)), Some(Time::Seconds(other))) => one.abs_diff(*other) <= SENT_AGAIN,
@@ -732,6 +768,48 @@ mod tests {
                 let _ = (crash.is_test(), crash.needs_symbols());
             }
         }
+    }
+
+    #[test]
+    fn why_a_dump_failed_is_told_of_that_crash_and_of_no_other() {
+        let text = |line: &str| sel::records(line.as_bytes(), 0).collect::<Vec<_>>();
+        let failed = [vec![sel::mark(Stage::Started), sel::mark(Stage::Failed)], why::records("no space")];
+        let failed = failed.concat();
+        let one = [vec![event(*b"Fat", 1_795_364_230)], text("Fatal exception"), failed.clone()].concat();
+        let two =
+            [vec![event(*b"sys", 1_795_364_330)], text("sysrq"), vec![sel::mark(Stage::Saved)]].concat();
+        let whys = |records: &[&[[u8; 16]]]| -> Vec<_> {
+            let crashes = crashes(&records.concat().into_iter().collect());
+            crashes.into_iter().map(|crash| crash.why.map(|why| why.value)).collect()
+        };
+        let why = Some("no space".to_owned());
+        assert_eq!(whys(&[&one]), [why.clone()]);
+        assert_eq!(whys(&[&one, &two]), [why.clone(), None]);
+        assert_eq!(whys(&[&two, &one]), [None, why.clone()]);
+        assert_eq!(whys(&[&one[1..], &two[1..], &one]), [why.clone(), None, why.clone()]);
+        // Where the mark is lost it is still that crash's.
+        assert_eq!(whys(&[&one[..3], &why::records("no space"), &two]), [why, None]);
+        let counted: Vec<_> = crashes(&one.into_iter().collect()).iter().map(|crash| crash.records).collect();
+        assert_eq!(counted, [1 + 2 + 2 + 2]);
+    }
+
+    #[test]
+    fn the_first_records_number_is_that_of_the_crash() {
+        let numbered = |records: Vec<[u8; 16]>, from: u16| -> Vec<[u8; 16]> {
+            let number = |(mut record, id): ([u8; 16], u16)| {
+                record[..2].copy_from_slice(&id.to_le_bytes());
+                record
+            };
+            records.into_iter().zip(from..).map(number).collect()
+        };
+        let text = |line: &str| sel::records(line.as_bytes(), 0).collect::<Vec<_>>();
+        let records = [numbered(text("Fatal exception"), 7), numbered(text("sysrq"), 30)].concat();
+        let firsts = |records: Vec<[u8; 16]>| -> Vec<_> {
+            crashes(&records.into_iter().collect()).iter().map(|crash| crash.first_record).collect()
+        };
+        assert_eq!(firsts(records), [Some(7), Some(30)]);
+        assert_eq!(firsts(numbered(vec![sel::mark(Stage::Started), sel::mark(Stage::Saved)], 3)), [Some(3)]);
+        assert_eq!(firsts(text("sysrq")), [None]);
     }
 
     fn event(letters: [u8; 3], time: u32) -> [u8; 16] {

@@ -28,11 +28,7 @@ impl Identity {
     /// Of a crash.
     #[must_use]
     pub fn of(crash: &Crash) -> Self {
-        let id = crash.id.or_else(|| derived(crash)).map(|id| {
-            let mut text = lastwords_core::text::Text::<ID_LEN>::new();
-            id.put(&mut text);
-            String::from_utf8_lossy(text.as_bytes()).into_owned()
-        });
+        let id = crash.id.or_else(|| derived(crash)).map(text);
         let cause = cause(crash);
         let known = signature(&cause);
         let text = String::from_utf8_lossy(signature_text(&cause).as_bytes()).trim_start().to_owned();
@@ -54,6 +50,29 @@ impl Identity {
             },
         }
     }
+}
+
+/// What tells a crash from others: its id, else what is made of its parts and the number of its first record.
+#[must_use]
+pub fn key(crash: &Crash) -> String {
+    if let Some(id) = Identity::of(crash).id {
+        return id;
+    }
+    let mut lines = crash.time.as_ref().map(ToString::to_string).unwrap_or_default();
+    for part in [&crash.reason, &crash.cause, &crash.location] {
+        lines += "\n";
+        lines += &part.as_ref().map(ToString::to_string).unwrap_or_default();
+    }
+    for number in [crash.build_id, crash.first_record.map(u32::from)].into_iter().flatten() {
+        lines += &format!("\n{number:x}");
+    }
+    text(CrashId::new(Fnv::default().bytes(lines.as_bytes())))
+}
+
+fn text(id: CrashId) -> String {
+    let mut text = lastwords_core::text::Text::<ID_LEN>::new();
+    id.put(&mut text);
+    String::from_utf8_lossy(text.as_bytes()).into_owned()
 }
 
 /// The id of a crash that has none recorded: of its time, which tells it from others, and what else is whole.

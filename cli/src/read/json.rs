@@ -47,7 +47,7 @@ impl<'a> Root<'a> {
 }
 
 #[derive(Serialize)]
-struct CrashJson {
+pub struct CrashJson {
     id: Option<String>,
     id_source: Option<&'static str>,
     signature: Option<String>,
@@ -71,6 +71,7 @@ struct CrashJson {
     damaged: Vec<String>,
     restored: Vec<String>,
     dump: Vec<&'static str>,
+    dump_failure: Option<String>,
     records: u32,
     missing_records: u32,
     fragments: Vec<String>,
@@ -117,7 +118,9 @@ enum PlaceJson {
 }
 
 impl CrashJson {
-    fn new(crash: &Crash, age: Option<i64>) -> Self {
+    /// Of this crash, which was so many seconds ago.
+    #[must_use]
+    pub fn new(crash: &Crash, age: Option<i64>) -> Self {
         let text = |text: &Option<Text>| text.as_ref().map(|text| text.marked(MISSING));
         let texts = |texts: &[Text]| texts.iter().map(|text| text.marked(MISSING)).collect();
         let identity = Identity::of(crash);
@@ -166,6 +169,7 @@ impl CrashJson {
                     Stage::Failed => "failed",
                 })
                 .collect(),
+            dump_failure: text(&crash.why),
             records: crash.records,
             missing_records: crash.missing,
             fragments: texts(&crash.unparsed),

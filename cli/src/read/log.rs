@@ -3,6 +3,7 @@
 //! Their listings leave things out. What they show is put back where it stands in a record, so that one decoder reads
 //! them all; what they do not show a note names. `docs/reading.md` lists the forms.
 
+use super::why;
 use lastwords_core::{
     report::{Line, Stage},
     store::sel::{self, TEXT_LEN},
@@ -374,11 +375,12 @@ impl Listing {
 impl Listing {
     /// Numbers the text records again.
     fn finish(self) -> Log {
+        let whys = self.whys();
         // A crash's texts: those behind a platform event, and within these from one build id to the next.
         let mut crashes: Vec<Vec<usize>> = vec![Vec::new()];
         for (index, row) in self.rows.iter().enumerate() {
             match row {
-                Row::Text(text) if mark(text).is_none() => {
+                Row::Text(text) if mark(text).is_none() && whys[index].is_none() => {
                     let crash = crashes.last_mut().filter(|crash| {
                         !is_build_id(text) || !crash.iter().any(|index| is_build_id(self.text_at(*index)))
                     });
@@ -398,12 +400,40 @@ impl Listing {
                 numbers[*index] = number as u8 & !STARTS_LINE | if starts { STARTS_LINE } else { 0 };
             }
         }
-        let entry = |(row, number)| match row {
-            Row::Record(entry) => entry,
-            Row::Text(text) => mark(&text).unwrap_or_else(|| text_record(number, text.as_bytes())).into(),
-            Row::Unreadable => [0; 16].into(),
+        let entry = |((row, number), why)| match (row, why) {
+            (Row::Record(entry), _) => entry,
+            (Row::Text(text), Some(part)) => why::record(part, text.as_bytes()).into(),
+            (Row::Text(text), None) => {
+                mark(&text).unwrap_or_else(|| text_record(number, text.as_bytes())).into()
+            }
+            (Row::Unreadable, _) => [0; 16].into(),
         };
-        Log { entries: self.rows.into_iter().zip(numbers).map(entry).collect(), notes: self.notes }
+        Log { entries: self.rows.into_iter().zip(numbers).zip(whys).map(entry).collect(), notes: self.notes }
+    }
+
+    /// Which rows are why a dump failed, and which part of that: texts behind its mark that begin so, and go on while they
+    /// are full.
+    fn whys(&self) -> Vec<Option<u8>> {
+        let (mut next, mut whys) = (None, Vec::new());
+        for row in &self.rows {
+            let Row::Text(text) = row else {
+                next = None;
+                whys.push(None);
+                continue;
+            };
+            let is_part = match next {
+                Some(0) => text.starts_with(why::BEGINS),
+                Some(part) => part < why::MOST,
+                None => false,
+            };
+            whys.push(next.filter(|_| is_part).map(|part| part as u8));
+            next = match next {
+                _ if text.trim_end() == Stage::Failed.text() => Some(0),
+                Some(part) if is_part && text.len() >= TEXT_LEN => Some(part + 1),
+                _ => None,
+            };
+        }
+        whys
     }
 
     fn text_at(&self, index: usize) -> &str {

@@ -12,10 +12,13 @@ mod next;
 mod report;
 mod rows;
 mod source;
+mod why;
 
 pub use log::Log;
+pub use why::records as why_records;
 
 use crate::{
+    bmc::Connection,
     layout::{self, Color},
     machine::{boot_id, hostname, now},
     message,
@@ -26,6 +29,7 @@ use clap::Args;
 use crash::{Crash, Time};
 use log::Note;
 use report::Report;
+use serde_json::Value;
 use source::{Source, Sources};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -151,7 +155,53 @@ pub struct Reading {
     unnamed: BTreeSet<u32>,
 }
 
+/// A crash, for those who remember it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// What it is known by: the id that is recorded or can be derived, else what else is known of it.
+    pub key: String,
+    /// Seconds since 1970 by the BMC's clock, where they are known.
+    pub seconds: Option<u32>,
+    /// Seconds since then, where the BMC's clock was asked.
+    pub age: Option<i64>,
+    /// What happened, in a line.
+    pub summary: String,
+    /// As `lastwords read --json` has it.
+    pub json: Value,
+}
+
 impl Reading {
+    /// What the log of this machine's own BMC holds, with names for the locations and the dumps that were found.
+    ///
+    /// # Errors
+    /// When the BMC does not answer.
+    pub fn here(root: &Path, bmc: &mut Connection) -> Result<Self> {
+        let source = Source::here(root, bmc)?;
+        let mut reading = Self::new(&source.log, &source.name);
+        reading.complete(root, &source, None);
+        Ok(reading)
+    }
+
+    /// The host's name, where it is known.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// All crashes, without test reports, the oldest first.
+    pub fn found(&self) -> impl Iterator<Item = Found> {
+        self.crashes.iter().filter(|crash| !crash.is_test()).map(|crash| Found {
+            key: identity::key(crash),
+            seconds: match crash.time {
+                Some(Time::Seconds(seconds)) => Some(seconds),
+                _ => None,
+            },
+            age: self.age(crash),
+            summary: layout::printable(&report::summary(crash)),
+            json: serde_json::to_value(json::CrashJson::new(crash, None)).unwrap_or_default(),
+        })
+    }
+
     /// What a log holds, without names for the locations.
     #[must_use]
     pub fn new(log: &Log, source: &str) -> Self {

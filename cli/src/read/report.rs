@@ -192,7 +192,7 @@ fn headline(crash: &Crash) -> String {
 }
 
 /// `NULL pointer dereference at 0x18 in null_pointer+0xa, process insmod`.
-fn summary(crash: &Crash) -> String {
+pub(super) fn summary(crash: &Crash) -> String {
     let mut text = headline(crash);
     if let Some(location) = &crash.location {
         let _ = write!(text, " in {location}");

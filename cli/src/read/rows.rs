@@ -184,7 +184,10 @@ fn dump(crash: &Crash) -> Option<Row> {
         None if crash.is_test() => None,
         None => Some(Row::new("Dump", "unknown: no progress recorded (lastwords mark)")),
         Some(Stage::Saved) => Some(Row::new("Dump", text)),
-        Some(Stage::Failed) => Some(Row::alarm("Dump", text)),
+        Some(Stage::Failed) => Some(Row::alarm(
+            "Dump",
+            crash.why.as_ref().map_or_else(|| text.clone(), |why| format!("{text}: {why}")),
+        )),
         Some(Stage::Started) => Some(Row::alarm("Dump", text + "; no result recorded")),
     }
 }

@@ -65,14 +65,32 @@ impl Sources {
             }
             None => (Connection::local(root, self.local.ipmi_kcs_ports)?, hostname(root), boot_id(root)),
         };
+        Source::read(&mut bmc, host, running)
+    }
+}
+
+impl Source {
+    /// Reads a BMC's log.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    fn read(bmc: &mut Connection, host: Option<String>, running: Option<String>) -> Result<Self> {
         let records = bmc.sel_entries()?;
-        Ok(Source {
+        Ok(Self {
             log: records.into_iter().map(|entry| entry.record).collect(),
             name: bmc.name().to_owned(),
-            ahead: ahead(&mut bmc),
+            ahead: ahead(bmc),
             host,
             running,
         })
+    }
+
+    /// Reads the log of this machine's own BMC.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn here(root: &Path, bmc: &mut Connection) -> Result<Self> {
+        Self::read(bmc, hostname(root), boot_id(root))
     }
 }
 

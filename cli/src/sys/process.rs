@@ -88,6 +88,14 @@ pub fn try_and_undo(
     }
 }
 
+/// Ends a process group, whose leader is a child of ours that nobody has waited for.
+pub fn kill_group(leader: u32) {
+    let Ok(leader) = libc::pid_t::try_from(leader) else { return };
+    // SAFETY: the call takes two numbers and touches no memory. The child has not been waited for, so its number is no other
+    // process's; it is no 0 or 1, which would be others than its group.
+    unsafe { libc::kill(-leader, libc::SIGKILL) };
+}
+
 /// A limit on the size of files (RLIMIT_FSIZE) is an error of writing, as a full disk is, and no end of the process.
 pub fn survive_file_limit() {
     // SAFETY: the signal is ignored, no handler is installed.

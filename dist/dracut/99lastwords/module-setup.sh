@@ -16,5 +16,6 @@ installkernel() {
 }
 
 install() {
-	inst_multiple -o /usr/sbin/lastwords
+	# The record shows `lastwords mark` whether a crash starts the watchdog.
+	inst_multiple -o /usr/sbin/lastwords /var/lib/lastwords/watchdog.json
 }

@@ -4,9 +4,11 @@
 //! whose mistakes it would else repeat.
 
 pub mod asked;
+pub mod bzimage;
 pub mod console;
 pub mod dmesg;
 pub mod dump;
+pub mod dump_file;
 pub mod identity;
 pub mod image;
 pub mod loaded;

@@ -151,7 +151,10 @@ fn try_download(apt: &Apt, release: Release, folder: &Path) -> Result<()> {
 }
 
 /// What a package depends on.
-fn depends(apt: &Apt, package: &str) -> Result<Vec<String>> {
+///
+/// # Errors
+/// When apt does not know it.
+pub fn depends(apt: &Apt, package: &str) -> Result<Vec<String>> {
     let listed = process::text(apt.cache().args(["depends", package]))?;
     Ok(listed.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned).collect())
 }

@@ -1,6 +1,6 @@
 //! The `lastwords` program under test, built by cargo in the same target folder; and one of the bench's own for the guest.
 
-use crate::machine::{cache, process};
+use crate::machine::{cache, packages, process};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +14,41 @@ pub fn program() -> Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| build("lastwords", "lastwords").map_err(|error| format!("{error:#}")));
     built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// The program's packages.
+pub struct Packages {
+    /// Debian's.
+    pub deb: PathBuf,
+    /// Fedora's and SUSE's.
+    pub rpm: PathBuf,
+}
+
+/// Makes the program's packages by dist/packages, once in a process.
+///
+/// # Errors
+/// When they cannot be made.
+pub fn packages() -> Result<&'static Packages> {
+    static MADE: OnceLock<Result<Packages, String>> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let make = || packages_of(&cache::target()?.join("packages"), env!("CARGO_PKG_VERSION"));
+        make().map_err(|error| format!("{error:#}"))
+    });
+    made.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// Makes packages of this version in this folder, from the same program.
+///
+/// # Errors
+/// When they cannot be made.
+pub fn packages_of(folder: &Path, version: &str) -> Result<Packages> {
+    packages::install()?;
+    let mut make = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../dist/packages"));
+    process::output(make.arg(folder).arg(version)).context("the packages cannot be made")?;
+    Ok(Packages {
+        deb: folder.join(format!("lastwords_{version}_amd64.deb")),
+        rpm: folder.join(format!("lastwords-{version}-1.x86_64.rpm")),
+    })
 }
 
 /// Builds the program that prints a dump's log, and returns its path.

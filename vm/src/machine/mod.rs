@@ -6,6 +6,7 @@ pub mod console;
 pub mod count;
 pub mod cpio;
 pub mod crash_module;
+pub mod debian;
 pub mod gdb;
 pub mod initramfs;
 pub mod kept;

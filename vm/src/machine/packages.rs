@@ -8,22 +8,29 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Everything that a scenario runs, on the host or copied into the guest.
-const NEEDED: [&str; 15] = [
+/// Everything that a scenario runs, on the host or copied into the guest, and what makes our own packages.
+const NEEDED: [&str; 22] = [
     "binutils",
     "busybox-static",
+    "debhelper",
+    "e2fsprogs",
     "freeipmi-tools",
     "gzip",
     "ipmitool",
     "kexec-tools",
+    "lintian",
     "makedumpfile",
+    "mmdebstrap",
     "openipmi",
     "openssl",
     "osslsigncode",
     "ovmf",
+    "python3-venv",
     "qemu-system-x86",
     "qemu-utils",
+    "rpm",
     "sbsigntool",
+    "shellcheck",
     "xz-utils",
 ];
 
@@ -134,7 +141,10 @@ impl Apt {
 }
 
 /// Where this machine gets Debian from.
-fn mirror() -> Result<String> {
+///
+/// # Errors
+/// When apt does not know.
+pub fn mirror() -> Result<String> {
     let known = || {
         let mut list = Apt::own().get();
         list.args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]);

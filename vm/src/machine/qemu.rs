@@ -11,7 +11,7 @@ use crate::machine::monitor::Monitor;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -27,10 +27,32 @@ pub enum Firmware {
     Bios,
     /// OVMF: UEFI.
     Uefi,
+    /// OVMF with Secure Boot, and the test key that Debian's package has enrolled as PK, KEK and db. QEMU has no signature
+    /// of `-kernel` checked; the kernel finds Secure Boot on all the same.
+    SecureBoot,
 }
 
-const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+impl Firmware {
+    /// OVMF's code and variables.
+    fn ovmf(self) -> Option<[&'static str; 2]> {
+        match self {
+            Self::Bios => None,
+            Self::Uefi => Some(["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"]),
+            Self::SecureBoot => {
+                Some(["/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd"])
+            }
+        }
+    }
+}
+
+/// QEMU's command line, without options.
+#[must_use]
+pub fn command() -> Command {
+    // Whoever ends the bench ends the machines: one that is alone would run for ever.
+    let mut qemu = Command::new("setpriv");
+    qemu.args(["--pdeathsig", "KILL", PROGRAM]);
+    qemu
+}
 
 /// A machine to be: what the guest sees of it.
 #[derive(Clone, Debug)]
@@ -73,9 +95,13 @@ impl Machine {
         add("-initrd", &self.initrd.display().to_string());
         add("-append", &self.append);
         add("-device", "virtio-blk-pci,drive=orders");
-        if self.firmware == Firmware::Uefi {
-            add("-drive", &format!("if=pflash,format=raw,file={OVMF_CODE},readonly=on"));
+        if let Some([code, _]) = self.firmware.ovmf() {
+            add("-drive", &format!("if=pflash,format=raw,file={code},readonly=on"));
             add("-drive", "if=pflash,format=raw,file=vars.fd");
+        }
+        if self.firmware == Firmware::SecureBoot {
+            add("-machine", "smm=on");
+            add("-global", "driver=cfi.pflash01,property=secure,value=on");
         }
         options.extend(self.options.iter().cloned());
         options
@@ -122,9 +148,7 @@ impl Vm {
         let Connections { folder, orders, bmc, debugger, snapshot, console, options, limit } = connections;
         let console =
             console.as_ref().map_or_else(|| "stdio".to_owned(), |file| format!("file:{}", file.display()));
-        // Whoever ends the bench ends the machines: one that is alone would run for ever.
-        let mut qemu = Command::new("setpriv");
-        qemu.args(["--pdeathsig", "KILL", PROGRAM]);
+        let mut qemu = command();
         // UEFI's variables have a relative path.
         qemu.current_dir(folder)
             .args(machine.options())
@@ -132,8 +156,8 @@ impl Vm {
             .args(["-serial", &console, "-serial", "file:ttyS1", "-qmp", "unix:qmp,server=on,wait=off"])
             .arg("-drive")
             .arg(format!("if=none,id=orders,format=raw,read-only=on,file={}", orders.display()));
-        if machine.firmware == Firmware::Uefi {
-            fs::copy(OVMF_VARS, folder.join("vars.fd")).with_context(|| format!("no {OVMF_VARS}"))?;
+        if let Some([_, vars]) = machine.firmware.ovmf() {
+            fs::copy(vars, folder.join("vars.fd")).with_context(|| format!("no {vars}"))?;
         }
         if let Some(socket) = bmc {
             qemu.args(bmc::connection(socket));
@@ -144,6 +168,14 @@ impl Vm {
         if let Some(snapshot) = snapshot {
             qemu.arg("-incoming").arg(format!("exec:cat '{}'", snapshot.display()));
         }
+        Self::run(qemu, folder, *limit)
+    }
+
+    /// Starts QEMU, whose console is its standard output and whose files are in this folder.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn run(mut qemu: Command, folder: &Path, limit: Duration) -> Result<Self> {
         let errors = fs::File::create(folder.join("stderr"))?;
         let started = Instant::now();
         let mut child = qemu
@@ -165,7 +197,7 @@ impl Vm {
                 bytes.clear();
             }
         });
-        Ok(Self { child, lines, started, limit: *limit, folder: folder.clone() })
+        Ok(Self { child, lines, started, limit, folder: folder.to_owned() })
     }
 
     /// Waits for the next line of the console; `None` when the machine is off.
@@ -180,14 +212,35 @@ impl Vm {
                 bail!("the machine was still running after {} s", self.limit.as_secs())
             }
             Err(RecvTimeoutError::Disconnected) => {
-                let status = self.child.wait()?;
-                if !status.success() {
-                    let errors = fs::read_to_string(self.folder.join("stderr")).unwrap_or_default();
-                    bail!("QEMU failed ({status}): {}", errors.trim());
-                }
+                self.ended()?;
                 Ok(None)
             }
         }
+    }
+
+    /// The next line of the console, if one comes within this time.
+    ///
+    /// # Errors
+    /// When the machine is off.
+    pub fn line_within(&mut self, wait: Duration) -> Result<Option<Line>> {
+        match self.lines.recv_timeout(wait) {
+            Ok(line) => Ok(Some(line)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.ended()?;
+                bail!("the machine is off")
+            }
+        }
+    }
+
+    /// Was it the machine that ended?
+    fn ended(&mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        if !status.success() {
+            let errors = fs::read_to_string(self.folder.join("stderr")).unwrap_or_default();
+            bail!("QEMU failed ({status}): {}", errors.trim());
+        }
+        Ok(())
     }
 
     /// Time from the machine's start.

@@ -34,6 +34,9 @@ impl Scenario {
     pub(super) fn orders(&self, kernel: &Kernel, base: &Base, folder: &Path) -> Result<Vec<u8>> {
         let mut archive = Archive::default();
         archive.file("scenario", 0o644, self.first_script().as_bytes());
+        for (name, bytes) in &self.files {
+            archive.file(&format!("boot/{name}"), 0o600, bytes);
+        }
         if self.arm != Arm::Not || self.lastwords_at_hand {
             let mut image = kernel.image.clone();
             if self.payload {

@@ -2,6 +2,7 @@
 
 pub mod crash_kinds;
 pub mod damage;
+pub mod debian;
 pub mod faults;
 pub mod figures;
 mod guest;

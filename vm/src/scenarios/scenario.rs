@@ -60,6 +60,7 @@ pub struct Scenario {
     pub(super) lastwords_at_hand: bool,
     pub(super) log_at_hand: bool,
     pub(super) payload: bool,
+    pub(super) files: Vec<(String, Vec<u8>)>,
     pub(super) append: String,
     pub(super) before: String,
     pub(super) death: String,
@@ -91,6 +92,7 @@ impl Scenario {
             lastwords_at_hand: false,
             log_at_hand: false,
             payload: false,
+            files: Vec::new(),
             append: String::new(),
             before: String::new(),
             death: "panic_on 0".to_owned(),
@@ -225,6 +227,13 @@ impl Scenario {
     #[must_use]
     pub fn payload(mut self) -> Self {
         self.payload = true;
+        self
+    }
+
+    /// The first kernel's script finds this file in `/boot`.
+    #[must_use]
+    pub fn file(mut self, name: &str, bytes: Vec<u8>) -> Self {
+        self.files.push((name.to_owned(), bytes));
         self
     }
 

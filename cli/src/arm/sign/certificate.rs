@@ -20,7 +20,7 @@ pub struct Certificate {
     pub serial: Vec<u8>,
     /// SubjectPublicKeyInfo, with tag and length.
     pub public_key: Vec<u8>,
-    /// The common name of its subject, else nothing.
+    /// The common name of its subject, else its organization, else nothing.
     pub name: String,
     /// The identifier of its key, where it has the extension.
     pub subject_key_id: Option<Vec<u8>>,
@@ -32,8 +32,9 @@ pub struct Certificate {
     pub valid: RangeInclusive<i64>,
 }
 
-/// commonName, subjectKeyIdentifier and authorityKeyIdentifier (2.5.4.3, 2.5.29.14, 2.5.29.35).
+/// commonName, organizationName, subjectKeyIdentifier and authorityKeyIdentifier (2.5.4.3, 2.5.4.10, 2.5.29.14, 2.5.29.35).
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+const ORGANIZATION: &[u8] = &[0x55, 4, 10];
 const SUBJECT_KEY_ID: &[u8] = &[0x55, 29, 14];
 const AUTHORITY_KEY_ID: &[u8] = &[0x55, 29, 35];
 
@@ -103,7 +104,7 @@ impl Certificate {
             issuer: issuer.whole.to_vec(),
             serial: serial.whole.to_vec(),
             public_key: public_key.whole.to_vec(),
-            name: common_name(&subject).unwrap_or_default(),
+            name: part(&subject, COMMON_NAME).or_else(|| part(&subject, ORGANIZATION)).unwrap_or_default(),
             subject_key_id,
             authority_key_id,
             authority_serial,
@@ -136,11 +137,12 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn common_name(name: &Element<'_>) -> Option<String> {
+/// The part of a name that has this object identifier; the last one, as Linux takes it.
+fn part(name: &Element<'_>, oid: &[u8]) -> Option<String> {
     let attributes = name.inside().flat_map(|set| set.inside());
     let value = attributes.filter_map(|attribute| {
         let mut parts = attribute.inside();
-        (parts.expect(tag::OID)?.content == COMMON_NAME).then(|| parts.next()).flatten()
+        (parts.expect(tag::OID)?.content == oid).then(|| parts.next()).flatten()
     });
     value.last().map(|value| String::from_utf8_lossy(value.content).into_owned())
 }

@@ -1,7 +1,7 @@
 //! `--sign-command`: a signing tool or server signs, which has the key (an HSM, sbsign, pesign, systemd-sbsign). What comes
 //! back is looked at: the same kernel, with a signature.
 
-use crate::sys;
+use crate::{message, sys};
 use anyhow::{Context, Result, bail, ensure};
 use lastwords_boot as boot;
 use std::{fs, io, path::Path, process::Command};
@@ -20,7 +20,7 @@ pub fn sign(command: &str, kernel: &[u8]) -> Result<Vec<u8>> {
         .env("IN", &unsigned)
         .env("OUT", &signed)
         // Our own output may be read by a program.
-        .stdout(io::stderr())
+        .stdout(message::standard_error())
         .status()
         .context("sh")?;
     ensure!(

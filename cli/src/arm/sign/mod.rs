@@ -29,7 +29,6 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
-pub use verdict::{can_verify, refusal, warn_of_algorithms};
 
 /// How the dump kernel is signed.
 #[derive(Args, Clone, Debug, Default)]
@@ -204,7 +203,7 @@ pub fn what_to_sign(root: &Path, path: &Path) -> Result<Option<ToSign>> {
         return Ok(None);
     }
     let (opened, _) = file::open(path)?;
-    let refusal = refusal(root, &file::read(&opened, path)?, false);
+    let refusal = verdict::refusal(root, &file::read(&opened, path)?, false);
     Ok(refusal.map(|refusal| {
         let name = message::path(path);
         ToSign {
@@ -212,4 +211,217 @@ pub fn what_to_sign(root: &Path, path: &Path) -> Result<Option<ToSign>> {
             command: format!("sbsign --key KEY --cert CERT --output {name} {name}"),
         }
     }))
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::{
+        verdict::{doubt, refusal},
+        *,
+    };
+    use boot::synthetic::Kernel;
+    use sha2::{Digest, Sha256};
+    use std::{fmt::Write as _, fs, process::Command};
+    use tempfile::TempDir;
+
+    /// A machine's root: openssl's test keys in /keys, and what the kernel shows.
+    pub struct Machine(TempDir);
+
+    impl Machine {
+        pub fn new() -> Self {
+            let machine = Self(tempfile::tempdir().unwrap());
+            machine.file("proc/kallsyms", "0000000000000000 T verify_pefile_signature\n");
+            fs::create_dir(machine.root().join("keys")).unwrap();
+            machine
+        }
+
+        pub fn root(&self) -> &Path {
+            self.0.path()
+        }
+
+        pub fn file(&self, path: &str, text: &str) {
+            let path = self.root().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        /// Runs a program in /keys.
+        pub fn run(&self, program: &str, words: &str) {
+            let mut command = Command::new(program);
+            let output =
+                command.current_dir(self.root().join("keys")).args(words.split_whitespace()).output();
+            let output =
+                output.unwrap_or_else(|error| panic!("{program}: {error}: install openssl and sbsigntool"));
+            assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+
+        /// A test key of this kind, with a certificate of so many days.
+        pub fn key(&self, name: &str, kind: &str, days: i32) -> config::Sign {
+            self.run(
+                "openssl",
+                &format!(
+                    "req -new -newkey {kind} -noenc -keyout {name} -out {name}.csr -subj /CN=test-key-{name}"
+                ),
+            );
+            self.run(
+                "openssl",
+                &format!("x509 -req -in {name}.csr -signkey {name} -days {days} -out {name}.crt"),
+            );
+            let path = |name: &str| Some(self.root().join("keys").join(name));
+            config::Sign { key: path(name), cert: path(&format!("{name}.crt")), command: None }
+        }
+
+        /// The kernel's list of keys has these.
+        pub fn trusts(&self, keys: &[&config::Sign]) {
+            let mut list =
+                "01d3a4e5 I------     1 perm 1f030000     0     0 keyring   .builtin_trusted_keys: 2\n"
+                    .to_owned();
+            for key in keys {
+                let id = signer(key).key_id().unwrap();
+                let _ = writeln!(
+                    list,
+                    "0a2d2c7f I------     1 perm 1f030000     0     0 asymmetri test: {id}: X509.rsa 00 []"
+                );
+            }
+            self.file("proc/keys", &list);
+        }
+    }
+
+    pub fn signer(config: &config::Sign) -> Signer {
+        Signer::from(config).unwrap().unwrap()
+    }
+
+    fn why(machine: &Machine, kernel: &[u8]) -> String {
+        refusal(machine.root(), kernel, false).map_or_else(String::new, |refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn what_the_kernel_would_refuse_is_known_before() {
+        let machine = Machine::new();
+        let kernel = Kernel::default().build();
+        let (ours, other) = (machine.key("ours", "rsa:2048", 9), machine.key("other", "rsa:2048", 9));
+        let expired = machine.key("expired", "rsa:2048", -1);
+        machine.trusts(&[&ours, &expired]);
+        assert!(why(&machine, &kernel).contains("there is none"));
+        let signed = signer(&ours).sign(&kernel).unwrap();
+        assert_eq!(why(&machine, &signed), "");
+        assert_eq!(key_id(&signed), signer(&ours).key_id());
+
+        let mut changed = signed.clone();
+        changed[5000] ^= 1;
+        assert!(why(&machine, &changed).contains("changed after it was signed"));
+        // Whoever changes the digest in it, too, changes what is signed.
+        let digest = Sha256::digest(boot::signed_parts(&signed).unwrap().concat());
+        let at = signed.windows(32).position(|bytes| bytes == digest.as_slice()).unwrap();
+        let digest = Sha256::digest(boot::signed_parts(&changed).unwrap().concat());
+        changed[at..][..32].copy_from_slice(&digest);
+        assert!(why(&machine, &changed).contains("changed after it was signed"));
+        // Its last byte is the signature's, and padding.
+        let end = boot::signature(&signed).unwrap().unwrap();
+        let end = signed.windows(end.len()).rposition(|bytes| bytes == end).unwrap() + end.len() - 1;
+        let mut changed = signed.clone();
+        changed[end] ^= 1;
+        assert!(why(&machine, &changed).contains("changed after it was signed"));
+
+        let text = why(&machine, &signer(&other).sign(&kernel).unwrap());
+        assert!(text.contains("does not trust the key of the signature: test-key-other"), "{text}");
+        // Without a signing time nobody looks at the certificate's end.
+        assert_eq!(why(&machine, &signer(&expired).sign(&kernel).unwrap()), "");
+        fs::write(machine.root().join("keys/kernel"), boot::unsigned(&kernel).unwrap()).unwrap();
+        machine.run("sbsign", "--key expired --cert expired.crt --output signed kernel");
+        let text = why(&machine, &fs::read(machine.root().join("keys/signed")).unwrap());
+        assert!(text.contains("certificate was not valid: test-key-expired"), "{text}");
+        machine.run("sbsign", "--key ours --cert ours.crt --output signed kernel");
+        assert_eq!(why(&machine, &fs::read(machine.root().join("keys/signed")).unwrap()), "");
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_signature_that_is_not_understood() {
+        let machine = Machine::new();
+        machine.trusts(&[]);
+        let kernel = Kernel::default().build();
+        for signature in [&b"\x30\x03\x02\x01\x01"[..], b"", &[0x30; 100]] {
+            let signed = boot::attach(&kernel, signature).unwrap();
+            assert!(refusal(machine.root(), &signed, false).is_none());
+            assert_eq!(key_id(&signed), None);
+        }
+        let signed = signer(&machine.key("ours", "rsa:2048", 9)).sign(&kernel).unwrap();
+        assert!(why(&machine, &signed).contains("does not trust"));
+        // As in a container, which sees none of the kernel's keys.
+        machine.file("proc/keys", "");
+        assert_eq!(why(&machine, &signed), "");
+    }
+
+    #[test]
+    fn only_old_kernels_are_doubted_with_new_algorithms() {
+        let machine = Machine::new();
+        let kernel = Kernel::default().build();
+        let (rsa, ecdsa) = (
+            machine.key("rsa", "rsa:2048", 9),
+            machine.key("ecdsa", "ec -pkeyopt ec_paramgen_curve:P-256", 9),
+        );
+        let [rsa, ecdsa] = [rsa, ecdsa].map(|key| signer(&key).sign(&kernel).unwrap());
+        for (release, doubted) in
+            [("6.1.0-56-amd64", true), ("6.11.2", true), ("6.12.117+deb12-amd64", false), ("7.0", false)]
+        {
+            machine.file("proc/sys/kernel/osrelease", release);
+            assert_eq!(doubt(machine.root(), &ecdsa).is_some(), doubted, "{release}");
+            assert!(doubt(machine.root(), &rsa).is_none(), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_where_the_distribution_has_it_if_the_kernel_trusts_it() {
+        let machine = Machine::new();
+        assert!(find(machine.root()).is_none());
+        let dkms = machine.key("dkms", "rsa:2048", 9);
+        machine.run("openssl", "x509 -in dkms.crt -outform DER -out dkms.pub");
+        fs::create_dir_all(machine.root().join("var/lib/dkms")).unwrap();
+        for (from, to) in [("dkms", "mok.key"), ("dkms.pub", "mok.pub")] {
+            fs::rename(machine.root().join("keys").join(from), machine.root().join("var/lib/dkms").join(to))
+                .unwrap();
+        }
+        machine.trusts(&[]);
+        assert!(find(machine.root()).is_none());
+        let place = |name: &str| Some(machine.root().join("var/lib/dkms").join(name));
+        let found = config::Sign { key: place("mok.key"), cert: place("mok.pub"), command: None };
+        machine.trusts(&[&found]);
+        assert_eq!(find(machine.root()), Some(found));
+        assert_eq!(at_hand(machine.root()).unwrap().map(|(_, whose)| whose), Some("a key of this machine"));
+        // What is configured comes first, and is not passed over when it cannot be used.
+        machine.file("etc/lastwords.conf", "[sign]\ncommand = 'true'\n");
+        assert_eq!(at_hand(machine.root()).unwrap().map(|(_, whose)| whose), Some("the configured key"));
+        machine.file("etc/lastwords.conf", "[sign]\nkey = '/none'\ncert = '/none'\n");
+        assert!(at_hand(machine.root()).is_err());
+        drop(dkms);
+    }
+
+    #[test]
+    fn what_has_to_be_signed_is_named_with_the_command() {
+        let machine = Machine::new();
+        let path = machine.root().join("kernel");
+        fs::write(&path, Kernel::default().build()).unwrap();
+        let byte = |value: u8| {
+            let mut data = vec![0; 0x1000];
+            data[0x1ec] = value;
+            machine.file("sys/kernel/boot_params/data", "");
+            fs::write(machine.root().join("sys/kernel/boot_params/data"), data).unwrap();
+        };
+        machine.file("sys/kernel/security/lockdown", "none [integrity] confidentiality\n");
+        let to_sign = what_to_sign(machine.root(), &path).unwrap().unwrap();
+        assert_eq!(to_sign.reason, "the kernel demands a signature, and there is none");
+        assert!(
+            to_sign.command.starts_with("sbsign --key KEY --cert CERT --output /"),
+            "{}",
+            to_sign.command
+        );
+        byte(2);
+        assert!(!secure_boot(machine.root()));
+        byte(3);
+        assert!(secure_boot(machine.root()));
+        let ours = machine.key("ours", "rsa:2048", 9);
+        machine.trusts(&[&ours]);
+        fs::write(&path, signer(&ours).sign(&Kernel::default().build()).unwrap()).unwrap();
+        assert_eq!(what_to_sign(machine.root(), &path).unwrap(), None);
+    }
 }

@@ -2,11 +2,12 @@
 //! and in its answer an earlier dump kernel may be lost. Nothing is said here of what is not certain.
 
 use super::{keyring::Keyring, pkcs7::Signature};
-use crate::{arm::refusal::Refusal, message};
+use crate::arm::refusal::Refusal;
+use anyhow::{Error, anyhow};
 use jiff::Timestamp;
 use lastwords_boot as boot;
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead, BufReader},
     path::Path,
 };
@@ -39,21 +40,20 @@ pub fn refusal(root: &Path, kernel: &[u8], was_signed: bool) -> Option<Refusal> 
     unknown.then(|| Refusal::UnknownKey { by: format!(": {}", by.title()) })
 }
 
-/// Warns of a signature that kernels before 6.12 may not be able to check.
-pub fn warn_of_algorithms(root: &Path, kernel: &[u8]) {
-    let release = std::fs::read_to_string(root.join("proc/sys/kernel/osrelease")).unwrap_or_default();
+/// What a kernel before 6.12 may not be able to check of a signature.
+pub fn doubt(root: &Path, kernel: &[u8]) -> Option<Error> {
+    let release = fs::read_to_string(root.join("proc/sys/kernel/osrelease")).ok()?;
     let mut numbers =
         release.split(|letter: char| !letter.is_ascii_digit()).map_while(|part| part.parse().ok());
-    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let plain = boot::signature(kernel).ok().flatten().and_then(Signature::parse).map(|one| one.is_plain());
-    if plain == Some(false) && version < (6, 12) {
-        let error = anyhow::anyhow!(
+    let version: (u32, u32) = (numbers.next()?, numbers.next()?);
+    let plain = Signature::parse(boot::signature(kernel).ok()??)?.is_plain();
+    (!plain && version < (6, 12)).then(|| {
+        anyhow!(
             "Linux {} may not be able to check the signature: it takes ECDSA and SHA-384 from 6.12 on\n\
              hint: sign with an RSA key and SHA-256",
             release.trim()
-        );
-        message::warning(&error);
-    }
+        )
+    })
 }
 
 /// Does the running kernel look at signatures at all? Without CONFIG_KEXEC_BZIMAGE_VERIFY_SIG, which brings this

@@ -6,6 +6,7 @@
 mod made_up;
 mod stand_in;
 
+use super::tested::Tested;
 use crate::{
     arm::options::PlanOptions,
     bmc::{BmcError, Connection, Entry, named_ports},
@@ -42,7 +43,8 @@ Exit status:
 Files:
   /dev/ipmi0          the BMC, by the kernel's driver
   /dev/port           the BMC, without the driver
-  /var/lib/lastwords  symbols, to name the locations")]
+  /var/lib/lastwords  symbols, to name the locations;
+                      tested.json has the result, for lastwords status")]
 pub struct Test {
     /// Send platform events, too, which make the BMC alert people
     #[arg(long)]
@@ -65,7 +67,10 @@ impl Test {
     /// When the BMC cannot be asked or standard output fails.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
         let parameters = self.plan.parameters();
-        let mut bmc = Connection::local(root, named_ports(&parameters))?;
+        let mut bmc = Connection::local(root, named_ports(&parameters)).inspect_err(|error| {
+            // Who may not ask the BMC may not write it either.
+            let _ = Tested::new(root, Some(message::fact(&error.to_string()).to_owned()), 0).write(root);
+        })?;
         let cpus = thread::available_parallelism().map_or(1, usize::from).min(MOST_CPUS);
         let plan = Plan::new(DEFAULTS, &parameters);
         let wants_sel = plan.handle_panic || plan.cpu_ip.sel;
@@ -74,6 +79,12 @@ impl Test {
         // The verdict comes first, on standard error when it is an error.
         let errors = tested.errors(wants_sel);
         errors.iter().for_each(message::error);
+        if wants_sel {
+            let error = errors.first().map(|error| message::fact(&error.to_string()).to_owned());
+            if let Err(error) = Tested::new(root, error, tested.stored.len()).write(root) {
+                message::warning(&error.context("lastwords status will not show the test"));
+            }
+        }
         let mut text = String::new();
         if errors.is_empty() {
             let _ = writeln!(text, "test report sent and read back: {} SEL records\n", tested.stored.len());
@@ -100,7 +111,7 @@ impl Test {
 
 /// What came of a test.
 #[derive(Debug, Default)]
-struct Tested {
+struct Sent {
     /// What went to the console.
     console: String,
     /// How many records the BMC has accepted.
@@ -115,7 +126,7 @@ struct Tested {
     error: Option<BmcError>,
 }
 
-impl Tested {
+impl Sent {
     /// What went wrong. `wants_sel`: there should be records.
     fn errors(&self, wants_sel: bool) -> Vec<AnyError> {
         let mut errors = Vec::new();
@@ -150,7 +161,7 @@ impl Tested {
 }
 
 /// Sends the report through the BMC, with platform events where `event` is set.
-fn test(bmc: &mut Connection, plan: &Plan, report: Report, event: bool) -> Tested {
+fn test(bmc: &mut Connection, plan: &Plan, report: Report, event: bool) -> Sent {
     let mut machine = StandIn::new();
     let timeout = u32::from(plan.ipmi_timeout) * 1000;
     let plan = Plan {
@@ -171,7 +182,7 @@ fn test(bmc: &mut Connection, plan: &Plan, report: Report, event: bool) -> Teste
         }
     }
     let relayed = sequence.into_bmc().into_transport().end();
-    Tested { console: machine.console(), ..relayed }
+    Sent { console: machine.console(), ..relayed }
 }
 
 #[cfg(test)]
@@ -183,7 +194,7 @@ mod tests {
         store::sel::{Decoded, Decoder},
     };
 
-    fn tested(fake: Fake, parameters: &str, event: bool) -> (Tested, Fake) {
+    fn tested(fake: Fake, parameters: &str, event: bool) -> (Sent, Fake) {
         let (mut bmc, fake) = fake.start();
         let report = made_up::report(Path::new("/nonexistent"), 4);
         let tested = test(&mut bmc, &Plan::new(DEFAULTS, parameters), report, event);
@@ -192,7 +203,7 @@ mod tests {
     }
 
     /// The reason, as it is decoded from what was read back.
-    fn reason(tested: &Tested) -> String {
+    fn reason(tested: &Sent) -> String {
         let mut reason = String::new();
         let mut found = |decoded: Decoded| {
             if let Decoded::Line(Line::Reason(text)) = decoded {

@@ -1,7 +1,7 @@
 //! What core's sequence runs on in a test: a machine that has a console and nothing else, and a connection to the real BMC
 //! that keeps what was accepted and withholds what would alert people.
 
-use super::Tested;
+use super::Sent;
 use crate::bmc::{Connection, System};
 use lastwords_core::{
     budget::{Millis, Timer},
@@ -103,13 +103,13 @@ pub struct Relay<'a> {
     added: Vec<(Option<u16>, [u8; 16])>,
     /// The request that was not answered so far, and why. It may be sent again.
     unanswered: Option<(Vec<u8>, TransferError)>,
-    tested: Tested,
+    tested: Sent,
 }
 
 impl<'a> Relay<'a> {
     /// To this BMC; `event`: platform events go there, too.
     pub fn new(bmc: &'a mut Connection, event: bool) -> Self {
-        Self { bmc, event, added: Vec::new(), unanswered: None, tested: Tested::default() }
+        Self { bmc, event, added: Vec::new(), unanswered: None, tested: Sent::default() }
     }
 
     /// Looks for a record that was accepted.
@@ -131,7 +131,7 @@ impl<'a> Relay<'a> {
     }
 
     /// Reads back what was added; what came of it all, but for the console.
-    pub fn end(mut self) -> Tested {
+    pub fn end(mut self) -> Sent {
         self.give_up();
         for (id, record) in std::mem::take(&mut self.added) {
             self.look(id, &record);

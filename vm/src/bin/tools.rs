@@ -1,4 +1,4 @@
-//! `make packages`: installs the Debian packages that the bench and the tests run.
+//! `make tools`: installs the Debian packages that the bench and the tests run.
 
 use anyhow::Result;
 
