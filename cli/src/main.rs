@@ -164,7 +164,7 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
         Command::Read(read) => return read.run(root),
         Command::Probe(probe) => return probe.run(root),
         Command::List(list) => return list.run(root),
-        Command::Mark(mark) => mark.run(root)?,
+        Command::Mark(mark) => return mark.run(root),
         Command::Report(report) => report.run(root)?,
         Command::Test(test) => return test.run(root),
         Command::Enable(enable) => return enable.run(root),

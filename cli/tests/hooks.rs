@@ -47,9 +47,13 @@ impl System {
     /// One of our scripts, that looks for its files here.
     fn script(&self, from: &str, to: &str) {
         let mut text = fs::read_to_string(dist(from)).unwrap();
-        for path in
-            ["/usr/sbin/lastwords", "/proc/vmcore", "/var/lib/lastwords", "/var/lib/kdump/kernel-version"]
-        {
+        for path in [
+            "/usr/sbin/lastwords",
+            "/proc/vmcore",
+            "/sys/kernel/kexec_crash_loaded",
+            "/var/lib/lastwords",
+            "/var/lib/kdump/kernel-version",
+        ] {
             text = text.replace(path, &format!("{}{path}", self.0.path().display()));
         }
         self.program(to, &text);
@@ -96,11 +100,11 @@ fn kdump_tools_loads_the_wrapped_kernel_where_there_is_one() {
             String::from_utf8(output.stdout).unwrap()
         };
         assert_eq!(kernel("load"), "kernel plain\n");
-        assert_eq!(system.calls(), "hook kdump-kernel\nhook loaded plain\n");
+        assert_eq!(system.calls(), "hook kdump-kernel\nhook loaded\n");
         system.put("wrapped", "");
         let wrapped = system.path("wrapped");
         assert_eq!(kernel("reload"), format!("kernel {}\n", wrapped.display()));
-        assert_eq!(system.calls(), format!("hook kdump-kernel\nhook loaded {}\n", wrapped.display()));
+        assert_eq!(system.calls(), "hook kdump-kernel\nhook loaded\n");
         assert_eq!(kernel("unload"), "kernel plain\n");
         assert_eq!(system.calls(), "");
         fs::remove_file(system.path("usr/sbin/lastwords")).unwrap();
@@ -119,8 +123,11 @@ fn what_kdump_tools_cannot_load_is_checked_at_once() {
     assert_eq!(system.run("dash", "kdump-config", &["reload"]).status.code(), Some(1));
     assert_eq!(system.calls(), "hook kdump-kernel\n");
     system.put("wrapped", "");
-    assert_eq!(system.run("dash", "kdump-config", &["reload"]).status.code(), Some(0));
-    assert_eq!(system.calls(), "hook kdump-kernel\nhook check\n");
+    for (loaded, status) in [("1\n", 0), ("0\n", 1)] {
+        system.put("sys/kernel/kexec_crash_loaded", loaded);
+        assert_eq!(system.run("dash", "kdump-config", &["reload"]).status.code(), Some(status));
+        assert_eq!(system.calls(), "hook kdump-kernel\nhook check\n");
+    }
 }
 
 #[test]

@@ -40,9 +40,10 @@ if [ "${0##*/}" = kdump-config ] && [ -x /usr/sbin/lastwords ]; then
 				lastwords_status=$?
 				trap - EXIT
 				if [ "$lastwords_status" -eq 0 ]; then
-					/usr/sbin/lastwords hook loaded "${KDUMP_KERNEL-}" 2>/dev/null
+					/usr/sbin/lastwords hook loaded 2>/dev/null
 				elif [ -f "${lastwords_kernel-}" ]; then
-					/usr/sbin/lastwords hook check && lastwords_status=0
+					/usr/sbin/lastwords hook check
+					[ "$(cat /sys/kernel/kexec_crash_loaded 2>/dev/null)" != 1 ] || lastwords_status=0
 				fi
 				exit "$lastwords_status"
 			}

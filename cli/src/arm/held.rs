@@ -49,6 +49,18 @@ pub enum Seen {
     Held(Box<Held>),
 }
 
+impl Seen {
+    /// The record's checksum, where the kernel shows it.
+    #[must_use]
+    pub fn checksum(&self) -> Option<&str> {
+        match self {
+            Self::Hidden => None,
+            Self::Other(checksum) => Some(checksum),
+            Self::Held(held) => Some(&held.checksum),
+        }
+    }
+}
+
 /// How panic reporting is in what is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

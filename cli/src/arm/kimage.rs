@@ -295,7 +295,7 @@ pub mod tests {
         {
             good(&mut record, at, value);
         }
-        let reserved = [0x1000..0x3000];
+        let reserved = std::iter::once(0x1000..0x3000).collect::<Vec<_>>();
         assert!(segments(&record, &reserved).is_some());
         for (at, value) in [
             (COUNT_AT, 0),
@@ -313,7 +313,7 @@ pub mod tests {
             assert_eq!(segments(&record, &reserved), None, "{at} {value:#x}");
         }
         // Without privileges /proc/iomem hides where it is.
-        assert_eq!(segments(&record, &[0..1]), None);
+        assert_eq!(segments(&record, &[0..1, 2..3]), None);
     }
 
     #[test]

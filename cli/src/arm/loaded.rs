@@ -57,6 +57,10 @@ pub struct Own<'a> {
 /// well, but for whoever looks later.
 pub fn announce(root: &Path, own: Option<Own<'_>>) {
     let seen = held::look(root, own.map(|own| own.kernel));
+    // Of a load that somebody else has announced already: the first time counts.
+    if own.is_none() && seen.checksum().is_some_and(|image| remembered(root, image).is_some()) {
+        return;
+    }
     if let Err(error) = remember(root, own, &seen) {
         // What was loaded before is gone. The checksum would show it.
         forget(root);
@@ -74,20 +78,15 @@ pub fn forget(root: &Path) {
 }
 
 fn remember(root: &Path, own: Option<Own<'_>>, seen: &Seen) -> Result<()> {
-    let (image, held) = match seen {
-        Seen::Hidden => (None, None),
-        Seen::Other(checksum) => (Some(checksum.clone()), None),
-        Seen::Held(held) => (Some(held.checksum.clone()), held.kernel.as_ref()),
+    let held = match seen {
+        Seen::Hidden | Seen::Other(_) => None,
+        Seen::Held(held) => held.kernel.as_ref(),
     };
-    // Of a load that somebody else has announced already: the first time counts.
-    if own.is_none() && image.as_ref().is_some_and(|image| remembered(root, image).is_some()) {
-        return Ok(());
-    }
     let own = own.map(|own| fs::canonicalize(own.kernel).unwrap_or_else(|_| own.kernel.to_owned()));
     let loaded = Loaded {
         schema: SCHEMA,
         boot_id: boot_id(root).context("/proc/sys/kernel/random/boot_id")?,
-        image,
+        image: seen.checksum().map(str::to_owned),
         time: now(),
         kernel: own.or_else(|| held.map(|kernel| kernel.path.clone())).unwrap_or_default(),
         release: held.and_then(|kernel| kernel.release.clone()),

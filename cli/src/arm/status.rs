@@ -13,6 +13,7 @@ use super::{
 use crate::{
     bmc::discovery::{self, Kind},
     check::tested::Tested,
+    distro::wrapped::{self, Record},
     layout::{self, BAD, Color, Duration, GOOD, Row, wrap, write_rows},
     machine::{self, hostname},
     message,
@@ -214,8 +215,10 @@ impl Report {
     }
 
     /// The command that loads again.
-    fn reload(&self) -> &'static str {
-        self.setup.service.map_or("lastwords load --help", |service| service.reload)
+    fn reload(&self) -> String {
+        self.setup
+            .service
+            .map_or_else(|| "lastwords load --help".to_owned(), |service| service.reload.join(" "))
     }
 
     /// Is it ready, and for what?
@@ -434,11 +437,11 @@ impl Report {
         let state = if self.setup.secure_boot == Some(true) { "on" } else { "off" };
         let record = self.setup.record.as_ref();
         let loaded = self.held().and_then(|held| held.kernel.as_ref()?.signed.clone());
-        let key = loaded.or_else(|| record?.key.as_ref().map(|key| format!("key ID {key}")));
+        let key = loaded.or_else(|| record?.key_id.as_ref().map(|key| format!("key ID {key}")));
         Some(match (key, record) {
             (Some(key), _) => Row::new(LABEL, format!("{state}, dump kernel signed: {key}")),
             (None, Some(record)) => {
-                let path = record.path.display();
+                let path = file(record);
                 Row::alarm(LABEL, format!("{state}; {path} is not signed"))
                     .fix(format!("set [sign] in /etc/lastwords.conf, or sign {path}; then {}", self.reload()))
             }
@@ -462,10 +465,8 @@ impl Report {
     /// The last crash that was read.
     fn crash(&self) -> Option<Row> {
         let crash = self.setup.crash.as_ref()?;
-        let dump = crash.dump.as_ref().map(|stage| format!("dump {stage}"));
-        let parts: Vec<_> = [&crash.time, &crash.reason, &dump].into_iter().flatten().cloned().collect();
-        let text = if parts.is_empty() { crash.file.display().to_string() } else { parts.join(", ") };
-        Some(Row::new("Last crash", text))
+        let (time, summary) = (crash.time(), &crash.summary);
+        Some(Row::new("Last crash", format!("{time}: {summary}; {}", crash.dump_text())))
     }
 
     /// Whether lastwords is in the distribution's kdump.
@@ -568,8 +569,8 @@ impl Report {
             "secure_boot": self.setup.secure_boot,
             "signed_by": kernel.and_then(|kernel| kernel.signed.as_ref()),
             "wrapped_kernel": self.setup.record.as_ref().map(|record| json!({
-                "path": path(&record.path),
-                "key_id": record.key,
+                "path": file(record),
+                "key_id": record.key_id,
                 "refused": record.refused,
             })),
             "load_disabled": load_disabled,
@@ -587,10 +588,10 @@ impl Report {
                 "build_id": tested.build_id,
             })),
             "last_crash": self.setup.crash.as_ref().map(|crash| json!({
-                "file": path(&crash.file),
-                "time": crash.time,
-                "reason": crash.reason,
-                "dump": crash.dump,
+                "id": crash.text("id"),
+                "time": crash.time(),
+                "reason": crash.text("reason"),
+                "dump": crash.dump(),
             })),
             "enabled": self.setup.enabled,
             "kdump_service": self.setup.service.map(|service| service.name),
@@ -631,6 +632,11 @@ fn reports(plan: &Plan) -> Vec<String> {
     }
 }
 
+/// The wrapped kernel of a record.
+fn file(record: &Record) -> String {
+    wrapped::path(Path::new("/"), &record.version).display().to_string()
+}
+
 /// `ttyS0` where it is one of a PC's, else where its registers are.
 fn uart(serial: Serial) -> String {
     let names = (0..4).map(|number| format!("ttyS{number}"));
@@ -667,8 +673,8 @@ fn source(source: discovery::Source) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arm::setup::{Crash, Record, Service};
     use crate::bmc::discovery::{Interface, Space};
+    use crate::{crashes::store::tests::crash, distro::service::SERVICES};
 
     const NOW: i64 = 1_795_397_900;
 
@@ -738,13 +744,20 @@ mod tests {
         }
     }
 
+    /// The record of a wrapped kernel.
+    fn record(refused: Option<String>, key: Option<&str>) -> Record {
+        let mut record = Record::default();
+        (record.version, record.refused, record.key_id) = ("6.1".to_owned(), refused, key.map(str::to_owned));
+        record
+    }
+
     fn nothing() -> Report {
         Report { seen: None, ..report(Seen::Hidden) }
     }
 
     fn enabled(report: &mut Report, record: Option<Record>) {
-        let service = Service { name: "kdump-tools", reload: "kdump-config reload" };
-        report.setup = Setup { enabled: true, service: Some(service), record, ..report.setup.clone() };
+        let service = Some(&SERVICES[0]);
+        report.setup = Setup { enabled: true, service, record, ..report.setup.clone() };
     }
 
     fn shown(report: &Report) -> String {
@@ -827,7 +840,7 @@ UNKNOWN on db04: a dump kernel is loaded; reports unknown
             (None, "the wrapped kernel is not loaded"),
         ] {
             let refused = refused.map(str::to_owned);
-            enabled(&mut report, Some(Record { refused, ..Record::default() }));
+            enabled(&mut report, Some(record(refused, None)));
             let text = report.text(200);
             assert!(text.contains(&format!("none: plain kdump is loaded; {why}")), "{text}");
             assert!(!text.contains("hint"), "{text}");
@@ -927,17 +940,19 @@ UNKNOWN on db04: a dump kernel is loaded; reports unknown
     #[test]
     fn an_unsigned_kernel_is_alarming_where_signatures_are_needed() {
         let mut report = report(loaded(ALL));
-        let record = Record { path: "/k/vmlinuz".into(), ..Record::default() };
-        enabled(&mut report, Some(record.clone()));
+        enabled(&mut report, Some(record(None, None)));
         assert!(!shown(&report).contains("Secure Boot"));
         report.setup.secure_boot = Some(true);
         let text = report.text(200);
-        assert!(text.contains("! Secure Boot  on; /k/vmlinuz is not signed"), "{text}");
         assert!(
-            text.contains("fix: set [sign] in /etc/lastwords.conf, or sign /k/vmlinuz; then kdump-config"),
+            text.contains("! Secure Boot  on; /var/lib/kdump/lastwords/vmlinuz-6.1 is not signed"),
             "{text}"
         );
-        enabled(&mut report, Some(Record { key: Some("6cce".to_owned()), ..record }));
+        assert!(
+            text.contains("fix: set [sign] in /etc/lastwords.conf, or sign /var/lib/kdump/lastwords/vmlinuz-6.1; then kdump-config"),
+            "{text}"
+        );
+        enabled(&mut report, Some(record(None, Some("6cce"))));
         assert!(shown(&report).contains("  Secure Boot  on, dump kernel signed: key ID 6cce\n"));
     }
 
@@ -947,15 +962,10 @@ UNKNOWN on db04: a dump kernel is loaded; reports unknown
         let mut tested = Tested::new(Path::new("/nonexistent"), None, 14);
         tested.time = NOW - 2 * 60 * 60;
         report.tested = Some(tested.clone());
-        report.setup.crash = Some(Crash {
-            file: "/var/lib/lastwords/crashes/1-a.json".into(),
-            time: Some("2026-11-23 01:38:20".to_owned()),
-            reason: Some("Fatal exception".to_owned()),
-            dump: Some("saved".to_owned()),
-        });
+        report.setup.crash = Some(crash("06bz7sfyrb", 0));
         let text = shown(&report);
         let rows = "  BMC          KCS 0xca2,0xca3 from ipmi_si\n  Last test    passed 2 hours ago\n  \
-                    Last crash   2026-11-23 01:38:20, Fatal exception, dump saved\n";
+                    Last crash   2026-11-22 16:17:10: NULL pointer dereference at 0x18 in\n";
         assert!(text.contains(rows), "{text}");
         (tested.passed, tested.error) = (false, Some("no answer".to_owned()));
         report.tested = Some(tested);

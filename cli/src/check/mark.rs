@@ -9,6 +9,7 @@ use crate::{
     crashes::watchdog,
     message,
     read::why_records,
+    sys,
 };
 use anyhow::{Result, bail};
 use clap::{
@@ -28,8 +29,7 @@ use lastwords_core::{
 use std::{
     fs,
     path::Path,
-    sync::mpsc,
-    thread,
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
@@ -133,18 +133,29 @@ impl WatchdogRequest {
 }
 
 impl Mark {
-    /// Sets the watchdog and adds the record, and gives up when the time is over.
+    /// Sets the watchdog and adds the record, and gives up when the time is over. In a process of its own: one that
+    /// hangs in a driver cannot be ended, not even by a signal, and the dump would wait for it.
     ///
     /// # Errors
-    /// When the BMC cannot be asked, refuses, or does not answer in time.
-    pub fn run(&self, root: &Path) -> Result<()> {
+    /// When the BMC does not answer in time. Other errors of that process it has printed itself.
+    pub fn run(&self, root: &Path) -> Result<ExitCode> {
         if self.why.is_some() && self.stage != Some(Stage::Failed) {
             bail!("--why is for failed\nhint: lastwords mark failed --why TEXT");
         }
-        let (mark, root) = (self.clone(), root.to_owned());
         let time = Duration::from_secs(self.timeout);
         let deadline = Instant::now() + time;
-        in_time(time + GRACE, move || mark.work(&root, deadline))
+        let work = || match self.work(root, deadline) {
+            Ok(()) => 0,
+            Err(error) => {
+                message::error(&error);
+                1
+            }
+        };
+        match sys::in_time(time + GRACE, work)? {
+            Some(status) if status.success() => Ok(ExitCode::SUCCESS),
+            Some(_) => Ok(ExitCode::FAILURE),
+            None => bail!("gave up after {:.1} s: the BMC or its driver hangs", (time + GRACE).as_secs_f32()),
+        }
     }
 
     fn work(&self, root: &Path, deadline: Instant) -> Result<()> {
@@ -188,7 +199,7 @@ impl Mark {
             return set(bmc, request);
         }
         let started = matches!(plan.watchdog, Watchdog::Start { .. });
-        if !started && !(in_dump_kernel && watchdog::planned(root).is_some()) {
+        if !(started || in_dump_kernel && watchdog::planned(root).is_some()) {
             return Ok(());
         }
         match self.stage {
@@ -208,19 +219,6 @@ const DRIVER: Duration = Duration::from_secs(5);
 
 /// Requests end at the deadline by themselves; so much later it is something else that hangs.
 const GRACE: Duration = Duration::from_millis(500);
-
-/// Does something that may hang, a driver that sleeps in open(2) for example, and does not wait longer than this for it.
-fn in_time(time: Duration, work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
-    let (done, result) = mpsc::channel();
-    thread::spawn(move || {
-        // Nobody listens any more when it is too late.
-        let _ = done.send(work());
-    });
-    match result.recv_timeout(time) {
-        Ok(result) => result,
-        Err(_) => bail!("gave up after {:.1} s: the BMC or its driver hangs", time.as_secs_f32()),
-    }
-}
 
 fn set(bmc: &mut Connection, request: WatchdogRequest) -> Result<(), BmcError> {
     match request {
@@ -368,7 +366,8 @@ mod tests {
             fs::write(root.join("proc/vmcore"), "").unwrap();
         };
         let nothing = |_: &Path| {};
-        let prepare: [(&str, &dyn Fn(&Path), bool); 4] = [
+        type Prepare<'a> = &'a dyn Fn(&Path);
+        let prepare: [(&str, Prepare<'_>, bool); 4] = [
             ("", &nothing, false),
             (START, &nothing, true),
             ("", &record, false),
@@ -414,7 +413,9 @@ mod tests {
         assert_eq!(sel.len(), 1 + 3);
         let mut found = Vec::new();
         let mut decoder = Decoder::default();
-        sel.iter().for_each(|record| decoder.push(record, |decoded| found.push(format!("{decoded:?}"))));
+        for record in &sel {
+            decoder.push(record, |decoded| found.push(format!("{decoded:?}")));
+        }
         decoder.finish(|decoded| found.push(format!("{decoded:?}")));
         assert_eq!(found, ["Mark(Failed)"]);
         let why = Mark { why: Some("x".to_owned()), ..mark(Some(Stage::Saved)) };
@@ -422,26 +423,15 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_in_time() {
-        let hangs = in_time(Duration::from_millis(1), || {
-            loop {
-                thread::park();
-            }
-        });
-        assert!(hangs.unwrap_err().to_string().contains("hangs"));
-        in_time(Duration::from_secs(600), || Ok(())).unwrap();
-    }
-
-    #[test]
     fn without_a_bmc_there_is_a_hint() {
         let root = tempfile::tempdir().unwrap();
         let mark = mark(Some(Stage::Saved));
-        let none = mark.run(root.path()).unwrap_err().to_string();
+        let none = mark.work(root.path(), Instant::now() + Duration::from_secs(10)).unwrap_err().to_string();
         assert!(none.contains("modprobe -a ipmi_si"), "{none}");
 
         fs::create_dir(root.path().join("dev")).unwrap();
         fs::write(root.path().join("dev/ipmi0"), "").unwrap();
-        let wrong = mark.run(root.path()).unwrap_err().to_string();
+        let wrong = mark.work(root.path(), Instant::now() + Duration::from_secs(10)).unwrap_err().to_string();
         assert!(wrong.contains("dev/ipmi0: inappropriate ioctl"), "{wrong}");
     }
 }

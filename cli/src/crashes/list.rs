@@ -57,11 +57,11 @@ impl List {
     /// When they cannot be marked, or standard output fails.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
         self.color.apply();
-        let crashes = Crashes { schema: SCHEMA, host: hostname(root), crashes: Store::new(root).list() };
+        let listing = Listing { schema: SCHEMA, host: hostname(root), crashes: Store::new(root).list() };
         let printed = if self.json {
-            message::json(&crashes)
+            message::json(&listing)
         } else {
-            message::report(Shown { crashes: &crashes, width: layout::width() })
+            message::report(Shown { listing: &listing, width: layout::width() })
         };
         match printed {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -70,9 +70,9 @@ impl List {
             _ => {}
         }
         if self.seen {
-            seen(root, &crashes.crashes)?;
+            seen(root, &listing.crashes)?;
         }
-        Ok(if crashes.crashes.is_empty() { ExitCode::from(NONE_FOUND) } else { ExitCode::SUCCESS })
+        Ok(if listing.crashes.is_empty() { ExitCode::from(NONE_FOUND) } else { ExitCode::SUCCESS })
     }
 }
 
@@ -86,7 +86,7 @@ fn seen(root: &Path, crashes: &[Stored]) -> Result<()> {
 }
 
 #[derive(Serialize)]
-struct Crashes {
+struct Listing {
     schema: u32,
     host: Option<String>,
     /// The newest first.
@@ -94,7 +94,7 @@ struct Crashes {
 }
 
 struct Shown<'a> {
-    crashes: &'a Crashes,
+    listing: &'a Listing,
     width: usize,
 }
 
@@ -102,7 +102,7 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// Columns of a mark and a time.
         const INDENT: usize = 2 + 19 + 2;
-        let Crashes { host, crashes, .. } = self.crashes;
+        let Listing { host, crashes, .. } = self.listing;
         let host = printable(host.as_deref().unwrap_or("this server"));
         let new = crashes.iter().filter(|crash| !crash.seen).count();
         let text = match (crashes.len(), new) {
@@ -116,9 +116,10 @@ impl fmt::Display for Shown<'_> {
         for crash in crashes {
             let mut line = |mark: &str, time: &str, text: &str| {
                 let text = wrap(text, INDENT, INDENT, self.width);
-                match crash.seen {
-                    true => writeln!(f, "{mark:2}{time:21}{text}"),
-                    false => writeln!(f, "{BAD}{mark:2}{time:21}{text}{BAD:#}"),
+                if crash.seen {
+                    writeln!(f, "{mark:2}{time:21}{text}")
+                } else {
+                    writeln!(f, "{BAD}{mark:2}{time:21}{text}{BAD:#}")
                 }
             };
             let mark = if crash.seen { "" } else { "!" };
@@ -146,9 +147,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let list =
-            || Crashes { schema: SCHEMA, host: Some("db04".to_owned()), crashes: Store::new(root).list() };
+            || Listing { schema: SCHEMA, host: Some("db04".to_owned()), crashes: Store::new(root).list() };
         let shown = || {
-            Shown { crashes: &list(), width: 80 }
+            Shown { listing: &list(), width: 80 }
                 .to_string()
                 .replace(&BAD.to_string(), "")
                 .replace("\x1b[0m", "")

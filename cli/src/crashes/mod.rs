@@ -4,5 +4,5 @@
 mod announce;
 pub mod list;
 pub mod report;
-mod store;
+pub mod store;
 pub mod watchdog;

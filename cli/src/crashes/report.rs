@@ -81,7 +81,7 @@ impl Report {
         if root.join("proc/vmcore").exists() {
             return Ok(());
         }
-        let Some(_lock) = lock(root) else {
+        let Ok(_lock) = lock(root) else {
             message::output("another lastwords report is running");
             return Ok(());
         };
@@ -97,8 +97,11 @@ impl Report {
     }
 }
 
-/// Keeps other reports away, where that can be. None: there is one.
-fn lock(root: &Path) -> Option<Option<File>> {
+/// Another report is under way.
+struct UnderWay;
+
+/// Keeps other reports away, where that can be.
+fn lock(root: &Path) -> Result<Option<File>, UnderWay> {
     let path = root.join(LOCK);
     let open = || {
         fs::create_dir_all(path.parent()?).ok()?;
@@ -107,8 +110,8 @@ fn lock(root: &Path) -> Option<Option<File>> {
         options.open(&path).ok()
     };
     match open() {
-        Some(file) if sys::try_lock(&file).is_err() => None,
-        file => Some(file),
+        Some(file) if sys::try_lock(&file).is_err() => Err(UnderWay),
+        file => Ok(file),
     }
 }
 
@@ -189,7 +192,7 @@ mod tests {
     /// A crash's records, so many seconds ago.
     fn crash(age: i64, reason: &str, id: &str) -> Vec<[u8; 16]> {
         let mut event = sel::event_record([b'F', b'a', b't']);
-        event[3..7].copy_from_slice(&((now() - age) as u32).to_le_bytes());
+        event[3..7].copy_from_slice(&u32::try_from(now() - age).unwrap().to_le_bytes());
         let mut records = vec![event];
         for line in [reason, id].iter().filter(|line| !line.is_empty()) {
             records.extend(sel::records(line.as_bytes(), records.len() as u8 - 1));
@@ -276,7 +279,7 @@ mod tests {
         let [one, two, three] = [(2 * HOUR, "#06bz7sfyrb"), (HOUR, "#16bz7sfyrb"), (60, "#26bz7sfyrb")]
             .map(|(age, id)| crash(age, "Fatal exception", id));
         let test = crash(30, "test report, nothing has crashed", "#36bz7sfyrb");
-        assert_eq!(machine.report(&[test.clone()]), both(&[]));
+        assert_eq!(machine.report(std::slice::from_ref(&test)), both(&[]));
         assert_eq!(machine.motd(), "");
         assert_eq!(machine.report(&[one.clone(), test.clone()]), both(&["06bz7sfyrb"]));
         assert!(machine.motd().contains("db04 crashed at ") && machine.motd().contains("DUMP UNFINISHED"));
@@ -395,7 +398,7 @@ mod tests {
         report.run(root).unwrap();
         fs::remove_file(root.join("proc/vmcore")).unwrap();
         // One at a time.
-        let _lock = lock(root).unwrap();
+        let _lock = lock(root).ok().unwrap();
         report.run(root).unwrap();
     }
 }

@@ -151,7 +151,7 @@ impl<'a> Store<'a> {
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path("")).into_iter().flatten().flatten();
         let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        names.retain(|name| name.ends_with(".json") && !name.starts_with('.'));
+        names.retain(|name| name.strip_suffix(".json").is_some_and(|name| !name.starts_with('.')));
         names.sort();
         names
     }

@@ -36,8 +36,7 @@ const KEPT: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timer {
     /// Timer use (IPMI 2.0 table 27-1).
-    #[serde(rename = "use")]
-    pub timer_use: u8,
+    pub r#use: u8,
     /// Timeout action, as `--ipmi-watchdog` has it.
     pub action: String,
     /// Initial countdown in seconds.
@@ -51,7 +50,7 @@ pub struct Timer {
 impl Timer {
     fn new(timer: SetWatchdogTimer) -> Self {
         Self {
-            timer_use: SetWatchdogTimer::USE,
+            r#use: SetWatchdogTimer::USE,
             action: timer.action.name().to_owned(),
             countdown: timer.seconds,
             when: now(),
@@ -64,13 +63,13 @@ impl Timer {
     pub fn is(&self, shown: &WatchdogTimer) -> bool {
         let action = Watchdog::parse(&format!("start={},{}", self.countdown, self.action));
         let Ok(Watchdog::Start { seconds, action }) = action else { return false };
-        shown.timer_use == self.timer_use
+        shown.timer_use == self.r#use
             && shown.action == action as u8
             && shown.initial == seconds.saturating_mul(10)
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        (self.timer_use, &*self.action, self.countdown) == (other.timer_use, &*other.action, other.countdown)
+        (self.r#use, &*self.action, self.countdown) == (other.r#use, &*other.action, other.countdown)
     }
 }
 
@@ -232,7 +231,7 @@ mod tests {
         assert!(planned(root).is_none() && !path(root).exists());
         plan(root, "start=300,power-cycle");
         let timer = planned(root).unwrap();
-        assert_eq!((timer.timer_use, &*timer.action, timer.countdown), (4, "power-cycle", 300));
+        assert_eq!((timer.r#use, &*timer.action, timer.countdown), (4, "power-cycle", 300));
         let written = fs::metadata(path(root)).unwrap().ino();
         plan(root, "start=300,power-cycle");
         assert_eq!((countdowns(root), fs::metadata(path(root)).unwrap().ino()), (vec![300], written));

@@ -73,7 +73,7 @@ impl Changes {
         for change in &self.0 {
             match change {
                 Change::Write { path, before: None, .. } => {
-                    message::output(format_args!("would write {}", path.display()))
+                    message::output(format_args!("would write {}", path.display()));
                 }
                 Change::Write { path, before: Some(before), after } => {
                     diff(path, before, after).lines().for_each(message::output);

@@ -330,9 +330,10 @@ fn enabled_before(root: &Path) -> Result<Enabled> {
 fn with_line(text: &str, line: &str) -> String {
     let text = without_line(text, line);
     // A text without an end of line keeps having none, so that taking the line out gives it back as it was.
-    match text.ends_with('\n') || text.is_empty() {
-        true => format!("{text}{line}\n"),
-        false => format!("{text}\n{line}"),
+    if text.ends_with('\n') || text.is_empty() {
+        format!("{text}{line}\n")
+    } else {
+        format!("{text}\n{line}")
     }
 }
 

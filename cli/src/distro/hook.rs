@@ -3,7 +3,7 @@
 
 use super::{is_dump_kernel, is_enabled, run, service::Service, wrapped};
 use crate::{
-    arm::kdump::Kdump,
+    arm::{kdump::Kdump, status},
     config::Config,
     journal::{self, Priority},
     message,
@@ -68,10 +68,7 @@ enum Call {
     /// Load plain kdump where no dump kernel is loaded
     Check,
     /// Write to the journal what kdump has loaded
-    Loaded {
-        /// Take this kernel as the one that was loaded
-        kernel: Option<PathBuf>,
-    },
+    Loaded,
 }
 
 impl Hook {
@@ -102,8 +99,10 @@ impl Call {
             Self::KernelInstalled { version, image } => installed(root, version, image.as_deref()),
             Self::KernelRemoved { version } => wrapped::remove(root, version),
             Self::Check => check(root),
-            Self::Loaded { kernel } => {
-                loaded(root, kernel.as_deref());
+            Self::Loaded => {
+                if Kdump::read(root).crash_loaded == Some(true) {
+                    status::journal_line(root);
+                }
                 Ok(())
             }
         }
@@ -190,6 +189,7 @@ fn check(root: &Path) -> Result<()> {
     let mut kdump = Kdump::read(root);
     for _ in 0..PATIENCE {
         if kdump.crash_loaded != Some(false) {
+            status::journal_line(root);
             // What kexec has loaded comes without the symbols that `lastwords read` wants. No kdump waits for them here.
             return store::save(root).map(drop).context("symbols not saved");
         }
@@ -254,29 +254,6 @@ pub fn try_again(root: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// One line of what kdump has loaded.
-fn loaded(root: &Path, kernel: Option<&Path>) {
-    if Kdump::read(root).crash_loaded != Some(true) {
-        return;
-    }
-    let record = kernel.and_then(|kernel| {
-        let version = kernel.file_name()?.to_str()?.strip_prefix("vmlinuz-")?;
-        let record = wrapped::record(root, version).ok()?;
-        (wrapped::path(root, version) == kernel).then_some(record)
-    });
-    let _ = match record {
-        Some(record) => journal::send(
-            root,
-            Priority::Info,
-            &format!("kdump has loaded the kernel {} with panic reporting", record.version),
-            &[("LASTWORDS_IMAGE_SHA256", &record.image_sha256), ("LASTWORDS_PLAN", &record.parameters)],
-        ),
-        None => {
-            journal::send(root, Priority::Warning, "kdump has loaded a kernel without panic reporting", &[])
-        }
-    };
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ const SCHEMA: u32 = 1;
 const KCS_PORTS: &str = "lastwords.ipmi_kcs_ports=";
 
 /// What a wrapped kernel was made from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     schema: u32,
     /// The kernel's version, as `uname -r` has it.
@@ -77,7 +77,7 @@ pub struct Record {
 }
 
 /// What tells a file from another one of the same name, without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stat {
     /// Bytes.
     pub len: u64,
@@ -174,7 +174,7 @@ pub struct Wanted<'a> {
 /// How it is to be signed.
 enum Sign {
     /// Not at all, or by this.
-    With { signer: Option<Signer>, command: Option<String> },
+    With { signer: Option<Box<Signer>>, command: Option<String> },
     /// As it is: nothing is known of how to do it again.
     AsBefore,
 }
@@ -185,7 +185,10 @@ impl Sign {
         let found = || demands_signature(root, &Kdump::read(root)).then(|| sign::find(root)).flatten();
         let config =
             if *config == config::Sign::default() { found().unwrap_or_default() } else { config.clone() };
-        Ok(Self::With { signer: Signer::from(&config).context("[sign]")?, command: config.command })
+        Ok(Self::With {
+            signer: Signer::from(&config).context("[sign]")?.map(Box::new),
+            command: config.command,
+        })
     }
 
     /// Would this have been signed so?
@@ -195,7 +198,8 @@ impl Sign {
             // What key a command has used only its result shows.
             Self::With { command: Some(command), .. } => record.sign_command.as_ref() == Some(command),
             Self::With { signer, command: None } => {
-                record.sign_command.is_none() && record.key_id == signer.as_ref().and_then(Signer::key_id)
+                record.sign_command.is_none()
+                    && record.key_id == signer.as_ref().and_then(|signer| signer.key_id())
             }
         }
     }

@@ -6,6 +6,7 @@ use lastwords_core::{
     report::{Cause, Class, CpuLocation, CrashId, Fnv, ID_LEN, Line, signature, signature_text},
     store::sel,
 };
+use std::fmt::Write;
 
 /// What a crash is known by, and its cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +65,8 @@ pub fn key(crash: &Crash) -> String {
         lines += &part.as_ref().map(ToString::to_string).unwrap_or_default();
     }
     for number in [crash.build_id, crash.first_record.map(u32::from)].into_iter().flatten() {
-        lines += &format!("\n{number:x}");
+        // A String takes everything.
+        let _ = write!(lines, "\n{number:x}");
     }
     text(CrashId::new(Fnv::default().bytes(lines.as_bytes())))
 }

@@ -16,7 +16,7 @@ pub use kexec::{
     KexecSegment, Place, kexec_file_load, kexec_file_unload, kexec_load, kexec_load_is_allowed, kexec_unload,
 };
 pub use process::{
-    Forked, end, end_after, fork_and_wait, kill_group, spare, survive_file_limit, try_and_undo,
+    Forked, end, end_after, fork_and_wait, in_time, kill_group, spare, survive_file_limit, try_and_undo,
 };
 pub use random::random_bytes;
 pub use tsc::measure_tsc_khz;

@@ -4,6 +4,8 @@ use std::{
     fs, io,
     process::{self, ExitStatus},
     sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
 };
 
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
@@ -61,6 +63,42 @@ pub fn fork_and_wait(bound: bool) -> io::Result<Forked> {
         }
     }
 }
+
+/// Does something in a process of its own, and does not wait longer than this for it: a process that hangs in a driver stays
+/// where it is. Its exit status, or none where the time is over.
+///
+/// # Errors
+/// When there can be no new process; then nothing was done.
+pub fn in_time(time: Duration, work: impl FnOnce() -> i32) -> io::Result<Option<ExitStatus>> {
+    use std::os::unix::process::ExitStatusExt;
+    let end = Instant::now() + time;
+    // SAFETY: no handler is installed. Whoever started the tool may have it ignore SIGCHLD, and then nobody could wait
+    // for the new process.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    // SAFETY: the tool starts no threads, so the new process is as whole as this one, with all locks free.
+    let child = match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => process::exit(work()),
+        child => child,
+    };
+    loop {
+        let mut status = 0;
+        // SAFETY: the kernel writes one number to `status`, which is exclusively ours. The call does not wait.
+        if unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == child {
+            return Ok(Some(ExitStatus::from_raw(status)));
+        }
+        if Instant::now() >= end {
+            // SAFETY: the call takes two numbers and touches no memory. The child has not been waited for, so its number
+            // is no other process's.
+            unsafe { libc::kill(child, libc::SIGKILL) };
+            return Ok(None);
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// So often it is looked whether a process has ended.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Makes a system call in a process of its own, and then `undo`: also when that process is killed in between.
 ///
@@ -122,5 +160,24 @@ pub fn end(status: ExitStatus) -> String {
     match status.signal() {
         Some(signal) => format!("signal {signal}"),
         None => format!("exit status {}", status.code().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hangs_is_left_behind() {
+        let hangs = || -> i32 {
+            loop {
+                thread::park();
+            }
+        };
+        assert_eq!(in_time(Duration::from_millis(1), hangs).unwrap(), None);
+        for code in [0, 3] {
+            let ended = in_time(Duration::from_secs(600), || code).unwrap().unwrap();
+            assert_eq!(ended.code(), Some(code));
+        }
     }
 }
