@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Test keys and their certificates, and kernels that they have signed. The owner's key is the one in the firmware's db.
-const MAKE: &str = r#"
+const MAKE: &str = r"
     set -e
     test_key=/usr/share/ovmf/PkKek-1-snakeoil
     openssl pkey -in $test_key.key -passin pass:snakeoil -out owner.key
@@ -34,7 +34,7 @@ const MAKE: &str = r#"
     sbsign --key expired.key --cert expired.crt --output expired wrapped
     sbsign --key owner.key --cert owner.crt --output tampered wrapped
     printf x | dd of=tampered bs=1 seek=5000000 conv=notrunc
-"#;
+";
 
 /// What is loaded first, and stays loaded.
 const GOOD: &str = "

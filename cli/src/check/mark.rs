@@ -273,6 +273,9 @@ mod tests {
         store::sel::{Decoded, Decoder},
     };
 
+    /// Puts files below a root.
+    type Prepare<'a> = &'a dyn Fn(&Path);
+
     /// What a decoder makes of the SEL after all three stages, and how many requests it took.
     fn recorded(fake: Fake, sel_type: SelType) -> (Vec<Stage>, usize) {
         let (mut bmc, fake) = fake.start();
@@ -366,8 +369,7 @@ mod tests {
             fs::write(root.join("proc/vmcore"), "").unwrap();
         };
         let nothing = |_: &Path| {};
-        type Prepare<'a> = &'a dyn Fn(&Path);
-        let prepare: [(&str, Prepare<'_>, bool); 4] = [
+        let prepare: [(&str, Prepare, bool); 4] = [
             ("", &nothing, false),
             (START, &nothing, true),
             ("", &record, false),

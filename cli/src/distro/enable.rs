@@ -573,7 +573,7 @@ mod tests {
             let config = Config::read(root.path()).unwrap();
             assert_eq!(Plan::new("", &config.parameters), Plan::new("", asked));
         }
-        assert!(configuration_text(DEFAULT).lines().all(|line| line.is_ascii()));
+        assert!(configuration_text(DEFAULT).lines().all(str::is_ascii));
     }
 
     #[test]

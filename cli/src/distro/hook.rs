@@ -395,9 +395,10 @@ pub mod tests {
         assert_eq!(kernel(root), None);
         configure(root, "[report]\nbudget = 9\n");
         for (path, there) in [("proc/vmcore", true), (ENABLED, false)] {
-            match there {
-                true => put(root, path, "core"),
-                false => fs::remove_file(root.join(path)).unwrap(),
+            if there {
+                put(root, path, "core");
+            } else {
+                fs::remove_file(root.join(path)).unwrap();
             }
             Hook { call: Call::KdumpKernel { version: None } }.run(root);
             assert!(!wrapped::path(root, VERSION).exists(), "{path}");

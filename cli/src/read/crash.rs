@@ -783,7 +783,7 @@ mod tests {
             crashes.into_iter().map(|crash| crash.why.map(|why| why.value)).collect()
         };
         let why = Some("no space".to_owned());
-        assert_eq!(whys(&[&one]), [why.clone()]);
+        assert_eq!(whys(&[&one]), std::slice::from_ref(&why));
         assert_eq!(whys(&[&one, &two]), [why.clone(), None]);
         assert_eq!(whys(&[&two, &one]), [None, why.clone()]);
         assert_eq!(whys(&[&one[1..], &two[1..], &one]), [why.clone(), None, why.clone()]);
