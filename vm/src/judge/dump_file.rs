@@ -29,25 +29,24 @@ impl DumpFile {
     /// # Errors
     /// When it is no dump, or not whole.
     pub fn read(path: &Path) -> Result<Self> {
-        let [dump, log, elf] = ["kdump", "log", "elf"].map(|extension| path.with_extension(extension));
-        for file in [&dump, &log, &elf] {
+        let [dump, log, again] = ["kdump", "log", "again"].map(|extension| path.with_extension(extension));
+        for file in [&dump, &log, &again] {
             let _ = fs::remove_file(file);
         }
         let makedumpfile = |arguments: &[&str], files: &[&Path]| {
             process::output(Command::new("makedumpfile").args(arguments).args(files))
         };
-        // It reads the flattened form from standard input.
+        // It reads the flattened form from standard input, and fails when the end is missing.
         let unfolded = "exec makedumpfile -R \"$2\" <\"$1\"";
         process::output(Command::new("sh").args(["-c", unfolded, "sh"]).args([path, &dump]))?;
         let mut head = [0; UTSNAME + 6 * FIELD];
         File::open(&dump)?.read_exact(&mut head).context("the dump is too short")?;
         let release = release(&head)?;
         makedumpfile(&["--dump-dmesg"], &[&dump, &log])?;
-        makedumpfile(&["-E", "-d", "31"], &[&dump, &elf])?;
-        let headers = process::text(Command::new("readelf").args(["--file-header", "--notes"]).arg(&elf))?;
-        ensure!(headers.contains("CORE (Core file)") && headers.contains("VMCOREINFO"), "{headers}");
+        // It makes no ELF file of this form, but reads every page to write it again.
+        makedumpfile(&["-c", "-d", "31"], &[&dump, &again])?;
         let log = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-        fs::remove_file(&elf)?;
+        fs::remove_file(&again)?;
         fs::remove_file(&dump)?;
         Ok(Self { release, log })
     }
