@@ -21,7 +21,7 @@ const LOADS: &str = r#"
     wrapped=/var/lib/kdump/lastwords/vmlinuz-$release
     stock() { kexec $1 -p $2 --initrd=/boot/initrd --append="console=ttyS0 lastwords.budget=8"; }
     ours() { lastwords load $kernel --initrd /boot/initrd --append console=ttyS0 --output-cpu-ip --no-symbols --via $1; }
-    status() { _name=$1; shift; section load-$_name "$@"; section $_name lastwords status --json; }
+    status() { _load=$1; shift; section load-$_load "$@"; section $_load lastwords status --json; }
     section release uname -r
     status plain-c stock -c $kernel
     status plain-s stock -s $kernel
@@ -35,7 +35,7 @@ const LOADS: &str = r#"
     section removed lastwords status --json
     stock -c /boot/vmlinuz-other; rm /boot/vmlinuz-other
     section gone lastwords status --json
-    echo nobody:x:65534:65534::/:/bin/sh >/etc/passwd
+    mkdir -p /etc; echo nobody:x:65534:65534::/:/bin/sh >/etc/passwd
     section nobody su nobody -c '/bin/lastwords status --json'
     lastwords unload
     section none lastwords status --json
