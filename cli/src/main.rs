@@ -42,12 +42,11 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 #[command(name = "lastwords", version, long_version = image::VERSION.as_str(), propagate_version = true)]
 #[command(after_long_help = "\
 Examples:
-  lastwords probe --write-test
-  lastwords load /boot/vmlinuz --initrd /var/lib/kdump/initrd.img \\
-      --reuse-cmdline --ipmi-handle-panic --output-cpu-ip
+  lastwords enable
   lastwords status
   lastwords test
-  lastwords read
+  lastwords list
+  lastwords read --host bmc17 --user admin
 
 Exit status:
   0  done
@@ -56,10 +55,9 @@ Exit status:
   3  no panic report (read, list), not ready (status, probe)
 
 Files:
-  /run/lastwords/loaded.json  what lastwords load has loaded
-  /var/lib/lastwords          symbols of the kernels that ran here, crashes of this
-                              server
-  /dev/ipmi0                  this machine's BMC
+  /etc/lastwords.conf  what is reported, how kernels are signed
+  /var/lib/lastwords   crashes of this server, symbols of its kernels
+  /dev/ipmi0           this machine's BMC
 
 Environment:
   LASTWORDS_KEXEC     path of the real kexec, under the name kexec
@@ -73,16 +71,15 @@ struct Lastwords {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Load(load::Load),
+    Enable(enable::Enable),
+    Disable(enable::Disable),
     Status(status::Status),
     #[command(visible_alias = "rehearse")]
     Test(test::Test),
-    Read(read::Read),
     List(list::List),
+    Read(read::Read),
     Probe(probe::Probe),
-    Wrap(wrap::Wrap),
-    Mark(mark::Mark),
-    Report(report::Report),
+    Load(load::Load),
     /// Unload the dump kernel
     ///
     /// Whichever program has loaded it. The reserved memory stays reserved. If no dump kernel is loaded, lastwords prints
@@ -99,8 +96,9 @@ Exit status:
 Files:
   /run/lastwords/loaded.json  what was loaded; removed")]
     Unload,
-    Enable(enable::Enable),
-    Disable(enable::Disable),
+    Wrap(wrap::Wrap),
+    Mark(mark::Mark),
+    Report(report::Report),
     #[command(hide = true)]
     Hook(hook::Hook),
     Completions(help::Completions),
@@ -240,7 +238,7 @@ mod tests {
         let names: Vec<_> =
             Lastwords::command().get_subcommands().map(|one| one.get_name().to_owned()).collect();
         let expected =
-            "load status test read list probe wrap mark report unload enable disable hook completions man";
+            "enable disable status test list read probe load unload wrap mark report hook completions man";
         assert_eq!(names, expected.split(' ').collect::<Vec<_>>());
     }
 }

@@ -180,8 +180,23 @@ fn each_subcommand_has_a_man_page() {
 }
 
 /// All commands; the empty one is the program itself.
-const COMMANDS: [&str; 11] =
-    ["", "load", "status", "test", "read", "probe", "wrap", "mark", "unload", "completions", "man"];
+const COMMANDS: [&str; 15] = [
+    "",
+    "enable",
+    "disable",
+    "status",
+    "test",
+    "list",
+    "read",
+    "probe",
+    "load",
+    "unload",
+    "wrap",
+    "mark",
+    "report",
+    "completions",
+    "man",
+];
 
 #[test]
 fn help_is_plain_and_narrow() {
@@ -200,7 +215,10 @@ fn help_is_plain_and_narrow() {
     let text = String::from_utf8(lastwords(&folder, "load --help").stdout).unwrap();
     let headings: Vec<_> =
         text.lines().filter(|line| line.ends_with("ptions:") || line.starts_with("Options of")).collect();
-    assert_eq!(headings, ["Options:", "Reporting options:", "Loading options:", "Options of kexec(8):"]);
+    assert_eq!(
+        headings,
+        ["Options:", "Reporting options:", "Loading options:", "Signing options:", "Options of kexec(8):"]
+    );
 }
 
 #[test]

@@ -261,6 +261,7 @@ mod tests {
         boot(root, "one", 1);
         fs::create_dir_all(root.join("run/systemd/journal")).unwrap();
         let journal = UnixDatagram::bind(root.join("run/systemd/journal/socket")).unwrap();
+        journal.set_nonblocking(true).unwrap();
         announce(root, Some(own()));
         let mut datagram = [0; 4096];
         let len = journal.recv(&mut datagram).unwrap();
@@ -274,7 +275,11 @@ mod tests {
                  LASTWORDS_METHOD=wrap (kexec_file_load)\nLASTWORDS_PLAN={plan}\nLASTWORDS_IMAGE={image}\n"
             )
         );
+        // Announced again, by a hook.
+        announce(root, None);
+        assert!(journal.recv(&mut datagram).is_err());
         // What another program has loaded, and nobody understands.
+        boot(root, "one", 2);
         announce(root, None);
         let len = journal.recv(&mut datagram).unwrap();
         let text = std::str::from_utf8(&datagram[..len]).unwrap();
