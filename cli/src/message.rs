@@ -110,6 +110,11 @@ pub fn hint(text: impl Display) {
     complain(format_args!("hint: {text}"));
 }
 
+/// Standard error, for the output of another program.
+pub fn errors_of_others() -> Stdio {
+    io::stderr().into()
+}
+
 /// Prints a line on standard error.
 pub fn complain(line: impl Display) {
     let _ = writeln!(io::stderr(), "{}", visible(&line.to_string(), "\n"));
