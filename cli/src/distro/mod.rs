@@ -8,6 +8,7 @@ mod old;
 pub mod service;
 pub mod wrapped;
 
+use crate::message;
 use anyhow::{Context, Result};
 use std::{
     path::{Path, PathBuf},
@@ -40,7 +41,7 @@ fn run(root: &Path, command: &[&str]) -> Result<()> {
     let [name, arguments @ ..] = command else { return Ok(()) };
     let program = program(root, name).with_context(|| format!("{name}: no such program"))?;
     let mut child = Command::new(program);
-    child.args(arguments).stdin(Stdio::null()).stdout(std::io::stderr());
+    child.args(arguments).stdin(Stdio::null()).stdout(message::errors_of_others());
     let status = child.status().with_context(|| (*name).to_owned())?;
     anyhow::ensure!(status.success(), "{}: {}", command.join(" "), crate::sys::end(status));
     Ok(())
