@@ -102,16 +102,18 @@ impl Said {
     }
 }
 
-/// Finds the words among a SEL's records, which must be numbered from 0.
+/// Finds the words among a SEL's records, which must be numbered from 0: those of `lastwords mark`, which come later and are
+/// all 0xff, are not the crash's.
 ///
 /// # Errors
 /// When they are not, or not in order.
 pub fn said(records: &[Record]) -> Result<Said> {
-    let ours: Vec<_> = records.iter().filter(|record| record.kind() == 0xf0).collect();
+    let ours = |record: &&Record| record.kind() == 0xf0 && record.0[4] != 0xff;
+    let ours: Vec<_> = records.iter().filter(ours).copied().collect();
     let numbered =
         ours.iter().enumerate().all(|(number, Record(bytes))| usize::from(bytes[4] & 0x7f) == number);
     ensure!(numbered, "the records are not numbered from 0: {ours:x?}");
-    Said::parse(&lines(records))
+    Said::parse(&lines(&ours))
 }
 
 /// Checks the SEL's CPUs: they hold the build id, the CPU that panicked and the groups of the dump, biggest group
@@ -225,6 +227,10 @@ mod tests {
         let records =
             [record(0x80, b"1*@ffffc900"), record(1, b"00001234\0\0\0"), record(0x82, b"2*user\0\0\0\0\0")];
         assert_eq!(lines(&records), ["1*@ffffc90000001234", "2*user"]);
+        // With `lastwords mark`'s behind them.
+        let records =
+            [record(0x80, b"Fatal excep"), record(1, b"tion\0\0\0\0\0\0\0"), record(0xff, b"dump start\0")];
+        assert_eq!(said(&records).unwrap().reason.as_deref(), Some("Fatal exception"));
     }
 
     #[test]
