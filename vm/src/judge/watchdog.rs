@@ -52,6 +52,13 @@ impl Watchdog {
     pub fn counts(&self) -> bool {
         0 < self.present && self.present < self.initial
     }
+
+    /// Was it stopped by software of the system, as opposed to never started or still under way? A BMC that nobody has
+    /// spoken to shows no use.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.user == "SMS/OS" && self.action == "No action" && !self.counts()
+    }
 }
 
 #[cfg(test)]
@@ -67,8 +74,13 @@ mod tests {
         assert_eq!((watchdog.user.as_str(), watchdog.action.as_str()), ("SMS/OS", "Hard Reset"));
         assert_eq!((watchdog.initial, watchdog.present), (100, 31));
         assert!(watchdog.counts());
+        assert!(!watchdog.is_stopped());
         watchdog.present = 0;
-        assert!(!watchdog.counts());
+        assert!(!watchdog.counts() && !watchdog.is_stopped(), "it would reset");
+        watchdog.action = "No action".to_owned();
+        assert!(watchdog.is_stopped());
+        watchdog.user = "Reserved".to_owned();
+        assert!(!watchdog.is_stopped(), "nobody has started it");
         assert!(Watchdog::parse("Watchdog Timer Use: BIOS FRB2 (0x01)").is_err());
     }
 }
