@@ -1,6 +1,7 @@
 //! The configuration: /etc/lastwords.conf (TOML), and /etc/lastwords.conf.d/*.conf over it in the order of their names. What
 //! is reported has the names of `lastwords load`'s options, read by the same table of parameters.
 
+use crate::arm::file;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use lastwords_core::plan::{PARAMETERS, PREFIX, Plan};
 use serde::Deserialize;
@@ -70,7 +71,7 @@ impl Config {
     pub fn read(root: &Path) -> Result<Self> {
         let mut whole = File::default();
         for path in files(root)? {
-            let text = match fs::read_to_string(&path) {
+            let text = match file::read_text(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 result => result.with_context(|| path.display().to_string())?,
             };
@@ -204,6 +205,13 @@ mod tests {
         );
         assert_eq!(config.sign.key, Some("/k".into()));
         assert!(!config.next_boot.motd);
+    }
+
+    #[test]
+    fn a_file_that_would_hang_is_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join(FILE)).unwrap();
+        assert!(format!("{:#}", Config::read(root.path()).unwrap_err()).contains("not a regular file"));
     }
 
     #[test]

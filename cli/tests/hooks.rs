@@ -76,7 +76,7 @@ fn kdump_config(system: &System) {
     system.script("kdump-tools/kdump-tools.sh", "kdump-tools.sh");
     let root = system.0.path().display();
     let text = format!(
-        "KDUMP_KERNEL=plain\n[ ! -r {root}/kdump-tools.sh ] || . {root}/kdump-tools.sh\necho \"kernel $KDUMP_KERNEL\"\n\
+        "KDUMP_KERNEL=/var/lib/kdump/vmlinuz\n[ ! -r {root}/kdump-tools.sh ] || . {root}/kdump-tools.sh\necho \"kernel $KDUMP_KERNEL\"\n\
          KDUMP_COREFILE={root}/dump\nexit $(cat {root}/result)\n"
     );
     system.put("kdump-config", &text);
@@ -99,18 +99,26 @@ fn kdump_tools_loads_the_wrapped_kernel_where_there_is_one() {
             assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
             String::from_utf8(output.stdout).unwrap()
         };
-        assert_eq!(kernel("load"), "kernel plain\n");
+        assert_eq!(kernel("load"), "kernel /var/lib/kdump/vmlinuz\n");
         assert_eq!(system.calls(), "hook kdump-kernel\nhook loaded\n");
         system.put("wrapped", "");
         let wrapped = system.path("wrapped");
         assert_eq!(kernel("reload"), format!("kernel {}\n", wrapped.display()));
         assert_eq!(system.calls(), "hook kdump-kernel\nhook loaded\n");
-        assert_eq!(kernel("unload"), "kernel plain\n");
+        // What the administrator has chosen is not exchanged.
+        let text = fs::read_to_string(system.path(program)).unwrap();
+        system.put(program, &text.replace("=/var/lib/kdump/vmlinuz", "=/boot/mine"));
+        let output = system.run(shell, program, &["load"]);
+        assert_eq!(output.stdout, b"kernel /boot/mine\n");
+        assert!(String::from_utf8(output.stderr).unwrap().contains("no panic reporting"));
+        assert_eq!(system.calls(), "hook loaded\n");
+        system.put(program, &text);
+        assert_eq!(kernel("unload"), "kernel /var/lib/kdump/vmlinuz\n");
         assert_eq!(system.calls(), "");
         fs::remove_file(system.path("usr/sbin/lastwords")).unwrap();
-        assert_eq!(kernel("load"), "kernel plain\n");
+        assert_eq!(kernel("load"), "kernel /var/lib/kdump/vmlinuz\n");
         fs::remove_file(system.path("kdump-tools.sh")).unwrap();
-        assert_eq!(kernel("load"), "kernel plain\n");
+        assert_eq!(kernel("load"), "kernel /var/lib/kdump/vmlinuz\n");
     }
 }
 
@@ -148,7 +156,7 @@ fn the_dump_kernel_records_how_the_dump_ends_and_keeps_its_exit_status() {
             system.put("result", &result.to_string());
             let output = system.run(shell, program, &["savecore"]);
             assert_eq!(output.status.code(), Some(result), "{output:?}");
-            assert_eq!(system.calls(), format!("mark started\n{end}"));
+            assert_eq!(system.calls(), format!("mark started --timeout 60\n{end}"));
         }
         // Neither the init script, which reads the settings before, nor other commands.
         assert!(system.run(shell, "init", &["savecore"]).status.code() == Some(3));
@@ -205,7 +213,7 @@ fn suse_loads_the_wrapped_kernel_that_the_ram_disk_was_made_for() {
     assert_eq!(system.calls(), "hook kdump-kernel 6.4.0-default\n");
     for (status, end) in [("saved successfully", "mark saved"), ("skipped", "mark failed --why skipped")] {
         system.run("bash", "kdump-read-config.sh", &[status]);
-        assert_eq!(system.calls(), format!("mark started\n{end}\n"));
+        assert_eq!(system.calls(), format!("mark started --timeout 60\n{end}\n"));
     }
 }
 

@@ -18,7 +18,7 @@ if [ -x /usr/sbin/lastwords ] && [ ! -e /proc/vmcore ]; then
 	dracut | mkdumprd | kdump-read-config.sh)
 		# Run by `eval` in the RAM disk, before and after the dump, beside what is set already.
 		KDUMP_REQUIRED_PROGRAMS="${KDUMP_REQUIRED_PROGRAMS:+$KDUMP_REQUIRED_PROGRAMS }/usr/sbin/lastwords"
-		KDUMP_PRESCRIPT="/usr/sbin/lastwords mark started || :${KDUMP_PRESCRIPT:+; $KDUMP_PRESCRIPT}"
+		KDUMP_PRESCRIPT="/usr/sbin/lastwords mark started --timeout 60 &${KDUMP_PRESCRIPT:+ $KDUMP_PRESCRIPT}"
 		# shellcheck disable=SC2016
 		lastwords_end='if [ "$VMCORE_STATUS" = "saved successfully" ]; then /usr/sbin/lastwords mark saved; else /usr/sbin/lastwords mark failed --why "$VMCORE_STATUS"; fi'
 		KDUMP_POSTSCRIPT="$lastwords_end${KDUMP_POSTSCRIPT:+; $KDUMP_POSTSCRIPT}"

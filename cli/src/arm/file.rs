@@ -35,6 +35,21 @@ pub fn open(path: &Path) -> Result<(File, u64)> {
     open().with_context(|| path.display().to_string())
 }
 
+/// The text of a regular file: a FIFO would hang.
+///
+/// # Errors
+/// When it cannot be read, or is something else.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// Is its first page what the question asks for?
 pub fn begins(file: &File, question: impl FnOnce(&[u8]) -> bool) -> bool {
     let mut head = [0; 4096];

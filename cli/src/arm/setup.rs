@@ -2,12 +2,17 @@
 //! kdump, Secure Boot, what the next boot does, the last crash.
 
 use crate::{
-    crashes::store::{Store, Stored},
+    config::Config,
+    crashes::{
+        store::{Store, Stored},
+        watchdog::{self, Timer},
+    },
     distro::{
         self,
         service::Service,
-        wrapped::{self, Record},
+        wrapped::{self, Record, Wanted},
     },
+    message,
 };
 use std::{fs, path::Path};
 
@@ -30,6 +35,10 @@ pub struct Setup {
     pub service: Option<&'static Service>,
     /// The record of the running kernel's wrapped kernel.
     pub record: Option<Record>,
+    /// Why what is wrapped is not what is configured.
+    pub unlike_configuration: Option<String>,
+    /// The timer that a panic is known to start.
+    pub timer: Option<Timer>,
     /// Is Secure Boot on?
     pub secure_boot: Option<bool>,
     /// Is the report read at the next boot, and the watchdog stopped?
@@ -45,10 +54,24 @@ impl Setup {
             enabled: distro::is_enabled(root),
             service: Service::find(root),
             record: release.and_then(|release| wrapped::record(root, release).ok()),
+            unlike_configuration: release
+                .filter(|_| distro::is_enabled(root))
+                .and_then(|release| unlike_configuration(root, release)),
+            timer: watchdog::planned(root),
             secure_boot: secure_boot(root),
             reports_at_boot: is_installed(root, REPORT),
             crash: Store::new(root).list().into_iter().next(),
         }
+    }
+}
+
+/// Whether the wrapped kernel, if there is one, has what is configured today.
+fn unlike_configuration(root: &Path, release: &str) -> Option<String> {
+    wrapped::record(root, release).ok()?;
+    match Config::read(root).and_then(|config| Wanted::new(root, release, None, &config)) {
+        Ok(wanted) if wanted.is_made() => None,
+        Ok(_) => Some("the configuration or the kernel has changed since it was wrapped".to_owned()),
+        Err(error) => Some(message::fact(&message::chain(&error)).to_owned()),
     }
 }
 

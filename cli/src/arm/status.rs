@@ -402,7 +402,9 @@ impl Report {
         const LABEL: &str = "Watchdog";
         let text = watchdog_text(watchdog);
         match watchdog {
-            Watchdog::Start { .. } if self.setup.reports_at_boot => {
+            Watchdog::Start { seconds, action }
+                if self.setup.reports_at_boot && self.is_recorded(seconds, action) =>
+            {
                 Row::new(LABEL, format!("{text}, stopped at the next boot"))
             }
             Watchdog::Start { action, .. } if action != Action::None => {
@@ -410,6 +412,14 @@ impl Report {
             }
             _ => Row::new(LABEL, text),
         }
+    }
+
+    /// Will the next boot know this timer as ours?
+    fn is_recorded(&self, seconds: u16, action: Action) -> bool {
+        self.setup
+            .timer
+            .as_ref()
+            .is_some_and(|timer| timer.countdown == seconds && timer.action == action.name())
     }
 
     /// How it was loaded; where that is unknown, how `lastwords load` would.
@@ -473,7 +483,9 @@ impl Report {
     fn enabled(&self) -> Option<Row> {
         const LABEL: &str = "Setup";
         let service = self.setup.service?.name;
-        Some(if self.setup.enabled {
+        Some(if let Some(why) = &self.setup.unlike_configuration {
+            Row::alarm(LABEL, format!("enabled in {service}; {why}")).fix("lastwords enable")
+        } else if self.setup.enabled {
             Row::new(LABEL, format!("enabled in {service}"))
         } else {
             Row::new(LABEL, format!("not enabled in {service} (lastwords enable)"))
@@ -562,7 +574,10 @@ impl Report {
             "method": method,
             "reports": self.reports(),
             "watchdog": self.plan().map(|plan| watchdog_text(plan.watchdog)),
-            "watchdog_stopped_at_boot": self.setup.reports_at_boot,
+            "watchdog_stopped_at_boot": self.plan().and_then(|plan| match plan.watchdog {
+                Watchdog::Start { seconds, action } => Some(self.setup.reports_at_boot && self.is_recorded(seconds, action)),
+                Watchdog::Leave | Watchdog::Stop => None,
+            }),
             "reserved_bytes": crash_size,
             "reserved_ranges": ranges.map(|range| format!("{:#x}-{:#x}", range.start(), range.end())).collect::<Vec<_>>(),
             "lockdown": lockdown,
@@ -594,6 +609,7 @@ impl Report {
                 "dump": crash.dump(),
             })),
             "enabled": self.setup.enabled,
+            "unlike_configuration": self.setup.unlike_configuration,
             "kdump_service": self.setup.service.map(|service| service.name),
         })
     }
@@ -674,7 +690,11 @@ fn source(source: discovery::Source) -> &'static str {
 mod tests {
     use super::*;
     use crate::bmc::discovery::{Interface, Space};
-    use crate::{crashes::store::tests::crash, distro::service::SERVICES};
+    use crate::{
+        crashes::store::tests::crash,
+        crashes::watchdog::{self, Timer},
+        distro::service::SERVICES,
+    };
 
     const NOW: i64 = 1_795_397_900;
 
@@ -736,12 +756,25 @@ mod tests {
             seen: Some(seen),
             release: Some("6.1.0-56-amd64".to_owned()),
             guest: None,
-            setup: Setup { secure_boot: Some(false), reports_at_boot: true, ..Setup::default() },
+            setup: Setup {
+                secure_boot: Some(false),
+                reports_at_boot: true,
+                timer: Some(timer(300)),
+                ..Setup::default()
+            },
             tested: None,
             obstacle: None,
             interfaces: vec![driver],
             now: NOW,
         }
+    }
+
+    /// A timer as it is written down.
+    fn timer(seconds: u16) -> Timer {
+        let root = tempfile::tempdir().unwrap();
+        let line = format!("lastwords.ipmi_watchdog=start={seconds}");
+        watchdog::record(root.path(), &Plan::new("", &line)).unwrap();
+        watchdog::planned(root.path()).unwrap()
     }
 
     /// The record of a wrapped kernel.

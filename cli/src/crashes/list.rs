@@ -57,7 +57,11 @@ impl List {
     /// When they cannot be marked, or standard output fails.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
         self.color.apply();
-        let listing = Listing { schema: SCHEMA, host: hostname(root), crashes: Store::new(root).list() };
+        let mut listing = Listing { schema: SCHEMA, host: hostname(root), crashes: Store::new(root).list() };
+        if self.seen {
+            seen(root, &listing.crashes)?;
+            listing.crashes = Store::new(root).list();
+        }
         let printed = if self.json {
             message::json(&listing)
         } else {
@@ -68,9 +72,6 @@ impl List {
                 return Err(error).context("standard output");
             }
             _ => {}
-        }
-        if self.seen {
-            seen(root, &listing.crashes)?;
         }
         Ok(if listing.crashes.is_empty() { ExitCode::from(NONE_FOUND) } else { ExitCode::SUCCESS })
     }

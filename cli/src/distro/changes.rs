@@ -93,6 +93,8 @@ impl Changes {
                 Change::Write { path, after, .. } => {
                     let write = || {
                         fs::create_dir_all(path.parent().unwrap_or(path))?;
+                        // A link stays one: what it points to is changed.
+                        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.clone());
                         file::replace(path, after.as_bytes(), &Permissions::from_mode(0o644))
                     };
                     write().with_context(|| path.display().to_string())?;

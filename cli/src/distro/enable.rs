@@ -10,7 +10,11 @@ use super::{
     wrapped,
 };
 use crate::{
-    arm::{kdump::Kdump, sign},
+    arm::{
+        held::{self, Kind, Seen},
+        kdump::Kdump,
+        sign,
+    },
     bmc::discovery,
     config::{self, Config},
     crashes::watchdog,
@@ -26,8 +30,9 @@ use serde::{Deserialize, Serialize};
 use std::{
     fmt::Write,
     fs,
+    io::Write as _,
     path::Path,
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
 };
 
 /// What is reported where nothing else is configured.
@@ -341,14 +346,14 @@ fn with_line(text: &str, line: &str) -> String {
 fn without_line(text: &str, line: &str) -> String {
     let end = format!("\n{line}");
     let text = text.strip_suffix(&end).unwrap_or(text);
-    text.split_inclusive('\n').filter(|one| one.trim_end() != line).collect()
+    text.split_inclusive('\n').filter(|one| one.trim() != line).collect()
 }
 
 /// The configuration file, made of the table of parameters.
 fn configuration_text(given: &str) -> String {
     let mut text = "\
 # What lastwords reports when the kernel panics. After a change run `lastwords enable`.
-# Files in /etc/lastwords.conf.d/*.conf win over this one. lastwords(8) and docs/parameters.md have the details.
+# Files in /etc/lastwords.conf.d/*.conf win over this one. lastwords.conf(5) has the details.
 
 [report]
 "
@@ -383,7 +388,7 @@ fn configuration_text(given: &str) -> String {
 #key = \"/path/of/key.pem\"
 #cert = \"/path/of/cert.pem\"
 # Instead of a key, a shell command that signs $IN and writes $OUT:
-#command = \"sbsign --engine pkcs11 --key pkcs11:... --cert cert.pem --output $OUT $IN\"
+#command = \"sbsign --engine pkcs11 --key pkcs11:... --cert cert.pem --output \\\"$OUT\\\" \\\"$IN\\\"\"
 
 [next-boot]
 # A line in the message of the day about a new crash, until `lastwords list --seen`.
@@ -413,33 +418,50 @@ impl Disable {
     /// When a file cannot be changed, or kdump not be loaded.
     pub fn run(&self, root: &Path) -> Result<()> {
         let mut first = Changes::default();
-        for service in &SERVICES {
-            if let Some(text) = first.text(root, service.settings)? {
-                first.write(root, service.settings, &without_line(&text, &service.line()))?;
-            }
-        }
+        // Without it the scripts name no wrapped kernel, whatever becomes of the settings.
         first.remove(root.join(ENABLED));
-        let service = Service::find(root);
+        let mut settings = Changes::default();
+        let mut result = Ok(());
+        for service in &SERVICES {
+            result = result.and(without(&mut settings, root, service));
+        }
+        let service = Service::find(root).or_else(|| named(&enabled_before(root).ok()?.service));
         let loaded = Kdump::read(root).crash_loaded == Some(true);
         let reload = service.filter(|_| loaded);
         let versions = wrapped::versions(root);
-        if first.is_empty() && versions.is_empty() {
+        if first.is_empty() && settings.is_empty() && versions.is_empty() {
             message::output("not enabled: nothing to do");
-            return Ok(());
+            return result;
         }
         if self.dry_run {
             first.show();
+            settings.show();
             if let Some(service) = reload {
                 message::output(format_args!("would run {}", service.reload.join(" ")));
             }
             for version in versions {
                 message::output(format_args!("would remove {}", wrapped::path(root, &version).display()));
             }
-            return Ok(());
+            return result;
         }
         ensure!(wrapped::is_root(), "no permission\nhint: run it as root");
-        first.make()?;
-        let result = reload.map_or(Ok(()), |service| run(root, service.reload));
+        // Each step is done, whatever becomes of those before it.
+        let result = [
+            first.make(),
+            settings.make(),
+            reload
+                .map_or(Ok(()), |service| run(root, service.reload))
+                .context("kdump has not been loaded anew"),
+        ]
+        .into_iter()
+        .fold(result, Result::and);
+        if let Seen::Held(held) = held::look(root, None)
+            && held.kind != Kind::Plain
+        {
+            return result.and_then(|()| {
+                bail!("a kernel with panic reporting is still loaded\nhint: load kdump anew, then lastwords disable")
+            });
+        }
         for version in versions {
             wrapped::remove(root, &version)?;
         }
@@ -447,10 +469,42 @@ impl Disable {
         watchdog::record(root, &Plan::default())?;
         // Nothing else is in it, or it stays.
         let _ = fs::remove_dir(root.join(wrapped::FOLDER));
-        result.context("kdump has not been loaded anew")?;
+        result?;
         message::output("disabled: kdump loads the plain kernel, without panic reporting");
         Ok(())
     }
+}
+
+/// The service of this name.
+fn named(name: &str) -> Option<&'static Service> {
+    SERVICES.iter().find(|service| service.name == name)
+}
+
+/// Takes our line out of a service's settings, so that they stay a script that can be read.
+fn without(changes: &mut Changes, root: &Path, service: &Service) -> Result<()> {
+    let Some(text) = changes.text(root, service.settings)? else { return Ok(()) };
+    let line = service.line();
+    let mut after = without_line(&text, &line);
+    if after != text && is_script(&text) && !is_script(&after) {
+        // The only command of an `if`.
+        after = text.split_inclusive('\n').map(|one| if one.trim() == line { ":\n" } else { one }).collect();
+    }
+    changes.write(root, service.settings, &after)
+}
+
+/// Can a shell read it? What cannot be found out is one.
+fn is_script(text: &str) -> bool {
+    let check = || {
+        let mut shell = Command::new("/bin/sh")
+            .arg("-n")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let written = shell.stdin.take().map_or(Ok(()), |mut input| input.write_all(text.as_bytes()));
+        shell.wait().and_then(|status| written.map(|()| status.success()))
+    };
+    check().unwrap_or(true)
 }
 
 #[cfg(test)]
@@ -546,6 +600,46 @@ mod tests {
             assert!(after.remove(&root.join(config::FILE)).is_some());
             after.retain(|path, _| !path.ends_with("watchdog.json"));
             assert_eq!(after, before, "{}", service.name);
+        }
+    }
+
+    #[test]
+    fn settings_stay_a_script_when_the_line_goes_and_a_link_stays_a_link() {
+        let root = with(&SERVICES[0], DEBIAN);
+        let root = root.path();
+        let settings = root.join(SERVICES[0].settings);
+        fs::rename(&settings, root.join("etc/mine")).unwrap();
+        symlink("../mine", &settings).unwrap();
+        enable(root).unwrap();
+        assert!(settings.is_symlink());
+        let inside = |line: &str| format!("{DEBIAN}if [ -e /boot ]; then\n  {line}\nfi\n");
+        fs::write(&settings, inside(&SERVICES[0].line())).unwrap();
+        disable(root);
+        assert!(settings.is_symlink());
+        assert_eq!(fs::read_to_string(root.join("etc/mine")).unwrap(), inside(":").replace("  :", ":"));
+    }
+
+    #[test]
+    fn where_the_settings_cannot_be_changed_plain_kdump_is_loaded_all_the_same() {
+        for damage in [&b"# gr\xfc\xdfe\n"[..], b""] {
+            let root = with(&SERVICES[0], DEBIAN);
+            let root = root.path();
+            enable(root).unwrap();
+            let settings = root.join(SERVICES[0].settings);
+            if damage.is_empty() {
+                fs::remove_file(&settings).unwrap();
+            } else {
+                fs::write(&settings, [&fs::read(&settings).unwrap(), damage].concat()).unwrap();
+            }
+            program(
+                root,
+                "usr/sbin/kdump-config",
+                &format!("echo $1 >> {}", root.join("reloaded").display()),
+            );
+            let result = Disable { dry_run: false }.run(root);
+            assert_eq!(result.is_err(), !damage.is_empty());
+            assert!(!super::super::is_enabled(root) && wrapped::versions(root).is_empty());
+            assert_eq!(fs::read_to_string(root.join("reloaded")).unwrap(), "reload\n");
         }
     }
 

@@ -129,11 +129,12 @@ fn kdump_kernel(root: &Path, version: Option<&str>) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let Some(wanted) = wanted(root, &version, None)? else { return Ok(None) };
-    if let Some(fresh) = wanted.fresh() {
-        return Ok(Some(fresh.path));
+    // Who may not write gets what there is.
+    if !wrapped::is_root() {
+        return Ok(wanted.fresh().map(|fresh| fresh.path));
     }
-    // It was reported when it was put aside. And who may not write gets what there is.
-    if wanted.refused().is_some() || !wrapped::is_root() {
+    // It was reported when it was put aside.
+    if wanted.refused().is_some() {
         return Ok(None);
     }
     refresh(root, &wanted).map(Some)
@@ -259,6 +260,7 @@ pub fn try_again(root: &Path) -> Result<()> {
 #[cfg(test)]
 pub mod tests {
     use super::{super::ENABLED, *};
+    use crate::crashes::watchdog;
     use lastwords_boot::{BzImage, embedded_parameters, synthetic};
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -329,6 +331,24 @@ pub mod tests {
         let bytes = fs::read(kernel(root).unwrap()).unwrap();
         assert_eq!(embedded_parameters(&bytes).unwrap(), "lastwords.output_cpu_ip=sel,console");
         assert_eq!(lastwords_boot::unwrap(&bytes).unwrap(), lastwords_boot::unwrap(&other).unwrap());
+    }
+
+    #[test]
+    fn a_watchdog_whose_record_is_lost_is_written_down_again_or_not_started() {
+        let root = enabled();
+        let root = root.path();
+        configure(root, "[report]\nipmi-handle-panic = true\nipmi-watchdog = \"start=900\"\n");
+        let record = root.join("var/lib/lastwords/watchdog.json");
+        for damage in ["", "{", "{}"] {
+            kernel(root).unwrap();
+            assert_eq!(watchdog::planned(root).unwrap().countdown, 900);
+            fs::write(&record, damage).unwrap();
+            assert_eq!(watchdog::planned(root), None);
+        }
+        kernel(root).unwrap();
+        fs::remove_file(&record).unwrap();
+        fs::create_dir(&record).unwrap();
+        assert!(kdump_kernel(root, None).is_err());
     }
 
     #[test]

@@ -117,7 +117,9 @@ pub struct Wrapped {
 /// # Errors
 /// When it is none.
 pub fn check(version: &str) -> Result<&str> {
-    let is_name = !version.is_empty() && !version.starts_with('.') && !version.contains(['/', '\0']);
+    let is_name = !version.is_empty()
+        && !version.starts_with('.')
+        && !version.contains(|letter: char| letter == '/' || letter.is_whitespace() || letter.is_control());
     ensure!(is_name, "{version:?} is no kernel's version\nhint: give it as uname -r prints it");
     Ok(version)
 }
@@ -137,7 +139,7 @@ fn record_path(root: &Path, version: &str) -> PathBuf {
 /// # Errors
 /// When there is none that can be read.
 pub fn record(root: &Path, version: &str) -> io::Result<Record> {
-    let record: Record = serde_json::from_str(&fs::read_to_string(record_path(root, version))?)?;
+    let record: Record = serde_json::from_str(&file::read_text(&record_path(root, version))?)?;
     let counts = record.schema == SCHEMA && record.version == version;
     if counts { Ok(record) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
@@ -245,8 +247,15 @@ impl<'a> Wanted<'a> {
     pub fn fresh(&self) -> Option<Wrapped> {
         let record = self.known().filter(|record| record.refused.is_none())?;
         let path = path(self.root, self.version);
-        let right = sha256(&fs::read(&path).ok()?) == record.result_sha256;
+        let (file, _) = file::open(&path).ok()?;
+        let right = sha256(&file::read(&file, &path).ok()?) == record.result_sha256;
         right.then_some(Wrapped { path, record, new: false })
+    }
+
+    /// Is one there that was made in this way, whether it may be loaded or not? Only what is around the file is looked at.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        self.known().is_some()
     }
 
     /// Why the wrapped kernel that would be made was put aside, where it was.

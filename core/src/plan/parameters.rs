@@ -116,8 +116,8 @@ parameters! {
         values: &[],
         help: "Start the BMC's watchdog for the dump kernel, or stop it",
         details: "SECONDS is 1 to 6553. ACTION is what the BMC does when the countdown ends: reset (default), power-cycle, \
-                  power-off or none. The dump kernel or the next boot must stop the watchdog (`lastwords mark \
-                  saved --ipmi-watchdog stop`).",
+                  power-off or none. `lastwords mark saved` in the dump kernel stops the watchdog, and so does \
+                  the next boot where the package's units are installed.",
         default: "left alone";
 
     "output_cpu_ip" => cpu_ip:
