@@ -2,17 +2,28 @@
 
 use crate::machine::{cache, packages, process};
 use anyhow::{Context, Result};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Builds the program, once in a process, and returns its path.
+/// Builds the program, once in a process, and returns its path. Without what debuggers want, which is nine tenths of it: a
+/// guest has it in its memory, and a dump of that has to fit into the dump kernel's.
 ///
 /// # Errors
 /// When it does not build.
 pub fn program() -> Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| build("lastwords", "lastwords").map_err(|error| format!("{error:#}")));
+    let make = || -> Result<PathBuf> {
+        let folder = cache::target()?.join("vm/program");
+        fs::create_dir_all(&folder)?;
+        let (built, path) = (build("lastwords", "lastwords")?, folder.join("lastwords"));
+        let new = folder.join(format!("lastwords-{}", std::process::id()));
+        process::output(Command::new("objcopy").arg("--strip-debug").arg(built).arg(&new))?;
+        fs::rename(new, &path)?;
+        Ok(path)
+    };
+    let built = BUILT.get_or_init(|| make().map_err(|error| format!("{error:#}")));
     built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
