@@ -1,7 +1,7 @@
 # Every target calls cargo: what is done, and how, stands in the crates.
 #
 #   make quick      the unit tests and one machine                       3 minutes on a built tree
-#   make test       what CI runs (.ci/run)                              25 minutes on two quiet cores, clean checkout
+#   make test       what CI runs (.ci/run)                              35 minutes on two quiet cores, clean checkout
 #   make test-all   every test, each machine booted anew, more fuzzing   an hour
 #
 # Each prints the seconds that its parts took. vm/README.md tells what is in them.
