@@ -85,7 +85,7 @@ fn build(package: &str, program: &str) -> Result<PathBuf> {
 /// When the program does not build.
 pub fn image_elf() -> Result<PathBuf> {
     program()?;
-    let builds = std::fs::read_dir(cache::target()?.join("debug/build"))?;
+    let builds = fs::read_dir(cache::target()?.join("debug/build"))?;
     let built = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
     builds
         .filter_map(|entry| {
