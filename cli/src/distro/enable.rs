@@ -19,6 +19,7 @@ use crate::{
     config::{self, Config},
     crashes::watchdog,
     message,
+    symbols::store,
 };
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use clap::Args;
@@ -240,6 +241,10 @@ impl Setup {
             }
             if let Err(error) = run(root, self.service.reload) {
                 message::warning(&error.context("kdump has not been loaded anew"));
+            }
+            // kdump's kexec saves none; after each boot `hook check` does.
+            if let Err(error) = store::save(root) {
+                message::warning(&error.context("symbols not saved"));
             }
         }
         self.last.make()
