@@ -342,8 +342,8 @@ collect_vmcore() {
 
 # A real dump, and the log read back out of it.
 collect_dump() {
-    section makedumpfile makedumpfile --message-level 1 -d 31 -l /proc/vmcore /tmp/dump
-    section dump-dmesg makedumpfile --message-level 1 --dump-dmesg /tmp/dump /tmp/dump-dmesg
+    section makedumpfile makedumpfile --message-level 5 -d 31 -l /proc/vmcore /tmp/dump
+    section dump-dmesg makedumpfile --message-level 5 --dump-dmesg /tmp/dump /tmp/dump-dmesg
     section dump-log tail -n 200 /tmp/dump-dmesg
     section dump-size stat -c %s /tmp/dump
     step "the dump is written"
