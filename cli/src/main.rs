@@ -10,12 +10,10 @@
 mod arm;
 mod bmc;
 mod check;
-#[allow(dead_code, reason = "the rooms that read all of it come next")]
 mod config;
 mod crashes;
 mod distro;
 mod help;
-#[allow(dead_code, reason = "likewise")]
 mod journal;
 mod layout;
 mod machine;

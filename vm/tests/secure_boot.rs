@@ -156,7 +156,7 @@ fn linux_6_1_accepts_what_is_signed_and_the_rest_is_refused_before() -> Result<(
 }
 
 #[test]
-#[ignore = "with Linux 6.1 in make test"]
+#[ignore = "make test-all: the same with Linux 6.1 is in make test"]
 fn linux_6_12_accepts_what_is_signed_and_the_rest_is_refused_before() -> Result<()> {
     secure_boot(Release::V6_12)
 }

@@ -452,8 +452,9 @@ impl Report {
             (Some(key), _) => Row::new(LABEL, format!("{state}, dump kernel signed: {key}")),
             (None, Some(record)) => {
                 let path = file(record);
-                Row::alarm(LABEL, format!("{state}; {path} is not signed"))
-                    .fix(format!("set [sign] in /etc/lastwords.conf, or sign {path}; then {}", self.reload()))
+                Row::alarm(LABEL, format!("{state}; {path} is not signed")).fix(
+                    "set key and cert, or command, in [sign] of /etc/lastwords.conf; then lastwords enable",
+                )
             }
             (None, None) => Row::new(LABEL, state),
         })
@@ -982,7 +983,9 @@ UNKNOWN on db04: a dump kernel is loaded; reports unknown
             "{text}"
         );
         assert!(
-            text.contains("fix: set [sign] in /etc/lastwords.conf, or sign /var/lib/kdump/lastwords/vmlinuz-6.1; then kdump-config"),
+            text.contains(
+                "fix: set key and cert, or command, in [sign] of /etc/lastwords.conf; then lastwords enable"
+            ),
             "{text}"
         );
         enabled(&mut report, Some(record(None, Some("6cce"))));

@@ -13,11 +13,7 @@ mod pem;
 mod pkcs7;
 pub mod verdict;
 
-use super::{file, kdump::Kdump, via};
-use crate::{
-    config::{self, Config},
-    message,
-};
+use crate::config::{self, Config};
 use anyhow::{Context, Result};
 use certificate::Certificate;
 use clap::Args;
@@ -107,7 +103,6 @@ impl Signer {
 
     /// The key's identifier, as the kernel lists it (/proc/keys): the certificate's subject key identifier, else its serial
     /// number. A command's is known from what it has signed: [`key_id`].
-    #[allow(dead_code, reason = "the rooms that ask come next")]
     pub fn key_id(&self) -> Option<String> {
         match &self.0 {
             Way::Key { certificates, .. } => certificates.first().map(Certificate::key_id),
@@ -130,7 +125,6 @@ pub fn at_hand(root: &Path) -> Result<Option<(Signer, &'static str)>> {
 
 /// The identifier of the key that a kernel is signed with; `None` for one that is unsigned, or whose signature is not
 /// understood.
-#[allow(dead_code, reason = "the rooms that ask come next")]
 pub fn key_id(kernel: &[u8]) -> Option<String> {
     let signature = pkcs7::Signature::parse(boot::signature(kernel).ok()??)?;
     signature.certificate(signature.signers.first()?).map(Certificate::key_id)
@@ -171,7 +165,6 @@ pub fn find(root: &Path) -> Option<config::Sign> {
 
 /// Has the firmware booted this machine with Secure Boot? As the kernel keeps it in boot_params (`secure_boot`, which lockdown
 /// leaves readable).
-#[allow(dead_code, reason = "the rooms that ask come next")]
 pub fn secure_boot(root: &Path) -> bool {
     const OFFSET: u64 = 0x1ec;
     const ENABLED: u8 = 3;
@@ -179,38 +172,6 @@ pub fn secure_boot(root: &Path) -> bool {
     let read = File::open(root.join("sys/kernel/boot_params/data"))
         .and_then(|file| file.read_exact_at(&mut byte, OFFSET));
     read.is_ok() && byte == [ENABLED]
-}
-
-/// A wrapped kernel that has to be signed before this machine's kernel accepts it.
-#[allow(dead_code, reason = "likewise")]
-#[derive(Debug, PartialEq, Eq)]
-pub struct ToSign {
-    /// Why: what is printed as an error's fact.
-    pub reason: String,
-    /// The command that signs it, where KEY and CERT are. Wrapping is reproducible: the file may be signed, or made and
-    /// signed, on another machine.
-    pub command: String,
-}
-
-/// What has to be signed for this machine, elsewhere: a file that the kernel would not accept as it is. `None` where it
-/// demands no signature, or nothing is known against the file.
-///
-/// # Errors
-/// When the file cannot be read.
-#[allow(dead_code, reason = "the rooms that ask come next")]
-pub fn what_to_sign(root: &Path, path: &Path) -> Result<Option<ToSign>> {
-    if !secure_boot(root) && !via::demands_signatures(root, &Kdump::read(root)) {
-        return Ok(None);
-    }
-    let (opened, _) = file::open(path)?;
-    let refusal = verdict::refusal(root, &file::read(&opened, path)?, false);
-    Ok(refusal.map(|refusal| {
-        let name = message::path(path);
-        ToSign {
-            reason: message::fact(&refusal.to_string()).to_owned(),
-            command: format!("sbsign --key KEY --cert CERT --output {name} {name}"),
-        }
-    }))
 }
 
 #[cfg(test)]
@@ -397,32 +358,15 @@ pub mod tests {
     }
 
     #[test]
-    fn what_has_to_be_signed_is_named_with_the_command() {
+    fn secure_boot_is_what_the_kernel_has_found() {
         let machine = Machine::new();
-        let path = machine.root().join("kernel");
-        fs::write(&path, Kernel::default().build()).unwrap();
-        let byte = |value: u8| {
+        for (value, on) in [(0, false), (2, false), (3, true)] {
             let mut data = vec![0; 0x1000];
             data[0x1ec] = value;
             machine.file("sys/kernel/boot_params/data", "");
             fs::write(machine.root().join("sys/kernel/boot_params/data"), data).unwrap();
-        };
-        machine.file("sys/kernel/security/lockdown", "none [integrity] confidentiality\n");
-        let to_sign = what_to_sign(machine.root(), &path).unwrap().unwrap();
-        assert_eq!(to_sign.reason, "the kernel demands a signature, and there is none");
-        assert!(
-            to_sign.command.starts_with("sbsign --key KEY --cert CERT --output /"),
-            "{}",
-            to_sign.command
-        );
-        byte(2);
-        assert!(!secure_boot(machine.root()));
-        byte(3);
-        assert!(secure_boot(machine.root()));
-        let ours = machine.key("ours", "rsa:2048", 9);
-        machine.trusts(&[&ours]);
-        fs::write(&path, signer(&ours).sign(&Kernel::default().build()).unwrap()).unwrap();
-        assert_eq!(what_to_sign(machine.root(), &path).unwrap(), None);
+            assert_eq!(secure_boot(machine.root()), on, "{value}");
+        }
     }
 
     #[test]
