@@ -2,10 +2,10 @@
 //! only read /sys/kernel/kexec_crash_size (`kexec_trylock` in `kernel/kexec_internal.h`). Of ourselves one at a time gets
 //! as far as that, by a lock; whoever else loads is waited for.
 
-use crate::{message, sys};
+use crate::{message, sys::Lock};
 use anyhow::anyhow;
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt,
     path::Path,
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-/// The lock. That the file exists means nothing.
+/// The lock.
 const FILE: &str = "run/lastwords/lock";
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -22,31 +22,31 @@ const TRIES: u32 = 100;
 /// For another lastwords, which reads files and measures: 60 s.
 const TRIES_FOR_LOCK: u32 = 600;
 
-/// Keeps others of us from loading, as long as it lives.
-#[must_use]
-pub struct Lock {
-    /// None where there is none: then EBUSY alone keeps us apart.
-    _file: Option<File>,
-}
-
-/// Waits until no other lastwords loads, but not for ever. Where there can be no lock it goes on without.
-pub fn lock(root: &Path) -> Lock {
+/// Waits until no other lastwords loads, but not for ever, and keeps others from loading until the lock is dropped. Where
+/// there can be no lock it goes on without.
+#[must_use = "others load as soon as it is dropped"]
+pub fn lock(root: &Path) -> Option<Lock> {
     let path = root.join(FILE);
-    let file = open(&path).ok();
-    let locked = file.as_ref().map_or(Ok(()), |file| {
-        retry(libc::EAGAIN, TRIES_FOR_LOCK, || sys::try_lock(file), || thread::sleep(PAUSE))
-    });
-    if let Err(error) = locked {
-        let error = anyhow!("another lastwords has not finished loading: {}", message::system(&error));
-        message::warning(&error.context(path.display().to_string()));
+    match retry(libc::EAGAIN, TRIES_FOR_LOCK, || open(&path), || thread::sleep(PAUSE)) {
+        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
+            let error = anyhow!("another lastwords has not finished loading: {}", message::system(&error));
+            message::warning(&error.context(path.display().to_string()));
+            None
+        }
+        lock => lock.ok(),
     }
-    Lock { _file: file }
 }
 
-fn open(path: &Path) -> io::Result<File> {
+/// A file of this name, locked. That it exists means nothing.
+///
+/// # Errors
+/// EAGAIN when another process has locked it; what keeps the file from being made.
+pub fn open(path: &Path) -> io::Result<Lock> {
     fs::create_dir_all(path.parent().unwrap_or(path))?;
-    // Root's: nobody else can open it, and so nobody else can lock it. Not a pipe that nobody reads.
-    OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(libc::O_NONBLOCK).open(path)
+    // Root's: nobody else can open it, and so nobody else can lock it. Not a pipe that nobody reads, and no link.
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).mode(0o600).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW);
+    Lock::new(options.open(path)?)
 }
 
 /// Makes a call until the kernel is no longer busy with another program's, but not for ever.
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn one_at_a_time_has_the_lock_and_a_file_that_is_left_is_none() {
         let root = tempfile::tempdir().unwrap();
-        let other = || sys::try_lock(&open(&root.path().join(FILE)).unwrap()).is_ok();
+        let other = || open(&root.path().join(FILE)).is_ok();
         let lock = lock(root.path());
         assert!(!other());
         drop(lock);

@@ -9,18 +9,16 @@ use super::{
     watchdog::{self, Stopped},
 };
 use crate::{
+    arm::busy,
     bmc::{BmcError, Connection, wait},
     journal::{self, Priority},
     message,
     read::{Found, Reading},
-    sys,
 };
 use anyhow::{Context, Error, Result};
 use clap::Args;
 use lastwords_core::ipmi::commands::GetDeviceId;
 use std::{
-    fs::{self, File, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -81,10 +79,11 @@ impl Report {
         if root.join("proc/vmcore").exists() {
             return Ok(());
         }
-        let Ok(_lock) = lock(root) else {
+        let lock = busy::open(&root.join(LOCK));
+        if lock.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EAGAIN)) {
             message::output("another lastwords report is running");
             return Ok(());
-        };
+        }
         // Whatever the BMC does: what is not seen yet is shown from now on.
         let shown = announce::motd(root);
         if !wait(root, DRIVER) {
@@ -94,24 +93,6 @@ impl Report {
         let mut bmc = Connection::device(&root.join("dev/ipmi0"))?;
         answer(&mut bmc, Instant::now() + Duration::from_secs(self.timeout))?;
         report(root, &mut bmc, TIME).and(shown)
-    }
-}
-
-/// Another report is under way.
-struct UnderWay;
-
-/// Keeps other reports away, where that can be.
-fn lock(root: &Path) -> Result<Option<File>, UnderWay> {
-    let path = root.join(LOCK);
-    let open = || {
-        fs::create_dir_all(path.parent()?).ok()?;
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).mode(0o600).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW);
-        options.open(&path).ok()
-    };
-    match open() {
-        Some(file) if sys::try_lock(&file).is_err() => Err(UnderWay),
-        file => Ok(file),
     }
 }
 
@@ -187,6 +168,7 @@ mod tests {
     use super::*;
     use crate::{bmc::Fake, machine::now};
     use lastwords_core::{plan::Plan, report::Stage, store::sel};
+    use std::fs;
     use std::os::unix::{fs::PermissionsExt, net::UnixDatagram};
 
     /// A crash's records, so many seconds ago.
@@ -403,7 +385,7 @@ mod tests {
         report.run(root).unwrap();
         fs::remove_file(root.join("proc/vmcore")).unwrap();
         // One at a time.
-        let _lock = lock(root).ok().unwrap();
+        let _lock = busy::open(&root.join(LOCK)).unwrap();
         report.run(root).unwrap();
     }
 }

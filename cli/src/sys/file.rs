@@ -46,13 +46,38 @@ pub fn give_name(file: &File, path: &Path) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Locks an open file for ourselves, until it is closed (flock(2)).
-///
-/// # Errors
-/// EAGAIN when somebody else has locked it.
-pub fn try_lock(file: &File) -> io::Result<()> {
+/// A file that is locked for ourselves (flock(2)), until this is dropped: unlocked then, for a process that came of a fork
+/// has the file open for longer.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    /// Whose lock it is. The end of another process that came of it leaves it.
+    process: u32,
+}
+
+impl Lock {
+    /// Locks an open file.
+    ///
+    /// # Errors
+    /// EAGAIN when somebody else has locked it.
+    pub fn new(file: File) -> io::Result<Self> {
+        flock(&file, libc::LOCK_EX | libc::LOCK_NB)?;
+        Ok(Self { file, process: std::process::id() })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            // Where that fails, closing the file unlocks it.
+            let _ = flock(&self.file, libc::LOCK_UN);
+        }
+    }
+}
+
+fn flock(file: &File, operation: i32) -> io::Result<()> {
     // SAFETY: the call takes two numbers; the file is open for as long as it is borrowed.
-    let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+    let result = unsafe { libc::flock(file.as_raw_fd(), operation) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -107,5 +132,17 @@ mod tests {
         file.rewind().unwrap();
         file.read_to_string(&mut text).unwrap();
         assert_eq!(text, "kernel");
+    }
+
+    #[test]
+    fn a_lock_ends_where_a_process_that_came_of_it_lives_on() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let lock = || Lock::new(File::open(path.path())?);
+        let held = lock().unwrap();
+        // What a fork has: the same open file.
+        let _copy = held.file.try_clone().unwrap();
+        assert_eq!(lock().unwrap_err().raw_os_error(), Some(libc::EAGAIN));
+        drop(held);
+        lock().unwrap();
     }
 }

@@ -10,7 +10,7 @@ mod random;
 mod tsc;
 
 pub use cpuid::encrypted_virtualization;
-pub use file::{effective_user, give_name, has_attribute, memory_file, readable, try_lock};
+pub use file::{Lock, effective_user, give_name, has_attribute, memory_file, readable};
 pub use ipmi::{ipmi_receive, ipmi_send};
 pub use kexec::{
     KexecSegment, Place, kexec_file_load, kexec_file_unload, kexec_load, kexec_load_is_allowed, kexec_unload,
