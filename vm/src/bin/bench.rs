@@ -1,8 +1,8 @@
 //! `make bench`: the figures beside the stock tool's.
 
 use anyhow::Result;
-use lastwords_vm::machine::packages;
-use lastwords_vm::scenarios::figures::{Way, digests, entry_to_entry, loads, sizes};
+use lastwords_vm::machine::{lastwords, packages};
+use lastwords_vm::scenarios::figures::{Loader, Way, digests, entry_to_entry, loads, sizes};
 
 fn main() -> Result<()> {
     packages::install()?;
@@ -16,10 +16,16 @@ fn main() -> Result<()> {
         println!("    {name:<46} {speed:>6.0}");
     }
 
-    let (ours, stock) = loads()?;
-    println!("\nLoading the dump kernel in an emulated machine (median of 5, in turn)");
-    for (name, load) in [("lastwords load", ours), ("kexec -p -c", stock)] {
-        println!("    {name:<14} {:>6.2} s, {:>7} KiB at most", load.seconds, load.peak);
+    let program = lastwords::release()?;
+    println!("\nLoading the dump kernel: million guest instructions, KiB of memory at most");
+    for mib in [16, 64, 256] {
+        for (loader, load) in Loader::ALL.iter().zip(loads(&program, mib)?) {
+            println!(
+                "    {mib:>3} MiB {loader:>24} {:>10} {:>10}",
+                load.instructions / 1_000_000,
+                load.memory >> 10
+            );
+        }
     }
 
     println!("\nFrom the purgatory's entry to the dump kernel's, million guest instructions");

@@ -45,28 +45,53 @@ impl Counter {
     /// # Errors
     /// When the machine did not come to both.
     pub fn between(&self, from: u64, to: u64) -> Result<u64> {
-        between(&fs::read_to_string(self.path("counts"))?, from, to)
+        between(&self.read()?, from, to)
+    }
+
+    /// How many instructions ran between the two marks of each command that was run by `counted` (`guest/user.s`).
+    ///
+    /// # Errors
+    /// When a mark has no other.
+    pub fn marked(&self) -> Result<Vec<u64>> {
+        marked(&self.read()?)
+    }
+
+    fn read(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.path("counts"))?)
     }
 }
 
+/// A line of the counter's: how many instructions there have been, and at what.
+fn line(line: &str) -> Result<(u64, &str)> {
+    let (count, what) = line.split_once(' ').context("a line without a blank")?;
+    Ok((u64::from_str_radix(count, 16)?, what))
+}
+
 fn between(counts: &str, from: u64, to: u64) -> Result<u64> {
-    let hex = |word| u64::from_str_radix(word, 16);
+    let (from, to) = (format!("{from:x}"), format!("{to:x}"));
     let mut began = None;
     let mut ended = None;
-    for line in counts.lines() {
-        let (count, address) = line.split_once(' ').context("a line without a blank")?;
-        let address = hex(address)?;
+    for text in counts.lines() {
+        let (count, address) = line(text)?;
         // Programs of the first kernel may have lain at the same addresses.
         if address == from {
-            (began, ended) = (Some(hex(count)?), None);
+            (began, ended) = (Some(count), None);
         } else if address == to {
-            ended = Some(hex(count)?);
+            ended = Some(count);
         }
     }
-    let began = began.with_context(|| format!("no code ran at {from:#x}"))?;
-    let ended = ended.with_context(|| format!("no code ran at {to:#x} after {from:#x}"))?;
-    ensure!(ended > began, "{began} instructions at {from:#x}, {ended} at {to:#x}");
+    let began = began.with_context(|| format!("no code ran at 0x{from}"))?;
+    let ended = ended.with_context(|| format!("no code ran at 0x{to} after 0x{from}"))?;
+    ensure!(ended > began, "{began} instructions at 0x{from}, {ended} at 0x{to}");
     Ok(ended - began)
+}
+
+fn marked(counts: &str) -> Result<Vec<u64>> {
+    let marks = counts.lines().filter(|text| text.ends_with(" mark"));
+    let marks: Vec<u64> = marks.map(|text| Ok(line(text)?.0)).collect::<Result<_>>()?;
+    let (pairs, rest) = marks.as_chunks::<2>();
+    ensure!(rest.is_empty(), "{} marks: one has no other", marks.len());
+    Ok(pairs.iter().map(|[before, behind]| behind - before).collect())
 }
 
 #[cfg(test)]
@@ -78,6 +103,13 @@ mod tests {
         assert_eq!(between("1 10\n5 20\n100 10\n110 15\n1f0 20\n", 0x10, 0x20).unwrap(), 0xf0);
         assert!(between("1 10\n5 20\n100 10\n", 0x10, 0x20).is_err());
         assert!(between("", 0x10, 0x20).is_err());
+    }
+
+    #[test]
+    fn what_is_between_the_marks_of_a_command_is_its_cost() {
+        let counts = "1 10\n5 mark\n8 20\n15 mark\n16 10\n20 mark\n20 mark\nff end\n";
+        assert_eq!(marked(counts).unwrap(), [0x10, 0]);
+        assert!(marked("1 10\n5 mark\n").is_err());
     }
 
     #[test]

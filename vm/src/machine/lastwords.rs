@@ -17,7 +17,7 @@ pub fn program() -> Result<&'static Path> {
     let make = || -> Result<PathBuf> {
         let folder = cache::target()?.join("vm/program");
         fs::create_dir_all(&folder)?;
-        let (built, path) = (build("lastwords", "lastwords")?, folder.join("lastwords"));
+        let (built, path) = (build("lastwords", "lastwords", "dev")?, folder.join("lastwords"));
         let new = folder.join(format!("lastwords-{}", std::process::id()));
         process::output(Command::new("objcopy").arg("--strip-debug").arg(built).arg(&new))?;
         fs::rename(new, &path)?;
@@ -25,6 +25,14 @@ pub fn program() -> Result<&'static Path> {
     };
     let built = BUILT.get_or_init(|| make().map_err(|error| format!("{error:#}")));
     built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// Builds the program as users have it, and returns its path.
+///
+/// # Errors
+/// When it does not build.
+pub fn release() -> Result<PathBuf> {
+    build("lastwords", "lastwords", "release")
 }
 
 /// The program's packages.
@@ -67,16 +75,17 @@ pub fn packages_of(folder: &Path, version: &str) -> Result<Packages> {
 /// # Errors
 /// When it does not build.
 pub fn vmcore_log() -> Result<PathBuf> {
-    build(env!("CARGO_PKG_NAME"), "vmcore-log")
+    build(env!("CARGO_PKG_NAME"), "vmcore-log", "dev")
 }
 
-fn build(package: &str, program: &str) -> Result<PathBuf> {
+fn build(package: &str, program: &str, profile: &str) -> Result<PathBuf> {
     let target = cache::target()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", package, "--bin", program, "--manifest-path"]);
+    cargo.args(["build", "--quiet", "--package", package, "--bin", program, "--profile", profile]);
+    cargo.arg("--manifest-path");
     cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).arg("--target-dir").arg(&target);
     process::output(&mut cargo).with_context(|| format!("{program} does not build"))?;
-    Ok(target.join("debug").join(program))
+    Ok(target.join(if profile == "dev" { "debug" } else { profile }).join(program))
 }
 
 /// The image's ELF file, from which the program's own build has made the flat one.

@@ -9,5 +9,5 @@ mod size;
 
 pub use digest::digests;
 pub use entry::{Way, entry_to_entry};
-pub use load::{Load, loads};
+pub use load::{Load, Loader, loads};
 pub use size::sizes;
