@@ -8,7 +8,7 @@ mod console;
 mod lines;
 
 use crate::budget::{Millis, Timer};
-use crate::crash::{CoreHeaderError, Crash, Panicked};
+use crate::crash::{CoreHeaderError, Crash, Panicked, Record};
 use crate::hw::{Clock, Machine};
 use crate::ipmi::commands::{ChassisControl, ResetWatchdogTimer, SetWatchdogTimer};
 use crate::ipmi::sel_writer::{SelWriter, critical_stop};
@@ -473,17 +473,20 @@ impl<'a, T> Sequence<'a, T> {
             return Outcome::Quiet;
         };
         let Some(log) = crash.log(machine) else { return Outcome::NoLog };
-        let (mut bytes, mut records) = (0, 0);
+        let (mut bytes, mut records, mut record) = (0, 0, Record::default());
         while records < log.len.min(LOG_RECORDS) && bytes < self.plan.output_log as usize {
-            let record = crash.record(machine, &log, records);
-            bytes += record.map_or(0, |record| lines::STAMP_LEN + record.text().len());
+            if crash.read_record(machine, &log, records, &mut record) {
+                bytes += lines::STAMP_LEN + record.text().len();
+            }
             records += 1;
         }
         for before in (0..records).rev() {
             if self.timer.spent(machine) {
                 return Outcome::NoTime;
             }
-            let Some(record) = crash.record(machine, &log, before) else { continue };
+            if !crash.read_record(machine, &log, before, &mut record) {
+                continue;
+            }
             for line in record.text().split(|byte| *byte == b'\n') {
                 lines::log(self.console.line(), record.ts_nsec, line);
                 self.console.print(machine, &mut self.timer);
