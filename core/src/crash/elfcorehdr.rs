@@ -112,7 +112,6 @@ impl CoreHeader {
     pub fn ram(self) -> Ram {
         Ram {
             header: self,
-            last: Cell::new(Range::NONE),
             kept: [const { Cell::new(Range::NONE) }; KEPT],
             next: Cell::new(0),
             number: Cell::new(0),
@@ -161,10 +160,8 @@ enum Address {
 /// A header may name any number of ranges. Those that held something are kept at hand, the others are looked up.
 pub struct Ram {
     header: CoreHeader,
-    /// The one that held something last: most likely it holds what is read next, too.
-    last: Cell<Range>,
     kept: [Cell<Range>; KEPT],
-    /// Where the next one is kept, in the place of the oldest.
+    /// Where the next one is kept, in turn.
     next: Cell<usize>,
     /// The program header that is looked at next: what follows the last one that was found is the likeliest.
     number: Cell<u16>,
@@ -193,37 +190,36 @@ impl Ram {
     /// Where the range that holds virtual address `vaddr` ends; 0 when none does.
     pub fn end_of<M: Memory>(&self, memory: &mut M, vaddr: u64) -> u64 {
         let range = self.range(memory, Address::Virtual(vaddr), 1);
-        range.map_or(0, |range| range.vaddr.saturating_add(range.len))
+        range.map_or(0, |(range, _)| range.vaddr.saturating_add(range.len))
     }
 
-    #[inline(never)]
     fn read_by<M: Memory>(&self, memory: &mut M, addr: Address, buf: &mut [u8]) -> bool {
         let len = buf.len() as u64;
-        let mut range = self.last.get();
-        if range.offset(addr, len).is_none() {
-            let Some(other) = self.range(memory, addr, len) else { return false };
-            range = other;
-            self.last.set(range);
-        }
+        let Some((range, offset)) = self.range(memory, addr, len) else { return false };
         // Within the range it does not overflow.
-        range.offset(addr, len).is_some_and(|offset| memory.read(range.paddr + offset, buf))
+        memory.read(range.paddr + offset, buf)
     }
 
-    /// The range that holds all `len` bytes from `addr` on.
+    /// The range that holds all `len` bytes from `addr` on, and how far behind its begin they are.
     #[inline(never)]
-    fn range<M: Memory>(&self, memory: &mut M, addr: Address, len: u64) -> Option<Range> {
-        if let Some(kept) = self.kept.iter().find(|kept| kept.get().offset(addr, len).is_some()) {
-            return Some(kept.get());
+    fn range<M: Memory>(&self, memory: &mut M, addr: Address, len: u64) -> Option<(Range, u64)> {
+        for kept in &self.kept {
+            let range = kept.get();
+            if let Some(offset) = range.offset(addr, len) {
+                // Most likely it holds what is read next, too.
+                kept.set(self.kept.first()?.replace(range));
+                return Some((range, offset));
+            }
         }
         for _ in 0..self.header.count {
             self.looks.set(self.looks.get().checked_sub(1)?);
             let number = self.number.get();
             let range = Range::of(self.header.phdr(memory, number).unwrap_or_default());
-            if range.offset(addr, len).is_some() {
+            if let Some(offset) = range.offset(addr, len) {
                 let slot = self.next.get();
                 self.next.set((slot + 1) % KEPT);
                 self.kept.get(slot)?.set(range);
-                return Some(range);
+                return Some((range, offset));
             }
             self.number.set(if number + 1 < self.header.count { number + 1 } else { 0 });
         }

@@ -191,7 +191,7 @@ impl<'a> Crash<'a> {
     /// Why the kernel panicked, as the end of its log tells; `panicked_on` is who did, where that is known.
     pub fn cause<M: Memory>(&self, memory: &mut M, panicked_on: Option<Panicked>) -> Cause {
         let Some(log) = self.log(memory) else { return Cause::default() };
-        let (mut record, mut told) = (Record::default(), cause::Told::default());
+        let mut record = Record::default();
         // As far back as a report may be the panic's.
         let (mut records, mut age, mut later) = (0, 0, None);
         for before in 0..log.len.min(LOG_END) {
@@ -199,7 +199,7 @@ impl<'a> Crash<'a> {
                 let passed =
                     later.map_or(0, |(later, is_free)| cause::passed(record.ts_nsec, later, is_free));
                 age = passed.saturating_add(age);
-                later = Some((record.ts_nsec, cause::is_backtrace(record.text(), &mut told)));
+                later = Some((record.ts_nsec, cause::is_backtrace(record.text())));
             }
             if age > 2 * cause::BELONGS {
                 break;

@@ -5,7 +5,7 @@
 //! To be safe from what users choose, a row's text needs sixteen letters of the kernel's own, or a value that a process'
 //! name of fifteen letters, with the kernel's text behind it, cannot have (`core/tests/cause.rs` tries).
 
-use super::pattern::{self, Told, matches, words};
+use super::pattern::{self, Told, begins, matches, words};
 use crate::arch;
 
 /// A line's format and its meaning.
@@ -162,7 +162,7 @@ const fn any_row(number: usize) -> Format {
 
 /// Rows whose texts begin with one of a few letters lie together on a shelf: so many of them have prefixes and what is
 /// fatal, as many others the rest, and as many the backtraces.
-const LETTERS: usize = 32;
+const LETTERS: usize = 16;
 const FIRST: usize = 0;
 const REST: usize = LETTERS;
 const BACKTRACE_ROWS: usize = 2 * LETTERS;
@@ -170,15 +170,12 @@ const BACKTRACE_ROWS: usize = 2 * LETTERS;
 const VALUES: usize = 3 * LETTERS;
 const SHELVES: usize = VALUES + 1;
 
-/// What a row that begins with a value has for its first letter.
-const VALUE: u8 = b'%';
-
 /// The shelf of a row.
 #[expect(clippy::indexing_slicing, reason = "the compiler does it")]
 const fn shelf(row: &Format) -> usize {
     let letter = row.text.as_bytes()[0];
     let shelves = match row.means {
-        _ if letter == VALUE => return VALUES,
+        _ if letter == b'%' => return VALUES,
         PREFIX => FIRST,
         BACKTRACE => BACKTRACE_ROWS,
         means if means & FATAL == FATAL => FIRST,
@@ -187,8 +184,8 @@ const fn shelf(row: &Format) -> usize {
     shelves + letter as usize % LETTERS
 }
 
-/// The table as the image has it, shelf by shelf. A row is the length of what follows its first letter, that letter, what it
-/// means, its short form with the length before it, and its pattern.
+/// The table as the image has it, shelf by shelf. A row is its length, what it means, its pattern, and its short form with
+/// the length behind it; one of the backtraces' only how they begin.
 static TABLE: [u8; built().1[SHELVES] as usize] = cut_to_length(&built().0);
 /// Where each shelf begins, and where the last one ends.
 static SHELF: [u16; SHELVES + 1] = built().1;
@@ -207,18 +204,21 @@ const fn built() -> ([u8; ROOM], [u16; SHELVES + 1]) {
             let (text, short) = (format.text.as_bytes(), format.short.as_bytes());
             if shelf(&format) == number {
                 let begin = at;
-                table[at + 1] = text[0];
-                table[at + 2] = format.means;
-                table[at + 3] = short.len() as u8;
-                at += 4;
-                let mut letter = 0;
-                while letter < short.len() {
-                    table[at] = short[letter];
-                    (at, letter) = (at + 1, letter + 1);
+                if format.means == BACKTRACE {
+                    (table, at) = pattern::build(table, at, text);
+                } else {
+                    table[at + 1] = format.means;
+                    (table, at) = pattern::build(table, at + 2, text);
+                    let mut letter = 0;
+                    while letter < short.len() {
+                        table[at] = short[letter];
+                        (at, letter) = (at + 1, letter + 1);
+                    }
+                    table[at] = short.len() as u8;
+                    assert!(at - begin < 256);
+                    table[begin] = (at - begin) as u8;
+                    at += 1;
                 }
-                (table, at) = pattern::build(table, at, text);
-                assert!(at - begin < 256);
-                table[begin] = (at - begin - 2) as u8;
             }
             row += 1;
         }
@@ -238,26 +238,30 @@ const fn cut_to_length<const LEN: usize>(table: &[u8; ROOM]) -> [u8; LEN] {
     short
 }
 
+/// The rows of the shelf from this one on that has those with this first letter.
+#[inline(never)]
+fn rows(shelf: usize, letter: Option<&u8>) -> &'static [u8] {
+    let shelf = shelf + letter.map_or(0, |letter| usize::from(*letter) % LETTERS);
+    let bounds = SHELF.get(shelf..).and_then(<[u16]>::first_chunk);
+    bounds.and_then(|[from, to]| TABLE.get(usize::from(*from)..usize::from(*to))).unwrap_or(&[])
+}
+
 /// The first row on a shelf that the line fits: what it means, and what stands behind it. Without `reports`, only details
 /// count.
 #[inline(never)]
 fn look<'a>(shelf: usize, line: &'a [u8], reports: bool, told: &mut Told) -> Option<(u8, &'a [u8])> {
-    let (letter, begin) = if shelf == VALUES { (VALUE, Some(words(line))) } else { (*line.first()?, None) };
-    let shelf = shelf + if begin.is_some() { 0 } else { usize::from(letter) % LETTERS };
-    let [from, to] = *SHELF.get(shelf..)?.first_chunk()?;
-    let mut rows = TABLE.get(usize::from(from)..usize::from(to))?;
-    while let [len, first, rest @ ..] = rows {
+    let begin = (shelf == VALUES).then(|| words(line));
+    let letter = line.first();
+    let mut rows = rows(shelf, if begin.is_some() { None } else { letter });
+    while let [len, rest @ ..] = rows {
         let row;
         (row, rows) = rest.split_at_checked(usize::from(*len))?;
+        let [means, pattern @ .., short] = row else { return None };
         // Most rows are not even tried.
-        if *first != letter {
+        if begin.is_none() && pattern.get(1) != letter || !reports && means & REPORT != 0 {
             continue;
         }
-        let [means, short, row @ ..] = row else { return None };
-        if !reports && means & REPORT != 0 {
-            continue;
-        }
-        let (short, pattern) = row.split_at_checked(usize::from(*short))?;
+        let (pattern, short) = pattern.split_at_checked(pattern.len().checked_sub(usize::from(*short))?)?;
         told.begin(short);
         if let Some(behind) = matches(pattern, line, begin, told) {
             return Some((*means, behind));
@@ -282,6 +286,6 @@ pub fn find(line: &[u8], reports: bool, told: &mut Told) -> u8 {
 }
 
 /// Is it a line of a backtrace, or of the list of tasks that the OOM killer writes?
-pub fn is_backtrace(line: &[u8], told: &mut Told) -> bool {
-    look(BACKTRACE_ROWS, line, true, told).is_some()
+pub fn is_backtrace(line: &[u8]) -> bool {
+    begins(line, rows(BACKTRACE_ROWS, line.first()))
 }

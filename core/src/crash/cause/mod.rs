@@ -13,7 +13,6 @@ mod formats;
 mod pattern;
 
 pub use formats::{FORMATS, Format, is_backtrace};
-pub use pattern::Told;
 
 use super::printk::Record;
 use crate::report::Cause;
@@ -21,7 +20,7 @@ use crate::text::Buffer;
 use formats::{
     ASKED, DETAIL, FATAL, HANGS, HARDWARE, MORE, NOT_NEXT, OTHERS, REPORT, STACK, TRACE, WHAT, WHERE,
 };
-use pattern::{begins, cut};
+use pattern::{Told, begins, cut, find, list};
 
 /// What stands before the reason (Linux `kernel/panic.c`).
 const PANIC: &[u8] = b"Kernel panic - not syncing: ";
@@ -29,9 +28,9 @@ const PANIC: &[u8] = b"Kernel panic - not syncing: ";
 /// writes backtraces, maybe of all CPUs over a slow serial line, does not count.
 pub const BELONGS: u64 = 30_000_000_000;
 /// Functions that only take the panic further, by how their names begin behind underscores.
-const MACHINERY: &[u8] = b"dump_ panic vpanic nmi_ show_ sched_show warn report_bug handle_bug exc_ asm_exc_ \
+static MACHINERY: [u8; 351] = list(b" dump_ panic vpanic nmi_ show_ sched_show warn report_bug handle_bug exc_ asm_exc_ \
 check_panic print_ kasan_ asan check_memory_region end_report kmsan_ msan kfence_ kcsan_ tsan ubsan_ rcu_ tick_ \
-arch_trigger_ schedule do_error_trap do_invalid_op invalid_op fixup_bug _raw_ do_raw_ lock_acquire kmalloc kvmalloc kmem_cache_ alloc_ memcpy memset memmove";
+arch_trigger_ schedule do_error_trap do_invalid_op invalid_op fixup_bug _raw_ do_raw_ lock_acquire kmalloc kvmalloc kmem_cache_ alloc_ memcpy memset memmove");
 /// So long a line of a backtrace may take, in nanoseconds: what passed before it beyond that was something else.
 const SLOW: u64 = 20_000_000_000;
 
@@ -116,7 +115,7 @@ impl CauseReader {
     /// ([`Record::caller_id`]).
     #[inline(never)]
     pub fn text(&mut self, ts_nsec: u64, caller_id: Option<u32>, line: &[u8]) {
-        self.age = self.age.saturating_add(passed(self.now, ts_nsec, is_backtrace(line, &mut self.told)));
+        self.age = self.age.saturating_add(passed(self.now, ts_nsec, is_backtrace(line)));
         self.now = self.now.max(ts_nsec);
         let own = match (self.panicked_on, caller_id) {
             (Some(panicked), Some(caller_id)) => panicked.wrote(caller_id),
@@ -279,7 +278,7 @@ impl CauseReader {
         let bare = name.strip_prefix(b"__").unwrap_or(name);
         // The report has named it.
         let named = !self.panicked && self.is(STACK) && self.cause.rip.as_bytes().starts_with(name);
-        if name.len() == entry.len() || name.contains(&b' ') || named || begins(bare, MACHINERY) {
+        if name.len() == entry.len() || find(name, b" ").is_some() || named || begins(bare, &MACHINERY) {
             return;
         }
         if let Some(slot) = self.cause.callers.iter_mut().find(|slot| slot.is_empty()) {

@@ -22,14 +22,11 @@ pub struct Told {
     short: &'static [u8],
 }
 
-/// Puts a pattern into the table at `at`, as [`matches`] reads it: a value's kind and the letters that follow it, with
-/// their number before them; kind 0 for those that a pattern begins with. Returns where it ends, too.
+/// Puts a pattern into the table at `at`, as [`matches`] reads it: the letters that it begins with, with their number before
+/// them; and each value's kind with the letters that follow it, likewise. Returns where it ends, too.
 #[expect(clippy::indexing_slicing, reason = "the compiler does it")]
 pub const fn build<const LEN: usize>(mut table: [u8; LEN], at: usize, text: &[u8]) -> ([u8; LEN], usize) {
-    let (mut end, mut letter, mut count) = (at, 0, at + 1);
-    if text[0] != b'%' {
-        end = at + 2;
-    }
+    let (mut end, mut letter, mut count) = (at + 1, 0, at);
     while letter < text.len() {
         if text[letter] == b'%' {
             letter += 1;
@@ -61,18 +58,17 @@ pub const fn build<const LEN: usize>(mut table: [u8; LEN], at: usize, text: &[u8
 /// | `%T` | the same with its number | as process |
 /// | `%c` | anything short | |
 pub fn matches<'a>(
-    mut pattern: &[u8],
-    mut line: &'a [u8],
+    pattern: &[u8],
+    line: &'a [u8],
     mut begin: Option<usize>,
     told: &mut Told,
 ) -> Option<&'a [u8]> {
+    let (len, pattern) = pattern.split_first()?;
+    let (literal, mut pattern) = pattern.split_at_checked(usize::from(*len))?;
+    let mut line = line.strip_prefix(literal)?;
     while let [kind, len, rest @ ..] = pattern {
         let literal;
         (literal, pattern) = rest.split_at_checked(usize::from(*len))?;
-        if *kind == 0 {
-            line = line.strip_prefix(literal)?;
-            continue;
-        }
         let len = value(*kind, literal, line, begin.take())?;
         let (value, rest) = line.split_at_checked(len)?;
         line = rest.get(literal.len()..)?;
@@ -112,7 +108,7 @@ fn value(kind: u8, literal: &[u8], line: &[u8], begin: Option<usize>) -> Option<
     let value = line.get(..len)?;
     let fits = match kind {
         b'S' => find(cut(value, b' ').0, b"0x").is_some(),
-        b'F' | b'L' => !value.contains(&b' ') && cut(name(value), b':').1.first()?.is_ascii_digit(),
+        b'F' | b'L' => find(value, b" ").is_none() && cut(name(value), b':').1.first()?.is_ascii_digit(),
         _ => true,
     };
     fits.then_some(len)
@@ -137,8 +133,11 @@ fn run(set: u8, line: &[u8], most: usize) -> usize {
 
 /// Is it how a kernel was built?
 fn is_build(text: &[u8]) -> bool {
-    let is_option = |word: &[u8]| word.first().is_none_or(u8::is_ascii_uppercase);
-    text.iter().all(|byte| is_in(OPTION, *byte)) && text.split(|byte| *byte == b' ').all(is_option)
+    let mut before = b' ';
+    text.iter().all(|byte| {
+        let begins = core::mem::replace(&mut before, *byte) == b' ';
+        is_in(OPTION, *byte) && (!begins || matches!(byte, b' ' | b'A'..=b'Z'))
+    })
 }
 
 /// What stands before the first such byte, and what behind it.
@@ -149,17 +148,33 @@ pub fn cut(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     (before, behind.get(1..).unwrap_or(&[]))
 }
 
-/// Does the text begin as one in a list?
+/// Does the text begin as one in a list, of which each has its length before it?
 #[inline(never)]
 pub fn begins(text: &[u8], mut list: &[u8]) -> bool {
-    while !list.is_empty() {
-        let begin;
-        (begin, list) = cut(list, b' ');
+    while let [len, rest @ ..] = list {
+        let (begin, rest) = rest.split_at_checked(usize::from(*len)).unwrap_or_default();
         if text.starts_with(begin) {
             return true;
         }
+        list = rest;
     }
     false
+}
+
+/// A list with blanks between as [`begins`] reads it. The first letter is a blank, too.
+#[expect(clippy::indexing_slicing, reason = "the compiler does it")]
+pub const fn list<const LEN: usize>(text: &[u8; LEN]) -> [u8; LEN] {
+    let (mut list, mut letter, mut count) = (*text, 0, 0);
+    while letter < LEN {
+        if text[letter] == b' ' {
+            count = letter;
+            list[count] = 0;
+        } else {
+            list[count] += 1;
+        }
+        letter += 1;
+    }
+    list
 }
 
 /// Sets of bytes.
