@@ -4,6 +4,7 @@
 use crate::machine::process;
 use anyhow::{Context, Result, ensure};
 use std::fs;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -40,12 +41,13 @@ impl Counter {
         ["-plugin".to_owned(), format!("{},out={}", plugin.display(), out.display())]
     }
 
-    /// How many instructions ran from this (low) address to that one, both for the first time, the last one last.
+    /// How many instructions ran from the first one in this (low) memory, behind the last mark, to the one at `entry`, which
+    /// is run for the first time, or, when that was the hook of a wrapped kernel, for the second.
     ///
     /// # Errors
-    /// When the machine did not come to both.
-    pub fn between(&self, from: u64, to: u64) -> Result<u64> {
-        between(&self.read()?, from, to)
+    /// When the machine did not come to both, or came to the entry more often.
+    pub fn to_entry(&self, memory: Range<u64>, entry: u64, hooked: bool) -> Result<u64> {
+        to_entry(&self.read()?, memory, entry, hooked)
     }
 
     /// How many instructions ran between the two marks of each command that was run by `counted` (`guest/user.s`).
@@ -67,23 +69,23 @@ fn line(line: &str) -> Result<(u64, &str)> {
     Ok((u64::from_str_radix(count, 16)?, what))
 }
 
-fn between(counts: &str, from: u64, to: u64) -> Result<u64> {
-    let (from, to) = (format!("{from:x}"), format!("{to:x}"));
-    let mut began = None;
-    let mut ended = None;
-    for text in counts.lines() {
+fn to_entry(counts: &str, memory: Range<u64>, entry: u64, hooked: bool) -> Result<u64> {
+    let behind = counts.rsplit_once(" mark\n").context("no mark")?.1;
+    let (mut began, mut entered) = (None, Vec::new());
+    for text in behind.lines() {
         let (count, address) = line(text)?;
-        // Programs of the first kernel may have lain at the same addresses.
-        if address == from {
-            (began, ended) = (Some(count), None);
-        } else if address == to {
-            ended = Some(count);
+        let Ok(address) = u64::from_str_radix(address, 16) else { continue };
+        if memory.contains(&address) {
+            began = began.or(Some(count));
+        }
+        if address == entry {
+            entered.push(count);
         }
     }
-    let began = began.with_context(|| format!("no code ran at 0x{from}"))?;
-    let ended = ended.with_context(|| format!("no code ran at 0x{to} after 0x{from}"))?;
-    ensure!(ended > began, "{began} instructions at 0x{from}, {ended} at 0x{to}");
-    Ok(ended - began)
+    let began = began.with_context(|| format!("no code ran in {memory:x?}"))?;
+    let times = 1 + usize::from(hooked);
+    ensure!(entered.len() == times, "the code at {entry:#x} ran {} times", entered.len());
+    Ok(entered[times - 1] - began)
 }
 
 fn marked(counts: &str) -> Result<Vec<u64>> {
@@ -99,10 +101,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_way_from_one_to_the_other_counts() {
-        assert_eq!(between("1 10\n5 20\n100 10\n110 15\n1f0 20\n", 0x10, 0x20).unwrap(), 0xf0);
-        assert!(between("1 10\n5 20\n100 10\n", 0x10, 0x20).is_err());
-        assert!(between("", 0x10, 0x20).is_err());
+    fn the_way_to_the_entry_begins_behind_the_mark() {
+        let counts = "1 10\n5 20\n6 mark\n100 fff\n110 14\n11f 12\n140 20\n1f0 20\nfff end\n";
+        assert_eq!(to_entry(counts, 0x10..0x20, 0x20, true).unwrap(), 0xe0);
+        assert!(to_entry(counts, 0x10..0x20, 0x20, false).is_err());
+        assert_eq!(to_entry(counts, 0x10..0x20, 0x12, false).unwrap(), 0xf);
+        assert!(to_entry(counts, 0x30..0x40, 0x12, false).is_err());
+        assert!(to_entry("1 10\n5 20\n", 0x10..0x20, 0x20, false).is_err());
     }
 
     #[test]
@@ -123,10 +128,17 @@ mod tests {
         // The reset vector, and SeaBIOS's first jump.
         let found = (0..600).find_map(|_| {
             std::thread::sleep(std::time::Duration::from_millis(100));
-            counter.between(0xffff_fff0, 0xfe05b).ok()
+            first_jump(&counter.read().ok()?)
         });
         qemu.kill().unwrap();
         qemu.wait().unwrap();
         assert_eq!(found, Some(1));
+    }
+
+    /// Instructions until the firmware's first jump has come to its target.
+    fn first_jump(counts: &str) -> Option<u64> {
+        let count =
+            |address| counts.lines().find_map(|text| text.strip_suffix(address)?.trim().parse::<u64>().ok());
+        Some(count(" fe05b")? - count(" fffffff0")?)
     }
 }

@@ -98,7 +98,7 @@ impl Scenario {
             self.dump
         );
         archive.file("scenario", 0o644, script.as_bytes());
-        if self.lastwords_at_hand {
+        if self.lastwords_at_hand && self.dump.contains("lastwords") {
             add_program(&mut archive, self.lastwords()?, folder)?;
         }
         if self.log_at_hand {

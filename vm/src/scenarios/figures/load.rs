@@ -4,14 +4,13 @@
 //! writes, but not files that it reads, which others have written. A sampler misses the peak, and ru_maxrss has files that
 //! are only mapped. The kernel counts charges in batches: it can be 0.25 MiB too much.
 
+use super::table::number;
+use super::{Aim, Most, Page, SIZES, apart, millions, two_at_a_time};
 use crate::machine::count::Counter;
-use crate::machine::kernels::Release;
-use crate::scenarios::{Arm, Scenario};
 use anyhow::{Context, Result, ensure};
 use std::fmt;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 /// A way to load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,19 +82,7 @@ pub fn loads(program: &Path, mib: u64) -> Result<Vec<Load>> {
         let _ = writeln!(script, "measured {loader:?} {} {arguments}", loader.command());
     }
     script += "measured Idle /bin/idle\nsection end true\n";
-    let outcome = Scenario::new(Release::V6_1)
-        .qemu(["-icount", "shift=0,sleep=off"])
-        .cpus(1)
-        .memory(2048)
-        .first_append("crashkernel=640M")
-        .beside(&counter.options())
-        .arm(Arm::Not)
-        .lastwords_at_hand()
-        .program(program)
-        .limit(Duration::from_secs(900))
-        .before(&script)
-        .death("poweroff -f")
-        .run()?;
+    let outcome = super::machine(program, &counter).before(&script).death("poweroff -f").run()?;
     let counts = counter.marked()?;
     ensure!(counts.len() == Loader::ALL.len() + 1, "{counts:?}");
     let names = Loader::ALL.iter().map(|loader| format!("{loader:?}")).chain(["Idle".to_owned()]);
@@ -108,4 +95,80 @@ pub fn loads(program: &Path, mib: u64) -> Result<Vec<Load>> {
             Ok(Load { instructions, memory })
         })
         .collect()
+}
+
+/// The page's part, and its aims.
+///
+/// # Errors
+/// When it cannot be measured.
+pub fn report(page: &mut Page, program: &Path) -> Result<()> {
+    let [first, .., last] = SIZES;
+    // The largest first, and the smallest twice.
+    let runs = two_at_a_time(&[last, SIZES[1], first, first], |mib| loads(program, *mib))?;
+    let [large, middle, small, again] = &runs[..] else { unreachable!("four runs") };
+    let of =
+        |loader: Loader, run: &[Load]| run[Loader::ALL.iter().position(|one| *one == loader).unwrap_or(0)];
+    page.section(
+        "Loading a dump kernel",
+        "Million guest instructions of the whole command, of the program and of the kernel. *First*: the symbols of the running \
+         kernel are not saved yet. *Again*: they are. *Over another*: a dump kernel is loaded already.",
+    );
+    let sizes = [small, middle, large];
+    let table = |figure: &dyn Fn(&Load) -> String| {
+        let row = |loader: &Loader| {
+            [loader.to_string()].into_iter().chain(sizes.map(|run| figure(&of(*loader, run)))).collect()
+        };
+        Loader::ALL.iter().map(row).collect::<Vec<Vec<String>>>()
+    };
+    let head = ["command", "16 MiB initrd", "64 MiB", "256 MiB"];
+    page.table(&head, &table(&|load| number(millions(load.instructions))));
+    let line = |loader: &Loader| {
+        let point = |(mib, run): (u64, &Vec<Load>)| (mib as f64, millions(of(*loader, run).instructions));
+        (loader.to_string(), SIZES.into_iter().zip(sizes).map(point).collect())
+    };
+    let ticks = SIZES.map(|mib| mib as f64);
+    let lines: Vec<_> = Loader::ALL.iter().map(line).collect();
+    page.plot(
+        "load",
+        "Loading a dump kernel",
+        ("MiB of initial RAM disk", &ticks),
+        "million instructions",
+        &lines,
+    )?;
+    page.paragraph(
+        "Peak memory of the command in MB. A memory cgroup of its own is charged with it: anonymous memory, page tables, and \
+         files that it writes. Files that it only reads do not count.",
+    );
+    page.table(&head, &table(&|load| number(load.memory as f64 / 1e6)));
+    let idle = small.last().map_or(0, |load| load.instructions);
+    let pairs = || small.iter().zip(again).take(Loader::ALL.len());
+    let spread = pairs().map(|(one, other)| apart(one.instructions, other.instructions)).fold(0.0, f64::max);
+    page.paragraph(&format!(
+        "A second run at 16 MiB differs by {spread:.2} % at most. A program that does nothing takes {} million instructions.",
+        number(millions(idle))
+    ));
+
+    let stock = millions(of(Loader::KexecLoad, middle).instructions);
+    for (loader, divisor) in [(Loader::First, 8.0), (Loader::Again, 10.0), (Loader::Over, 10.0)] {
+        page.aims.push(Aim {
+            what: format!("{loader}, 64 MiB"),
+            figure: millions(of(loader, middle).instructions),
+            unit: "M instructions",
+            most: Most::Part(divisor, "kexec -p -c", stock),
+        });
+    }
+    let ours = |run: &[Load]| Loader::ALL.iter().skip(2).map(|loader| of(*loader, run).memory).max();
+    page.aims.push(Aim {
+        what: "lastwords load: memory at any size".to_owned(),
+        figure: sizes.iter().filter_map(|run| ours(run)).max().unwrap_or(0) as f64 / 1e6,
+        unit: "MB",
+        most: Most::Is(20.0),
+    });
+    page.aims.push(Aim {
+        what: "loading again, 256 MiB".to_owned(),
+        figure: millions(of(Loader::Again, large).instructions),
+        unit: "M instructions",
+        most: Most::Times(4.4, "64 MiB", millions(of(Loader::Again, middle).instructions)),
+    });
+    Ok(())
 }
