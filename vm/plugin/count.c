@@ -1,15 +1,15 @@
 /* A TCG plugin for QEMU: counts instructions, and writes down how many there have been
  *
- *   - whenever code at a low address is translated, which is when it first runs: the kernel's own addresses are high,
- *     what runs between two kernels is low. A line: instructions so far in hex, blank, the address in hex.
+ *   - whenever code at a low address is translated, which is when it first runs: the kernel's own addresses are
+ *     high, what runs between two kernels is low. A line: instructions so far in hex, blank, the address in hex.
  *   - whenever the mark runs, a long NOP that nobody else has (guest/user.s). A line: instructions, " mark".
  *   - at the end. A line: instructions, " end".
  *
- * Each instruction is counted when it runs, and not a block when it is entered: a page fault leaves a block in the middle.
- * A string instruction (rep movs) counts as many times as it repeats, as QEMU runs it.
+ * Each instruction is counted when it runs, and not a block when it is entered: a page fault leaves a block in the
+ * middle. A string instruction (rep movs) counts as many times as it repeats, as QEMU runs it.
  *
- * The interface is QEMU's (docs/devel/tcg-plugins.rst), version 1. Debian has no header for it, so what is used of it is
- * declared here. */
+ * The interface is QEMU's (docs/devel/tcg-plugins.rst), version 1. Debian has no header for it, so what is used of it
+ * is declared here. */
 
 #include <stdint.h>
 #include <stdio.h>
@@ -26,8 +26,10 @@ void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
                                            void (*callback)(qemu_plugin_id_t, struct qemu_plugin_tb *));
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, void (*callback)(unsigned, void *),
                                             int registers, void *data);
-void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *insn, int operation, void *counter, uint64_t add);
-void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*callback)(qemu_plugin_id_t, void *), void *data);
+void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *insn, int operation, void *counter,
+                                                uint64_t add);
+void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*callback)(qemu_plugin_id_t, void *),
+                                    void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t at);

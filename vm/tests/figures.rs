@@ -1,5 +1,5 @@
-//! Figures that are promised: counted in instructions and bytes, so that they are the same on a busy machine. `make bench` has
-//! all of them, of the release's program.
+//! Figures that are promised: counted in instructions and bytes, so that they are the same on a busy machine.
+//! `make bench` has all of them, of the release's program.
 
 use anyhow::{Result, ensure};
 use lastwords_vm::machine::lastwords;
@@ -41,7 +41,8 @@ fn the_way_to_the_dump_kernel_grows_with_the_initial_ram_disk_at_most() -> Resul
     Ok(())
 }
 
-/// Loading in a tenth of `kexec -p -c`'s instructions, the first time an eighth, with at most 20 MB of memory.
+/// Loading in a tenth of `kexec -p -c`'s instructions, the first time an eighth, with at most 20 MB of
+/// memory.
 fn loads_in_a_tenth(mib: u64) -> Result<()> {
     let loads = loads(lastwords::program()?, mib)?;
     let stock = loads[0].instructions;

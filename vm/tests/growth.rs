@@ -1,6 +1,6 @@
-//! What it costs grows no faster than what there is of: CPUs, log, records. Instructions are counted, so that it is the same
-//! on a busy machine. The initial RAM disk's part is in `figures.rs`, since it takes machines; 65,535 records are in `make
-//! bench`.
+//! What it costs grows no faster than what there is of: CPUs, log, records. Instructions are counted, so that
+//! it is the same on a busy machine. The initial RAM disk's part is in `figures.rs`, since it takes machines;
+//! 65,535 records are in `make bench`.
 
 use anyhow::{Result, ensure};
 use lastwords_vm::machine::{callgrind, lastwords, packages};

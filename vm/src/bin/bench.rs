@@ -1,7 +1,8 @@
-//! `make bench`: all figures of docs/performance.md beside the stock tools', and whether the aims hold. It exits with 1 when one does
-//! not.
+//! `make bench`: all figures of docs/performance.md beside the stock tools', and whether the aims hold. It
+//! exits with 1 when one does not.
 //!
-//! With names of parts as arguments: these alone. Page and plots are then in `vm/bench` in cargo's target folder.
+//! With names of parts as arguments: these alone. Page and plots are then in `vm/bench` in cargo's target
+//! folder.
 
 use anyhow::{Result, ensure};
 use lastwords_vm::machine::kernels::{Kernel, Release};

@@ -1,5 +1,5 @@
-//! Instructions of a program on the host, counted by valgrind's callgrind: as many in each run, on any host. Its CPU has no
-//! SHA instructions.
+//! Instructions of a program on the host, counted by valgrind's callgrind: as many in each run, on any host.
+//! Its CPU has no SHA instructions.
 
 use anyhow::{Context, Result, bail};
 use std::path::Path;
@@ -14,7 +14,8 @@ pub struct Counted {
     pub text: String,
 }
 
-/// Runs a program and counts its instructions: all of them, or those of this function and what it calls (a pattern).
+/// Runs a program and counts its instructions: all of them, or those of this function and what it calls (a
+/// pattern).
 ///
 /// # Errors
 /// When it cannot be run, or fails.

@@ -1,5 +1,5 @@
-//! Guest instructions, counted by a plugin of QEMU's (`plugin/count.c`): exact, and with no debugger that stops the
-//! machine and warps its clock.
+//! Guest instructions, counted by a plugin of QEMU's (`plugin/count.c`): exact, and with no debugger that
+//! stops the machine and warps its clock.
 
 use crate::machine::process;
 use anyhow::{Context, Result, ensure};
@@ -41,8 +41,9 @@ impl Counter {
         ["-plugin".to_owned(), format!("{},out={}", plugin.display(), out.display())]
     }
 
-    /// How many instructions ran from the first one in this (low) memory, behind the last mark, to the one at `entry`, which
-    /// is run for the first time, or, when that was the hook of a wrapped kernel, for the second.
+    /// How many instructions ran from the first one in this (low) memory, behind the last mark, to the one at
+    /// `entry`, which is run for the first time, or, when that was the hook of a wrapped kernel, for the
+    /// second.
     ///
     /// # Errors
     /// When the machine did not come to both, or came to the entry more often.
@@ -50,7 +51,8 @@ impl Counter {
         to_entry(&self.read()?, memory, entry, hooked)
     }
 
-    /// How many instructions ran between the two marks of each command that was run by `counted` (`guest/user.s`).
+    /// How many instructions ran between the two marks of each command that was run by `counted`
+    /// (`guest/user.s`).
     ///
     /// # Errors
     /// When a mark has no other.

@@ -6,7 +6,8 @@ use crate::machine::process;
 use anyhow::{Context, Result};
 use std::process::Command;
 
-/// MB/s: our digest; SHA-256 as the image has it, and with SHA-NI (where this CPU has it), `sha256sum`, and `openssl speed`.
+/// MB/s: our digest; SHA-256 as the image has it, and with SHA-NI (where this CPU has it), `sha256sum`, and
+/// `openssl speed`.
 ///
 /// # Errors
 /// When one of them does not run.

@@ -1,5 +1,6 @@
-//! How long it is from the first instruction in the reserved memory to the dump kernel's first: what runs there is the
-//! crashed kernel's jump, a hundred instructions that are the same for all, and then the purgatory.
+//! How long it is from the first instruction in the reserved memory to the dump kernel's first: what runs
+//! there is the crashed kernel's jump, a hundred instructions that are the same for all, and then the
+//! purgatory.
 
 use super::table::number;
 use super::{Aim, Most, Page, SIZES, apart, millions, two_at_a_time};

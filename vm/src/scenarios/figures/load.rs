@@ -1,8 +1,10 @@
-//! What it takes to load a dump kernel: instructions of the whole command, the kernel's and its own, and memory.
+//! What it takes to load a dump kernel: instructions of the whole command, the kernel's and its own, and
+//! memory.
 //!
-//! Memory is what a memory cgroup of the command's own is charged at most: anonymous memory, page tables and files that it
-//! writes, but not files that it reads, which others have written. A sampler misses the peak, and ru_maxrss has files that
-//! are only mapped. The kernel counts charges in batches: it can be 0.25 MiB too much.
+//! Memory is what a memory cgroup of the command's own is charged at most: anonymous memory, page tables and
+//! files that it writes, but not files that it reads, which others have written. A sampler misses the peak,
+//! and ru_maxrss has files that are only mapped. The kernel counts charges in batches: it can be 0.25 MiB too
+//! much.
 
 use super::table::number;
 use super::{Aim, Most, Page, SIZES, apart, millions, two_at_a_time};
@@ -66,8 +68,8 @@ pub struct Load {
     pub memory: u64,
 }
 
-/// What each of [`Loader::ALL`] takes with an initial RAM disk of `mib` MiB, in turn in one machine; at last a program that
-/// does nothing.
+/// What each of [`Loader::ALL`] takes with an initial RAM disk of `mib` MiB, in turn in one machine; at last
+/// a program that does nothing.
 ///
 /// # Errors
 /// When one of them does not load.

@@ -1,5 +1,5 @@
-//! The figures of `make bench`, each beside the stock tool's of the same run. What is counted (instructions, bytes) is the same
-//! on a busy host; times are shown, and no aim is a time.
+//! The figures of `make bench`, each beside the stock tool's of the same run. What is counted (instructions,
+//! bytes) is the same on a busy host; times are shown, and no aim is a time.
 
 // A figure has no more than twelve digits.
 #![allow(clippy::cast_precision_loss)]
@@ -28,8 +28,8 @@ use std::time::Duration;
 pub use page::Page;
 pub use table::{Aim, Most};
 
-/// The machine that it is counted in: one CPU, whose clock goes by instructions, so that timer ticks are as many on a busy host;
-/// and no debugger, since the clock leaps when one stops the machine.
+/// The machine that it is counted in: one CPU, whose clock goes by instructions, so that timer ticks are as
+/// many on a busy host; and no debugger, since the clock leaps when one stops the machine.
 fn machine(program: &Path, counter: &Counter) -> Scenario {
     Scenario::new(Release::V6_1)
         .cpus(1)

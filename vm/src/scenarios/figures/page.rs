@@ -52,8 +52,8 @@ impl Page {
         self.paragraph(table.trim_end());
     }
 
-    /// A plot over logarithmic axes, in the file `performance-NAME.svg`: what is shown, what goes across, with labels at these
-    /// places, and what goes up.
+    /// A plot over logarithmic axes, in the file `performance-NAME.svg`: what is shown, what goes across,
+    /// with labels at these places, and what goes up.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -10,7 +10,8 @@ use std::path::Path;
 /// Some records as `ipmitool sel writeraw` saves them: two crashes, and other events.
 const SAMPLE: &[u8] = include_bytes!("../../../../cli/tests/read/ipmitool-writeraw.bin");
 
-/// A file of so many records, of 16 bytes each: the sample again and again, numbered on, each time with other crash IDs.
+/// A file of so many records, of 16 bytes each: the sample again and again, numbered on, each time with other
+/// crash IDs.
 #[must_use]
 pub fn records(count: u32) -> Vec<u8> {
     let mut file = Vec::new();

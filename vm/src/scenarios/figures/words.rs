@@ -1,6 +1,6 @@
-//! What the words cost: a whole report on core's simulated machine (`core/examples/cost.rs`), with the image's own code, built as
-//! the image is. Real machines with so many CPUs, and rings so large, QEMU cannot show. The simulated machine's own
-//! instructions are counted, too.
+//! What the words cost: a whole report on core's simulated machine (`core/examples/cost.rs`), with the
+//! image's own code, built as the image is. Real machines with so many CPUs, and rings so large, QEMU cannot
+//! show. The simulated machine's own instructions are counted, too.
 
 use super::table::number;
 use super::{Aim, Most, Page, image_example, millions, two_at_a_time};
@@ -48,7 +48,8 @@ pub fn cost() -> Result<PathBuf> {
     image_example("lastwords-core", "cost", &[])
 }
 
-/// A report of a crash with so many CPUs and so many KiB of log, by the program that [`cost`] has built; with more parameters.
+/// A report of a crash with so many CPUs and so many KiB of log, by the program that [`cost`] has built; with
+/// more parameters.
 ///
 /// # Errors
 /// When it cannot be counted.
