@@ -56,7 +56,7 @@ pub fn readings(program: &Path, counts: &[u32]) -> Result<Vec<Reading>> {
         );
         scenario = scenario.file(&file, records(*count));
     }
-    let outcome = scenario.before(&script).death("poweroff -f").run()?;
+    let outcome = scenario.before(&script).death("poweroff -f").watch(|_, _| Ok(()))?;
     for count in counts {
         outcome.text(&format!("ours-{count}"))?;
         outcome.text(&format!("ipmitool-{count}"))?;
