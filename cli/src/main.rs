@@ -22,6 +22,7 @@ mod read;
 mod symbols;
 #[allow(unsafe_code, reason = "system calls, each with its reason; all are in there")]
 mod sys;
+mod utc;
 
 use anyhow::Result;
 use arm::{image, kexec, load, status, unload, wrap};
