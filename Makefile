@@ -59,7 +59,7 @@ check:
 		$(CARGO) fmt --all --check && \
 		(cd fuzz && $(CARGO) fmt --check) && \
 		$(CARGO) clippy --all-targets -- -D warnings && \
-		$(CARGO) clippy -p lastwords-purgatory --bins --examples -- -D warnings && \
+		$(CARGO) clippy --profile purgatory -p lastwords-purgatory --bins --examples -- -D warnings && \
 		.ci/check-aarch64)
 
 # Unit tests, property tests, the tool's tests from outside, and the bench's own.
