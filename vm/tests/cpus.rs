@@ -82,7 +82,7 @@ fn four(release: Release, arm: Arm) -> Scenario {
 }
 
 fn loaded(via: &str) -> Arm {
-    Arm::Lastwords(format!("--via {via} {OPTIONS} --ipmi-handle-panic"))
+    Arm::Lastwords(format!("--via {via} {OPTIONS} --ipmi-handle-panic --no-symbols"))
 }
 
 const TWO_GOES: &str = "echo 0 >/sys/devices/system/cpu/cpu2/online";
@@ -103,6 +103,7 @@ fn says(outcome: &Outcome, line: &str) -> bool {
 }
 
 #[test]
+#[ignore = "make test-all: a_cpu_that_went_offline_after_loading_is_off shows it"]
 fn a_cpu_that_was_offline_before_loading_is_off() -> Result<()> {
     let outcome = four(Release::V6_1, loaded("purgatory")).before(TWO_GOES).death(&death(3)).run()?;
     ensure!(says(&outcome, "CPU 2  is offline"), "{:?}", console::lines(&outcome));
@@ -118,6 +119,7 @@ fn a_cpu_that_went_offline_after_loading_is_off() -> Result<()> {
 
 /// It panics. Its local APIC id was in no list when the dump kernel was loaded.
 #[test]
+#[ignore = "make test-all: a_cpu_that_came_after_loading_is_named shows it"]
 fn a_cpu_that_came_back_after_loading_is_named() -> Result<()> {
     let death = format!("{TWO_COMES}\n{}", death(2));
     let outcome = four(Release::V6_1, loaded("purgatory")).before(TWO_GOES).death(&death).run()?;
@@ -163,6 +165,7 @@ fn a_cpu_that_came_after_loading_is_named() -> Result<()> {
 }
 
 #[test]
+#[ignore = "make test-all: cpus_that_were_never_started_are_off shows it"]
 fn siblings_that_are_not_to_be_used_are_off() -> Result<()> {
     let outcome = four(Release::V6_1, loaded("purgatory"))
         // QEMU's own kind of CPU shows no threads.

@@ -29,14 +29,17 @@ const CALLS: [(&str, bool); 16] = [
     ("-p -S", false),
 ];
 
-/// Each call by the stock kexec and by us: exit status, and whether a dump kernel is loaded then.
+/// Each call by the stock kexec and by us: exit status, and whether a dump kernel is loaded then. It is loaded with the
+/// beginning of an initial RAM disk, which is summed up sooner.
 const COMPARED: &str = r#"
     ln -s /bin/lastwords /tmp/kexec
     stock=$(command -v kexec)
+    initrd=/tmp/initrd
+    head -c 100000 /boot/initrd >$initrd
     try() {
         _kexec=$1; shift
         $stock -p -u >/dev/null 2>&1
-        _line=$(echo " $1" | sed 's, K\b, /boot/vmlinuz,; s,=I\b,=/boot/initrd,; s,=Q\b,=console=ttyS0,')
+        _line=$(echo " $1" | sed "s, K\\b, /boot/vmlinuz,; s,=I\\b,=$initrd,; s,=Q\\b,=console=ttyS0,")
         LASTWORDS_KEXEC=$stock $_kexec $_line $2 >/tmp/printed 2>&1
         echo "exit $?, loaded $(cat /sys/kernel/kexec_crash_loaded)"
     }
@@ -54,7 +57,7 @@ fn by_the_name_kexec_the_same_is_loaded_as_by_the_stock_kexec() -> Result<()> {
     let calls = CALLS.iter().enumerate();
     let calls: Vec<_> =
         calls.map(|(number, (call, _))| format!("section call-{number} compare '{call}'\n")).collect();
-    let last = "kexec -p -u\nsection last try /tmp/kexec '-p K --initrd=I --command-line=console=uart8250,io,0x3f8' \
+    let last = "kexec -p -u\ninitrd=/boot/initrd\nsection last try /tmp/kexec '-p K --initrd=I --command-line=console=uart8250,io,0x3f8' \
                '--output-cpu-ip=console --no-symbols'\npanic_on 0";
     let outcome = Scenario::new(Release::V6_12)
         .bmc(Bmc::Ours(obedient()))
@@ -89,7 +92,7 @@ const LONG: &str = "
 
 fn with_a_long_line(via: &str) -> Result<()> {
     let load = format!("section ours load --via {via} {}", Asked::ALL.options());
-    let outcome = Scenario::new(Release::V6_1)
+    let outcome = Scenario::new(Release::V6_12)
         .bmc(Bmc::Ours(obedient()))
         .arm(Arm::Not)
         .lastwords_at_hand()
@@ -110,6 +113,7 @@ fn with_a_long_line(via: &str) -> Result<()> {
 }
 
 #[test]
+#[ignore = "make test-all: the wrapped one is in make test"]
 fn a_line_without_room_for_parameters_is_loaded_and_reported_as_the_purgatory() -> Result<()> {
     with_a_long_line("purgatory")
 }
@@ -129,7 +133,7 @@ fn what_the_dump_kernel_prints_to_for_a_moment_gets_the_report() -> Result<()> {
             Asked::ALL.options()
         )
     };
-    let outcome = Scenario::new(Release::V6_1)
+    let outcome = Scenario::new(Release::V6_12)
         .bmc(Bmc::Ours(obedient()))
         .arm(Arm::Not)
         .lastwords_at_hand()
@@ -189,6 +193,7 @@ fn kernel_and_initial_ram_disk_of_a_uki_are_loaded_as_the_purgatory() -> Result<
 }
 
 #[test]
+#[ignore = "make test-all: as the purgatory it is in make test"]
 fn kernel_and_initial_ram_disk_of_a_uki_are_loaded_wrapped() -> Result<()> {
     of_a_uki("wrap")
 }

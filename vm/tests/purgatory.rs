@@ -22,7 +22,7 @@ const HANGS: Duration = Duration::from_secs(30);
 
 /// Arms by `command`, shows where everything lies, waits for the damage, and panics.
 fn armed_by(command: &str) -> Scenario {
-    Scenario::new(Release::V6_1).arm(Arm::Not).lastwords_at_hand().death(&format!(
+    Scenario::new(Release::V6_12).arm(Arm::Not).lastwords_at_hand().death(&format!(
         "{command} /boot/vmlinuz --initrd=/boot/initrd --append='console=ttyS0 quiet nr_cpus=1 reset_devices' \
          >/tmp/load 2>&1 || step not armed\ngrep -E '^segment|kernel at 0x' /tmp/load >/dev/console\n\
          step the dump kernel is loaded\nsleep 2\npanic_on 0"
@@ -30,7 +30,7 @@ fn armed_by(command: &str) -> Scenario {
 }
 
 fn armed_with(options: &str) -> Scenario {
-    armed_by(&format!("lastwords load --via purgatory --verbose {options}"))
+    armed_by(&format!("lastwords load --via purgatory --verbose --no-symbols {options}"))
 }
 
 /// Runs it, and once it is armed inverts the bytes of memory that `which` picks.
@@ -96,6 +96,7 @@ fn a_damaged_initrd_is_named_and_started_all_the_same_when_told_to() -> Result<(
 
 /// Told to halt, the machine says so and then nothing more, though it still runs.
 #[test]
+#[ignore = "make test-all: what else can be done is in make test"]
 fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
     let debugger = Debugger::new()?;
     let mut segments = Segments::default();
@@ -124,6 +125,7 @@ fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
 
 /// A damaged speaker is silent, and the dump kernel comes up.
 #[test]
+#[ignore = "make test-all: damage::as_the_purgatory_ has this part, too"]
 fn a_damaged_image_is_silent_and_the_dump_kernel_starts() -> Result<()> {
     let scenario = armed_with(&Asked::ALL.options());
     let outcome = damaged(scenario, |_, segments| Ok([segments.get("image")?.start + 0x2000]))?;
@@ -133,6 +135,7 @@ fn a_damaged_image_is_silent_and_the_dump_kernel_starts() -> Result<()> {
 
 /// What the image was handed is part of what it sums up: it goes by no length that somebody has written to.
 #[test]
+#[ignore = "make test-all: damage::as_the_purgatory_ has this part, too"]
 fn a_damaged_handoff_is_not_gone_by_and_the_dump_kernel_starts() -> Result<()> {
     let scenario = armed_with(&Asked::ALL.options());
     let outcome = damaged(scenario, |gdb, segments| {
@@ -228,6 +231,7 @@ fn the_words_are_in_the_sel_before_the_digest_is_computed() -> Result<()> {
 
 /// Why all this: the same damage, and kexec-tools' purgatory stands still for ever without a word.
 #[test]
+#[ignore = "make test-all: it is about stock kexec's purgatory alone"]
 fn stock_kexec_hangs_on_the_same_damage() -> Result<()> {
     let debugger = Debugger::new()?;
     let scenario = armed_by("kexec -p -c -d").debugger(&debugger);
@@ -303,7 +307,7 @@ fn memory_comes_after_arming() -> Result<()> {
 /// the crash then shows.
 #[test]
 fn what_does_not_fit_is_refused_and_what_was_armed_stays() -> Result<()> {
-    let outcome = Scenario::new(Release::V6_1)
+    let outcome = Scenario::new(Release::V6_12)
         .arm(Arm::Lastwords("--via purgatory --output-cpu-ip".to_owned()))
         .death(
             "truncate -s 220M /tmp/big\n\

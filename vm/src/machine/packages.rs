@@ -9,7 +9,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Everything that a scenario runs, on the host or copied into the guest, and what makes our own packages.
-const NEEDED: [&str; 22] = [
+const NEEDED: [&str; 23] = [
     "binutils",
     "busybox-static",
     "debhelper",
@@ -32,6 +32,7 @@ const NEEDED: [&str; 22] = [
     "sbsigntool",
     "shellcheck",
     "xz-utils",
+    "zstd",
 ];
 
 /// Installs what is missing, as root; does nothing when all is there.
