@@ -65,6 +65,12 @@ impl Buffer<[u8]> {
         self.len == 0
     }
 
+    /// How many bytes fit behind it.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.bytes.len().saturating_sub(self.len)
+    }
+
     /// Makes it empty.
     pub fn clear(&mut self) {
         self.len = 0;

@@ -860,3 +860,104 @@ fn a_bmc_that_does_not_reset_is_followed_by_the_chipset() {
         assert_eq!(sim.other_writes.len(), 3);
     }
 }
+
+/// The console's lines of CPUs, without what stands before each.
+fn cpu_lines(sim: &Sim) -> Vec<String> {
+    let text = sim.uart.text();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("lastwords: "));
+    lines.filter(|line| line.starts_with("CPU ") || line.contains(" CPUs ")).map(str::to_owned).collect()
+}
+
+/// The report on the console of a crash on the last of `cpus` CPUs, of which each is where `place` says.
+fn on_the_console(cpus: usize, place: impl Fn(usize) -> CrashedCpu) -> Sim {
+    let mut kernel = CrashedKernel::idle(cpus);
+    for number in 0..cpus - 1 {
+        kernel.cpus[number] = place(number);
+    }
+    let mut sim = Sim::default();
+    report(&mut sim, &kernel, "console=ttyS0 lastwords.output_cpu_ip=console");
+    sim
+}
+
+/// A CPU in the kernel's image, so far behind `_stext`.
+fn at(offset: u64) -> CrashedCpu {
+    CrashedCpu { pid: 0, rip: CrashedKernel::STEXT + offset, cs: 0x10, answered: true }
+}
+
+#[test]
+fn up_to_64_cpus_each_one_has_its_line_on_the_console() {
+    let lines = cpu_lines(&on_the_console(64, |_| at(0x103f0)));
+    assert_eq!(lines.len(), 64);
+    assert_eq!(lines[62], "CPU 62  pid 0 RIP ffffffff8e2103f0 _stext+0x103f0");
+    let lines = cpu_lines(&on_the_console(65, |_| at(0x103f0)));
+    assert_eq!(
+        lines,
+        [
+            "CPU 64* pid 312 RIP ffffffff8ebc2a36 _stext+0x9c2a36",
+            "64 CPUs RIP ffffffff8e2103f0 _stext+0x103f0: 0-63"
+        ]
+    );
+}
+
+#[test]
+fn of_many_cpus_those_unlike_the_rest_are_on_the_console_in_full_and_the_rest_in_groups() {
+    let lines = cpu_lines(&on_the_console(100, |number| match number {
+        3 | 50 => at(0x77770),
+        7 => CrashedCpu { pid: 77, rip: 0xffff_ffff_c05a_1234, cs: 0x10, answered: true },
+        10..=12 | 14 => CrashedCpu { pid: 5, rip: 0x40_1000 + number as u64, cs: 0x33, answered: true },
+        20..=29 => CrashedCpu { answered: false, ..at(0) },
+        number if number % 2 == 1 => at(0x20000),
+        _ => at(0x103f0),
+    }));
+    assert_eq!(
+        lines,
+        [
+            "CPU 99* pid 312 RIP ffffffff8ebc2a36 _stext+0x9c2a36",
+            "41 CPUs RIP ffffffff8e2103f0 _stext+0x103f0: 0,2,4,6,8,16,18,30,32,34,36,38,40,42,44,46,48,52,54,56,58,\
+             60,62,64,66,68,70,72,74,76,78,80,82,84,86,88,90,92,94,96,98",
+            "41 CPUs RIP ffffffff8e220000 _stext+0x20000: 1,5,9,13,15,17,19,31,33,35,37,39,41,43,45,47,49,51,53,55,\
+             57,59,61,63,65,67,69,71,73,75,77,79,81,83,85,87,89,91,93,95,97",
+            "4 CPUs user: 10-12,14",
+            "CPU 3  pid 0 RIP ffffffff8e277770 _stext+0x77770",
+            "CPU 50  pid 0 RIP ffffffff8e277770 _stext+0x77770",
+            "CPU 7  pid 77 RIP ffffffffc05a1234",
+            "10 CPUs offline or did not respond to the stop NMI: 20-29",
+        ]
+    );
+}
+
+#[test]
+fn a_list_of_cpus_that_is_too_long_for_its_line_says_how_many_more_there_are() {
+    let lines =
+        cpu_lines(&on_the_console(1024, |number| at(if number % 2 == 0 { 0x103f0 } else { 0x20000 })));
+    let [_, even, odd] = &lines[..] else { panic!("{lines:?}") };
+    for (line, count) in [(even, 512), (odd, 511)] {
+        let (list, more) = line.split_once(": ").unwrap().1.split_once(" and ").unwrap();
+        let more: usize = more.strip_suffix(" more").unwrap().parse().unwrap();
+        assert_eq!(list.split(',').count() + more, count, "{line}");
+        assert!(list.split(',').count() > 40 && line.len() < 288 - 11, "{line}");
+    }
+}
+
+#[test]
+fn a_thousand_idle_cpus_take_less_than_a_tenth_of_a_second_at_115200() {
+    let sim = on_the_console(1024, |number| at([0x103f0, 0x20000, 0x30000][usize::from(number % 8 > 6)]));
+    let bytes: usize = cpu_lines(&sim).iter().map(|line| "lastwords: ".len() + line.len() + 2).sum();
+    assert!(bytes <= 1150, "{bytes}");
+}
+
+#[test]
+fn of_64_places_each_one_is_on_the_console_and_of_more_it_says_how_many_cpus_are_left_out() {
+    for (cpus, places, lines, left_out) in
+        [(129, 64, 129, None), (1025, 64, 65, None), (1025, 100, 65, Some(360)), (1025, 1024, 65, Some(960))]
+    {
+        let sim = on_the_console(cpus, |number| at(0x1000 + 16 * (number % places) as u64));
+        let said = cpu_lines(&sim);
+        let more = said.last().and_then(|line| line.strip_suffix(" more CPUs left out"));
+        assert_eq!(more.map(|more| more.parse().unwrap()), left_out, "{said:?}");
+        assert_eq!(said.len() - usize::from(left_out.is_some()), lines, "{places} places: {said:?}");
+        // A default budget is 10 s, a byte 87 us.
+        assert!(sim.uart.sent.len() < 40_000, "{places} places: {}", sim.uart.sent.len());
+        assert!(sim.uart.text().contains(&format!("CPU {}* pid 312", cpus - 1)));
+    }
+}

@@ -1,6 +1,6 @@
 //! A crashed kernel in memory: ELF core header, CPU notes and VMCOREINFO, laid out as Linux and kexec-tools do.
 
-use crate::{LogBuf, Ram, printk};
+use crate::{LogBuf, Ram, RingSize, printk};
 
 /// Where things lie in it.
 const RAM: u64 = 0x10_0000;
@@ -38,6 +38,8 @@ pub struct CrashedKernel {
     pub merged: bool,
     /// Its log, oldest line first, each with its time in microseconds; where there is none there is no memory for it either.
     pub log: Vec<(u64, String)>,
+    /// How large its ring is.
+    pub ring: RingSize,
     /// The form that its log has where it is older than the ring.
     pub log_buf: Option<LogBuf>,
     /// What VMCOREINFO has at its end.
@@ -77,6 +79,7 @@ impl CrashedKernel {
             vmcoreinfo,
             merged: false,
             log: Vec::new(),
+            ring: RingSize::SMALLEST,
             log_buf: None,
             vmcoreinfo_end: String::new(),
             ranges: 0,
@@ -153,7 +156,7 @@ impl CrashedKernel {
         if !self.log.is_empty() {
             let log = match self.log_buf {
                 Some(log_buf) => log_buf.memory(DIRECT_MAP + LOG, &self.log),
-                None => printk::ring(DIRECT_MAP + LOG, &self.log),
+                None => printk::ring(DIRECT_MAP + LOG, &self.log, self.ring),
             };
             phdrs.extend(phdr(1, LOG, DIRECT_MAP + LOG, LOG, log.len() as u64));
             memory.put(LOG, log);

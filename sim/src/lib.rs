@@ -17,6 +17,7 @@ pub use bmc::{Answer, KcsBmc, WatchdogState};
 pub use crash::{CrashedCpu, CrashedKernel, LOG};
 pub use log_buf::LogBuf;
 pub use memory::Ram;
+pub use printk::RingSize;
 pub use rtc::{Rtc, RtcMode};
 pub use strict::StrictKcs;
 pub use uart::Uart;

@@ -1,17 +1,26 @@
 //! A printk ring in memory as Linux 6.x lays it out (`kernel/printk/printk_ringbuffer.h`): 2^n descriptors and infos, and
-//! a ring of text blocks. It is as small as it can be, so that a log of more than a few lines goes round.
+//! a ring of text blocks.
 
-/// Sizes of the structures, and 2^COUNT_BITS records.
-const COUNT_BITS: u32 = 5;
-const SIZE_BITS: u32 = 11;
+/// How large a ring is.
+#[derive(Clone, Copy, Debug)]
+pub struct RingSize {
+    /// It has two to the power of this many records.
+    pub count_bits: u32,
+    /// Its text has two to the power of this many bytes.
+    pub size_bits: u32,
+}
+
+impl RingSize {
+    /// As small as it can be, so that a log of more than a few lines goes round.
+    pub const SMALLEST: Self = Self { count_bits: 5, size_bits: 11 };
+}
+
+/// Sizes of the structures.
 const DESC: u64 = 24;
 const INFO: u64 = 88;
 /// Where things lie behind the pointer to the ring.
 const RING: u64 = 0x10;
 const DESCS: u64 = 0x100;
-const INFOS: u64 = DESCS + (DESC << COUNT_BITS);
-const DATA: u64 = INFOS + (INFO << COUNT_BITS);
-const END: u64 = DATA + (1 << SIZE_BITS);
 /// The descriptors' first id (`DESC0_ID`), chosen by Linux so that it goes round early.
 const FIRST_ID: u64 = (1 << 62) - 3;
 const FINALIZED: u64 = 2;
@@ -34,8 +43,10 @@ pub fn vmcoreinfo(base: u64) -> String {
 /// The memory from `base` on: a pointer to the ring, the ring, and this log in it, as far as it fits. A line that begins
 /// with `<` is user space's, by /dev/kmsg. One that begins with `[T77] ` or `[C3] ` was written by this process, or by this CPU
 /// in an interrupt; all others by process 0.
-pub fn ring(base: u64, log: &[(u64, String)]) -> Vec<u8> {
-    let mut bytes = vec![0; usize::try_from(END).expect("it is small")];
+pub fn ring(base: u64, log: &[(u64, String)], RingSize { count_bits, size_bits }: RingSize) -> Vec<u8> {
+    let infos = DESCS + (DESC << count_bits);
+    let data = infos + (INFO << count_bits);
+    let mut bytes = vec![0; usize::try_from(data + (1 << size_bits)).expect("it is small")];
     let mut put = |at: u64, value: &[u8]| {
         let at = usize::try_from(at).expect("it is small");
         bytes[at..at + value.len()].copy_from_slice(value);
@@ -43,22 +54,22 @@ pub fn ring(base: u64, log: &[(u64, String)]) -> Vec<u8> {
     let mask = (1 << 62) - 1;
     let count = log.len() as u64;
     let head = FIRST_ID.wrapping_add(count - 1) & mask;
-    let tail = FIRST_ID.wrapping_add(count.saturating_sub(1 << COUNT_BITS)) & mask;
+    let tail = FIRST_ID.wrapping_add(count.saturating_sub(1 << count_bits)) & mask;
     put(0, &(base + RING).to_le_bytes());
-    put(RING, &COUNT_BITS.to_le_bytes());
+    put(RING, &count_bits.to_le_bytes());
     put(RING + 8, &(base + DESCS).to_le_bytes());
-    put(RING + 16, &(base + INFOS).to_le_bytes());
+    put(RING + 16, &(base + infos).to_le_bytes());
     put(RING + 24, &head.to_le_bytes());
     put(RING + 32, &tail.to_le_bytes());
-    put(RING + 48, &SIZE_BITS.to_le_bytes());
-    put(RING + 56, &(base + DATA).to_le_bytes());
-    let size = 1 << SIZE_BITS;
+    put(RING + 48, &size_bits.to_le_bytes());
+    put(RING + 56, &(base + data).to_le_bytes());
+    let size = 1 << size_bits;
     // The text's ring begins before its wrap, too.
     let mut lpos: u64 = 3 * size - 200;
     for (number, (micros, text)) in (0..).zip(log) {
         let id = FIRST_ID.wrapping_add(number) & mask;
         let (caller_id, text) = caller(text);
-        let index = id & ((1 << COUNT_BITS) - 1);
+        let index = id & ((1 << count_bits) - 1);
         let len = (8 + text.len() as u64).next_multiple_of(8);
         let begin = lpos;
         lpos += len;
@@ -71,13 +82,13 @@ pub fn ring(base: u64, log: &[(u64, String)]) -> Vec<u8> {
         put(DESCS + index * DESC, &(FINALIZED << 62 | id).to_le_bytes());
         put(DESCS + index * DESC + 8, &begin.to_le_bytes());
         put(DESCS + index * DESC + 16, &lpos.to_le_bytes());
-        put(INFOS + index * INFO, &number.to_le_bytes());
-        put(INFOS + index * INFO + 8, &(micros * 1000).to_le_bytes());
-        put(INFOS + index * INFO + 16, &(text.len() as u16).to_le_bytes());
-        put(INFOS + index * INFO + 20, &caller_id.to_le_bytes());
-        put(INFOS + index * INFO + 18, &[u8::from(text.starts_with('<'))]);
-        put(DATA + at, &id.to_le_bytes());
-        put(DATA + at + 8, text.as_bytes());
+        put(infos + index * INFO, &number.to_le_bytes());
+        put(infos + index * INFO + 8, &(micros * 1000).to_le_bytes());
+        put(infos + index * INFO + 16, &(text.len() as u16).to_le_bytes());
+        put(infos + index * INFO + 20, &caller_id.to_le_bytes());
+        put(infos + index * INFO + 18, &[u8::from(text.starts_with('<'))]);
+        put(data + at, &id.to_le_bytes());
+        put(data + at + 8, text.as_bytes());
     }
     bytes
 }

@@ -137,16 +137,14 @@ impl Range {
         Self { paddr: phdr.paddr, vaddr: phdr.vaddr, len: len.min(PHYSICAL_END.saturating_sub(phdr.paddr)) }
     }
 
-    /// What is left of it from `addr` on, where all `len` bytes there lie in it.
-    fn rest(self, addr: Address, len: u64) -> Option<Self> {
-        let (addr, base) = match addr {
-            Address::Physical(addr) => (addr, self.paddr),
-            Address::Virtual(addr) => (addr, self.vaddr),
+    /// How far behind its begin `addr` is, where all `len` bytes there lie in it.
+    #[inline]
+    fn offset(&self, addr: Address, len: u64) -> Option<u64> {
+        let offset = match addr {
+            Address::Physical(addr) => addr.checked_sub(self.paddr)?,
+            Address::Virtual(addr) => addr.checked_sub(self.vaddr)?,
         };
-        let offset = addr.checked_sub(base)?;
-        let left = self.len.checked_sub(offset).filter(|left| len <= *left)?;
-        // Within the range it does not overflow.
-        Some(Self { paddr: self.paddr + offset, vaddr: addr, len: left })
+        (len <= self.len.checked_sub(offset)?).then_some(offset)
     }
 }
 
@@ -163,7 +161,7 @@ enum Address {
 pub struct Ram {
     header: CoreHeader,
     kept: [Cell<Range>; KEPT],
-    /// Where the next one is kept, in the place of the oldest.
+    /// Where the next one is kept, in turn.
     next: Cell<usize>,
     /// The program header that is looked at next: what follows the last one that was found is the likeliest.
     number: Cell<u16>,
@@ -191,28 +189,37 @@ impl Ram {
 
     /// Where the range that holds virtual address `vaddr` ends; 0 when none does.
     pub fn end_of<M: Memory>(&self, memory: &mut M, vaddr: u64) -> u64 {
-        let rest = self.rest(memory, Address::Virtual(vaddr), 1);
-        rest.map_or(0, |rest| vaddr.saturating_add(rest.len))
+        let range = self.range(memory, Address::Virtual(vaddr), 1);
+        range.map_or(0, |(range, _)| range.vaddr.saturating_add(range.len))
     }
 
     fn read_by<M: Memory>(&self, memory: &mut M, addr: Address, buf: &mut [u8]) -> bool {
-        self.rest(memory, addr, buf.len() as u64).is_some_and(|rest| memory.read(rest.paddr, buf))
+        let len = buf.len() as u64;
+        let Some((range, offset)) = self.range(memory, addr, len) else { return false };
+        // Within the range it does not overflow.
+        memory.read(range.paddr + offset, buf)
     }
 
-    /// What is left from `addr` on of the range that holds all `len` bytes there.
-    fn rest<M: Memory>(&self, memory: &mut M, addr: Address, len: u64) -> Option<Range> {
-        if let Some(rest) = self.kept.iter().find_map(|kept| kept.get().rest(addr, len)) {
-            return Some(rest);
+    /// The range that holds all `len` bytes from `addr` on, and how far behind its begin they are.
+    #[inline(never)]
+    fn range<M: Memory>(&self, memory: &mut M, addr: Address, len: u64) -> Option<(Range, u64)> {
+        for kept in &self.kept {
+            let range = kept.get();
+            if let Some(offset) = range.offset(addr, len) {
+                // Most likely it holds what is read next, too.
+                kept.set(self.kept.first()?.replace(range));
+                return Some((range, offset));
+            }
         }
         for _ in 0..self.header.count {
             self.looks.set(self.looks.get().checked_sub(1)?);
             let number = self.number.get();
             let range = Range::of(self.header.phdr(memory, number).unwrap_or_default());
-            if let Some(rest) = range.rest(addr, len) {
+            if let Some(offset) = range.offset(addr, len) {
                 let slot = self.next.get();
                 self.next.set((slot + 1) % KEPT);
                 self.kept.get(slot)?.set(range);
-                return Some(rest);
+                return Some((range, offset));
             }
             self.number.set(if number + 1 < self.header.count { number + 1 } else { 0 });
         }

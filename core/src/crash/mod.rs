@@ -158,7 +158,19 @@ impl<'a> Crash<'a> {
 
     /// The log's record that is so many before its newest one, where it can be read.
     pub fn record<M: Memory>(&self, memory: &mut M, log: &Log, before: u64) -> Option<Record> {
-        log.record(memory, &self.ram, before)
+        let mut record = Record::default();
+        self.read_record(memory, log, before, &mut record).then_some(record)
+    }
+
+    /// The same, in the place of another one; false where it cannot be read.
+    pub fn read_record<M: Memory>(
+        &self,
+        memory: &mut M,
+        log: &Log,
+        before: u64,
+        record: &mut Record,
+    ) -> bool {
+        log.record(memory, &self.ram, before, record).is_some()
     }
 
     /// What the crash is known by, where VMCOREINFO can be read. All that it is made of is in the dump, too: VMCOREINFO's
@@ -166,11 +178,12 @@ impl<'a> Crash<'a> {
     #[inline(never)]
     pub fn id<M: Memory>(&self, memory: &mut M) -> Option<CrashId> {
         let mut hash = self.info.hash?;
-        let newest = self.log(memory).and_then(|log| {
-            (0..log.len.min(LOG_END)).find_map(|before| Some(self.record(memory, &log, before)?.ts_nsec))
+        let mut record = Record::default();
+        let newest = self.log(memory).is_some_and(|log| {
+            (0..log.len.min(LOG_END)).any(|before| self.read_record(memory, &log, before, &mut record))
         });
-        if let Some(ns) = newest {
-            hash = hash.bytes(&(ns / 1000).to_le_bytes());
+        if newest {
+            hash = hash.bytes(&(record.ts_nsec / 1000).to_le_bytes());
         }
         Some(CrashId::new(hash))
     }
@@ -178,10 +191,11 @@ impl<'a> Crash<'a> {
     /// Why the kernel panicked, as the end of its log tells; `panicked_on` is who did, where that is known.
     pub fn cause<M: Memory>(&self, memory: &mut M, panicked_on: Option<Panicked>) -> Cause {
         let Some(log) = self.log(memory) else { return Cause::default() };
+        let mut record = Record::default();
         // As far back as a report may be the panic's.
         let (mut records, mut age, mut later) = (0, 0, None);
         for before in 0..log.len.min(LOG_END) {
-            if let Some(record) = self.record(memory, &log, before) {
+            if self.read_record(memory, &log, before, &mut record) {
                 let passed =
                     later.map_or(0, |(later, is_free)| cause::passed(record.ts_nsec, later, is_free));
                 age = passed.saturating_add(age);
@@ -195,7 +209,7 @@ impl<'a> Crash<'a> {
         let mut read = |panicked_on| {
             let mut reader = CauseReader::new(panicked_on);
             for before in (0..records).rev() {
-                if let Some(record) = self.record(memory, &log, before) {
+                if self.read_record(memory, &log, before, &mut record) {
                     reader.record(&record);
                 }
             }

@@ -33,6 +33,11 @@ impl Console {
         &mut self.line
     }
 
+    /// The line that is being written.
+    pub fn this_line(&mut self) -> &mut Buffer<[u8]> {
+        &mut self.line
+    }
+
     /// The next line, that begins as all of ours do.
     pub fn our_line(&mut self) -> &mut Buffer<[u8]> {
         self.line().str("lastwords: ")

@@ -1,5 +1,6 @@
 //! The texts of console lines: what became of each step, which kernel panicked and why, where a CPU was.
 
+use super::console::Console;
 use super::{Fault, Outcome, Step};
 use crate::budget::Millis;
 use crate::crash::{CoreHeaderError, Cpu};
@@ -69,32 +70,96 @@ pub fn bad_parameter(text: &mut ConsoleLine, bad: Bad) {
     text.bytes(bad.word.as_bytes()).str(": not understood; ignored");
 }
 
-/// A CPU whose registers cannot be read.
-const NO_NOTE: &str = " crash note unreadable";
-
 /// A CPU's line: number, `*` for the one that panicked, pid, RIP raw and from `_stext`.
 pub fn cpu(text: &mut ConsoleLine, cpu: &Cpu, panicked: bool) {
     text.str("CPU ").dec(u64::from(cpu.number)).byte(if panicked { b'*' } else { b' ' });
-    let Some(regs) = cpu.regs else {
-        text.str(match cpu.location {
-            // Who panicked was there to do it.
-            _ if panicked => NO_NOTE,
-            Location::Off => " is offline",
-            Location::OffOrNotResponding => " is offline or did not respond to the stop NMI",
-            Location::NotResponding => " did not respond to the stop NMI",
-            _ => NO_NOTE,
-        });
-        return;
-    };
-    text.str(" pid ").dec(u64::from(regs.pid)).str(" RIP ").hex_padded(regs.rip, 16);
-    match cpu.location {
-        Location::User => {
-            text.str(" user");
-        }
+    if let Some(regs) = cpu.regs {
+        text.str(" pid ").dec(u64::from(regs.pid)).str(" RIP ").hex_padded(regs.rip, 16);
+    } else if !panicked && cpu.location.may_be_off() {
+        text.str(" is");
+    }
+    // Who panicked was there to do it.
+    place(text, if panicked && cpu.regs.is_none() { Location::Unread } else { cpu.location });
+}
+
+/// Where a CPU was, behind RIP, or what is known instead.
+#[inline(never)]
+fn place(text: &mut ConsoleLine, location: Location) {
+    text.str(match location {
         Location::Kernel(offset) => {
             text.str(" _stext+0x").hex(u64::from(offset));
+            return;
         }
-        _ => {}
+        Location::Address(_) => return,
+        Location::User => " user",
+        Location::Off => " offline",
+        Location::OffOrNotResponding => " offline or did not respond to the stop NMI",
+        Location::NotResponding => " did not respond to the stop NMI",
+        Location::Unread => " crash note unreadable",
+    });
+}
+
+/// CPUs that there is no line for.
+pub fn left_out(text: &mut ConsoleLine, count: u32) {
+    text.dec(u64::from(count)).str(" more CPUs left out");
+}
+
+/// The line of many CPUs in one place: how many, RIP raw and from `_stext`, and their numbers as far as there is room, such
+/// as `0-3,7 and 2 more`.
+#[derive(Default)]
+pub struct CpuList {
+    /// The numbers that stand next, first and last.
+    run: Option<(u32, u32)>,
+    /// How many are not in it.
+    left: u32,
+}
+
+impl CpuList {
+    /// Room for `,4294967295-4294967295 and 4294967295 more`.
+    const ROOM: usize = 42;
+
+    /// Adds a CPU, the next one of `count`.
+    pub fn add(&mut self, console: &mut Console, cpu: &Cpu, count: u32) {
+        let number = cpu.number;
+        match &mut self.run {
+            Some((_, last)) if last.wrapping_add(1) == number => *last = number,
+            Some(_) => {
+                self.put(console.this_line());
+                self.run = Some((number, number));
+            }
+            None => {
+                let text = console.our_line().dec(u64::from(count)).str(" CPUs");
+                if let Some(regs) = cpu.regs.filter(|regs| !regs.user) {
+                    text.str(" RIP ").hex_padded(regs.rip, 16);
+                }
+                place(text, cpu.location);
+                text.str(": ");
+                *self = Self { run: Some((number, number)), left: count };
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn put(&mut self, text: &mut ConsoleLine) {
+        let Some((first, last)) = self.run.filter(|_| text.room() > Self::ROOM) else { return };
+        if !text.as_bytes().ends_with(b" ") {
+            text.byte(b',');
+        }
+        text.dec(u64::from(first));
+        if last != first {
+            text.byte(b'-').dec(u64::from(last));
+        }
+        self.left = self.left.wrapping_sub(last - first + 1);
+    }
+
+    /// Ends the line; false where there is none.
+    pub fn end(mut self, console: &mut Console) -> bool {
+        let text = console.this_line();
+        self.put(text);
+        if self.left > 0 {
+            text.str(" and ").dec(u64::from(self.left)).str(" more");
+        }
+        self.run.is_some()
     }
 }
 

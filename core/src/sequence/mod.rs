@@ -8,7 +8,7 @@ mod console;
 mod lines;
 
 use crate::budget::{Millis, Timer};
-use crate::crash::{CoreHeaderError, Crash, Panicked};
+use crate::crash::{CoreHeaderError, Crash, Panicked, Record};
 use crate::hw::{Clock, Machine};
 use crate::ipmi::commands::{ChassisControl, ResetWatchdogTimer, SetWatchdogTimer};
 use crate::ipmi::sel_writer::{SelWriter, critical_stop};
@@ -18,6 +18,7 @@ use crate::plan::Plan;
 use crate::report::{Content, CpuLocation, Line, Location, Report};
 use crate::store::{Store, sel::Sel};
 use console::Console;
+use lines::CpuList;
 
 /// The steps, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +153,12 @@ const FOR_THE_CONSOLE: Millis = 2000;
 const LAST_CHECKSUM: Millis = 200;
 const LAST_WATCHDOG: Millis = 400;
 const LAST_LINES: Millis = 300;
+
+/// More CPUs than these are grouped on the console, in as many places as there are these. Where few CPUs are they have lines of their
+/// own.
+const MANY: u32 = 64;
+const PLACES: u32 = 64;
+const FEW: u32 = 2;
 
 /// Most records of the log that are looked at for its end, readable or not: a ring says of itself how long it is.
 const LOG_RECORDS: u64 = 32_768;
@@ -446,23 +453,55 @@ impl<'a, T> Sequence<'a, T> {
         Outcome::Quiet
     }
 
+    /// Every CPU; of many those that are unlike the rest, and the rest in groups.
+    #[inline(never)]
     fn cpus<M: Machine>(&mut self, machine: &mut M) -> Outcome {
         self.print_outcomes(machine, Step::Cpus);
         let Some(crash) = self.crash.as_ref().filter(|_| self.plan.cpu_ip.console) else {
             return Outcome::Quiet;
         };
-        let (console, timer) = (&mut self.console, &mut self.timer);
+        let (console, timer, groups) = (&mut self.console, &mut self.timer, &self.report.groups);
         let panicked = self.report.panicked.map(|panicked| panicked.cpu);
         let mut outcome = Outcome::Quiet;
-        crash.cpus(machine, &mut |machine, cpu| {
-            if timer.spent(machine) {
-                outcome = Outcome::NoTime;
-                return false;
+        let crashed = self.outcomes.get(Step::Crash as usize);
+        let mut left = if let Some(Outcome::Done { count, .. }) = crashed { *count } else { 0 };
+        let many = left > MANY;
+        // First the one that panicked, or all.
+        let mut group = None;
+        for _ in 0..=PLACES {
+            let mut list = CpuList::default();
+            crash.cpus(machine, &mut |machine, cpu| {
+                let is_panicked = panicked == Some(cpu.number);
+                let count = match group {
+                    None if is_panicked || !many => 0,
+                    Some((location, count)) if location == cpu.location && !is_panicked => count,
+                    _ => return true,
+                };
+                left = left.wrapping_sub(1);
+                if count > FEW {
+                    list.add(console, &cpu, count);
+                    return true;
+                }
+                if timer.spent(machine) {
+                    outcome = Outcome::NoTime;
+                    return false;
+                }
+                lines::cpu(console.our_line(), &cpu, is_panicked);
+                console.print(machine, timer);
+                true
+            });
+            if list.end(console) {
+                console.print(machine, timer);
             }
-            lines::cpu(console.our_line(), &cpu, panicked == Some(cpu.number));
+            group = groups.next(group).filter(|_| many);
+            if group.is_none() {
+                break;
+            }
+        }
+        if many && left > 0 {
+            lines::left_out(console.our_line(), left);
             console.print(machine, timer);
-            true
-        });
+        }
         outcome
     }
 
@@ -473,17 +512,20 @@ impl<'a, T> Sequence<'a, T> {
             return Outcome::Quiet;
         };
         let Some(log) = crash.log(machine) else { return Outcome::NoLog };
-        let (mut bytes, mut records) = (0, 0);
+        let (mut bytes, mut records, mut record) = (0, 0, Record::default());
         while records < log.len.min(LOG_RECORDS) && bytes < self.plan.output_log as usize {
-            let record = crash.record(machine, &log, records);
-            bytes += record.map_or(0, |record| lines::STAMP_LEN + record.text().len());
+            if crash.read_record(machine, &log, records, &mut record) {
+                bytes += lines::STAMP_LEN + record.text().len();
+            }
             records += 1;
         }
         for before in (0..records).rev() {
             if self.timer.spent(machine) {
                 return Outcome::NoTime;
             }
-            let Some(record) = crash.record(machine, &log, before) else { continue };
+            if !crash.read_record(machine, &log, before, &mut record) {
+                continue;
+            }
             for line in record.text().split(|byte| *byte == b'\n') {
                 lines::log(self.console.line(), record.ts_nsec, line);
                 self.console.print(machine, &mut self.timer);

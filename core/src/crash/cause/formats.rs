@@ -1,15 +1,17 @@
 //! What the lines of a kernel's log mean: one table, one row for each format of a report.
 //!
+//! A line's first letter says which rows can fit it, so that most are not even looked at.
+//!
 //! To be safe from what users choose, a row's text needs sixteen letters of the kernel's own, or a value that a process'
 //! name of fifteen letters, with the kernel's text behind it, cannot have (`core/tests/cause.rs` tries).
 
-use super::pattern::{Told, cut, matches};
+use super::pattern::{self, Told, begins, matches, words};
 use crate::arch;
 
 /// A line's format and its meaning.
 #[derive(Clone, Copy)]
 pub struct Format {
-    /// How the line begins, behind [`PREFIXES`].
+    /// How the line begins, behind [`PREFIXES`]; a pattern (`pattern::matches`).
     pub text: &'static str,
     /// What it means; one of the constants below, or several.
     pub means: u8,
@@ -47,9 +49,37 @@ pub const OTHERS: u8 = 8;
 /// The next CPU that is asked is not the one that hangs.
 pub const NOT_NEXT: u8 = 16;
 
-/// What may stand before the text, once or more.
-const PREFIXES: &[u8] = b"watchdog: |NMI watchdog: |CPU%x: |CPU %x: |rcu: |mce: |{%x}|[Hardware Error]: |traps: |Oops: |BUG: |INFO: \
-|unable to handle ";
+/// It may stand before a text, a few times.
+const PREFIX: u8 = 64;
+/// A line of a backtrace begins so.
+const BACKTRACE: u8 = 128;
+
+/// What may stand before the text.
+const PREFIXES: [&str; 13] = [
+    "watchdog: ",
+    "NMI watchdog: ",
+    "CPU%x: ",
+    "CPU %x: ",
+    "rcu: ",
+    "mce: ",
+    "{%x}",
+    "[Hardware Error]: ",
+    "traps: ",
+    "Oops: ",
+    "BUG: ",
+    "INFO: ",
+    "unable to handle ",
+];
+/// The kernel writes three of them at most.
+const MOST_PREFIXES: u32 = 4;
+
+/// How the lines of a backtrace begin, but for those of the stack; and those of the list of tasks that the OOM killer
+/// writes.
+const BACKTRACES: [&str; 29] = [
+    " ", "\t", "[", "RIP", "RSP", "RAX", "RDX", "RBP", "R10", "R13", "FS", "CS", "CR", "DR", "PKRU", "CPU:",
+    "Code", "Call", "NMI", "Send", "Modules", "Hardware", "Taint", "task:", "Workq", "Stack", "rcu", "---",
+    "===",
+];
 
 /// A row.
 const fn row(means: u8, text: &'static str, short: &'static str, seen: &'static str) -> Format {
@@ -108,71 +138,154 @@ pub const FORMATS: [Format; 47] = [
     row(DETAIL, "CPU: %cComm: %C Tainted: ", "", "2.6 to 7.2"),
     row(DETAIL, "task:%C state:", "", "5.10 to 7.2"),
     row(DETAIL, "RIP%c{%S", "", "3.0 to 7.2: a machine check's"),
-    row(DETAIL, "%wsection_type: %W", " ", "3.0 to 7.2: a hardware error's"),
+    row(DETAIL, " %wsection_type: %W", " ", "3.0 to 7.2: a hardware error's"),
     row(ASKED, "NMI backtrace for cpu ", "", "3.9 to 7.2"),
     row(OTHERS, "RCU grace-period kthread stack dump", "", "5.0 to 7.2"),
     row(NOT_NEXT, "Stack dump where RCU GP kthread last ran", "", "5.17 to 7.2"),
 ];
 
-/// The table as the image has it: of each row what it means, the lengths of short form and text, and these.
-static TABLE: [u8; table_len()] = table();
+/// All rows in their order: prefixes, the table, backtraces.
+const ROWS: usize = PREFIXES.len() + FORMATS.len() + BACKTRACES.len();
 
+/// The row of this number.
 #[expect(clippy::indexing_slicing, reason = "the compiler does it")]
-const fn table_len() -> usize {
-    let (mut len, mut row) = (0, 0);
-    while row < FORMATS.len() {
-        len += 3 + FORMATS[row].text.len() + FORMATS[row].short.len();
-        row += 1;
+const fn any_row(number: usize) -> Format {
+    const BEHIND: usize = PREFIXES.len() + FORMATS.len();
+    if number < PREFIXES.len() {
+        row(PREFIX, PREFIXES[number], "", "")
+    } else if number < BEHIND {
+        FORMATS[number - PREFIXES.len()]
+    } else {
+        row(BACKTRACE, BACKTRACES[number - BEHIND], "", "")
     }
-    len
 }
 
+/// Rows whose texts begin with one of a few letters lie together on a shelf: so many of them have prefixes and what is
+/// fatal, as many others the rest, and as many the backtraces.
+const LETTERS: usize = 16;
+const FIRST: usize = 0;
+const REST: usize = LETTERS;
+const BACKTRACE_ROWS: usize = 2 * LETTERS;
+/// The shelf of the rows that begin with a value, which any line may fit. They are all reports.
+const VALUES: usize = 3 * LETTERS;
+const SHELVES: usize = VALUES + 1;
+
+/// The shelf of a row.
 #[expect(clippy::indexing_slicing, reason = "the compiler does it")]
-const fn table() -> [u8; table_len()] {
-    let mut table = [0; table_len()];
-    let (mut at, mut row) = (0, 0);
-    while row < FORMATS.len() {
-        let Format { text, means, short, .. } = FORMATS[row];
-        let head = [means, short.len() as u8, text.len() as u8];
-        let parts = [&head, short.as_bytes(), text.as_bytes()];
-        let mut part = 0;
-        while part < parts.len() {
-            let mut byte = 0;
-            while byte < parts[part].len() {
-                table[at] = parts[part][byte];
-                (at, byte) = (at + 1, byte + 1);
+const fn shelf(row: &Format) -> usize {
+    let letter = row.text.as_bytes()[0];
+    let shelves = match row.means {
+        _ if letter == b'%' => return VALUES,
+        PREFIX => FIRST,
+        BACKTRACE => BACKTRACE_ROWS,
+        means if means & FATAL == FATAL => FIRST,
+        _ => REST,
+    };
+    shelves + letter as usize % LETTERS
+}
+
+/// The table as the image has it, shelf by shelf. A row is its length, what it means, its pattern, and its short form with
+/// the length behind it; one of the backtraces' only how they begin.
+static TABLE: [u8; built().1[SHELVES] as usize] = cut_to_length(&built().0);
+/// Where each shelf begins, and where the last one ends.
+static SHELF: [u16; SHELVES + 1] = built().1;
+
+/// More than the table has.
+const ROOM: usize = 4096;
+
+#[expect(clippy::indexing_slicing, reason = "the compiler does it")]
+const fn built() -> ([u8; ROOM], [u16; SHELVES + 1]) {
+    let (mut table, mut shelves, mut at, mut number) = ([0; ROOM], [0; SHELVES + 1], 0, 0);
+    while number < SHELVES {
+        shelves[number] = at as u16;
+        let mut row = 0;
+        while row < ROWS {
+            let format = any_row(row);
+            let (text, short) = (format.text.as_bytes(), format.short.as_bytes());
+            if shelf(&format) == number {
+                let begin = at;
+                if format.means == BACKTRACE {
+                    (table, at) = pattern::build(table, at, text);
+                } else {
+                    table[at + 1] = format.means;
+                    (table, at) = pattern::build(table, at + 2, text);
+                    let mut letter = 0;
+                    while letter < short.len() {
+                        table[at] = short[letter];
+                        (at, letter) = (at + 1, letter + 1);
+                    }
+                    table[at] = short.len() as u8;
+                    assert!(at - begin < 256);
+                    table[begin] = (at - begin) as u8;
+                    at += 1;
+                }
             }
-            part += 1;
+            row += 1;
         }
-        row += 1;
+        number += 1;
     }
-    table
+    shelves[number] = at as u16;
+    (table, shelves)
 }
 
-/// What a line means, 0 for nothing, and what it tells.
+#[expect(clippy::indexing_slicing, reason = "the compiler does it")]
+const fn cut_to_length<const LEN: usize>(table: &[u8; ROOM]) -> [u8; LEN] {
+    let (mut short, mut at) = ([0; LEN], 0);
+    while at < LEN {
+        short[at] = table[at];
+        at += 1;
+    }
+    short
+}
+
+/// The rows of the shelf from this one on that has those with this first letter.
 #[inline(never)]
-pub fn find(line: &[u8], told: &mut Told) -> u8 {
-    let (mut line, mut prefixes) = (line, PREFIXES);
-    while !prefixes.is_empty() {
-        let prefix;
-        (prefix, prefixes) = cut(prefixes, b'|');
-        if let Some(behind) = matches(prefix, line, told) {
-            (line, prefixes) = (behind, PREFIXES);
-        }
-    }
-    let mut table = &TABLE[..];
-    while let [means, short, text, rest @ ..] = table {
-        let (short, rest) = rest.split_at_checked(usize::from(*short)).unwrap_or_default();
-        let (text, rest) = rest.split_at_checked(usize::from(*text)).unwrap_or_default();
-        table = rest;
+fn rows(shelf: usize, letter: Option<&u8>) -> &'static [u8] {
+    let shelf = shelf + letter.map_or(0, |letter| usize::from(*letter) % LETTERS);
+    let bounds = SHELF.get(shelf..).and_then(<[u16]>::first_chunk);
+    bounds.and_then(|[from, to]| TABLE.get(usize::from(*from)..usize::from(*to))).unwrap_or(&[])
+}
+
+/// The first row on a shelf that the line fits: what it means, and what stands behind it. Without `reports`, only details
+/// count.
+#[inline(never)]
+fn look<'a>(shelf: usize, line: &'a [u8], reports: bool, told: &mut Told) -> Option<(u8, &'a [u8])> {
+    let begin = (shelf == VALUES).then(|| words(line));
+    let letter = line.first();
+    let mut rows = rows(shelf, if begin.is_some() { None } else { letter });
+    while let [len, rest @ ..] = rows {
+        let row;
+        (row, rows) = rest.split_at_checked(usize::from(*len))?;
+        let [means, pattern @ .., short] = row else { return None };
         // Most rows are not even tried.
-        if text.first().is_some_and(|first| *first == b'%' || line.first() == Some(first)) {
-            told.clear();
-            told.report.bytes(short);
-            if matches(text, line, told).is_some() {
-                return *means;
-            }
+        if begin.is_none() && pattern.get(1) != letter || !reports && means & REPORT != 0 {
+            continue;
+        }
+        let (pattern, short) = pattern.split_at_checked(pattern.len().checked_sub(usize::from(*short))?)?;
+        told.begin(short);
+        if let Some(behind) = matches(pattern, line, begin, told) {
+            return Some((*means, behind));
         }
     }
-    0
+    None
+}
+
+/// What a line means, 0 for nothing, and what it tells. Without `reports`, only details count.
+#[inline(never)]
+pub fn find(line: &[u8], reports: bool, told: &mut Told) -> u8 {
+    let mut line = line;
+    for _ in 0..=MOST_PREFIXES {
+        match look(FIRST, line, reports, told) {
+            Some((PREFIX, behind)) => line = behind,
+            Some((means, _)) => return means,
+            None => break,
+        }
+    }
+    let value = if reports { look(VALUES, line, reports, told) } else { None };
+    value.or_else(|| look(REST, line, reports, told)).map_or(0, |(means, _)| means)
+}
+
+/// Is it a line of a backtrace, or of the list of tasks that the OOM killer writes?
+pub fn is_backtrace(line: &[u8]) -> bool {
+    begins(line, rows(BACKTRACE_ROWS, line.first()))
 }

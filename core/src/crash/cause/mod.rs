@@ -12,7 +12,7 @@
 mod formats;
 mod pattern;
 
-pub use formats::{FORMATS, Format};
+pub use formats::{FORMATS, Format, is_backtrace};
 
 use super::printk::Record;
 use crate::report::Cause;
@@ -20,7 +20,7 @@ use crate::text::Buffer;
 use formats::{
     ASKED, DETAIL, FATAL, HANGS, HARDWARE, MORE, NOT_NEXT, OTHERS, REPORT, STACK, TRACE, WHAT, WHERE,
 };
-use pattern::{Told, begins, cut};
+use pattern::{Told, begins, cut, find, list};
 
 /// What stands before the reason (Linux `kernel/panic.c`).
 const PANIC: &[u8] = b"Kernel panic - not syncing: ";
@@ -28,14 +28,9 @@ const PANIC: &[u8] = b"Kernel panic - not syncing: ";
 /// writes backtraces, maybe of all CPUs over a slow serial line, does not count.
 pub const BELONGS: u64 = 30_000_000_000;
 /// Functions that only take the panic further, by how their names begin behind underscores.
-const MACHINERY: &[u8] = b"dump_ panic vpanic nmi_ show_ sched_show warn report_bug handle_bug exc_ asm_exc_ \
+static MACHINERY: [u8; 351] = list(b" dump_ panic vpanic nmi_ show_ sched_show warn report_bug handle_bug exc_ asm_exc_ \
 check_panic print_ kasan_ asan check_memory_region end_report kmsan_ msan kfence_ kcsan_ tsan ubsan_ rcu_ tick_ \
-arch_trigger_ schedule do_error_trap do_invalid_op invalid_op fixup_bug _raw_ do_raw_ lock_acquire kmalloc kvmalloc kmem_cache_ alloc_ memcpy memset memmove";
-/// How the lines of a backtrace begin, but for those of the stack.
-const BACKTRACE: &[u8] =
-    b"RIP RSP RAX RDX RBP R10 R13 FS CS CR DR PKRU CPU: Code Call NMI Send Modules Hardware Taint \
-task: Workq Stack rcu --- ===";
-
+arch_trigger_ schedule do_error_trap do_invalid_op invalid_op fixup_bug _raw_ do_raw_ lock_acquire kmalloc kvmalloc kmem_cache_ alloc_ memcpy memset memmove");
 /// So long a line of a backtrace may take, in nanoseconds: what passed before it beyond that was something else.
 const SLOW: u64 = 20_000_000_000;
 
@@ -96,6 +91,8 @@ pub struct CauseReader {
     panicked: bool,
     /// Who wrote a panic's text that is not the panic's own.
     elsewhere: Option<u32>,
+    /// What the last line tells.
+    told: Told,
     /// What is known so far.
     pub cause: Cause,
 }
@@ -127,18 +124,17 @@ impl CauseReader {
         if !own && line.starts_with(PANIC) {
             self.elsewhere = self.elsewhere.or(caller_id);
         }
-        let mut told = Told::default();
-        let skip = line.starts_with(b" ") || !own && !self.is(HANGS);
-        let means = if skip { 0 } else { formats::find(line, &mut told) };
-        if own && !self.panicked {
+        let (skip, reports) = (line.starts_with(b" ") || !own && !self.is(HANGS), own && !self.panicked);
+        let means = if skip { 0 } else { formats::find(line, reports, &mut self.told) };
+        if reports {
             if let Some(reason) = line.strip_prefix(PANIC) {
                 return self.reason(caller_id, reason);
             }
             if means & REPORT != 0 {
-                return self.report(caller_id, means, &told);
+                return self.report(caller_id, means);
             }
         }
-        self.details(caller_id, line, means, &told);
+        self.details(caller_id, line, means);
     }
 
     /// Was there a panic's text?
@@ -191,7 +187,7 @@ impl CauseReader {
 
     /// Takes a line that reports something.
     #[inline(never)]
-    fn report(&mut self, caller_id: Option<u32>, means: u8, told: &Told) {
+    fn report(&mut self, caller_id: Option<u32>, means: u8) {
         if self.is(FATAL) && self.age <= BELONGS {
             return;
         }
@@ -206,6 +202,7 @@ impl CauseReader {
         self.writer = caller_id;
         self.in_trace = means & STACK == STACK;
         (self.fresh, self.others, self.not_next) = (true, false, false);
+        let told = &self.told;
         fill(&mut self.cause.report, &told.report);
         // `WARNING: file:line at 0x0`, in 6.19 and later now and then.
         if !told.location.as_bytes().starts_with(b"0x") {
@@ -220,7 +217,7 @@ impl CauseReader {
 
     /// Takes RIP, process and call trace, the first of each.
     #[inline(never)]
-    fn details(&mut self, caller_id: Option<u32>, line: &[u8], means: u8, told: &Told) {
+    fn details(&mut self, caller_id: Option<u32>, line: &[u8], means: u8) {
         let another = self.writer.zip(caller_id).is_some_and(|(writer, caller_id)| writer != caller_id);
         if means == ASKED {
             // It answers in an interrupt; only older kernels write that for it.
@@ -244,7 +241,7 @@ impl CauseReader {
         }
         let is_rule = line.starts_with(b"-");
         self.fresh &= is_rule;
-        let cause = &mut self.cause;
+        let (cause, told) = (&mut self.cause, &self.told);
         let [first, ..] = &cause.callers;
         if means == TRACE {
             self.in_trace = first.is_empty();
@@ -281,7 +278,7 @@ impl CauseReader {
         let bare = name.strip_prefix(b"__").unwrap_or(name);
         // The report has named it.
         let named = !self.panicked && self.is(STACK) && self.cause.rip.as_bytes().starts_with(name);
-        if name.len() == entry.len() || name.contains(&b' ') || named || begins(bare, MACHINERY) {
+        if name.len() == entry.len() || find(name, b" ").is_some() || named || begins(bare, &MACHINERY) {
             return;
         }
         if let Some(slot) = self.cause.callers.iter_mut().find(|slot| slot.is_empty()) {
@@ -295,11 +292,6 @@ fn fill(text: &mut Buffer<[u8]>, from: &Buffer<[u8]>) {
     if text.is_empty() {
         text.bytes(from.as_bytes());
     }
-}
-
-/// Is it a line of a backtrace, or of the list of tasks that the OOM killer writes?
-pub fn is_backtrace(line: &[u8]) -> bool {
-    matches!(line, [b' ' | b'\t' | b'[', ..]) || begins(line, BACKTRACE)
 }
 
 /// How much time from one line to the next counts, where that one is a backtrace's or another's.

@@ -8,8 +8,9 @@ use crate::text::{Buffer, Text};
 /// ends by a signal names a file, but further behind.
 const TASK: usize = 23;
 const ANYTHING: usize = 40;
-/// So far a value other than a file or a location goes, with what follows: a line that is none costs little then.
-const NEAR: usize = 80;
+/// Longest number and longest words: a line that is none costs little then.
+const DIGITS: usize = 20;
+const WORDS: usize = 64;
 
 /// What a line tells by its values.
 #[derive(Clone, Copy, Default)]
@@ -17,9 +18,33 @@ pub struct Told {
     pub report: Text<48>,
     pub location: Text<64>,
     pub process: Text<15>,
+    /// What the report's text begins with.
+    short: &'static [u8],
 }
 
-/// Does the line begin as the pattern says? Then what stands behind.
+/// Puts a pattern into the table at `at`, as [`matches`] reads it: the letters that it begins with, with their number before
+/// them; and each value's kind with the letters that follow it, likewise. Returns where it ends, too.
+#[expect(clippy::indexing_slicing, reason = "the compiler does it")]
+pub const fn build<const LEN: usize>(mut table: [u8; LEN], at: usize, text: &[u8]) -> ([u8; LEN], usize) {
+    let (mut end, mut letter, mut count) = (at + 1, 0, at);
+    while letter < text.len() {
+        if text[letter] == b'%' {
+            letter += 1;
+            table[end] = text[letter];
+            count = end + 1;
+            end += 2;
+        } else {
+            table[end] = text[letter];
+            table[count] += 1;
+            end += 1;
+        }
+        letter += 1;
+    }
+    (table, end)
+}
+
+/// Does the line begin as the pattern says? Then what stands behind. `begin`: how far [`words`] goes in the line, where it
+/// is known and the pattern begins with a value.
 ///
 /// | in the pattern | in the line | what it tells |
 /// | --- | --- | --- |
@@ -32,49 +57,87 @@ pub struct Told {
 /// | `%C` | a process | as process |
 /// | `%T` | the same with its number | as process |
 /// | `%c` | anything short | |
-pub fn matches<'a>(pattern: &[u8], line: &'a [u8], told: &mut Told) -> Option<&'a [u8]> {
-    let (literal, mut pattern) = cut(pattern, b'%');
+pub fn matches<'a>(
+    pattern: &[u8],
+    line: &'a [u8],
+    mut begin: Option<usize>,
+    told: &mut Told,
+) -> Option<&'a [u8]> {
+    let (len, pattern) = pattern.split_first()?;
+    let (literal, mut pattern) = pattern.split_at_checked(usize::from(*len))?;
     let mut line = line.strip_prefix(literal)?;
-    while let Some((&kind, behind)) = pattern.split_first() {
+    while let [kind, len, rest @ ..] = pattern {
         let literal;
-        (literal, pattern) = cut(behind, b'%');
-        // At a pattern's end a number or words go as far as they go. All else goes up to the text's end: a name may have
-        // a newline. Only behind a panic of Rust code there is a second line.
-        let near = if matches!(kind, b'F' | b'L' | b'S') { line } else { line.get(..NEAR).unwrap_or(line) };
-        let len = if !literal.is_empty() {
-            find(near, literal)?
-        } else if matches!(kind, b'X' | b'W') {
-            line.iter().take_while(|byte| may_have(kind, **byte)).count()
-        } else if kind == b'F' {
-            cut(line, b'\n').0.len()
-        } else {
-            line.len()
-        };
-        let (mut value, rest) = line.split_at_checked(len)?;
+        (literal, pattern) = rest.split_at_checked(usize::from(*len))?;
+        let len = value(*kind, literal, line, begin.take())?;
+        let (value, rest) = line.split_at_checked(len)?;
         line = rest.get(literal.len()..)?;
-        let fits = match kind {
-            b'c' => len <= ANYTHING,
-            b'C' | b'T' => len <= TASK,
-            b'o' => {
-                let is_option = |word: &[u8]| word.first().is_none_or(u8::is_ascii_uppercase);
-                value.iter().all(|byte| may_have(kind, *byte))
-                    && value.split(|byte| *byte == b' ').all(is_option)
-            }
-            b'S' => find(cut(value, b' ').0, b"0x").is_some(),
-            b'F' | b'L' => {
-                let is_file = !value.contains(&b' ');
-                // Without folders.
-                value = value.rsplit(|byte| *byte == b'/').next()?;
-                is_file && cut(value, b':').1.first()?.is_ascii_digit()
-            }
-            _ => value.iter().all(|byte| may_have(kind, *byte)) && (len != 0 || matches!(kind, b'X' | b'w')),
-        };
-        if !fits {
-            return None;
-        }
-        told.put(kind, value);
+        told.put(*kind, value);
     }
+    told.end();
     Some(line)
+}
+
+/// How long a value of this kind is at the line's beginning, with these letters behind it; `None` where there is none.
+///
+/// At a pattern's end a number or words go as far as they go. All else goes up to the text's end: a name may have a
+/// newline. Only behind a panic of Rust code there is a second line.
+#[inline(never)]
+fn value(kind: u8, literal: &[u8], line: &[u8], begin: Option<usize>) -> Option<usize> {
+    let near = |most: usize| line.get(..most + literal.len()).unwrap_or(line);
+    let len = match kind {
+        b'x' | b'X' | b'w' | b'W' => {
+            let (set, most) = if kind & 0x5f == b'W' { (WORD, WORDS) } else { (DIGIT, DIGITS) };
+            let run = begin.filter(|_| set == WORD).unwrap_or_else(|| run(set, line, most));
+            // A letter that the value cannot have says where what follows is. Otherwise it is part of the run.
+            let len = match literal.iter().position(|letter| !is_in(set, *letter)) {
+                Some(behind) => run.checked_sub(behind)?,
+                None if literal.is_empty() => run,
+                None => find(line.get(..run)?, literal)?,
+            };
+            return (line.get(len..)?.starts_with(literal) && (len != 0 || matches!(kind, b'X' | b'w')))
+                .then_some(len);
+        }
+        b'o' => return is_build(line).then_some(line.len()),
+        b'c' => find(near(ANYTHING), literal)?,
+        b'C' | b'T' => find(near(TASK), literal)?,
+        b'F' if literal.is_empty() => cut(line, b'\n').0.len(),
+        _ if literal.is_empty() => line.len(),
+        _ => find(line, literal)?,
+    };
+    let value = line.get(..len)?;
+    let fits = match kind {
+        b'S' => find(cut(value, b' ').0, b"0x").is_some(),
+        b'F' | b'L' => find(value, b" ").is_none() && cut(name(value), b':').1.first()?.is_ascii_digit(),
+        _ => true,
+    };
+    fits.then_some(len)
+}
+
+/// A file's name without folders.
+fn name(file: &[u8]) -> &[u8] {
+    file.rsplit(|byte| *byte == b'/').next().unwrap_or(file)
+}
+
+/// How far the line's first words go.
+pub fn words(line: &[u8]) -> usize {
+    run(WORD, line, WORDS)
+}
+
+/// How many bytes the line begins with that are in a set; no more than `most`.
+#[inline(never)]
+fn run(set: u8, line: &[u8], most: usize) -> usize {
+    let line = line.get(..most).unwrap_or(line);
+    line.iter().position(|byte| !is_in(set, *byte)).unwrap_or(line.len())
+}
+
+/// Is it how a kernel was built?
+fn is_build(text: &[u8]) -> bool {
+    let mut before = b' ';
+    text.iter().all(|byte| {
+        let begins = core::mem::replace(&mut before, *byte) == b' ';
+        is_in(OPTION, *byte) && (!begins || matches!(byte, b' ' | b'A'..=b'Z'))
+    })
 }
 
 /// What stands before the first such byte, and what behind it.
@@ -85,40 +148,97 @@ pub fn cut(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     (before, behind.get(1..).unwrap_or(&[]))
 }
 
-/// Does the text begin as one in a list?
+/// Does the text begin as one in a list, of which each has its length before it?
 #[inline(never)]
 pub fn begins(text: &[u8], mut list: &[u8]) -> bool {
-    while !list.is_empty() {
-        let begin;
-        (begin, list) = cut(list, b' ');
+    while let [len, rest @ ..] = list {
+        let (begin, rest) = rest.split_at_checked(usize::from(*len)).unwrap_or_default();
         if text.starts_with(begin) {
             return true;
         }
+        list = rest;
     }
     false
 }
 
-/// May a value of this kind have this byte?
-fn may_have(kind: u8, byte: u8) -> bool {
-    match kind {
-        b'w' | b'W' => byte.is_ascii_alphanumeric() || b" -_()#/.".contains(&byte),
-        b'o' => byte.is_ascii_alphabetic() || b" _(){},".contains(&byte),
-        _ => byte.is_ascii_hexdigit(),
+/// A list with blanks between as [`begins`] reads it. The first letter is a blank, too.
+#[expect(clippy::indexing_slicing, reason = "the compiler does it")]
+pub const fn list<const LEN: usize>(text: &[u8; LEN]) -> [u8; LEN] {
+    let (mut list, mut letter, mut count) = (*text, 0, 0);
+    while letter < LEN {
+        if text[letter] == b' ' {
+            count = letter;
+            list[count] = 0;
+        } else {
+            list[count] += 1;
+        }
+        letter += 1;
     }
+    list
+}
+
+/// Sets of bytes.
+const DIGIT: u8 = 1;
+const WORD: u8 = 2;
+const OPTION: u8 = 4;
+
+/// Which sets each byte is in.
+static SETS: [u8; 128] = sets();
+
+#[expect(clippy::indexing_slicing, reason = "the compiler does it")]
+const fn sets() -> [u8; 128] {
+    let (mut sets, mut byte) = ([0; 128], 0);
+    while byte < 128 {
+        let letter = byte as u8;
+        let members = [
+            (DIGIT, letter.is_ascii_hexdigit()),
+            (
+                WORD,
+                letter.is_ascii_alphanumeric()
+                    || matches!(letter, b' ' | b'-' | b'_' | b'(' | b')' | b'#' | b'/' | b'.'),
+            ),
+            (
+                OPTION,
+                letter.is_ascii_alphabetic()
+                    || matches!(letter, b' ' | b'_' | b'(' | b')' | b'{' | b'}' | b','),
+            ),
+        ];
+        let mut set = 0;
+        while set < members.len() {
+            if members[set].1 {
+                sets[byte] |= members[set].0;
+            }
+            set += 1;
+        }
+        byte += 1;
+    }
+    sets
+}
+
+fn is_in(set: u8, byte: u8) -> bool {
+    SETS.get(usize::from(byte)).is_some_and(|sets| sets & set != 0)
 }
 
 impl Told {
-    /// Forgets it.
-    pub fn clear(&mut self) {
+    /// Forgets what was told. The report's text begins with `short`.
+    pub fn begin(&mut self, short: &'static [u8]) {
         self.report.clear();
         self.location.clear();
         self.process.clear();
+        self.short = short;
+    }
+
+    /// Nothing more is told.
+    fn end(&mut self) {
+        if self.report.is_empty() {
+            self.report.bytes(self.short);
+        }
     }
 
     /// Takes a value.
     #[inline(never)]
     fn put(&mut self, kind: u8, value: &[u8]) {
-        let mut value = value;
+        let mut value = if matches!(kind, b'F' | b'L') { name(value) } else { value };
         if kind == b'X' {
             value = value.get(value.iter().take_while(|byte| **byte == b'0').count()..).unwrap_or(value);
         }
@@ -127,6 +247,7 @@ impl Told {
         }
         match kind {
             b'X' | b'W' | b'F' => {
+                self.end();
                 // A second one.
                 if self.report.as_bytes().last().is_some_and(u8::is_ascii_alphanumeric) {
                     self.report.byte(b' ');
@@ -159,7 +280,10 @@ pub fn location(text: &mut Buffer<[u8]>, value: &[u8]) {
 /// Where `what` begins in `text`.
 #[inline(never)]
 pub fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    let first = what.first()?;
-    let starts = |at: &usize| text.get(*at..).is_some_and(|rest| rest.starts_with(what));
-    text.iter().enumerate().filter(|(_, byte)| *byte == first).map(|(at, _)| at).find(starts)
+    let (first, second) = (what.first()?, what.get(1));
+    text.iter().enumerate().find_map(|(at, byte)| {
+        // Two letters are compared before all are: a text of nothing but the first one would cost much.
+        let may_be = byte == first && (second.is_none() || text.get(at + 1) == second);
+        (may_be && text.get(at..)?.starts_with(what)).then_some(at)
+    })
 }

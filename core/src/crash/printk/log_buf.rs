@@ -94,8 +94,14 @@ impl LogBuf {
         None
     }
 
-    /// The record that is so many before the newest one; `None` when it cannot be read.
-    pub fn record<M: Memory>(&self, memory: &mut M, ram: &Ram, before: u64) -> Option<Record> {
+    /// Reads the record that is so many before the newest one; `None` when it cannot be read.
+    pub fn record<M: Memory>(
+        &self,
+        memory: &mut M,
+        ram: &Ram,
+        before: u64,
+        record: &mut Record,
+    ) -> Option<()> {
         let number = u64::from(self.count).checked_sub(before)?.checked_sub(1)? as u32;
         let mut at = *self.kept.get((number / STRIDE % KEPT) as usize)?;
         for _ in 0..number % STRIDE {
@@ -104,10 +110,11 @@ impl LogBuf {
         let Found { header, at, end } = self.next(memory, ram, at)?;
         let [_, _, facility, level] = u32_at(&header, offset::DICT_LEN).to_le_bytes();
         let has_caller = self.size as usize > offset::CALLER_ID;
-        let caller_id = has_caller.then(|| u32_at(&header, offset::CALLER_ID));
-        let head = (u64_at(&header, offset::TS_NSEC), [facility, level], caller_id);
+        record.caller_id = has_caller.then(|| u32_at(&header, offset::CALLER_ID));
+        record.ts_nsec = u64_at(&header, offset::TS_NSEC);
         let text = at + self.size;
         let len = u32::from(u16_at(&header, offset::TEXT_LEN)).min(end - text);
-        Record::read(memory, ram, head, self.buf.wrapping_add(text.into()), len.into())
+        let addr = self.buf.wrapping_add(text.into());
+        record.take(memory, ram, [facility, level], addr, len.into())
     }
 }

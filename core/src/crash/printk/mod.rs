@@ -57,6 +57,9 @@ const fn hashes() -> [u32; COUNT] {
 /// Bytes of a record's text that are read.
 pub const TEXT_LEN: usize = 256;
 
+/// Most of one of the log's structures that is read.
+const STRUCT_LEN: usize = 128;
+
 /// One record.
 #[derive(Clone, Copy)]
 pub struct Record {
@@ -69,23 +72,40 @@ pub struct Record {
     /// Who wrote it: a process id, or with bit 31 the CPU's number where that was in an interrupt
     /// (`printk_caller_id()` in Linux `kernel/printk/printk.c`); `None` where the log does not tell.
     pub caller_id: Option<u32>,
-    text: [u8; TEXT_LEN],
     len: usize,
+    text: [u8; TEXT_LEN],
+    /// The structure that tells of it. Here, because one record after the other is read into the same place.
+    structure: [u8; STRUCT_LEN],
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            ts_nsec: 0,
+            facility: 0,
+            level: 0,
+            caller_id: None,
+            len: 0,
+            text: [0; TEXT_LEN],
+            structure: [0; STRUCT_LEN],
+        }
+    }
 }
 
 impl Record {
-    /// A record whose text lies at `addr`; `None` when it cannot be read. `facility` and `level` are the two bytes that Linux
-    /// has for them in all forms, the level in the uppermost bits.
-    fn read<M: Memory>(
+    /// Takes the text, which lies at `addr`; `None` when it cannot be read. `facility` and `level` are the two bytes that
+    /// Linux has for them in all forms, the level in the uppermost bits.
+    fn take<M: Memory>(
+        &mut self,
         memory: &mut M,
         ram: &Ram,
-        (ts_nsec, [facility, level], caller_id): (u64, [u8; 2], Option<u32>),
+        [facility, level]: [u8; 2],
         addr: u64,
         len: u64,
-    ) -> Option<Self> {
-        let len = len.min(TEXT_LEN as u64) as usize;
-        let mut record = Self { ts_nsec, facility, level: level >> 5, caller_id, text: [0; TEXT_LEN], len };
-        ram.read_virtual(memory, addr, record.text.get_mut(..len)?).then_some(record)
+    ) -> Option<()> {
+        (self.facility, self.level) = (facility, level >> 5);
+        self.len = len.min(TEXT_LEN as u64) as usize;
+        ram.read_virtual(memory, addr, self.text.get_mut(..self.len)?).then_some(())
     }
 
     /// Its text; may have several lines.
@@ -119,12 +139,18 @@ impl Log {
         Some(Self { form: Form::LogBuf(log_buf), len })
     }
 
-    /// The record that is so many before the newest one; `None` when it cannot be read.
+    /// Reads the record that is so many before the newest one; `None` when it cannot be read.
     #[inline(never)]
-    pub(super) fn record<M: Memory>(&self, memory: &mut M, ram: &Ram, before: u64) -> Option<Record> {
+    pub(super) fn record<M: Memory>(
+        &self,
+        memory: &mut M,
+        ram: &Ram,
+        before: u64,
+        record: &mut Record,
+    ) -> Option<()> {
         match &self.form {
-            Form::Ring(ring) => ring.record(memory, ram, before),
-            Form::LogBuf(log_buf) => log_buf.record(memory, ram, before),
+            Form::Ring(ring) => ring.record(memory, ram, before, record),
+            Form::LogBuf(log_buf) => log_buf.record(memory, ram, before, record),
         }
     }
 }

@@ -2,12 +2,10 @@
 //!
 //! Each index in it is taken modulo its ring. Reading a record costs the same whatever is in it.
 
-use super::{Layout, Record};
-use crate::crash::elfcorehdr::{Ram, u16_at, u32_at, u64_at};
+use super::{Layout, Record, STRUCT_LEN};
+use crate::crash::elfcorehdr::{Ram, u32_at, u64_at};
 use crate::hw::Memory;
 
-/// Most of a structure that is read.
-const STRUCT_LEN: usize = 128;
 /// Most records are 2^24, for a log of 1 GiB; and the text's ring is at most 2 GiB (`log_buf_len=`).
 const COUNT_BITS: u32 = 24;
 const SIZE_BITS: u32 = 31;
@@ -76,8 +74,14 @@ impl Ring {
         Some((ring, used.min(1 << count_bits)))
     }
 
-    /// The record that is so many before the newest one; `None` when it cannot be read.
-    pub fn record<M: Memory>(&self, memory: &mut M, ram: &Ram, before: u64) -> Option<Record> {
+    /// Reads the record that is so many before the newest one; `None` when it cannot be read.
+    pub fn record<M: Memory>(
+        &self,
+        memory: &mut M,
+        ram: &Ram,
+        before: u64,
+        record: &mut Record,
+    ) -> Option<()> {
         let [
             ..,
             desc_size,
@@ -97,34 +101,32 @@ impl Ring {
             _,
             _,
             _,
-        ] = self.layout.map(|value| value as usize);
+        ] = &self.layout;
         let id = self.head.wrapping_sub(before) & ID_MASK;
         let index = id & ((1 << self.count_bits) - 1);
-        let at = |array: u64, size: usize| array.wrapping_add(index * size as u64);
+        let mut read = |array: u64, size: u64, structure: &mut [u8; STRUCT_LEN]| {
+            let addr = array.wrapping_add(index.wrapping_mul(size));
+            ram.read_virtual(memory, addr, structure.get_mut(..size as usize)?).then_some(())
+        };
+        let at = |structure: &[u8], field: u64| u64_at(structure, field as usize);
 
-        let mut desc = [0; STRUCT_LEN];
-        let desc = desc.get_mut(..desc_size)?;
-        if !ram.read_virtual(memory, at(self.descs, desc_size), desc) {
-            return None;
-        }
-        let state = u64_at(desc, state_var);
+        read(self.descs, *desc_size, &mut record.structure)?;
+        let state = at(&record.structure, *state_var);
         if state & ID_MASK != id || !READABLE.contains(&(state >> ID_BITS)) {
             return None;
         }
-        let mut info = [0; STRUCT_LEN];
-        let info = info.get_mut(..info_size)?;
-        if !ram.read_virtual(memory, at(self.infos, info_size), info) {
-            return None;
-        }
+        let (begin, next) = (at(&record.structure, lpos + begin), at(&record.structure, lpos + next));
+        read(self.infos, *info_size, &mut record.structure)?;
+        record.ts_nsec = at(&record.structure, *ts_nsec);
         // Facility and level are not in VMCOREINFO, but right behind the length since the ring exists.
-        let [_, _, facility, level] = u32_at(info, text_len).to_le_bytes();
+        let [len, more, facility, level] = u32_at(&record.structure, *text_len as usize).to_le_bytes();
+        let text_len = u16::from_le_bytes([len, more]);
         // At the beginning of printk_info is another field.
-        let caller_id = (caller_id != 0).then(|| u32_at(info, caller_id));
-        let head = (u64_at(info, ts_nsec), [facility, level], caller_id);
-        let (begin, next) = (u64_at(desc, lpos + begin), u64_at(desc, lpos + next));
+        record.caller_id = (*caller_id != 0).then(|| u32_at(&record.structure, *caller_id as usize));
+        let head = [facility, level];
         // Odd positions are those of a record without text.
         if begin & next & 1 == 1 {
-            return Record::read(memory, ram, head, 0, 0);
+            return record.take(memory, ram, head, 0, 0);
         }
         let size = 1 << self.size_bits;
         let wrap = |lpos: u64| lpos >> self.size_bits;
@@ -138,6 +140,6 @@ impl Ring {
         };
         let room = to.checked_sub(from)?.checked_sub(BLOCK_ID)?;
         let addr = self.data.wrapping_add(from + BLOCK_ID);
-        Record::read(memory, ram, head, addr, room.min(u16_at(info, text_len).into()))
+        record.take(memory, ram, head, addr, room.min(text_len.into()))
     }
 }
