@@ -1,5 +1,6 @@
 //! Builds the freestanding image (`purgatory/`) and makes of its ELF file the flat bytes that the tool embeds:
-//! `$OUT_DIR/purgatory.bin`, its header's sizes filled in.
+//! `$OUT_DIR/purgatory.bin`, its header's sizes filled in; and `purgatory.sha256`, which each call of the tool would have to
+//! make otherwise.
 //!
 //! It is a build of its own, with its own flags and target directory, whatever flags the tool is built with. And it
 //! is checked here, so that no tool exists with an image that is not: no symbol that panics, none undefined, no
@@ -8,6 +9,7 @@
 use lastwords_core::{abi, digest};
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, elf};
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -30,6 +32,8 @@ fn main() {
         println!("cargo::rustc-link-arg-bins={}/no-unwinding.ld", env!("CARGO_MANIFEST_DIR"));
     }
     let image = flat(&fs::read(build(&root, &out.join("image"))).expect("cargo has just built it"));
+    let checksum = Sha256::digest(&image).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    fs::write(out.join("purgatory.sha256"), checksum).expect("OUT_DIR can be written to");
     fs::write(out.join("purgatory.bin"), image).expect("OUT_DIR can be written to");
 }
 

@@ -224,14 +224,47 @@ impl BzImage {
         file[..self.end].split_at(self.protected_mode)
     }
 
-    /// Puts the two parts together, with no signature and the fields that depend on the length.
-    pub(crate) fn assemble(&self, setup: &[u8], protected_mode: &[u8], syssize: u32) -> Vec<u8> {
-        let mut file = [setup, protected_mode].concat();
-        put(&mut file, setup_header::SYSSIZE, &syssize.to_le_bytes());
+    /// Makes the header true of what has been changed: the length, no signature, the check sum.
+    pub(crate) fn mend(&self, patched: &mut Patched, syssize: u32) {
+        patched.put(setup_header::SYSSIZE, &syssize.to_le_bytes());
         if let Some(pe) = &self.pe {
-            pe.mend(&mut file);
+            pe.mend(patched);
         }
-        file
+    }
+}
+
+/// A kernel's file that differs from another one at its beginning and its end alone. What lies between is the other one's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patched<'a> {
+    /// Its beginning, as far as anything is changed there.
+    pub head: Vec<u8>,
+    /// What is as it was.
+    pub body: &'a [u8],
+    /// What has been put behind it.
+    pub tail: Vec<u8>,
+}
+
+impl<'a> Patched<'a> {
+    /// The file of these two parts, of the second one so many bytes to be changed.
+    pub(crate) fn new(setup: &[u8], protected_mode: &'a [u8], changed: usize) -> Self {
+        let (head, body) = protected_mode.split_at(changed);
+        Self { head: [setup, head].concat(), body, tail: Vec::new() }
+    }
+
+    pub(crate) fn put(&mut self, at: usize, bytes: &[u8]) {
+        put(&mut self.head, at, bytes);
+    }
+
+    /// The parts of the file, in their order.
+    #[must_use]
+    pub fn parts(&self) -> [&[u8]; 3] {
+        [&self.head, self.body, &self.tail]
+    }
+
+    /// The whole file.
+    #[must_use]
+    pub fn concat(&self) -> Vec<u8> {
+        self.parts().concat()
     }
 }
 

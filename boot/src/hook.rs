@@ -13,11 +13,12 @@
 use crate::{
     BzImage,
     bytes::{field, put, u32_at},
-    bzimage::{PAGE, PARAGRAPH, setup_header},
+    bzimage::{PAGE, PARAGRAPH, Patched, setup_header},
     error::{Error, Result},
 };
 use lastwords_core::abi::{self, DISPLACED_LEN, ENTRY_64, MAGIC, PARAMETERS_LEN, WayOut};
 use lastwords_core::digest;
+use std::ops::Range;
 
 /// Distance between kernel and image. Behind the file, in memory, the decompressor has its .bss, and in a 32-bit boot
 /// startup_32 has its stack there before it gets to the 64-bit entry. With no gap it pushes into the image, as seen with
@@ -30,6 +31,9 @@ const GAP: usize = 256 << 10;
 /// more room, because it is larger unpacked than packed. init_size is not raised for one that has not: the EFI stub
 /// of kernels before 6.6 takes for granted that the firmware gave it as much memory as init_size says.
 const ROOM: usize = 1 << 20;
+
+/// So much of the protected-mode part shows whether there is a hook: a `jmp rel8` leads no further.
+const HEAD_LEN: usize = 4096;
 
 /// Length of the hook itself, a `jmp rel8`: two bytes, because one short instruction puts two back. Linux 5.10 with
 /// CONFIG_EFI_MIXED has only 35 bytes to spare before the 64-bit entry.
@@ -74,6 +78,14 @@ pub struct Hook {
 /// # Errors
 /// When `kernel` is not a 64-bit bzImage, has no room, or is wrapped already; when the parameters are too long.
 pub fn wrap(kernel: &[u8], image: &[u8], parameters: &str) -> Result<Vec<u8>> {
+    Ok(wrapped(kernel, image, parameters)?.concat())
+}
+
+/// As [`wrap`], with no copy of the kernel.
+///
+/// # Errors
+/// As [`wrap`].
+pub fn wrapped<'a>(kernel: &'a [u8], image: &[u8], parameters: &str) -> Result<Patched<'a>> {
     let bz_image = BzImage::parse(kernel)?;
     if bz_image.is_wrapped() {
         return Err(Error::AlreadyWrapped);
@@ -95,19 +107,20 @@ pub fn wrap(kernel: &[u8], image: &[u8], parameters: &str) -> Result<Vec<u8>> {
     let displaced = field(own, entry_64).ok_or(Error::NotBzImage)?;
     let entry = image_at + u32_at(image, abi::ENTRY).ok_or(Error::Image("no header"))? as usize;
 
-    let mut protected_mode = own.to_vec();
-    put(&mut protected_mode, entry_64, &jump(entry_64, trampoline_at));
-    put(&mut protected_mode, trampoline_at, &trampoline(trampoline_at, image_at, entry, displaced));
-    protected_mode.resize(image_at - RECORD_LEN, 0);
-    protected_mode.extend((own.len() as u32).to_le_bytes());
-    protected_mode.extend(u32_at(setup, setup_header::SYSSIZE).unwrap_or(0).to_le_bytes());
-    protected_mode.extend(image);
+    let mut patched = Patched::new(setup, own, entry_64 + DISPLACED_LEN);
+    patched.put(setup.len() + entry_64, &jump(entry_64, trampoline_at));
+    patched.put(setup.len() + trampoline_at, &trampoline(trampoline_at, image_at, entry, displaced));
+    let tail = &mut patched.tail;
+    tail.resize(image_at - RECORD_LEN - own.len(), 0);
+    tail.extend((own.len() as u32).to_le_bytes());
+    tail.extend(u32_at(setup, setup_header::SYSSIZE).unwrap_or(0).to_le_bytes());
+    tail.extend(image);
     let way_out = WayOut::of_wrapped((image_at - entry_64) as u64, displaced);
-    fill_in(&mut protected_mode[image_at..], &way_out, parameters, &[]);
-    protected_mode.resize(protected_mode.len().next_multiple_of(PARAGRAPH), 0);
-
-    let syssize = (protected_mode.len() / PARAGRAPH) as u32;
-    Ok(bz_image.assemble(setup, &protected_mode, syssize))
+    fill_in(&mut tail[image_at - own.len()..], &way_out, parameters, &[]);
+    let len = (image_at + image.len()).next_multiple_of(PARAGRAPH);
+    tail.resize(len - own.len(), 0);
+    bz_image.mend(&mut patched, (len / PARAGRAPH) as u32);
+    Ok(patched)
 }
 
 /// Fills in the tool's fields of the flat image's header: the way out, the parameters (shorter than their field), and
@@ -131,13 +144,25 @@ pub fn fill_in(image: &mut [u8], way_out: &WayOut, parameters: &str, handoff: &[
 /// # Errors
 /// When it is not a 64-bit bzImage. A kernel that is not wrapped is given back as it is, without its signature.
 pub fn unwrap(kernel: &[u8]) -> Result<Vec<u8>> {
+    Ok(unwrapped(kernel)?.concat())
+}
+
+/// As [`unwrap`], with no copy of the kernel.
+///
+/// # Errors
+/// As [`unwrap`].
+pub fn unwrapped(kernel: &[u8]) -> Result<Patched<'_>> {
     let bz_image = BzImage::parse(kernel)?;
     let (setup, protected_mode) = bz_image.parts(kernel);
     let Some(hook) = &bz_image.hook else {
-        let syssize = u32_at(setup, setup_header::SYSSIZE).unwrap_or(0);
-        return Ok(bz_image.assemble(setup, protected_mode, syssize));
+        let mut patched = Patched::new(setup, protected_mode, 0);
+        bz_image.mend(&mut patched, u32_at(setup, setup_header::SYSSIZE).unwrap_or(0));
+        return Ok(patched);
     };
-    Ok(bz_image.assemble(setup, &hook.take_out(protected_mode), hook.syssize))
+    let mut patched = Patched::new(setup, &protected_mode[..hook.len], hook.end());
+    hook.take_out(&mut patched.head[setup.len()..]);
+    bz_image.mend(&mut patched, hook.syssize);
+    Ok(patched)
 }
 
 /// The parameters embedded in a wrapped kernel; of one that is not wrapped, none.
@@ -193,54 +218,77 @@ pub fn as_built(image: &[u8]) -> Result<Vec<u8>> {
 /// What a wrapped kernel's protected-mode part holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unhooked {
-    /// The kernel's own protected-mode part.
-    pub kernel: Vec<u8>,
+    /// Length of the kernel's own protected-mode part, with which it begins.
+    pub len: usize,
+    /// Its beginning as it was before. All that follows is as it was.
+    pub head: Vec<u8>,
     /// The flat image, and what lies behind it.
     pub image: Vec<u8>,
 }
 
-/// Takes apart a protected-mode part alone, as a loader has put it into memory; a signature may lie behind it. `None`
-/// when it is not wrapped.
+/// Takes apart a protected-mode part alone, as a loader has put it into memory; a signature may lie behind it. `read` gives
+/// its bytes, `len` is its length. `None` when it is not wrapped.
 ///
 /// # Errors
 /// When there is a hook, but not all that belongs to it.
-pub fn unhook(protected_mode: &[u8]) -> Result<Option<Unhooked>> {
-    let Some(hook) = Hook::find(protected_mode)? else { return Ok(None) };
-    let image = protected_mode.get(hook.image..).ok_or(Error::Damaged)?.to_vec();
-    Ok(Some(Unhooked { kernel: hook.take_out(protected_mode), image }))
+pub fn unhook(read: impl Fn(Range<usize>) -> Option<Vec<u8>>, len: usize) -> Result<Option<Unhooked>> {
+    /// More than image and signature take.
+    const BEHIND: usize = 1 << 20;
+    let mut head = read(0..len.min(HEAD_LEN)).unwrap_or_default();
+    let Some(hook) = Hook::read(&head, &read)? else { return Ok(None) };
+    let end = hook.image.saturating_add(BEHIND).min(len);
+    let image = read(hook.image..end).ok_or(Error::Damaged)?;
+    head.truncate(hook.end());
+    hook.take_out(&mut head);
+    Ok(Some(Unhooked { len: hook.len, head, image }))
 }
 
 impl Hook {
     /// Finds the hook in the protected-mode part: a jump to exactly the code that [`trampoline`] makes.
     pub fn find(protected_mode: &[u8]) -> Result<Option<Self>> {
+        Self::read(protected_mode, |range| protected_mode.get(range).map(<[u8]>::to_vec))
+    }
+
+    /// Finds it in the first bytes; `read` gives all others.
+    fn read(head: &[u8], read: impl Fn(Range<usize>) -> Option<Vec<u8>>) -> Result<Option<Self>> {
         let entry_64 = ENTRY_64 as usize;
         let find = || {
-            let at = jump_target(protected_mode, entry_64)?;
-            let code: [u8; TRAMPOLINE_LEN] = field(protected_mode, at)?;
+            let at = jump_target(head, entry_64)?;
+            let code: [u8; TRAMPOLINE_LEN] = field(head, at)?;
             let image = at.checked_add(10)?.checked_add_signed(u32_at(&code, 2)?.cast_signed() as isize)?;
             let entry = at.checked_add(16)?.checked_add_signed(u32_at(&code, 12)?.cast_signed() as isize)?;
-            let mut displaced: [u8; DISPLACED_LEN] = field(protected_mode, entry_64)?;
+            let mut displaced: [u8; DISPLACED_LEN] = field(head, entry_64)?;
             put(&mut displaced, 0, &code[23..25]);
             (code == trampoline(at, image, entry, displaced)).then_some((at, image, displaced))
         };
         let Some((trampoline, image, displaced)) = find() else { return Ok(None) };
         let record = || {
             let start = image.checked_sub(RECORD_LEN)?;
-            let len = u32_at(protected_mode, start)? as usize;
-            let syssize = u32_at(protected_mode, start + 4)?;
-            let fits = (ENTRY_64 as usize + DISPLACED_LEN..=start).contains(&len);
-            (fits && field(protected_mode, image) == Some(MAGIC)).then_some((len, syssize))
+            let record = read(start..image.checked_add(MAGIC.len())?)?;
+            let (len, syssize) = (u32_at(&record, 0)? as usize, u32_at(&record, 4)?);
+            let least = (entry_64 + DISPLACED_LEN).max(trampoline + TRAMPOLINE_LEN);
+            let fits = (least..=start).contains(&len);
+            (fits && field(&record, RECORD_LEN) == Some(MAGIC)).then_some((len, syssize))
         };
         let (len, syssize) = record().ok_or(Error::Damaged)?;
         Ok(Some(Self { trampoline, image, displaced, len, syssize }))
     }
 
-    /// The kernel's own protected-mode part, as it was before.
-    fn take_out(&self, protected_mode: &[u8]) -> Vec<u8> {
-        let mut own = protected_mode[..self.len].to_vec();
-        put(&mut own, ENTRY_64 as usize, &self.displaced);
-        put(&mut own, self.trampoline, &[0; TRAMPOLINE_LEN]);
-        own
+    /// Puts back what stood in the beginning of the protected-mode part.
+    fn take_out(&self, head: &mut [u8]) {
+        for (at, bytes) in self.own() {
+            put(head, at, bytes);
+        }
+    }
+
+    /// The bytes that stood where the hook and the trampoline are.
+    fn own(&self) -> [(usize, &[u8]); 2] {
+        [(ENTRY_64 as usize, &self.displaced), (self.trampoline, &[0; TRAMPOLINE_LEN])]
+    }
+
+    /// Where the last of them ends.
+    fn end(&self) -> usize {
+        (ENTRY_64 as usize + DISPLACED_LEN).max(self.trampoline + TRAMPOLINE_LEN)
     }
 }
 
@@ -320,7 +368,10 @@ mod tests {
     use super::*;
     use crate::synthetic::{Kernel, image};
     use proptest::prelude::*;
-    use std::ops::Range;
+
+    fn unhook_all(protected_mode: &[u8]) -> Result<Option<Unhooked>> {
+        unhook(|range| protected_mode.get(range).map(<[u8]>::to_vec), protected_mode.len())
+    }
 
     fn wrap_default(kernel: &[u8]) -> Vec<u8> {
         wrap(kernel, &image(5001, 0x20000), "lastwords.ipmi_handle_panic").unwrap()
@@ -492,12 +543,12 @@ mod tests {
         let wrapped = wrap(&kernel, &built, "lastwords.budget=9").unwrap();
         for behind in [&[][..], &[0x5a; 1000]] {
             let loaded = [&wrapped[PROTECTED_MODE..], behind].concat();
-            let Unhooked { kernel: own, image } = unhook(&loaded).unwrap().unwrap();
-            assert!(own == kernel[PROTECTED_MODE..]);
+            let Unhooked { len, head, image } = unhook_all(&loaded).unwrap().unwrap();
+            assert!([&head, &loaded[head.len()..len]].concat() == kernel[PROTECTED_MODE..]);
             assert_eq!(image_parameters(&image).unwrap(), "lastwords.budget=9");
             assert!(as_built(&image).unwrap() == built);
         }
-        assert_eq!(unhook(&kernel[PROTECTED_MODE..]), Ok(None));
+        assert_eq!(unhook_all(&kernel[PROTECTED_MODE..]), Ok(None));
     }
 
     #[test]
@@ -564,7 +615,7 @@ mod tests {
             if cuts {
                 file.truncate(cut.index(file.len()));
             }
-            let _ = (unwrap(&file), embedded_parameters(&file), unhook(&file), as_built(&file));
+            let _ = (unwrap(&file), embedded_parameters(&file), unhook_all(&file), as_built(&file));
             if let Ok(wrapped) = wrap(&file, &image(700, 0x8000), "") {
                 prop_assert!(BzImage::parse(&wrapped).unwrap().is_wrapped());
                 prop_assert!(unwrap(&wrapped).is_ok());

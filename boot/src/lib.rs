@@ -16,8 +16,11 @@ mod signature;
 pub mod synthetic;
 mod uki;
 
-pub use bzimage::{BzImage, SETUP_MAX, SetupHeader};
+pub use bzimage::{BzImage, Patched, SETUP_MAX, SetupHeader};
 pub use error::Error;
-pub use hook::{Unhooked, as_built, embedded_parameters, fill_in, image_parameters, unhook, unwrap, wrap};
+pub use hook::{
+    Unhooked, as_built, embedded_parameters, fill_in, image_parameters, unhook, unwrap, unwrapped, wrap,
+    wrapped,
+};
 pub use signature::{attach, signature, signed_parts, unsigned};
 pub use uki::{Uki, is_uki};

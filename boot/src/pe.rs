@@ -2,6 +2,7 @@
 //! Offsets are those of Microsoft's PE/COFF specification.
 
 use crate::{
+    Patched,
     bytes::{field, put, u16_at, u32_at},
     error::{Error, Result},
 };
@@ -106,41 +107,55 @@ impl Pe {
         put(file, self.security?, table.as_flattened());
         file.extend(certificates);
         put(file, self.check_sum, &[0; 4]);
-        let sum = check_sum(file);
+        let sum = check_sum(&[file]);
         put(file, self.check_sum, &sum.to_le_bytes());
         Some(())
     }
 
     /// Makes the header true of a file that has been changed: no certificate table, the right check sum.
-    pub fn mend(&self, file: &mut [u8]) {
+    pub fn mend(&self, file: &mut Patched) {
         if let Some(security) = self.security {
-            put(file, security, &[0; 8]);
+            file.put(security, &[0; 8]);
         }
-        put(file, self.check_sum, &[0; 4]);
-        let sum = check_sum(file);
-        put(file, self.check_sum, &sum.to_le_bytes());
+        file.put(self.check_sum, &[0; 4]);
+        let sum = check_sum(&file.parts());
+        file.put(self.check_sum, &sum.to_le_bytes());
     }
 }
 
-/// The PE check sum of a file whose CheckSum field is zero: the one's complement sum of its 16-bit words, plus its
-/// length.
-fn check_sum(file: &[u8]) -> u32 {
-    let sum: u64 = file
-        .chunks(2)
-        .map(|word| u64::from(word[0]) | word.get(1).map_or(0, |high| u64::from(*high) << 8))
-        .sum();
-    // Folding at the end gives the same as adding each carry at once.
-    let mut folded = sum;
-    while folded > 0xffff {
-        folded = (folded & 0xffff) + (folded >> 16);
+/// The PE check sum of a file, in parts, whose CheckSum field is zero: the one's complement sum of its 16-bit words, plus
+/// its length.
+fn check_sum(parts: &[&[u8]]) -> u32 {
+    let (mut sum, mut len) = (0u64, 0usize);
+    for part in parts {
+        // The word that the part before has begun.
+        let (high, rest) = part.split_at(usize::from(len % 2 != 0).min(part.len()));
+        sum += high.iter().map(|high| u64::from(*high) << 8).sum::<u64>();
+        let (words, low) = rest.as_chunks::<2>();
+        sum += words.iter().map(|word| u64::from(u16::from_le_bytes(*word))).sum::<u64>();
+        sum += low.iter().map(|low| u64::from(*low)).sum::<u64>();
+        len += part.len();
     }
-    (folded as u32).wrapping_add(file.len() as u32)
+    // Folding at the end gives the same as adding each carry at once.
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (sum as u32).wrapping_add(len as u32)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{BzImage, synthetic::Kernel};
+
+    #[test]
+    fn the_check_sum_of_parts_is_that_of_the_whole() {
+        let bytes: Vec<u8> = (0..2001u32).map(|at| (at * at) as u8).collect();
+        for (one, other) in [(0, 0), (0, 1), (1, 2), (2, 3), (7, 2000), (8, 2001)] {
+            let parts = [&bytes[..one], &bytes[one..other], &bytes[other..]];
+            assert_eq!(check_sum(&parts), check_sum(&[&bytes]), "{one} {other}");
+        }
+    }
 
     #[test]
     fn a_damaged_pe_header_is_refused() {

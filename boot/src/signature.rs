@@ -2,7 +2,7 @@
 //! the table (PKCS#7) is the tool's.
 
 use crate::{
-    BzImage,
+    BzImage, Patched,
     bytes::{field, u32_at},
     error::{Error, Result},
 };
@@ -31,11 +31,12 @@ pub fn signed_parts(kernel: &[u8]) -> Result<Vec<&[u8]>> {
 pub fn unsigned(kernel: &[u8]) -> Result<Vec<u8>> {
     let bz_image = BzImage::parse(kernel)?;
     let pe = bz_image.pe.as_ref().ok_or(Error::Unsignable)?;
-    let mut file = bz_image.parts(kernel).0.to_vec();
-    file.extend(bz_image.parts(kernel).1);
-    file.resize(file.len().next_multiple_of(ALIGNMENT), 0);
-    pe.mend(&mut file);
-    Ok(file)
+    let (setup, protected_mode) = bz_image.parts(kernel);
+    let mut patched = Patched::new(setup, protected_mode, 0);
+    let len = setup.len() + protected_mode.len();
+    patched.tail.resize(len.next_multiple_of(ALIGNMENT) - len, 0);
+    pe.mend(&mut patched);
+    Ok(patched.concat())
 }
 
 /// Puts a signature (a PKCS#7 SignedData) behind a kernel, in the place of the one that it has.
@@ -44,7 +45,7 @@ pub fn unsigned(kernel: &[u8]) -> Result<Vec<u8>> {
 /// use lastwords_boot::{attach, signature, signed_parts, synthetic, unsigned};
 ///
 /// let kernel = unsigned(&synthetic::Kernel::default().build())?;
-/// let signed = attach(&kernel, b"signature")?;
+/// let signed = attach(kernel.clone(), b"signature")?;
 /// assert_eq!(signature(&signed)?, Some(&b"signature"[..]));
 /// assert_eq!(signed_parts(&signed)?.concat(), signed_parts(&kernel)?.concat());
 /// # Ok::<(), lastwords_boot::Error>(())
@@ -52,8 +53,10 @@ pub fn unsigned(kernel: &[u8]) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// When it is not a 64-bit bzImage, or has no PE header.
-pub fn attach(kernel: &[u8], signature: &[u8]) -> Result<Vec<u8>> {
-    let mut file = unsigned(kernel)?;
+pub fn attach(kernel: Vec<u8>, signature: &[u8]) -> Result<Vec<u8>> {
+    let is_signed = BzImage::parse(&kernel)?.is_signed();
+    let mut file = if is_signed { unsigned(&kernel)? } else { kernel };
+    file.resize(file.len().next_multiple_of(ALIGNMENT), 0);
     let len = HEAD_LEN + signature.len();
     let mut entry = (len as u32).to_le_bytes().to_vec();
     entry.extend(PKCS7);
@@ -92,12 +95,12 @@ mod tests {
         let whole = covered(&kernel);
         // CheckSum, and the entry of the data directory.
         assert_eq!(whole.len(), kernel.len() - 4 - 8);
-        let signed = attach(&kernel, &[0x30; 1001]).unwrap();
+        let signed = attach(kernel.clone(), &[0x30; 1001]).unwrap();
         assert_eq!(signed.len() % ALIGNMENT, 0);
         assert!(BzImage::parse(&signed).unwrap().is_signed());
         assert_eq!(covered(&signed), whole);
         assert_eq!(unsigned(&signed).unwrap(), kernel);
-        assert_eq!(attach(&signed, &[0x30; 1001]).unwrap(), signed);
+        assert_eq!(attach(signed.clone(), &[0x30; 1001]).unwrap(), signed);
         // A byte of the headers, one of each section, the last one.
         for at in [0x1f, 0x1000, 0x2000, kernel.len() - 1] {
             let mut changed = signed.clone();
@@ -130,14 +133,14 @@ mod tests {
     #[test]
     fn what_no_signature_fits_is_refused() {
         let bios = Kernel { pe: false, ..Kernel::default() }.build();
-        assert_eq!(attach(&bios, b"x"), Err(Error::Unsignable));
+        assert_eq!(attach(bios.clone(), b"x"), Err(Error::Unsignable));
         assert_eq!(signature(&bios), Ok(None));
         // SizeOfHeaders beyond the file: nothing can be hashed.
         let mut kernel = Kernel::default().build();
         put(&mut kernel, 0x40 + 24 + 60, &u32::MAX.to_le_bytes());
         assert_eq!(signed_parts(&kernel), Err(Error::Unsignable));
         // An entry that is no PKCS#7, and one that is longer than the table.
-        let signed = attach(&Kernel::default().build(), b"x").unwrap();
+        let signed = attach(Kernel::default().build(), b"x").unwrap();
         for (at, value) in [(6, 1), (0, 17)] {
             let mut signed = signed.clone();
             let table = signed.len() - 16;
@@ -152,7 +155,7 @@ mod tests {
             let mut kernel = Kernel { certificates: 0x108, ..Kernel::default() }.build();
             put(&mut kernel, at, &value.to_le_bytes());
             let _ = signature(&kernel);
-            if let Ok(signed) = attach(&kernel, b"x") {
+            if let Ok(signed) = attach(kernel.clone(), b"x") {
                 prop_assert_eq!(signature(&signed), Ok(Some(&b"x"[..])));
                 let parts = signed_parts(&unsigned(&kernel).unwrap()).map(|parts| parts.concat());
                 prop_assert_eq!(signed_parts(&signed).map(|parts| parts.concat()), parts);

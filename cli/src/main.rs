@@ -38,7 +38,7 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 /// program reports the panic to the event log (SEL, System Event Log) of the BMC (baseboard management controller) and
 /// to the console, even if the dump then fails.
 #[derive(Debug, Parser)]
-#[command(name = "lastwords", version, long_version = image::VERSION.as_str(), propagate_version = true)]
+#[command(name = "lastwords", version, long_version = image::VERSION, propagate_version = true)]
 #[command(after_long_help = "\
 Examples:
   lastwords enable

@@ -15,7 +15,7 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(uki.is_some(), is_uki(input));
     }
     let _ = (signature(input), signed_parts(input));
-    if let Ok(signed) = attach(input, b"signature") {
+    if let Ok(signed) = attach(input.to_vec(), b"signature") {
         assert_eq!(signature(&signed), Ok(Some(&b"signature"[..])));
         let kernel = unsigned(input).expect("what was signed has a PE header");
         if let Ok(parts) = signed_parts(&kernel) {

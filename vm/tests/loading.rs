@@ -127,6 +127,96 @@ fn where_memory_is_short_nothing_is_tried_and_nobody_is_killed() -> Result<()> {
     Ok(())
 }
 
+/// The initial RAM disk is written anew in its place while a dump kernel is loaded in a loop, by both methods. At last the
+/// lease that holds the writer off ends before its time, since the loading process stands still.
+const REWRITTEN: &str = "
+    cp /boot/initrd /boot/whole
+    load() { lastwords load /boot/vmlinuz --initrd /boot/initrd --append console=ttyS0 --no-symbols $@; }
+    rewrite() { until [ -e /tmp/stop ]; do cat /boot/whole >/boot/initrd; usleep 50000; done; }
+    turns() {
+        for turn in 1 2 3 4; do
+            for method in wrap purgatory; do
+                load --via $method --output-cpu-ip
+                echo $method $?
+                grep -q 1 /sys/kernel/kexec_crash_loaded || echo lost
+            done
+        done
+    }
+    stopped() {
+        echo 1 >/proc/sys/fs/lease-break-time
+        for tenths in 0 1 2 3 4 6 8; do
+            load --via purgatory & usleep $((tenths * 100000))
+            kill -STOP $!; : >/boot/initrd; kill -CONT $!
+            wait $!; echo ended $?
+            cat /boot/whole >/boot/initrd
+        done
+    }
+    section stopped stopped
+    section complete load
+    rewrite &
+    section turns turns
+    touch /tmp/stop; wait
+";
+
+#[test]
+fn an_initial_ram_disk_that_is_rewritten_meanwhile_is_loaded_whole_and_nobody_dies_of_it() -> Result<()> {
+    let outcome = Scenario::new(Release::V6_12)
+        .arm(Arm::Not)
+        .lastwords_at_hand()
+        .death(&format!("{REWRITTEN}\npanic_on 0"))
+        .dump("collect_vmcore\ncollect_dump")
+        .run()?;
+    println!("{outcome}");
+    let turns = outcome.text("turns")?;
+    for method in ["purgatory 0", "wrap 0"] {
+        ensure!(turns.matches(method).count() == 4, "{turns}");
+    }
+    ensure!(!turns.contains("lost"), "{turns}");
+    // Loaded, or refused: the file is empty.
+    let stopped = outcome.text("stopped")?;
+    let ends: Vec<_> = stopped.lines().filter_map(|line| line.strip_prefix("ended ")).collect();
+    ensure!(ends.len() == 7 && ends.iter().all(|status| ["0", "1"].contains(status)), "{stopped}");
+    ensure!(ends.contains(&"1"), "{stopped}");
+    outcome.text("complete")?;
+    ensure!(!outcome.console.iter().any(|line| line.text.contains("corrupt")), "{outcome}");
+    dump::check(&outcome, 2)
+}
+
+/// 20 MB of memory of its own, however large the initial RAM disk is: RLIMIT_DATA counts it, written to or not.
+const LITTLE: &str = "
+    load() { sh -c 'ulimit -d 20000; exec lastwords load /boot/vmlinuz --initrd /boot/initrd --append console=ttyS0 \"$@\"' sh $@; }
+    for mib in 16 64 256; do
+        truncate -s ${mib}M /boot/initrd
+        rm -rf /var/lib/lastwords
+        section first-$mib load --via purgatory
+        section again-$mib load --via purgatory
+        section wrap-$mib load --via wrap
+        section symbols-$mib ls /var/lib/lastwords
+    done
+    section armed grep 1 /sys/kernel/kexec_crash_loaded
+";
+
+#[test]
+fn loading_takes_no_more_than_20_mb_of_memory_of_its_own_at_any_size() -> Result<()> {
+    let outcome = Scenario::new(Release::V6_1)
+        .memory(3000)
+        .first_append("crashkernel=640M")
+        .arm(Arm::Not)
+        .lastwords_at_hand()
+        .death(LITTLE)
+        .run()?;
+    println!("{outcome}");
+    for mib in [16, 64, 256] {
+        for how in ["first", "again", "wrap"] {
+            let loaded = outcome.text(&format!("{how}-{mib}"))?;
+            ensure!(loaded.contains("loaded: /boot/vmlinuz") && !loaded.contains("not saved"), "{loaded}");
+        }
+        ensure!(outcome.text(&format!("symbols-{mib}"))?.lines().count() == 2);
+    }
+    outcome.text("armed")?;
+    Ok(())
+}
+
 /// Our process has too little memory for the initial RAM disk, and is aborted; the real kexec has enough.
 const ABORTED: &str = "
     dd if=/dev/zero bs=1M count=100 >>/boot/initrd 2>/dev/null

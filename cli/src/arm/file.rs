@@ -1,29 +1,35 @@
 //! The files that are loaded, and those that are written: nothing that can hang or never end is read, and at no time half of
 //! a file is seen.
+//!
+//! What is loaded may be hundreds of megabytes, so it is mapped and not copied. A mapping shows whatever others write to the
+//! file; the dump kernel and its checksum could then be of two versions of the file, and the system call, which gives the
+//! loaded dump kernel away first, could find the file cut short. So a file is mapped only with a lease, under which the kernel
+//! lets nobody write to it. Where there can be none, as while somebody has it open for writing, it is copied, as kexec does.
 
 use crate::sys;
 use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
+    ops::Deref,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::Path,
+    thread,
+    time::Duration,
 };
 
 /// No kernel and no initial RAM disk is as large as this.
 const MOST: u64 = 4 << 30;
+
+/// So often it is looked whether a file is complete, and how long it is waited in between: 3 s. Most are copied in that time.
+const TRIES: u32 = 30;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Opens a regular file that is not empty, and returns its length in bytes.
 ///
 /// # Errors
 /// When it cannot be opened, or is something else: a FIFO would hang, a device may never end or do something.
 pub fn open(path: &Path) -> Result<(File, u64)> {
-    let check = |metadata: &Metadata| {
-        ensure!(metadata.is_file(), "not a regular file\nhint: give the path of a file, as those in /boot");
-        ensure!(metadata.len() > 0, "empty file");
-        ensure!(metadata.len() <= MOST, "{} MiB are too many for a file to load", metadata.len() >> 20);
-        Ok(metadata.len())
-    };
     let open = || -> Result<_> {
         // Opening a device can be too much already.
         check(&fs::metadata(path)?)?;
@@ -33,6 +39,14 @@ pub fn open(path: &Path) -> Result<(File, u64)> {
         Ok((file, len))
     };
     open().with_context(|| path.display().to_string())
+}
+
+/// The length of a file that may be one to load.
+fn check(metadata: &Metadata) -> Result<u64> {
+    ensure!(metadata.is_file(), "not a regular file\nhint: give the path of a file, as those in /boot");
+    ensure!(metadata.len() > 0, "empty file");
+    ensure!(metadata.len() <= MOST, "{} MiB are too many for a file to load", metadata.len() >> 20);
+    Ok(metadata.len())
 }
 
 /// The text of a regular file: a FIFO would hang.
@@ -61,20 +75,179 @@ pub fn begins(file: &File, question: impl FnOnce(&[u8]) -> bool) -> bool {
 /// # Errors
 /// When it cannot be read, or is written to meanwhile.
 pub fn read(file: &File, path: &Path) -> Result<Vec<u8>> {
-    let read = || {
-        let version = |metadata: Metadata| {
-            (metadata.len(), metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec())
-        };
-        let before = version(file.metadata()?);
-        let mut bytes = Vec::with_capacity(usize::try_from(before.0)?);
-        file.take(before.0).read_to_end(&mut bytes)?;
+    let read = || -> Result<_> {
+        let before = Version::of(file)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(before.len)?);
+        file.take(before.len).read_to_end(&mut bytes)?;
         ensure!(
-            bytes.len() as u64 == before.0 && version(file.metadata()?) == before,
+            bytes.len() as u64 == before.len && Version::of(file)? == before,
             "the file was changed while it was read\nhint: retry when it is complete"
         );
         Ok(bytes)
     };
     read().with_context(|| path.display().to_string())
+}
+
+/// What differs after a file was written to, as far as the file system's clock can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    len: u64,
+    mtime: (i64, i64),
+    ctime: (i64, i64),
+}
+
+impl Version {
+    fn of(file: &File) -> io::Result<Self> {
+        let file = file.metadata()?;
+        Ok(Self {
+            len: file.len(),
+            mtime: (file.mtime(), file.mtime_nsec()),
+            ctime: (file.ctime(), file.ctime_nsec()),
+        })
+    }
+}
+
+/// How the bytes of a file are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// Where they are, if nobody can change them there; else as a copy.
+    Mapped,
+    /// As a copy.
+    Copied,
+}
+
+/// A file to be loaded. For as long as this is there, whoever wants to write to the file waits, where the file system can
+/// have that.
+#[derive(Debug)]
+pub struct Source<'a> {
+    path: &'a Path,
+    /// Open for reading.
+    pub file: File,
+    /// Its length in bytes.
+    pub len: u64,
+    version: Version,
+    is_leased: bool,
+    is_open_for_writing: bool,
+}
+
+impl<'a> Source<'a> {
+    /// Opens a file as [`open`] does.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open(path: &'a Path) -> Result<Self> {
+        let (file, _) = open(path)?;
+        let lease = sys::lease(&file);
+        // Until then it could be cut short.
+        let version = check(&file.metadata()?).and_then(|_| Ok(Version::of(&file)?));
+        let version = version.with_context(|| path.display().to_string())?;
+        let is_open_for_writing =
+            lease.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EAGAIN));
+        Ok(Self { path, len: version.len, file, version, is_leased: lease.is_ok(), is_open_for_writing })
+    }
+
+    /// Opens a file to be loaded. One that is open for writing is being written, most likely: waits until it is closed, but
+    /// not for long.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open_complete(path: &'a Path) -> Result<Self> {
+        for _ in 1..TRIES {
+            let source = Self::open(path);
+            if !source.as_ref().is_ok_and(|source| source.is_open_for_writing) {
+                return source;
+            }
+            thread::sleep(PAUSE);
+        }
+        Self::open(path)
+    }
+
+    /// Its bytes. Mapped ones are in memory from here on, and stay there.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is written to meanwhile.
+    pub fn bytes(&self, take: Take) -> Result<Bytes> {
+        let map = || {
+            let mapping = sys::Mapping::new(&self.file, usize::try_from(self.len).ok()?).ok()?;
+            mapping.pin().ok()?;
+            Some(Bytes::Mapped(mapping))
+        };
+        let mapped = if take == Take::Mapped && self.is_leased { map() } else { None };
+        // Its error is that of the file, where there is one.
+        mapped.map_or_else(|| Ok(Bytes::Copied(self.copy()?)), Ok)
+    }
+
+    /// A copy of its bytes.
+    fn copy(&self) -> Result<Vec<u8>> {
+        (&self.file).rewind()?;
+        read(&self.file, self.path)
+    }
+
+    /// Has it been written to since it was opened, as far as that shows?
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        Version::of(&self.file).ok() != Some(self.version)
+    }
+}
+
+/// The bytes of a file.
+#[derive(Debug)]
+pub enum Bytes {
+    /// Where the kernel has them.
+    Mapped(sys::Mapping),
+    /// A copy.
+    Copied(Vec<u8>),
+}
+
+impl Bytes {
+    /// Was all there that has been read? Else there were zeros: the lease was broken, since it held for too long, or the disk
+    /// fails.
+    #[must_use]
+    pub fn are_whole(&self) -> bool {
+        match self {
+            Self::Mapped(mapping) => mapping.is_whole(),
+            Self::Copied(_) => true,
+        }
+    }
+
+    /// Says so where they are not.
+    ///
+    /// # Errors
+    /// When not all that has been read was there.
+    pub fn check(&self, path: &Path) -> Result<()> {
+        ensure!(
+            self.are_whole(),
+            "{}: the file was cut short, or cannot be read\nhint: retry when it is complete; dmesg shows errors of the disk",
+            path.display()
+        );
+        Ok(())
+    }
+
+    /// Puts these in the place of the first ones. The file stays as it is.
+    ///
+    /// # Errors
+    /// When there is no memory for that.
+    pub fn begin_with(&mut self, head: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Mapped(mapping) => mapping.overwrite(0, head),
+            Self::Copied(bytes) => {
+                let begin = bytes.get_mut(..head.len()).ok_or(io::ErrorKind::InvalidInput)?;
+                begin.copy_from_slice(head);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(mapping) => mapping,
+            Self::Copied(bytes) => bytes,
+        }
+    }
 }
 
 /// Writes a file that takes the place of what is there, completely or not at all. It keeps the owner and the permission
@@ -147,6 +320,75 @@ mod tests {
         // One that has a hole and no end.
         File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
         assert!(format!("{:#}", open(&path).unwrap_err()).contains("too many"));
+    }
+
+    /// A file with these bytes, which nobody has open for writing.
+    fn file(bytes: &[u8]) -> tempfile::TempPath {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        file.into_temp_path()
+    }
+
+    /// Opened with a lease. Forked processes of other tests may have it open for writing for a moment.
+    fn leased(path: &Path) -> Source<'_> {
+        loop {
+            let source = Source::open(path).unwrap();
+            if source.is_leased {
+                return source;
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_write_to_is_mapped_and_all_else_copied() {
+        let path = file(&[7; 10_000]);
+        let source = leased(&path);
+        let mapped = source.bytes(Take::Mapped).unwrap();
+        assert!(matches!(mapped, Bytes::Mapped(_)) && *mapped == [7; 10_000] && mapped.are_whole());
+        let copied = source.bytes(Take::Copied).unwrap();
+        assert!(matches!(copied, Bytes::Copied(_)) && *copied == *mapped);
+        drop(source);
+        // Somebody has it open for writing. What is written now does not reach the copy.
+        let writer = File::options().write(true).open(&path).unwrap();
+        let source = Source::open(&path).unwrap();
+        let bytes = source.bytes(Take::Mapped).unwrap();
+        writer.write_all_at(&[8; 10], 0).unwrap();
+        assert!(matches!(bytes, Bytes::Copied(_)) && *bytes == [7; 10_000]);
+        writer.set_len(9).unwrap();
+        assert!(source.is_changed() && bytes.len() == 10_000);
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_waited_for_but_not_for_ever() {
+        let path = file(b"half");
+        let writer = File::options().append(true).open(&path).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(2 * PAUSE);
+                (&writer).write_all(b" and half").unwrap();
+                drop(writer);
+            });
+            let source = Source::open_complete(&path).unwrap();
+            assert_eq!(&*source.bytes(Take::Mapped).unwrap(), b"half and half");
+        });
+        let _writer = File::options().append(true).open(&path).unwrap();
+        assert!(matches!(
+            Source::open_complete(&path).unwrap().bytes(Take::Mapped).unwrap(),
+            Bytes::Copied(_)
+        ));
+    }
+
+    #[test]
+    fn a_beginning_is_put_in_the_place_of_the_files_own_for_us_alone() {
+        let path = file(&[7; 10_000]);
+        let source = leased(&path);
+        for take in [Take::Mapped, Take::Copied] {
+            let mut bytes = source.bytes(take).unwrap();
+            bytes.begin_with(&[1, 2, 3]).unwrap();
+            assert!(bytes.starts_with(&[1, 2, 3, 7]) && bytes.len() == 10_000);
+            assert!(bytes.begin_with(&[0; 10_001]).is_err());
+        }
+        assert_eq!(fs::read(&path).unwrap(), [7; 10_000]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! are (`Documentation/arch/x86/boot.rst`).
 
 use super::{
+    file::{self, Source, Take},
     kimage::{KImage, Segment, hex},
     sign,
 };
@@ -176,8 +177,10 @@ fn held(root: &Path, image: &KImage, named: Option<&Path>) -> Option<Held> {
             && segment.memory_size >= len
     };
     let segment = segments.iter().filter(fits).max_by_key(|segment| segment.memory_size)?;
-    let loaded = image.bytes(segment.data.clone())?;
-    let unhooked = boot::unhook(&loaded);
+    let start = segment.data.start;
+    let len = usize::try_from(segment.data.end - start).ok()?;
+    let read = |range: Range<usize>| image.bytes(start + range.start as u64..start + range.end as u64);
+    let unhooked = boot::unhook(read, len);
     let purgatory =
         segments.iter().filter(|segment| segment.data.contains(&image.entry)).find_map(|segment| {
             let bytes = image.bytes(segment.data.clone())?;
@@ -186,8 +189,8 @@ fn held(root: &Path, image: &KImage, named: Option<&Path>) -> Option<Held> {
     let (kind, reporting, own) = match (purgatory, unhooked) {
         (Some(image), _) => (Kind::Purgatory, Some(image), None),
         (None, Ok(None)) => (Kind::Plain, None, None),
-        (None, Ok(Some(Unhooked { kernel, image }))) => {
-            (Kind::Wrapped, Some(Image::new(&image)), Some(kernel))
+        (None, Ok(Some(Unhooked { len, head, image }))) => {
+            (Kind::Wrapped, Some(Image::new(&image)), Some((len, head)))
         }
         (None, Err(error)) => (Kind::Wrapped, Some(Image { parameters: Err(error), checksum: None }), None),
     };
@@ -197,10 +200,33 @@ fn held(root: &Path, image: &KImage, named: Option<&Path>) -> Option<Held> {
         by_file: segment.by_file,
         image: reporting,
         cmdline: command_line(image, &params)?,
-        kernel: kernel(root, named, &loaded, own.as_deref()),
+        kernel: kernel(root, named, &Loaded { image, start, len, own }),
         initrd: (!initrd.is_empty())
             .then(|| Initrd { size: initrd.end - initrd.start, path: initrd_file(root, image, &initrd) }),
     })
+}
+
+/// A kernel's protected-mode part, as the kernel holds it.
+struct Loaded<'a> {
+    image: &'a KImage,
+    start: u64,
+    len: usize,
+    /// The length and the beginning that it had before it was wrapped.
+    own: Option<(usize, Vec<u8>)>,
+}
+
+impl Loaded<'_> {
+    /// Is it this one?
+    fn is(&self, bytes: &[u8]) -> bool {
+        self.len == bytes.len() && self.image.holds(self.start, bytes)
+    }
+
+    /// Was it this one, before it was wrapped?
+    fn was(&self, bytes: &[u8]) -> bool {
+        let Some((len, head)) = &self.own else { return false };
+        let rest = bytes.strip_prefix(&head[..]);
+        *len == bytes.len() && rest.is_some_and(|rest| self.image.holds(self.start + head.len() as u64, rest))
+    }
 }
 
 impl Image {
@@ -233,7 +259,7 @@ fn command_line(image: &KImage, params: &[u8]) -> Option<String> {
 }
 
 /// The file whose protected-mode part is what is `loaded`; else the one whose is the kernel in it, before it was wrapped.
-fn kernel(root: &Path, named: Option<&Path>, loaded: &[u8], own: Option<&[u8]>) -> Option<Kernel> {
+fn kernel(root: &Path, named: Option<&Path>, loaded: &Loaded<'_>) -> Option<Kernel> {
     let folders = [
         ("var/lib/kdump/lastwords", &["vmlinuz-"][..]),
         ("boot", &["vmlinuz", "kernel", "bzImage"]),
@@ -245,7 +271,7 @@ fn kernel(root: &Path, named: Option<&Path>, loaded: &[u8], own: Option<&[u8]>) 
     files.extend(modules.into_iter().map(|folder| folder.join("vmlinuz")));
     let mut wrapped_since = None;
     for path in unique(files) {
-        let Some(kernel) = compare(root, &path, loaded, own) else { continue };
+        let Some(kernel) = compare(root, &path, loaded) else { continue };
         if kernel.itself {
             return Some(kernel);
         }
@@ -255,30 +281,31 @@ fn kernel(root: &Path, named: Option<&Path>, loaded: &[u8], own: Option<&[u8]>) 
 }
 
 /// Is what is loaded this file's, or a part of a unified kernel image's?
-fn compare(root: &Path, path: &Path, loaded: &[u8], own: Option<&[u8]>) -> Option<Kernel> {
-    let (file, len) = super::file::open(path).ok()?;
-    let is_uki = super::file::begins(&file, boot::is_uki);
+fn compare(root: &Path, path: &Path, loaded: &Loaded<'_>) -> Option<Kernel> {
+    let source = Source::open(path).ok()?;
+    let is_uki = file::begins(&source.file, boot::is_uki);
     let mut head = vec![0; SETUP_MAX];
-    let read = file.read_at(&mut head, 0).ok()?;
+    let read = source.file.read_at(&mut head, 0).ok()?;
     let setup_len = SetupHeader::parse(&head[..read]).map_or(0, |header| header.setup_len as u64);
-    let may_be = |part: &[u8]| {
-        let part = part.len() as u64;
-        let whole = len.saturating_sub(setup_len);
+    let may_be = |part: usize| {
+        let part = part as u64;
+        let whole = source.len.saturating_sub(setup_len);
         if is_uki { part < whole } else { (part..=part.saturating_add(SIGNATURE_MAX)).contains(&whole) }
     };
-    if !may_be(loaded) && !own.is_some_and(may_be) {
+    if !may_be(loaded.len) && !loaded.own.as_ref().is_some_and(|(len, _)| may_be(*len)) {
         return None;
     }
-    let bytes = super::file::read(&file, path).ok()?;
+    let bytes = source.bytes(Take::Mapped).ok()?;
     let kernel = Uki::parse(&bytes).ok()?.map_or(&bytes[..], |uki| uki.linux);
     let header = SetupHeader::parse(kernel)?;
-    let (with_signature, unsigned) =
-        (kernel.get(header.setup_len..)?, BzImage::parse(kernel).ok()?.protected_mode(kernel).to_owned());
-    let is_whole = with_signature == loaded;
-    let itself = is_whole || unsigned == loaded;
-    let signed = (is_whole && unsigned != loaded).then(|| sign::signed_by(kernel));
+    let with_signature = kernel.get(header.setup_len..)?;
+    let unsigned = BzImage::parse(kernel).ok()?.protected_mode(kernel);
+    let is_whole = loaded.is(with_signature);
+    let itself = is_whole || loaded.is(unsigned);
+    let signed = (is_whole && unsigned != with_signature).then(|| sign::signed_by(kernel));
+    let is_it = itself || loaded.was(unsigned);
     let kernel = Kernel { path: shown(root, path), release: header.release, itself, signed };
-    (itself || own == Some(&unsigned[..])).then_some(kernel)
+    is_it.then_some(kernel)
 }
 
 /// The file of an initial RAM disk of which pieces are compared.
@@ -286,7 +313,7 @@ fn initrd_file(root: &Path, image: &KImage, range: &Range<u64>) -> Option<PathBu
     let size = range.end - range.start;
     let is_it = |path: &PathBuf| {
         let compare = || {
-            let (file, len) = super::file::open(path).ok()?;
+            let (file, len) = file::open(path).ok()?;
             (len == size).then_some(())?;
             // The first and the last one among them.
             let piece = |number: u64| {
@@ -486,7 +513,7 @@ mod tests {
         assert_eq!(held.lines(), Some(["lastwords.ipmi_handle_panic", "quiet lastwords.budget=9"]));
         assert_eq!(parameters(held.lines().unwrap()), "lastwords.ipmi_handle_panic lastwords.budget=9");
         // The image as `lastwords --version` has it.
-        assert_eq!(held.image.unwrap().checksum.as_ref(), Some(&*CHECKSUM));
+        assert_eq!(held.image.unwrap().checksum.as_deref(), Some(CHECKSUM));
         let kernel = held.kernel.unwrap();
         assert_eq!((kernel.path.to_str(), kernel.itself), (Some("/boot/vmlinuz-6.1"), false));
         put(root, "var/lib/kdump/lastwords/vmlinuz-6.1", &wrapped);
@@ -533,7 +560,7 @@ mod tests {
         );
         let held = seen(root);
         assert_eq!(held.lines(), Some(["lastwords.ipmi_handle_panic", "quiet"]));
-        assert_eq!(held.image.unwrap().checksum.as_ref(), Some(&*CHECKSUM));
+        assert_eq!(held.image.unwrap().checksum.as_deref(), Some(CHECKSUM));
     }
 
     #[test]

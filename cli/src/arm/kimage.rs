@@ -5,6 +5,7 @@
 //! addresses that the loader's buffers had, which differ from load to load.
 
 use super::ranges::IoMem;
+use crate::symbols::{KEXEC_CRASH_IMAGE, store};
 use object::{
     Endianness,
     elf::{FileHeader64, PT_LOAD},
@@ -19,8 +20,6 @@ use std::{
     path::Path,
 };
 
-/// The kernel's pointer to its record (`kernel/kexec_core.c`).
-const POINTER: &str = "kexec_crash_image";
 /// Bytes of the record that count for the checksum: its head and the first segments.
 const SUMMED: usize = 256;
 /// Bytes of the record with all segments (`include/linux/kexec.h`).
@@ -65,9 +64,13 @@ impl KImage {
     /// Reads the record. `None` where none is loaded, or where the kernel does not show it: without privileges, in lockdown
     /// mode "confidentiality", with CONFIG_KALLSYMS_ALL=n.
     pub fn read(root: &Path) -> Option<Self> {
-        let kallsyms = File::open(root.join("proc/kallsyms")).ok()?;
         let kcore = Kcore::open(root)?;
-        let pointer = address(BufReader::with_capacity(64 << 10, kallsyms), POINTER)?;
+        let printed = || {
+            let kallsyms = File::open(root.join("proc/kallsyms")).ok()?;
+            address(BufReader::with_capacity(64 << 10, kallsyms), KEXEC_CRASH_IMAGE)
+        };
+        let saved = store::variable(root, KEXEC_CRASH_IMAGE).map(|[_, pointer]| pointer);
+        let pointer = saved.or_else(printed)?;
         let image = u64::from_le_bytes(kcore.read_virtual(pointer)?);
         let record: [u8; LEN] = kcore.read_virtual(image)?;
         let digest =
@@ -80,6 +83,15 @@ impl KImage {
             entry: number(&record, START_AT)?,
             segments: segments(&record, &reserved).unwrap_or_default(),
         })
+    }
+
+    /// Do these bytes lie there, in what is loaded? They are compared piece by piece.
+    pub fn holds(&self, start: u64, bytes: &[u8]) -> bool {
+        const PIECE: usize = 64 << 10;
+        bytes
+            .chunks(PIECE)
+            .zip((start..).step_by(PIECE))
+            .all(|(piece, at)| self.bytes(at..at + piece.len() as u64).is_some_and(|held| held == piece))
     }
 
     /// What lies at these physical addresses, if they belong to what is loaded.

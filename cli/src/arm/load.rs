@@ -9,7 +9,7 @@ use super::{
     console,
     cpus::Cpus,
     encryption::{self, Encryption},
-    file,
+    file::{self, Bytes, Source, Take},
     image::IMAGE,
     initrd::Initrd,
     kdump::Kdump,
@@ -41,9 +41,9 @@ use clap::Args;
 use lastwords_boot::{self as boot, BzImage, Uki};
 use lastwords_core::{hw::Register, ipmi::interface::KcsPorts, plan::Plan};
 use std::{
-    borrow::Cow,
     ffi::CString,
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     process::{self, ExitCode},
 };
@@ -160,85 +160,108 @@ impl Load {
         let lock = busy::lock(root);
         let kdump = Kdump::read(root);
         Refusal::beforehand(&kdump)?;
-
-        let name = || path.display().to_string();
-        // Before anything is read: what does not fit is not worth the memory.
-        let fits = |bytes| Refusal::too_small(&kdump, bytes);
-        let (file, len) = file::open(path)?;
-        // Of a unified kernel image only a part may be needed.
-        if !file::begins(&file, boot::is_uki) {
-            fits(len)?;
-        }
-        let bytes = file::read(&file, path)?;
-        let uki = Uki::parse(&bytes).with_context(name)?;
-        let kernel = uki.map_or(&bytes[..], |uki| uki.linux);
-        let bz_image = BzImage::parse(kernel).with_context(name)?;
-        let initrd = self.initrd(uki.as_ref(), path)?;
-        let needs = u64::from(bz_image.init_size) + initrd.as_ref().map_or(0, |initrd| initrd.len);
-        fits(needs)?;
-        let guest = match encryption::find(root) {
-            Encryption::Guest(guest) => Some(guest),
-            Encryption::Memory | Encryption::None => None,
-        };
-        // Nothing that would be reported there.
-        let embedded = match guest {
-            Some(_) => String::new(),
-            None => embedded(kernel).with_context(name)?,
-        };
-        if let Some(error) = loses_5_levels(root, &bz_image) {
-            message::warning(&error);
-        }
-
-        let (via, reason) = self.choose(root, &kdump, guest)?;
-        if self.verbose {
-            message::output(format_args!("loading method: {reason}"));
-        }
-        if via == Via::Purgatory && self.sign.is_given() {
-            message::output("not signed: kexec_load(2) takes no signature (--via wrap does)");
-        }
-        let file = uki.is_none().then_some(file);
-        let dump = DumpKernel { root, path, file, kernel, bz_image, initrd, needs, guest, embedded };
-        match via {
-            Via::Purgatory => self.load_as_purgatory(&kdump, dump),
-            Via::Wrap => self.load_wrapped(&kdump, dump),
-        }?;
-        drop(lock);
+        let Done { method, lines: [embedded, line] } =
+            anew(|take| self.load_files(root, &kdump, path, take))?;
         message::output(format_args!(
             "loaded: {} in {} MiB of reserved memory",
-            name(),
+            path.display(),
             kdump.crash_size >> 20
         ));
         if !self.no_symbols {
             self.save_symbols(root);
         }
+        // They tell where the kernel has its record of what is loaded.
+        let lines = [embedded.as_str(), line.as_str()];
+        loaded::announce(root, Some(Own { kernel: path, method, lines }));
+        drop(lock);
         Ok(())
     }
 
+    /// Loads what the files have. `None` where one of them turned out to have changed meanwhile: what was loaded may be of
+    /// both versions then, or nothing is.
+    fn load_files(&self, root: &Path, kdump: &Kdump, path: &Path, take: Take) -> Result<Option<Done>> {
+        let name = || path.display().to_string();
+        // Before anything is read: what does not fit is not worth the memory.
+        let fits = |bytes| Refusal::too_small(kdump, bytes);
+        let source = Source::open_complete(path)?;
+        // Of a unified kernel image only a part may be needed.
+        if !file::begins(&source.file, boot::is_uki) {
+            fits(source.len)?;
+        }
+        let bytes = source.bytes(take)?;
+        let load = || {
+            let uki = Uki::parse(&bytes).with_context(name)?;
+            let kernel = uki.map_or(&bytes[..], |uki| uki.linux);
+            let bz_image = BzImage::parse(kernel).with_context(name)?;
+            let initrd = self.initrd(uki.as_ref(), path)?;
+            let needs = u64::from(bz_image.init_size) + initrd.as_ref().map_or(0, Initrd::len);
+            fits(needs)?;
+            let guest = match encryption::find(root) {
+                Encryption::Guest(guest) => Some(guest),
+                Encryption::Memory | Encryption::None => None,
+            };
+            // Nothing that would be reported there.
+            let embedded = match guest {
+                Some(_) => String::new(),
+                None => embedded(kernel).with_context(name)?,
+            };
+            if let Some(error) = loses_5_levels(root, &bz_image) {
+                message::warning(&error);
+            }
+
+            let (via, reason) = self.choose(root, kdump, guest)?;
+            if self.verbose {
+                message::output(format_args!("loading method: {reason}"));
+            }
+            if via == Via::Purgatory && self.sign.is_given() {
+                message::output("not signed: kexec_load(2) takes no signature (--via wrap does)");
+            }
+            let source = uki.is_none().then_some(&source);
+            let dump =
+                DumpKernel { root, path, take, source, kernel, bz_image, initrd, needs, guest, embedded };
+            match via {
+                Via::Purgatory => self.load_as_purgatory(kdump, &dump, || bytes.are_whole()),
+                Via::Wrap => self.load_wrapped(kdump, &dump, || bytes.are_whole()),
+            }
+        };
+        match load() {
+            // Of zeros, where a part of it could not be read.
+            Err(_) if !bytes.are_whole() => Ok(None),
+            result => result,
+        }
+    }
+
     /// The initial RAM disk: the one that is given, else that of a unified kernel image, as kexec does since 2.0.30.
-    fn initrd(&self, uki: Option<&Uki>, path: &Path) -> Result<Option<Initrd<'_>>> {
-        let given = self.initrd.as_deref().map(Initrd::open).transpose()?;
+    fn initrd<'a>(&'a self, uki: Option<&Uki<'a>>, path: &Path) -> Result<Option<Initrd<'a>>> {
+        let given = self.initrd.as_deref().map(Source::open_complete).transpose()?.map(Initrd::File);
         let Some(uki) = uki else { return Ok(given) };
         let of_uki = uki.initrd.filter(|_| given.is_none());
         let used = if of_uki.is_some() { "kernel and initial RAM disk are used" } else { "kernel is used" };
         let cmdline = if uki.has_cmdline { ", its command line is not" } else { "" };
         let name = path.display();
         message::output(format_args!("{name} is a unified kernel image (UKI): its {used}{cmdline}"));
-        Ok(given.or(of_uki.map(Initrd::in_memory).transpose()?))
+        Ok(given.or(of_uki.map(Initrd::Part)))
     }
 
-    fn load_as_purgatory(&self, kdump: &Kdump, mut dump: DumpKernel<'_>) -> Result<()> {
+    fn load_as_purgatory(
+        &self,
+        kdump: &Kdump,
+        dump: &DumpKernel<'_>,
+        is_whole: impl Fn() -> bool,
+    ) -> Result<Option<Done>> {
         let name = || dump.path.display().to_string();
-        let kernel = if dump.bz_image.is_wrapped() {
-            boot::unwrap(dump.kernel).with_context(name)?.into()
-        } else {
-            Cow::from(dump.kernel)
+        let unwrapped = if dump.bz_image.is_wrapped() { Some(dump.unwrapped()?) } else { None };
+        let kernel = unwrapped.as_ref().map_or(dump.kernel, |(bytes, len)| &bytes[..*len]);
+        let Placed { cmdline, embedded, .. } = self.cmdline(dump, true)?;
+        let file = dump.initrd.as_ref().map(|initrd| initrd.bytes(dump.take)).transpose()?.flatten();
+        let initrd = match &dump.initrd {
+            Some(Initrd::Part(bytes)) => Some(*bytes),
+            _ => file.as_deref(),
         };
-        let Placed { cmdline, embedded, .. } = self.cmdline(&dump, true)?;
-        let initrd = dump.initrd.take().map(Initrd::read).transpose()?;
         let parts = Parts {
-            kernel: &kernel,
-            bz_image: &BzImage::parse(&kernel).with_context(name)?,
-            initrd: initrd.as_deref(),
+            kernel,
+            bz_image: &BzImage::parse(kernel).with_context(name)?,
+            initrd,
             cmdline: &cmdline,
             image: IMAGE,
             parameters: &embedded,
@@ -249,6 +272,14 @@ impl Load {
         };
         let first = FirstKernel::read(dump.root)?;
         let purgatory = purgatory::build(&parts, &first).with_context(name)?;
+        let is_whole = || {
+            is_whole()
+                && unwrapped.as_ref().is_none_or(|(bytes, _)| bytes.are_whole())
+                && file.as_ref().is_none_or(Bytes::are_whole)
+        };
+        if !is_whole() {
+            return Ok(None);
+        }
         if self.verbose {
             // Line by line: what is no printable character within one is shown as a question mark.
             Verbose(&purgatory).to_string().lines().for_each(message::output);
@@ -257,51 +288,70 @@ impl Load {
         let loading = Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() };
         let lines = dump.reads([&embedded, &line]);
         remember_watchdog(dump.root, lines);
-        loading.load(dump.root, kdump, self.verbose)?;
-        let own = Own { kernel: dump.path, method: "purgatory (kexec_load)", lines };
-        loaded::announce(dump.root, Some(own));
-        Ok(())
+        let result = loading.load(dump.root, kdump, self.verbose);
+        // Once more, whatever came of it: the kernel has read the files after us.
+        if !loading.holds() || !is_whole() {
+            return Ok(None);
+        }
+        result?;
+        Ok(Some(Done { method: "purgatory (kexec_load)", lines: lines.map(str::to_owned) }))
     }
 
-    fn load_wrapped(&self, kdump: &Kdump, mut dump: DumpKernel<'_>) -> Result<()> {
+    fn load_wrapped(
+        &self,
+        kdump: &Kdump,
+        dump: &DumpKernel<'_>,
+        is_whole: impl Fn() -> bool,
+    ) -> Result<Option<Done>> {
         let name = || dump.path.display().to_string();
         let (wrapped, was_signed) = (dump.bz_image.is_wrapped(), dump.bz_image.is_signed());
         let as_it_is = wrapped || dump.guest.is_some();
         Refusal::too_small(kdump, dump.needs)?;
-        let Placed { cmdline, embedded, .. } = self.cmdline(&dump, !as_it_is)?;
+        let Placed { cmdline, embedded, .. } = self.cmdline(dump, !as_it_is)?;
         let line = cmdline.finish()?;
         if self.verbose {
             message::output(format_args!("command line: {line}"));
         }
         let made = if dump.guest.is_some() && wrapped && !was_signed {
-            Some(boot::unwrap(dump.kernel).with_context(name)?)
+            Some(boot::unwrapped(dump.kernel).with_context(name)?)
         } else if as_it_is {
             None
         } else {
-            Some(boot::wrap(dump.kernel, IMAGE, &embedded).with_context(name)?)
+            Some(boot::wrapped(dump.kernel, IMAGE, &embedded).with_context(name)?)
         };
-        let bytes = made.as_deref().unwrap_or(dump.kernel);
-        let made = self.signed(kdump, &dump, bytes, made.is_some()).with_context(name)?.or(made);
-        let signed = boot::signature(made.as_deref().unwrap_or(dump.kernel)).is_ok_and(|one| one.is_some());
-        let in_memory = |bytes: &[u8]| {
-            sys::memory_file(c"lastwords", bytes).context("no memory for the dump kernel's file")
+        let in_memory = |parts: &[&[u8]]| {
+            sys::memory_file(c"lastwords", parts).context("no memory for the dump kernel's file")
         };
-        let kernel = match made {
-            Some(bytes) => in_memory(&bytes)?,
+        let made = made.map(|made| in_memory(&made.parts())).transpose()?;
+        let mapped = made.as_ref().map(map).transpose().context("no memory for the dump kernel's file")?;
+        let bytes = mapped.as_deref().unwrap_or(dump.kernel);
+        let signed = self.signed(kdump, dump, bytes, made.is_some()).with_context(name)?;
+        let is_signed = boot::signature(signed.as_deref().unwrap_or(bytes)).is_ok_and(|one| one.is_some());
+        let made = signed.map(|signed| in_memory(&[&signed])).transpose()?.or(made);
+        let kernel = match (made, dump.source) {
+            (Some(file), _) => file,
             // The file itself: its signature may lie in its extended attributes (IMA).
-            None => dump.file.take().map_or_else(|| in_memory(dump.kernel), Ok)?,
+            (None, Some(source)) => source.file.try_clone()?,
+            (None, None) => in_memory(&[dump.kernel])?,
         };
-        let situation = Situation { kdump, signed, was_signed, needs: dump.needs };
-        let files = kernel.metadata()?.len() + dump.initrd.as_ref().map_or(0, |initrd| initrd.len);
-        let initrd = dump.initrd.take().map(|initrd| initrd.file);
+        if !is_whole() {
+            return Ok(None);
+        }
+        let situation = Situation { kdump, signed: is_signed, was_signed, needs: dump.needs };
+        let files = kernel.metadata()?.len() + dump.initrd.as_ref().map_or(0, Initrd::len);
+        let initrd = dump.initrd.as_ref().map(|initrd| initrd.file(dump.take)).transpose()?;
         let cmdline = CString::new(line.as_str())?;
         let loading = Loading::Wrap { kernel, initrd, cmdline, situation, files };
         let lines = dump.reads([&embedded, &line]);
         remember_watchdog(dump.root, lines);
-        loading.load(dump.root, kdump, self.verbose)?;
-        let own = Own { kernel: dump.path, method: "wrap (kexec_file_load)", lines };
-        loaded::announce(dump.root, Some(own));
-        Ok(())
+        let result = loading.load(dump.root, kdump, self.verbose);
+        // The kernel has copied the files, and summed up its copies: those it read from disk must be what they were.
+        let is_file = |initrd: &Initrd| dump.take == Take::Mapped && initrd.is_changed();
+        if dump.source.is_some_and(Source::is_changed) || dump.initrd.as_ref().is_some_and(is_file) {
+            return Ok(None);
+        }
+        result?;
+        Ok(Some(Done { method: "wrap (kexec_file_load)", lines: lines.map(str::to_owned) }))
     }
 
     /// The dump kernel signed: because that is asked for, or because the running kernel demands it. `None` where it is to be
@@ -321,7 +371,7 @@ impl Load {
         if !demanded {
             return Ok(signed);
         }
-        let ima = dump.file.as_ref().is_some_and(|file| !made && sys::has_attribute(file, c"security.ima"));
+        let ima = dump.source.is_some_and(|file| !made && sys::has_attribute(&file.file, c"security.ima"));
         let is_certain = || kdump.lockdown.is_some() && !ima && sign::verdict::can_verify(dump.root);
         let mut refusal = sign::verdict::refusal(dump.root, signed.as_deref().unwrap_or(kernel), was_signed);
         if signed.is_none() && refusal.is_some() && !ima {
@@ -554,8 +604,9 @@ struct DumpKernel<'a> {
     /// The root of the running system's files.
     root: &'a Path,
     path: &'a Path,
+    take: Take,
     /// Its file, unless the kernel is a part of it.
-    file: Option<File>,
+    source: Option<&'a Source<'a>>,
     kernel: &'a [u8],
     bz_image: BzImage,
     initrd: Option<Initrd<'a>>,
@@ -567,11 +618,49 @@ struct DumpKernel<'a> {
     embedded: String,
 }
 
+/// What was loaded.
+#[derive(Debug)]
+struct Done {
+    /// The loading method.
+    method: &'static str,
+    /// The lines with parameters that the image reads.
+    lines: [String; 2],
+}
+
+/// Loads; where a file was changed meanwhile, once more, from copies, which nobody can change.
+fn anew<T>(load: impl Fn(Take) -> Result<Option<T>>) -> Result<T> {
+    if let Some(loaded) = load(Take::Mapped)? {
+        return Ok(loaded);
+    }
+    message::warning(&anyhow!("a file was changed while it was loaded: loading it anew"));
+    let changed = "a file was changed while it was loaded, so that the dump kernel may not start";
+    load(Take::Copied).context(changed)?.with_context(|| format!("{changed}\nhint: load it again"))
+}
+
 impl DumpKernel<'_> {
+    /// The file of a wrapped kernel as it was before, and its length.
+    fn unwrapped(&self) -> Result<(Bytes, usize)> {
+        let name = || self.path.display().to_string();
+        let patched = boot::unwrapped(self.kernel).with_context(name)?;
+        let Some(source) = self.source else {
+            let whole = patched.concat();
+            let len = whole.len();
+            return Ok((Bytes::Copied(whole), len));
+        };
+        let mut bytes = source.bytes(self.take)?;
+        bytes.begin_with(&patched.head).with_context(name)?;
+        Ok((bytes, patched.head.len() + patched.body.len()))
+    }
+
     /// Those lines of parameters that the image reads: the command line of a guest may have some, but no image there.
     fn reads<'a>(&self, lines: [&'a str; 2]) -> [&'a str; 2] {
         if self.guest.is_some() { [""; 2] } else { lines }
     }
+}
+
+/// All of a file's bytes.
+fn map(file: &File) -> io::Result<sys::Mapping> {
+    sys::Mapping::new(file, usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?)
 }
 
 /// Writes down which watchdog the plan starts. A dump kernel is worth more than that.
@@ -670,7 +759,8 @@ mod tests {
             let dump = DumpKernel {
                 root: machine.root(),
                 path: Path::new("kernel"),
-                file: None,
+                take: Take::Mapped,
+                source: None,
                 kernel,
                 bz_image: BzImage::parse(kernel).unwrap(),
                 initrd: None,
@@ -702,6 +792,28 @@ mod tests {
         machine.file("proc/kallsyms", "0000000000000000 T _text\n");
         for kernel in [&plain, &sign(&other)] {
             assert_eq!(signed(&[], &locked, kernel).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn what_was_changed_while_it_was_loaded_is_loaded_anew_once_from_a_copy() {
+        let load = |answers: [Result<Option<u8>, &'static str>; 2]| {
+            let (answers, takes) =
+                (std::cell::RefCell::new(answers.into_iter()), std::cell::RefCell::default());
+            let result = anew(|take| {
+                Vec::push(&mut *takes.borrow_mut(), take);
+                answers.borrow_mut().next().unwrap().map_err(Error::msg)
+            });
+            (result.map_err(|error| format!("{error:#}")), takes.into_inner())
+        };
+        assert_eq!(load([Ok(Some(1)), Ok(None)]), (Ok(1), vec![Take::Mapped]));
+        assert_eq!(load([Err("refused"), Ok(None)]), (Err("refused".to_owned()), vec![Take::Mapped]));
+        let both = vec![Take::Mapped, Take::Copied];
+        assert_eq!(load([Ok(None), Ok(Some(2))]), (Ok(2), both.clone()));
+        for again in [Ok(None), Err("empty file")] {
+            let (result, takes) = load([Ok(None), again]);
+            let error = result.unwrap_err();
+            assert!(error.contains("may not start") && takes == both, "{error}");
         }
     }
 

@@ -142,7 +142,7 @@ impl Line {
         Self {
             kernel: own.map(|own| text(own.kernel)).unwrap_or_default(),
             method: own.map(|own| own.method.to_owned()).unwrap_or_default(),
-            image: own.map(|_| image::CHECKSUM.clone()).unwrap_or_default(),
+            image: own.map(|_| image::CHECKSUM.to_owned()).unwrap_or_default(),
             plan: reports,
         }
     }
@@ -266,7 +266,7 @@ mod tests {
         let mut datagram = [0; 4096];
         let len = journal.recv(&mut datagram).unwrap();
         let text = std::str::from_utf8(&datagram[..len]).unwrap();
-        let (plan, image) = ("lastwords.ipmi_handle_panic lastwords.budget=9", &*image::CHECKSUM);
+        let (plan, image) = ("lastwords.ipmi_handle_panic lastwords.budget=9", image::CHECKSUM);
         assert_eq!(
             text,
             format!(

@@ -65,6 +65,14 @@ impl Loading<'_> {
         })
     }
 
+    /// Is what is to be loaded what it was when it was put together? Where the kernel itself reads files that is not known.
+    pub fn holds(&self) -> bool {
+        match self {
+            Self::Purgatory { purgatory, .. } => purgatory.holds(),
+            Self::Wrap { .. } => true,
+        }
+    }
+
     /// Loads it into the place of `kexec -e` alone, and takes it out again: would the kernel accept it?
     pub fn trial(&self, root: &Path, kdump: &Kdump) -> Trial {
         let memory = Memory::read(root);
@@ -168,7 +176,7 @@ pub struct Verbose<'a>(pub &'a Purgatory<'a>);
 
 impl fmt::Display for Verbose<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Purgatory { segments, entry, cmdline, e820 } = self.0;
+        let Purgatory { segments, entry, cmdline, e820, .. } = self.0;
         for segment in segments {
             let (name, last) = (segment.name, segment.addr + segment.memory_size - 1);
             writeln!(f, "segment: {:#x}-{last:#x} {name}, {} bytes", segment.addr, segment.data.len())?;

@@ -364,7 +364,7 @@ impl Report {
         let Some(reports) = self.reports() else { return vec![Row::new(LABEL, "unknown")] };
         let old = || {
             let loaded = self.held()?.image.as_ref()?.checksum.as_ref()?;
-            (*loaded != *image::CHECKSUM)
+            (*loaded != image::CHECKSUM)
                 .then(|| Row::new("", "by another version of lastwords than this one"))
         };
         if !reports.is_empty() {
@@ -707,7 +707,7 @@ mod tests {
             by_file: false,
             image: Some(held::Image {
                 parameters: Ok(String::new()),
-                checksum: Some(image::CHECKSUM.clone()),
+                checksum: Some(image::CHECKSUM.to_owned()),
             }),
             cmdline: cmdline.to_owned(),
             kernel: Some(Kernel {

@@ -1,7 +1,7 @@
 //! `lastwords wrap`: writes a dump kernel that any stock kexec loads.
 
 use super::{
-    file,
+    file::{self, Source, Take},
     image::IMAGE,
     options::PlanOptions,
     sign::{self, SignOptions, Signer},
@@ -56,9 +56,9 @@ impl Wrap {
     /// # Errors
     /// When KERNEL cannot be wrapped, or OUT not written.
     pub fn run(&self) -> Result<()> {
-        let (kernel, _) = file::open(&self.kernel)?;
-        let permissions = kernel.metadata()?.permissions();
-        let file = file::read(&kernel, &self.kernel)?;
+        let source = Source::open(&self.kernel)?;
+        let permissions = source.file.metadata()?.permissions();
+        let file = source.bytes(Take::Mapped)?;
         let uki = Uki::parse(&file).with_context(|| self.kernel.display().to_string())?;
         let kernel = uki.map_or(&file[..], |uki| uki.linux);
         // Before all work: a key that cannot be used.
@@ -67,6 +67,7 @@ impl Wrap {
         if let Some(signer) = &signer {
             wrapped = signer.sign(&wrapped)?;
         }
+        file.check(&self.kernel)?;
         let output = self.output().with_context(|| self.output.display().to_string())?;
         file::replace(&output, &wrapped, &permissions).with_context(|| self.output.display().to_string())?;
 

@@ -45,7 +45,7 @@ impl Tested {
             error,
             records,
             build_id: running_build_id(root),
-            image: image::CHECKSUM.clone(),
+            image: image::CHECKSUM.to_owned(),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
 use anyhow::{Context, Error, Result, anyhow, bail};
 use std::{
     fs::{self, Permissions},
-    io::{self, Seek},
+    io,
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
         process::CommandExt,
@@ -110,8 +110,7 @@ fn executables(root: &Path) -> Vec<PathBuf> {
 /// Runs one of them, and ends it, with all that it has started, when its time is over.
 fn run(path: &Path, crash: &Stored, json: &[u8], time: Duration) -> Result<()> {
     // A file, and no pipe: who does not read it keeps nobody waiting.
-    let mut input = sys::memory_file(c"crash", json)?;
-    input.rewind()?;
+    let input = sys::memory_file(c"crash", &[json])?;
     let end = Instant::now() + time;
     let mut child = loop {
         let child = Command::new(path)

@@ -7,8 +7,9 @@
 
 use crate::{
     arm::{
-        busy, file,
-        image::IMAGE,
+        busy,
+        file::{self, Source, Take},
+        image::{CHECKSUM, IMAGE},
         kdump::Kdump,
         loading::{Loading, Trial},
         ranges::IoMem,
@@ -63,6 +64,9 @@ pub struct Record {
     pub source_sha256: String,
     /// The wrapped kernel's SHA-256.
     pub result_sha256: String,
+    /// What was seen of the wrapped kernel's file, when it was on the disk.
+    #[serde(default)]
+    pub result_stat: Stat,
     /// The parameters that are embedded in it.
     pub parameters: String,
     /// The image's SHA-256.
@@ -238,7 +242,7 @@ impl<'a> Wanted<'a> {
             && record.source_stat == stat
             && record.parameters == self.parameters
             && self.sign.is_of(&record)
-            && record.image_sha256 == sha256(IMAGE);
+            && record.image_sha256 == CHECKSUM;
         holds.then_some(record)
     }
 
@@ -247,9 +251,11 @@ impl<'a> Wanted<'a> {
     pub fn fresh(&self) -> Option<Wrapped> {
         let record = self.known().filter(|record| record.refused.is_none())?;
         let path = path(self.root, self.version);
-        let (file, _) = file::open(&path).ok()?;
-        let right = sha256(&file::read(&file, &path).ok()?) == record.result_sha256;
-        right.then_some(Wrapped { path, record, new: false })
+        let source = Source::open(&path).ok()?;
+        // Its checksum is made where it is not, untouched, the file that was written.
+        let is_it = Stat::of(&source.file.metadata().ok()?) == record.result_stat
+            || sha256(&source.bytes(Take::Mapped).ok()?) == record.result_sha256;
+        is_it.then_some(Wrapped { path, record, new: false })
     }
 
     /// Is one there that was made in this way, whether it may be loaded or not? Only what is around the file is looked at.
@@ -289,10 +295,11 @@ impl<'a> Wanted<'a> {
     }
 
     fn make(&self) -> Result<Wrapped> {
-        let (kernel, _) = file::open(&self.source)?;
-        let metadata = kernel.metadata()?;
-        let bytes = file::read(&kernel, &self.source)?;
+        let source = Source::open(&self.source)?;
+        let metadata = source.file.metadata()?;
+        let bytes = source.bytes(Take::Mapped)?;
         let mut wrapped = wrap(&bytes, &self.parameters)?;
+        bytes.check(&self.source)?;
         let Sign::With { signer, command } = &self.sign else {
             bail!("it is stale, and the configuration cannot be used");
         };
@@ -322,8 +329,9 @@ impl<'a> Wanted<'a> {
             source_stat: Stat::of(&metadata),
             source_sha256: sha256(&bytes),
             result_sha256: sha256(&wrapped),
+            result_stat: fs::metadata(&path).map(|file| Stat::of(&file)).unwrap_or_default(),
             parameters: self.parameters.clone(),
-            image_sha256: sha256(IMAGE),
+            image_sha256: CHECKSUM.to_owned(),
             key_id: sign::key_id(&wrapped),
             sign_command: command.clone(),
             refused: None,

@@ -1,7 +1,7 @@
 //! Where the running kernel has a variable, as its distance from `_stext`: the same in every boot of this kernel, as KASLR
 //! moves its whole image. The saved symbols are those of code alone.
 
-use super::build_id::running_build_id;
+use super::{build_id::running_build_id, store, stream::CPU_ONLINE_MASK};
 use std::{
     fs::File,
     io::{BufRead, BufReader},
@@ -36,8 +36,15 @@ fn offset(kallsyms: impl BufRead, variable: &str) -> Option<u32> {
 /// the kernel that it is of.
 #[must_use]
 pub fn online_mask(root: &Path) -> Option<String> {
-    let kallsyms = File::open(root.join("proc/kallsyms")).ok()?;
-    let offset = offset(BufReader::new(kallsyms), "__cpu_online_mask")?;
+    let saved = || {
+        let [stext, mask] = store::variable(root, CPU_ONLINE_MASK)?;
+        u32::try_from(mask.checked_sub(stext)?).ok()
+    };
+    let printed = || {
+        let kallsyms = File::open(root.join("proc/kallsyms")).ok()?;
+        offset(BufReader::with_capacity(64 << 10, kallsyms), CPU_ONLINE_MASK)
+    };
+    let offset = saved().or_else(printed)?;
     let id = running_build_id(root)?;
     Some(format!("{offset:#x},0x{}", id.get(..8)?))
 }

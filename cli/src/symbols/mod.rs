@@ -6,10 +6,12 @@ pub mod build_id;
 mod file;
 pub mod kallsyms;
 pub mod store;
+mod stream;
 mod table;
 mod vmlinux;
 
 pub use boots::{Symbols, When};
+pub use stream::KEXEC_CRASH_IMAGE;
 
 use std::{error, fmt, io};
 

@@ -13,22 +13,26 @@ use super::{
     boots::{Boot, Symbols},
     build_id::{self, running_build_id},
     file,
-    table::{self, Symbol, Table},
+    stream::{self, Modules},
+    table::{self, Table},
 };
 use crate::{message::path as shown, sys};
 use anyhow::{Context, Result, bail};
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, bufread::MultiGzDecoder, write::GzEncoder};
+use lastwords_core::digest;
 use std::{
-    fmt::Write as _,
     fs::{self, DirBuilder, File, Metadata},
-    io::{self, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, BufWriter, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
+use tempfile::NamedTempFile;
 
 /// Where they are, and what else lastwords remembers.
 pub const FOLDER: &str = "var/lib/lastwords";
+/// Bytes that are read or written at a time.
+const BUFFER: usize = 64 << 10;
 /// How many kernels' and how many boots' are kept.
 const KEPT: usize = 5;
 
@@ -44,23 +48,75 @@ pub fn save(root: &Path) -> Result<PathBuf> {
     let release = read("proc/sys/kernel/osrelease")?;
     let booted = read("proc/stat")?;
     let booted = booted.lines().find_map(|line| line.strip_prefix("btime ")).unwrap_or_default();
-    let table = kallsyms(root).context("/proc/kallsyms")?;
     // A kernel without modules has no such file.
     let modules = fs::read_to_string(root.join("proc/modules")).unwrap_or_default();
 
     let folder = folder(root)?;
-    let head = head(&build_id, &release);
     let kernel = folder.join(format!("{build_id}.gz"));
-    // One build id, one table. One that has other names, too, is replaced like whatever is none.
-    let saved = open(&kernel).ok().filter(|file| file.metadata().is_ok_and(|file| file.nlink() == 1));
-    match saved {
-        Some(file) => file.set_modified(SystemTime::now()).with_context(|| shown(&kernel))?,
-        None => write(&kernel, &(head.clone() + &table.image_text()))?,
-    }
     let boot = folder.join(format!("{build_id}.{}.gz", boot_id.trim()));
-    write(&boot, &format!("{head}# booted {booted}\n{}", table.modules_text(&modules)))?;
+    // One build id, one table. One that has other names, too, is replaced like whatever is none.
+    let plain =
+        |path: &Path| open(path).ok().filter(|file| file.metadata().is_ok_and(|file| file.nlink() == 1));
+    let note = format!("# modules {}", boot_checksum(booted, &modules));
+    let (saved, saved_boot) = (plain(&kernel), plain(&boot).filter(|boot| has_note(boot, &note)));
+    if saved.is_none() || saved_boot.is_none() {
+        let head = head(&build_id, &release);
+        let mut kernel = saved.is_none().then(|| Packed::new(&kernel, &head)).transpose()?;
+        let mut boot = Packed::new(&boot, &format!("{head}{note}\n# booted {booted}\n"))?;
+        let writer = kernel.as_mut().map(|kernel| &mut kernel.writer as &mut dyn Write);
+        let kallsyms = BufReader::with_capacity(BUFFER, File::open(root.join("proc/kallsyms"))?);
+        stream::split(kallsyms, &Modules::parse(&modules), writer, &mut boot.writer)
+            .context("/proc/kallsyms")?;
+        kernel.map(Packed::finish).transpose()?;
+        boot.finish()?;
+    }
+    // The newest are kept, and the last one of a boot counts.
+    for (file, path) in [(saved, &kernel), (saved_boot, &boot)] {
+        file.map_or(Ok(()), |file| file.set_modified(SystemTime::now())).with_context(|| shown(path))?;
+    }
     prune(&folder);
     Ok(kernel)
+}
+
+/// A checksum of what is saved of a boot: its beginning, which is another one when the clock is set, and the modules, where
+/// they are, and whether they have started; how many use them makes no difference.
+fn boot_checksum(booted: &str, modules: &str) -> String {
+    let lines = modules.lines().map(|line| {
+        let words: Vec<_> = line.split_ascii_whitespace().collect();
+        let [name, size, _, _, state, start, ..] = words[..] else { return line.to_owned() };
+        [name, size, state, start].join(" ")
+    });
+    let text = lines.fold(booted.to_owned(), |text, line| text + "\n" + &line);
+    build_id::hex(&digest::lanes(text.as_bytes()))
+}
+
+/// Does a saved file have this note in its head?
+fn has_note(file: &File, note: &str) -> bool {
+    let mut lines = BufReader::new(MultiGzDecoder::new(BufReader::new(file))).lines().map_while(Result::ok);
+    lines.by_ref().take_while(|line| line.starts_with('#')).any(|line| line == note)
+}
+
+/// The addresses of `_stext` and of a variable of the running kernel's, where they were saved in this boot.
+pub fn variable(root: &Path, variable: &str) -> Option<[u64; 2]> {
+    let folder = root.join(FOLDER);
+    check(&folder).ok()?;
+    let boot_id = fs::read_to_string(root.join("proc/sys/kernel/random/boot_id")).ok()?;
+    let name = format!("{}.{}.gz", running_build_id(root)?, boot_id.trim());
+    let file = open(&folder.join(name)).ok()?;
+    let mut stext = None;
+    for line in BufReader::new(MultiGzDecoder::new(BufReader::new(file))).lines() {
+        let line = line.ok()?;
+        if let Some(address) = line.strip_suffix(" T _stext") {
+            stext = Some(table::address(address)?);
+        } else if let Some(note) = line.strip_prefix("# variable ") {
+            if let Some(address) = note.strip_prefix(variable).and_then(|rest| rest.strip_prefix(' ')) {
+                return Some([stext?, table::address(address)?]);
+            }
+        } else if !line.starts_with('#') {
+            return None;
+        }
+    }
+    None
 }
 
 /// The folder, made where there is none.
@@ -87,11 +143,6 @@ pub fn read(root: &Path, name: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(&path).and_then(|file| file.take(MOST).read_to_end(&mut bytes)).with_context(|| shown(&path))?;
     Ok(bytes)
-}
-
-/// The running kernel's symbols.
-fn kallsyms(root: &Path) -> Result<Table> {
-    Ok(Table::read(BufReader::new(File::open(root.join("proc/kallsyms"))?))?)
 }
 
 /// Is it root's or our own, and can nobody else write to it?
@@ -142,53 +193,34 @@ fn head(build_id: &str, release: &str) -> String {
     format!("# build-id {build_id}\n# release {}\n", release.trim())
 }
 
-impl Table {
-    /// The image's text symbols, counted from `_stext`.
-    fn image_text(&self) -> String {
-        lines(
-            self.image.iter().filter_map(|symbol| Some((symbol.address.checked_sub(self.stext)?, symbol))),
-            "",
-        )
-    }
-
-    /// `_stext`, and the text symbols of the modules that /proc/modules (`modules`) has, at their addresses.
-    fn modules_text(&self, modules: &str) -> String {
-        let mut text = format!("{:x} T _stext\n", self.stext);
-        for line in modules.lines() {
-            // `lkdtm 45056 0 - Live 0xffffffffc0263000 (OE)`
-            let words: Vec<_> = line.split_ascii_whitespace().collect();
-            let [name, size, _, _, _, start, ..] = words[..] else { continue };
-            let start = start.strip_prefix("0x").and_then(table::address);
-            let (Some(start), Ok(size)) = (start, size.parse::<u64>()) else { continue };
-            let _ = writeln!(text, "# module {name} {start:x} {:x}", start.saturating_add(size));
-            let symbols = self.modules.iter().filter(|symbol| symbol.module.as_deref() == Some(name));
-            text.push_str(&lines(symbols.map(|symbol| (symbol.address, symbol)), &format!(" [{name}]")));
-        }
-        text
-    }
+/// A packed file that is there whole or not at all, whenever the machine dies.
+struct Packed<'a> {
+    path: &'a Path,
+    writer: BufWriter<GzEncoder<NamedTempFile>>,
 }
 
-/// As in /proc/kallsyms. Which kind of text symbol it is makes no difference.
-fn lines<'a>(symbols: impl Iterator<Item = (u64, &'a Symbol)>, module: &str) -> String {
-    symbols.fold(String::new(), |mut text, (address, symbol)| {
-        let _ = writeln!(text, "{address:x} t {}{module}", symbol.name);
-        text
-    })
-}
+impl<'a> Packed<'a> {
+    fn new(path: &'a Path, head: &str) -> Result<Self> {
+        let folder = path.parent().context("a file in a folder")?;
+        let new = || -> io::Result<_> {
+            // For root alone: the addresses are what KASLR hides.
+            let packed = GzEncoder::new(NamedTempFile::new_in(folder)?, Compression::fast());
+            let mut writer = BufWriter::with_capacity(BUFFER, packed);
+            writer.write_all(head.as_bytes())?;
+            Ok(Self { path, writer })
+        };
+        new().with_context(|| shown(path))
+    }
 
-/// Writes a packed file that is there whole or not at all, whenever the machine dies.
-fn write(path: &Path, text: &str) -> Result<()> {
-    let folder = path.parent().context("a file in a folder")?;
-    let write = || -> io::Result<()> {
-        // For root alone: the addresses are what KASLR hides.
-        let mut packed = GzEncoder::new(tempfile::NamedTempFile::new_in(folder)?, Compression::fast());
-        packed.write_all(text.as_bytes())?;
-        let file = packed.finish()?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| shown(path))
+    fn finish(self) -> Result<()> {
+        let finish = || -> io::Result<()> {
+            let file = self.writer.into_inner()?.finish()?;
+            file.as_file().sync_all()?;
+            file.persist(self.path)?;
+            Ok(())
+        };
+        finish().with_context(|| shown(self.path))
+    }
 }
 
 /// Removes all but the newest kernels and boots.
@@ -265,8 +297,10 @@ impl Symbols {
         let id = running_build_id(root).filter(|id| id.starts_with(&format!("{build_id:08x}")))?;
         let read = |path: &str| fs::read_to_string(root.join(path)).ok();
         let release = read("proc/sys/kernel/osrelease")?;
-        let table = kallsyms(root).ok()?;
-        let kernel = Table::parse(&(head(&id, &release) + &table.image_text())).ok()?;
+        let kallsyms = BufReader::with_capacity(BUFFER, File::open(root.join("proc/kallsyms")).ok()?);
+        let mut text = head(&id, &release).into_bytes();
+        stream::split(kallsyms, &Modules::default(), Some(&mut text), &mut io::sink()).ok()?;
+        let kernel = Table::read(&text[..]).ok()?;
         Some(Self { kernel, boots: Vec::new() })
     }
 }
@@ -374,6 +408,77 @@ mod tests {
         let all = Symbols::open(&root.join("proc/kallsyms")).unwrap();
         assert_eq!(name(&all, 0xffffffffc0300005, None, None), "deaf+0x5 [spin]");
         assert_eq!(name(&all, 0x12, None, None), "-");
+    }
+
+    #[test]
+    fn what_was_saved_in_this_boot_is_not_packed_again_but_stays_the_newest() {
+        /// What is changed, and which of the two files is packed again: the kernel's, the boot's.
+        type Step<'a> = (&'a str, &'a dyn Fn(), [bool; 2]);
+        let (root, _, kernel) = saved();
+        let root = root.path();
+        let boot_file = kernel.with_extension("aaaa.gz");
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        let modules = fs::read_to_string(root.join("proc/modules")).unwrap();
+        let booted = |time: i64| fs::write(root.join("proc/stat"), format!("btime {time}\n")).unwrap();
+        let module = |from: &str, to: &str| {
+            fs::write(root.join("proc/modules"), modules.replace(from, to)).unwrap();
+        };
+        let steps: [Step<'_>; 8] = [
+            ("nothing has changed", &|| {}, [false, false]),
+            ("another one uses a module", &|| module(" 0 - ", " 1 other, "), [false, false]),
+            ("a module is elsewhere", &|| module("0x2", "0x3"), [false, true]),
+            ("it is there no more", &|| module(&modules, ""), [false, true]),
+            ("it has not started yet", &|| module("Live", "Loading"), [false, true]),
+            ("the clock was set", &|| booted(2000), [false, true]),
+            ("the boot's file is gone", &|| fs::remove_file(&boot_file).unwrap(), [false, true]),
+            ("the kernel's file is gone", &|| fs::remove_file(&kernel).unwrap(), [true, true]),
+        ];
+        for (what, change, packed) in steps {
+            // What is written anew is for root to write to, too.
+            for path in [&kernel, &boot_file] {
+                File::options().append(true).open(path).unwrap().set_modified(old).unwrap();
+                fs::set_permissions(path, fs::Permissions::from_mode(0o400)).unwrap();
+            }
+            change();
+            if packed == [false; 2] {
+                // Nothing is read of it.
+                fs::rename(root.join("proc/kallsyms"), root.join("away")).unwrap();
+            }
+            save(root).unwrap();
+            let _ = fs::rename(root.join("away"), root.join("proc/kallsyms"));
+            let is_new =
+                [&kernel, &boot_file].map(|path| fs::metadata(path).unwrap().mode() & 0o777 == 0o600);
+            assert_eq!(is_new, packed, "{what}");
+            for path in [&kernel, &boot_file] {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+            }
+            for path in [&kernel, &boot_file] {
+                assert!(fs::metadata(path).unwrap().modified().unwrap() > old, "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_variable_is_found_where_it_was_saved_in_this_boot() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        boot(root, &BUILD_ID, "aaaa", 1000, 0xffffffff81000000, 0xffffffffc0000000);
+        let line = "ffffffff82000008 B kexec_crash_image\n";
+        let kallsyms = fs::read_to_string(root.join("proc/kallsyms")).unwrap();
+        fs::write(
+            root.join("proc/kallsyms"),
+            kallsyms.replace("ffffffffc0000000 t deaf", &format!("{line}ffffffffc0000000 t deaf")),
+        )
+        .unwrap();
+        assert_eq!(variable(root, "kexec_crash_image"), None);
+        save(root).unwrap();
+        assert_eq!(variable(root, "kexec_crash_image"), Some([0xffffffff81000000, 0xffffffff82000008]));
+        for other in ["kexec_crash", "kexec_crash_image_not", "_stext", ""] {
+            assert_eq!(variable(root, other), None, "{other}");
+        }
+        // Elsewhere in another boot.
+        fs::write(root.join("proc/sys/kernel/random/boot_id"), "bbbb\n").unwrap();
+        assert_eq!(variable(root, "kexec_crash_image"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{Name, SymbolError, vmlinux};
 use crate::layout::printable;
 use std::{
     collections::BTreeMap,
-    io::{self, BufRead},
+    io::{self, BufRead, Read},
     ops::Range,
 };
 
@@ -109,6 +109,7 @@ impl Table {
         Ok(table)
     }
 
+    #[cfg(test)]
     /// Reads text that is in memory.
     ///
     /// # Errors
@@ -188,27 +189,16 @@ impl Table {
 }
 
 /// Reads the next line, without its end; one that is longer than any of a table is empty. False behind the last one.
-fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+pub fn next_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
-    let (mut len, mut is_there) = (0, false);
-    loop {
-        let buffer = reader.fill_buf()?;
-        let end = buffer.iter().position(|byte| *byte == b'\n');
-        let part = &buffer[..end.unwrap_or(buffer.len())];
-        is_there |= !buffer.is_empty();
-        len += part.len();
-        if len <= LINE {
-            line.extend_from_slice(part);
-        }
-        let (used, is_last) = (part.len() + usize::from(end.is_some()), end.is_some() || buffer.is_empty());
-        reader.consume(used);
-        if is_last {
-            if len > LINE {
-                line.clear();
-            }
-            return Ok(is_there);
-        }
+    let len = reader.by_ref().take(LINE as u64 + 1).read_until(b'\n', line)?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if len > LINE {
+        line.clear();
+        reader.skip_until(b'\n')?;
     }
+    Ok(len > 0)
 }
 
 /// The nearest symbol at or below the address, the first of those at its own.
@@ -235,7 +225,7 @@ pub fn bytes(digits: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::symbols::file;
     use flate2::{Compression, write::GzEncoder};

@@ -3,7 +3,7 @@
 use std::{
     ffi::{CStr, CString},
     fs::File,
-    io::{self, Write},
+    io::{self, Seek, Write},
     os::{
         fd::{AsRawFd, FromRawFd},
         unix::ffi::OsStrExt,
@@ -12,11 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A file with these bytes that lives in memory only and is gone when it is closed.
+/// A file with these bytes, one part behind the other, that lives in memory only and is gone when it is closed. It is read
+/// from its beginning.
 ///
 /// # Errors
 /// When there is no memory for it.
-pub fn memory_file(name: &CStr, bytes: &[u8]) -> io::Result<File> {
+pub fn memory_file(name: &CStr, parts: &[&[u8]]) -> io::Result<File> {
     let create = |flags| {
         // SAFETY: `name` is a NUL-terminated string that lives through the call.
         let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | flags) };
@@ -29,7 +30,8 @@ pub fn memory_file(name: &CStr, bytes: &[u8]) -> io::Result<File> {
     };
     // SAFETY: `fd` is open, just made, and owned by nobody else.
     let mut file = unsafe { File::from_raw_fd(fd) };
-    file.write_all(bytes)?;
+    parts.iter().try_for_each(|part| file.write_all(part))?;
+    file.rewind()?;
     Ok(file)
 }
 
@@ -123,13 +125,12 @@ pub fn readable(file: &File, time: Duration) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Seek};
+    use std::io::Read;
 
     #[test]
     fn a_memory_file_holds_its_bytes() {
-        let mut file = memory_file(c"test", b"kernel").unwrap();
+        let mut file = memory_file(c"test", &[b"ker", b"", b"nel"]).unwrap();
         let mut text = String::new();
-        file.rewind().unwrap();
         file.read_to_string(&mut text).unwrap();
         assert_eq!(text, "kernel");
     }

@@ -95,7 +95,7 @@ impl Signer {
         match &self.0 {
             Way::Key { key, certificates } => {
                 let signature = pkcs7::make(&kernel, key, certificates).context("not signed")?;
-                Ok(boot::attach(&kernel, &signature)?)
+                Ok(boot::attach(kernel, &signature)?)
             }
             Way::Command(command) => command::sign(command, &kernel).context("not signed"),
         }
@@ -302,7 +302,7 @@ pub mod tests {
         machine.trusts(&[]);
         let kernel = Kernel::default().build();
         for signature in [&b"\x30\x03\x02\x01\x01"[..], b"", &[0x30; 100]] {
-            let signed = boot::attach(&kernel, signature).unwrap();
+            let signed = boot::attach(kernel.clone(), signature).unwrap();
             assert!(refusal(machine.root(), &signed, false).is_none());
             assert_eq!(key_id(&signed), None);
         }

@@ -125,6 +125,18 @@ pub struct Purgatory<'a> {
     pub cmdline: String,
     /// The dump kernel's memory map.
     pub e820: Vec<E820Entry>,
+    /// How the segments were summed up,
+    digest: Digest,
+    /// and what came of it: of the first segments, in their order.
+    checksums: Vec<[u8; 32]>,
+}
+
+impl Purgatory<'_> {
+    /// Do the segments still have the checksums that the image has of them? Those that are mapped files can change.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.segments.iter().zip(&self.checksums).all(|(segment, sum)| self.digest.of(&segment.data) == *sum)
+    }
 }
 
 /// The flat image's own numbers.
@@ -243,7 +255,10 @@ pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>
     segments.push(segment(1, core_header_at, Cow::Owned(core_header)));
     segments.push(segment(2, image_at, Cow::Owned(image)));
     segments.push(segment(5, copy_at, Cow::Owned(boot_params)));
-    Ok(Purgatory { segments, entry: image_at + number(parts.image, abi::PURGATORY_ENTRY), cmdline, e820 })
+    let entry = image_at + number(parts.image, abi::PURGATORY_ENTRY);
+    let checksums = handoff.segments.iter().take(handoff.segment_count as usize);
+    let checksums = checksums.map(|checksum| checksum.digest).collect();
+    Ok(Purgatory { segments, entry, cmdline, e820, digest: parts.digest, checksums })
 }
 
 /// Room for the pages that the kernel takes from what is left of the reserved memory: those of the jump's code, and of
@@ -332,6 +347,16 @@ mod tests {
         parameters: &str,
         first: &FirstKernel,
     ) -> Result<Purgatory<'static>, PurgatoryError> {
+        built_with(Digest::default(), kernel, initrd, parameters, first)
+    }
+
+    fn built_with(
+        digest: Digest,
+        kernel: &[u8],
+        initrd: Option<&[u8]>,
+        parameters: &str,
+        first: &FirstKernel,
+    ) -> Result<Purgatory<'static>, PurgatoryError> {
         let mut cmdline = Cmdline::new(2047);
         cmdline.append("console=ttyS0 -- single");
         let (bz_image, image) = (BzImage::parse(kernel).unwrap(), image());
@@ -342,14 +367,14 @@ mod tests {
             cmdline: &cmdline,
             image: &image,
             parameters,
-            digest: Digest::default(),
+            digest,
             limits: &ANYWHERE,
             rng_seed: None,
             noefi: false,
         };
-        let Purgatory { segments, entry, cmdline, e820 } = build(&parts, first)?;
+        let purgatory = build(&parts, first)?;
         let owned = |segment: Segment<'_>| Segment { data: segment.data.into_owned().into(), ..segment };
-        Ok(Purgatory { segments: segments.into_iter().map(owned).collect(), entry, cmdline, e820 })
+        Ok(Purgatory { segments: purgatory.segments.into_iter().map(owned).collect(), ..purgatory })
     }
 
     fn segment<'a>(purgatory: &'a Purgatory<'static>, name: &str) -> &'a Segment<'static> {
@@ -407,6 +432,23 @@ mod tests {
         }
         // Nothing but the loader's own fields is changed.
         assert!(image.data[abi::HANDOFF + size_of::<Handoff>()..].iter().all(|byte| *byte == 0xcc));
+    }
+
+    #[test]
+    fn any_segment_with_a_checksum_that_changes_is_found() {
+        let first = first_kernel(RESERVED);
+        for digest in [Digest::Xxh64, Digest::Sha256] {
+            let file = Kernel::default().build();
+            let mut purgatory = built_with(digest, &file, Some(&[0x11; 5000]), "", &first).unwrap();
+            assert!(purgatory.holds() && purgatory.checksums.len() == 3);
+            for at in 0..3 {
+                let last = purgatory.segments[at].data.to_mut().last_mut().unwrap();
+                *last ^= 1;
+                assert!(!purgatory.holds(), "{at}");
+                *purgatory.segments[at].data.to_mut().last_mut().unwrap() ^= 1;
+            }
+            assert!(purgatory.holds());
+        }
     }
 
     #[test]
