@@ -8,6 +8,7 @@ use lastwords_vm::machine::bmc::Bmc;
 use lastwords_vm::machine::bmc::manners::obedient;
 use lastwords_vm::machine::kernels::Release;
 use lastwords_vm::scenarios::{Arm, Scenario};
+use std::time::Duration;
 
 /// Calls as the scripts of distributions make them, or as people write them: the arguments, and whether they are ours.
 const CALLS: [(&str, bool); 16] = [
@@ -63,6 +64,8 @@ fn by_the_name_kexec_the_same_is_loaded_as_by_the_stock_kexec() -> Result<()> {
         .bmc(Bmc::Ours(obedient()))
         .arm(Arm::Not)
         .lastwords_at_hand()
+        // Three dozen loads.
+        .limit(Duration::from_secs(900))
         .death(&format!("{COMPARED}{}{last}", calls.concat()))
         .dump("collect_vmcore\ncollect_dump")
         .run()?;
@@ -83,7 +86,7 @@ fn by_the_name_kexec_the_same_is_loaded_as_by_the_stock_kexec() -> Result<()> {
 
 /// A line of 2,000 bytes, which both system calls of the stock kexec take. No word of it is init's.
 const LONG: &str = "
-    line=\"console=ttyS0 nr_cpus=1 quiet pad.x=\"
+    line=\"console=ttyS0 nr_cpus=1 quiet no_timer_check pad.x=\"
     while [ ${#line} -lt 2000 ]; do line=${line}x; done
     section stock kexec -s -p /boot/vmlinuz --initrd=/boot/initrd --append=\"$line\"
     section stock-c kexec -c -p /boot/vmlinuz --initrd=/boot/initrd --append=\"$line\"
@@ -126,7 +129,7 @@ fn a_line_without_room_for_parameters_is_loaded_and_reported_wrapped() -> Result
 /// The dump kernel prints to the UART only at first, and to a console that the image cannot write to.
 #[test]
 fn what_the_dump_kernel_prints_to_for_a_moment_gets_the_report() -> Result<()> {
-    let line = "console=hvc0 earlyprintk=serial,ttyS0,115200 nr_cpus=1";
+    let line = "console=hvc0 earlyprintk=serial,ttyS0,115200 nr_cpus=1 no_timer_check";
     let load = |line: &str| {
         format!(
             "lastwords load /boot/vmlinuz --initrd /boot/initrd --append '{line}' --no-symbols {}",

@@ -8,6 +8,7 @@ use lastwords_vm::machine::bmc::Bmc;
 use lastwords_vm::machine::bmc::manners::obedient;
 use lastwords_vm::machine::kernels::Release;
 use lastwords_vm::scenarios::{Arm, Scenario};
+use std::time::Duration;
 
 /// In each turn two of us load, and so does the stock kexec, which does not wait for anybody. Then the one that counts, with the
 /// whole initial RAM disk.
@@ -35,6 +36,8 @@ fn loads_at_the_same_time_wait_for_each_other() -> Result<()> {
     let outcome = Scenario::new(Release::V6_12)
         .arm(Arm::Not)
         .lastwords_at_hand()
+        // A dozen loads, three at a time.
+        .limit(Duration::from_secs(900))
         .death(&format!("{TOGETHER}\ninitrd=/boot/initrd; load --serial ttyS0\npanic_on 0"))
         .dump("collect_vmcore")
         .run()?;

@@ -90,7 +90,7 @@ macro_rules! alone {
 alone! {
     handle_panic, by_parameter [by_option, on_simulator, on_openipmi]:
         Asked { event: true, ..Asked::NOTHING };
-    watchdog_start, by_parameter, on_openipmi [by_option, on_simulator]:
+    watchdog_start, by_parameter [by_option, on_simulator, on_openipmi]:
         Asked { watchdog: Watchdog::Start(300), ..Asked::NOTHING };
     watchdog_stop, by_parameter [by_option, on_simulator, on_openipmi]:
         Asked { watchdog: Watchdog::Stop, ..Asked::NOTHING };
@@ -119,6 +119,7 @@ fn all_together() -> Result<()> {
 
 /// The bench itself, with Debian's kernel and kexec as they are.
 #[test]
+#[ignore = "make test-all: shapes:: has stock crashes"]
 fn without_lastwords_a_crash_is_dumped_and_nothing_is_said() -> Result<()> {
     let outcome = scenario(Release::V6_1, Bmc::Ours(obedient()))
         .arm(Arm::Stock(Call::Load))
