@@ -25,7 +25,7 @@ fn the_image_is_the_same_from_another_folder() -> Result<()> {
             fs::copy(from, to)?;
         }
     }
-    // The tool's build script builds the image. The tool itself is only looked at, which takes a tenth of the time.
+    // The tool's build script builds the image. The tool itself is only looked at, which takes a quarter of the time.
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build.args(["check", "--quiet", "--package", "lastwords"]).current_dir(&copy);
     build.arg("--target-dir").arg(folder.path().join("target"));
