@@ -11,6 +11,7 @@ use lastwords_vm::judge::{console, sel_text};
 use lastwords_vm::machine::kernels::Release;
 use lastwords_vm::scenarios::{Arm, Call, Scenario};
 use serde_json::json;
+use std::time::Duration;
 
 /// CPU 4, whose local APIC id is 5.
 const PANICKED: usize = 4;
@@ -205,5 +206,21 @@ fn numbers_with_holes_are_the_kernels() -> Result<()> {
     ensure!(numbers == [0, 2, 3], "the report's numbers are {numbers:?}");
     let panicked = said.iter().find(|cpu| cpu.panicked).context("no CPU is marked")?;
     ensure!(panicked.number == 2 && has(&format!("] CPU: 2 PID: {} Comm: sh", panicked.pid)), "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn more_than_64_cpus_stand_in_groups_on_the_console() -> Result<()> {
+    let outcome = four(Release::V6_12, loaded("purgatory"))
+        .cpus(72)
+        .memory(2048)
+        .limit(Duration::from_secs(900))
+        .death(&death(3))
+        .run()?;
+    console::check(&outcome, 3)?;
+    let lines = console::lines(&outcome);
+    let in_full = lines.iter().filter(|line| line.starts_with("CPU ")).count();
+    let groups = lines.iter().filter(|line| line.contains(" CPUs RIP ")).count();
+    ensure!(groups > 0 && in_full < 40, "{lines:?}");
     Ok(())
 }
