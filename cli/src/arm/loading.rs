@@ -221,12 +221,12 @@ mod tests {
     fn a_copy_has_all_bytes_wherever_the_file_was_read_to() {
         use std::io::Read;
         let mut file = tempfile::tempfile().unwrap();
-        io::Write::write_all(&mut file, &[7; 100_000]).unwrap();
+        io::Write::write_all(&mut file, &vec![7; 100_000]).unwrap();
         let mut copy = copy(&file).unwrap();
         copy.rewind().unwrap();
         let mut bytes = Vec::new();
         copy.read_to_end(&mut bytes).unwrap();
-        assert_eq!(bytes, [7; 100_000]);
+        assert!(bytes.len() == 100_000 && bytes.iter().all(|byte| *byte == 7));
     }
 
     #[test]
