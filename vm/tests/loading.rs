@@ -149,10 +149,11 @@ const REWRITTEN: &str = "
         echo 1 >/proc/sys/fs/lease-break-time
         for tenths in 0 1 2 3 4 6 8; do
             load --via purgatory & usleep $((tenths * 100000))
-            kill -STOP $!; : >/boot/initrd; kill -CONT $!
+            kill -STOP $!; cp /dev/null /boot/initrd; kill -CONT $!
             wait $!; echo ended $?
             cat /boot/whole >/boot/initrd
         done
+        echo 45 >/proc/sys/fs/lease-break-time
     }
     section stopped stopped
     section complete load
