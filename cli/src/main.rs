@@ -13,6 +13,7 @@ mod check;
 mod config;
 mod crashes;
 mod distro;
+#[cfg(feature = "pages")]
 mod help;
 mod journal;
 mod layout;
@@ -100,7 +101,11 @@ Files:
     Report(report::Report),
     #[command(hide = true)]
     Hook(hook::Hook),
+    #[cfg(feature = "pages")]
+    #[command(hide = true)]
     Completions(help::Completions),
+    #[cfg(feature = "pages")]
+    #[command(hide = true)]
     Man(help::Man),
 }
 
@@ -167,7 +172,9 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
         Command::Enable(enable) => return enable.run(root),
         Command::Disable(disable) => disable.run(root)?,
         Command::Hook(hook) => return Ok(hook.run(root)),
+        #[cfg(feature = "pages")]
         Command::Completions(completions) => completions.run::<Lastwords>()?,
+        #[cfg(feature = "pages")]
         Command::Man(man) => man.run::<Lastwords>()?,
     }
     Ok(ExitCode::SUCCESS)

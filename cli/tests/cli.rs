@@ -236,6 +236,10 @@ fn completions_know_the_values() {
     ] {
         assert!(text.contains(values), "{values}");
     }
+    // What is for scripts, and for those who make packages.
+    for hidden in ["hook", "completions"] {
+        assert!(!text.contains(hidden), "{hidden}");
+    }
 }
 
 #[test]
