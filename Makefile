@@ -109,9 +109,10 @@ vm-one:
 vm-all:
 	$(call timed,vm-all,LASTWORDS_VM_BOOT=1 $(VM) --include-ignored)
 
-# Size, speed and time beside the stock tool's.
+# What loading, reporting and reading cost beside the stock tools: docs/performance.md. It fails when an aim is missed.
+# BENCH="load read" measures these parts alone, and writes to target/vm/bench.
 bench:
-	$(CARGO) run --quiet -p lastwords-vm --bin bench
+	$(CARGO) run --quiet -p lastwords-vm --bin bench -- $(BENCH)
 
 # Every fault beside what else there is for it: the table in docs/reliability.md. FAULTS="mute busy" makes these rows
 # alone.

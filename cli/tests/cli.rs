@@ -181,21 +181,8 @@ fn each_subcommand_has_a_man_page() {
 
 /// All commands; the empty one is the program itself.
 const COMMANDS: [&str; 15] = [
-    "",
-    "enable",
-    "disable",
-    "status",
-    "test",
-    "list",
-    "read",
-    "probe",
-    "load",
-    "unload",
-    "wrap",
-    "mark",
+    "", "enable", "disable", "status", "test", "list", "read", "probe", "load", "unload", "wrap", "mark",
     "report",
-    "completions",
-    "man",
 ];
 
 #[test]

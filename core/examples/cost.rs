@@ -1,4 +1,5 @@
-//! What the words cost: a whole report of a made-up crash on the simulated machine, for whoever counts instructions.
+//! What the words cost: a whole report of a made-up crash on the simulated machine, for whoever counts
+//! instructions.
 //!
 //! ```sh
 //! cargo build --profile purgatory -p lastwords-core --example cost
@@ -6,10 +7,12 @@
 //!     target/purgatory/examples/cost CPUS LOG_KIB RECORDS typical|worst [PARAMETER ...]
 //! ```
 //!
-//! `typical`: all CPUs but one idle in one place, and the end of the log is that of a real crash. `worst`: each CPU in a
-//! place of its own, and a log of which each line is as dear as can be, to be read twice. The log's text has LOG_KIB KiB,
-//! rounded up to a power of two, and RECORDS lines of equal length, 0 for 64 bytes each. BMC and UART let nobody wait: what
-//! waiting costs is no matter of instructions. It prints a name and a number a line: what the simulated machine counts.
+//! `typical`: all CPUs but one idle in one place, and the end of the log is that of a real crash. `worst`:
+//! each CPU in a place of its own, and a log of which each line is as dear as can be, to be read twice. The
+//! log's text has LOG_KIB KiB, rounded up to a power of two, and RECORDS lines of equal length, 0 for 64
+//! bytes each. BMC and UART let nobody wait: what waiting costs is no matter of instructions, unless a
+//! PARAMETER is `answer_us=MICROSECONDS`, the BMC's time for a response. It prints a name and a number a
+//! line: what the simulated machine counts.
 
 use lastwords_core::plan::Plan;
 use lastwords_core::sequence::{Sequence, Step, ThisCpu};
@@ -23,8 +26,8 @@ const LOG: &str = include_str!("../tests/data/log-null-pointer-6.12.txt");
 const ALL: &str =
     "console=ttyS0 lastwords.ipmi_watchdog=start=120 lastwords.ipmi_handle_panic lastwords.output_cpu_ip";
 
-/// Who has written a line, and a line that takes as long to read as any. As long as a CPU hangs that is done to other
-/// CPUs' lines, too, and the other one's panic makes all of it be read again.
+/// Who has written a line, and a line that takes as long to read as any. As long as a CPU hangs that is done
+/// to other CPUs' lines, too, and the other one's panic makes all of it be read again.
 const HANGS: &str = "[C0] watchdog: BUG: soft lockup - CPU#0 stuck for 23s! [made:312]";
 const DEAR: [&str; 4] = [
     "BUG: BUG: BUG: BUG: INFO: BUG: BUG ",
@@ -79,7 +82,9 @@ fn main() {
     kernel.ring = RingSize { count_bits: bits(records), size_bits: bits(size) };
     kernel.log = (1..).zip(lines(records, len, worst)).collect();
     let mut sim = Sim::default();
-    (sim.bmc.answer_us, sim.uart.byte_us) = (0, 0);
+    let answer = parameters.iter().find_map(|parameter| parameter.strip_prefix("answer_us="));
+    let answer_us = answer.map_or(0, |number| number.parse().expect("a number"));
+    (sim.bmc.answer_us, sim.uart.byte_us) = (answer_us, 0);
     let elfcorehdr = kernel.put(&mut sim.memory);
     let line = format!("{ALL} {}", parameters.join(" "));
     let mut plan = Plan::new("", &line);
@@ -88,6 +93,7 @@ fn main() {
     words(&mut sim, plan, elfcorehdr, this_cpu);
     for (name, number) in [
         ("accesses", sim.accesses),
+        ("rtc_reads", sim.rtc.reads),
         ("memory_reads", sim.memory.reads.len() as u64),
         ("console_bytes", sim.uart.sent.len() as u64),
         ("sel_records", sim.bmc.sel.len() as u64),

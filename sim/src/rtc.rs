@@ -22,6 +22,8 @@ pub struct Rtc {
     pub updating: bool,
     /// Every register reads 0xff.
     pub absent: bool,
+    /// How often its second was read.
+    pub reads: u64,
     offset: u64,
     index: u8,
 }
@@ -33,6 +35,7 @@ impl Default for Rtc {
             stopped: false,
             updating: false,
             absent: false,
+            reads: 0,
             offset: 3 * 3600,
             index: 0,
         }
@@ -62,6 +65,7 @@ impl Rtc {
             let value = value as u8;
             if binary { value } else { ((value / 10) << 4) | (value % 10) }
         };
+        self.reads += u64::from(self.index == 0);
         match self.index {
             0x00 => number(second % 60),
             0x02 => number(second / 60 % 60),

@@ -302,6 +302,29 @@ crash_machine_check() {
     sleep 60
 }
 
+# grow MIB: the initial RAM disk gets so long, by zeros, which are passed over when it is unpacked. They are written: where a
+# file in memory has a hole, a reader is charged for it.
+grow() {
+    _more=$(($1 * 1048576 - $(stat -c %s /boot/initrd)))
+    [ $_more -ge 0 ] || { step "the initial RAM disk is larger than $1 MiB"; poweroff -f; }
+    head -c $_more /dev/zero >>/boot/initrd
+}
+
+# cgroups: memory can be measured from here on.
+cgroups() {
+    mkdir /cgroup
+    mount -t cgroup2 cgroup /cgroup
+    echo +memory >/cgroup/cgroup.subtree_control
+}
+
+# measured NAME COMMAND...: its instructions and memory are counted, while it runs in a memory cgroup of its own. Sections
+# NAME and NAME-memory.
+measured() {
+    mkdir "/cgroup/$1"
+    section "$1" sh -c 'echo 0 >"/cgroup/$0/cgroup.procs"; exec counted "$@"' "$@"
+    section "$1-memory" cat "/cgroup/$1/memory.peak"
+}
+
 # ipmi: the kernel's IPMI driver up to /dev/ipmi0.
 ipmi() {
     [ -e /dev/ipmi0 ] && return

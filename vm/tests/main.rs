@@ -12,6 +12,7 @@ mod debian_trouble;
 mod debian_watchdog;
 mod faults;
 mod figures;
+mod growth;
 mod image;
 mod inject;
 mod kexec;

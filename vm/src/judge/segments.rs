@@ -18,7 +18,8 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// Takes a line of the console: of `lastwords load --verbose`, or of `kexec -d`. Others are passed over.
+    /// Takes a line of the console: of `lastwords load --verbose`, of `kexec -d`, or of the kernel's
+    /// own messages for whoever debugs it. Others are passed over.
     pub fn read(&mut self, line: &str) {
         if self.lastwords(line).is_none() {
             let _ = self.kexec(line);
@@ -35,9 +36,9 @@ impl Segments {
         Some(())
     }
 
-    /// `Loaded 64bit kernel at 0x2e000000`.
+    /// `Loaded 64bit kernel at 0x2e000000`, and behind it, when it is the kernel that loads, ` bufsz=0x…`.
     fn kexec(&mut self, line: &str) -> Option<()> {
-        let start = number(line.split_once("64bit kernel at ")?.1)?;
+        let start = number(line.split_once("64bit kernel at ")?.1.split(' ').next()?)?;
         self.named.insert("kernel".to_owned(), start..start + A_KERNEL);
         Some(())
     }
@@ -84,5 +85,8 @@ mod tests {
         stock.read("Loaded 64bit kernel at 0x2e000000");
         assert_eq!(stock.entry().unwrap(), 0x2e00_0200);
         assert!(stock.get("initrd").is_err());
+        let mut kernel = Segments::default();
+        kernel.read("[    4.2] Loaded 64bit kernel at 0x2e000000 bufsz=0x7e0000 memsz=0x3f98000");
+        assert_eq!(kernel.entry().unwrap(), 0x2e00_0200);
     }
 }

@@ -19,7 +19,7 @@ pub fn program() -> Result<&'static Path> {
         fs::create_dir_all(&folder)?;
         // With one of its tests, which is small: so it is the one that `make unit` has built. Alone it would be another one,
         // whose dependencies lack what tests want of them.
-        let built = build("lastwords", "lastwords", &["--test", "cli"])?;
+        let built = build("lastwords", "lastwords", "dev", &["--test", "cli"])?;
         let path = folder.join("lastwords");
         let new = folder.join(format!("lastwords-{}", std::process::id()));
         process::output(Command::new("objcopy").arg("--strip-debug").arg(built).arg(&new))?;
@@ -28,6 +28,14 @@ pub fn program() -> Result<&'static Path> {
     };
     let built = BUILT.get_or_init(|| make().map_err(|error| format!("{error:#}")));
     built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// Builds the program as users have it, and returns its path.
+///
+/// # Errors
+/// When it does not build.
+pub fn release() -> Result<PathBuf> {
+    build("lastwords", "lastwords", "release", &["--no-default-features"])
 }
 
 /// The program's packages.
@@ -70,19 +78,19 @@ pub fn packages_of(folder: &Path, version: &str) -> Result<Packages> {
 /// # Errors
 /// When it does not build.
 pub fn vmcore_log() -> Result<PathBuf> {
-    build(env!("CARGO_PKG_NAME"), "vmcore-log", &[])
+    build(env!("CARGO_PKG_NAME"), "vmcore-log", "dev", &[])
 }
 
-fn build(package: &str, program: &str, more: &[&str]) -> Result<PathBuf> {
+fn build(package: &str, program: &str, profile: &str, more: &[&str]) -> Result<PathBuf> {
     let target = cache::target()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .args(["build", "--quiet", "--package", package, "--bin", program])
+        .args(["build", "--quiet", "--package", package, "--bin", program, "--profile", profile])
         .args(more)
         .arg("--manifest-path");
     cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).arg("--target-dir").arg(&target);
     process::output(&mut cargo).with_context(|| format!("{program} does not build"))?;
-    Ok(target.join("debug").join(program))
+    Ok(target.join(if profile == "dev" { "debug" } else { profile }).join(program))
 }
 
 /// The image's ELF file, from which the program's own build has made the flat one.

@@ -2,6 +2,7 @@
 
 pub mod bmc;
 pub mod cache;
+pub mod callgrind;
 pub mod console;
 pub mod count;
 pub mod cpio;

@@ -9,7 +9,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Everything that a scenario runs, on the host or copied into the guest, and what makes our own packages.
-const NEEDED: [&str; 23] = [
+const NEEDED: [&str; 24] = [
     "binutils",
     "busybox-static",
     "debhelper",
@@ -31,6 +31,7 @@ const NEEDED: [&str; 23] = [
     "rpm",
     "sbsigntool",
     "shellcheck",
+    "valgrind",
     "xz-utils",
     "zstd",
 ];

@@ -1,4 +1,5 @@
-//! Programs of a user's in the guest, `guest/user.s`: what an unprivileged user can bring the kernel to say.
+//! Programs of a user's in the guest, `guest/user.s`: what an unprivileged user can bring the kernel to say, and what
+//! marks a command for the counter of instructions.
 
 use crate::machine::process;
 use anyhow::Result;
@@ -6,7 +7,7 @@ use std::fs;
 use std::process::Command;
 
 /// Their names, each its own entry point.
-pub const PROGRAMS: [&str; 4] = ["as_user", "idle", "segfault", "privileged"];
+pub const PROGRAMS: [&str; 6] = ["as_user", "idle", "counted", "mark", "segfault", "privileged"];
 
 const SOURCE: &str = include_str!("../../guest/user.s");
 

@@ -56,9 +56,13 @@ impl Scenario {
             }
         }
         if matches!(self.arm, Arm::Lastwords(_)) || self.lastwords_at_hand {
-            add_program(&mut archive, lastwords::program()?, folder)?;
+            add_program(&mut archive, self.lastwords()?, folder)?;
         }
         Ok(archive.finish())
+    }
+
+    fn lastwords(&self) -> Result<&Path> {
+        self.program.as_deref().map_or_else(|| lastwords::program(), Ok)
     }
 
     fn first_script(&self) -> String {
@@ -94,8 +98,8 @@ impl Scenario {
             self.dump
         );
         archive.file("scenario", 0o644, script.as_bytes());
-        if self.lastwords_at_hand {
-            add_program(&mut archive, lastwords::program()?, folder)?;
+        if self.lastwords_at_hand && self.dump.contains("lastwords") {
+            add_program(&mut archive, self.lastwords()?, folder)?;
         }
         if self.log_at_hand {
             add_program(&mut archive, &lastwords::vmcore_log()?, folder)?;

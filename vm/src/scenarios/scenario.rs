@@ -58,6 +58,7 @@ pub struct Scenario {
     pub(super) boots: Boots,
     pub(super) arm: Arm,
     pub(super) lastwords_at_hand: bool,
+    pub(super) program: Option<PathBuf>,
     pub(super) log_at_hand: bool,
     pub(super) payload: bool,
     pub(super) files: Vec<(String, Vec<u8>)>,
@@ -90,6 +91,7 @@ impl Scenario {
             boots: Boots::Stock,
             arm: Arm::Stock(Call::FileLoad),
             lastwords_at_hand: false,
+            program: None,
             log_at_hand: false,
             payload: false,
             files: Vec::new(),
@@ -212,6 +214,13 @@ impl Scenario {
     #[must_use]
     pub fn lastwords_at_hand(mut self) -> Self {
         self.lastwords_at_hand = true;
+        self
+    }
+
+    /// `lastwords` is this program, and not the one that tests have.
+    #[must_use]
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
         self
     }
 

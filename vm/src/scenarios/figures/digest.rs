@@ -1,10 +1,13 @@
 //! How fast the digest is: the image's code, and what else there is.
 
-use crate::machine::{cache, process};
+use super::table::number;
+use super::{Page, image_example};
+use crate::machine::process;
 use anyhow::{Context, Result};
 use std::process::Command;
 
-/// MB/s: our digest; SHA-256 as the image has it, and with SHA-NI (where this CPU has it), `sha256sum`, and `openssl speed`.
+/// MB/s: our digest; SHA-256 as the image has it, and with SHA-NI (where this CPU has it), `sha256sum`, and
+/// `openssl speed`.
 ///
 /// # Errors
 /// When one of them does not run.
@@ -32,24 +35,23 @@ pub fn digests() -> Result<[(&'static str, f64); 5]> {
     ])
 }
 
-/// Our digests, built as cli/build.rs builds the image, with more flags.
+/// Our digests, with more flags.
 fn digest(more: &[&str]) -> Result<[f64; 2]> {
-    let target = cache::target()?.join("vm").join(if more.is_empty() { "digest" } else { "digest-soft" });
-    let flags = [&["-Cno-redzone=yes", "--cfg=sha2_backend_soft=\"compact\""], more].concat().join("\x1f");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args([
-        "run",
-        "--quiet",
-        "-p",
-        "lastwords-purgatory",
-        "--example",
-        "digest",
-        "--profile",
-        "purgatory",
-    ]);
-    cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
-    cargo.arg("--target-dir").arg(target).env("CARGO_ENCODED_RUSTFLAGS", flags);
-    let text = process::text(&mut cargo)?;
+    let text = process::text(&mut Command::new(image_example("lastwords-purgatory", "digest", more)?))?;
     let (lanes, sha256) = text.trim().split_once('\n').context("not two figures")?;
     Ok([lanes.parse()?, sha256.parse()?])
+}
+
+/// The page's part.
+///
+/// # Errors
+/// When it cannot be measured.
+pub fn report(page: &mut Page) -> Result<()> {
+    page.section(
+        "Checksums on this host",
+        "MB/s of memory that is in the cache: a time, other than all of the above. It depends on the CPU and on what else runs.",
+    );
+    let rows = digests()?.map(|(name, speed)| vec![name.to_owned(), number(speed)]);
+    page.table(&["checksum", "MB/s"], &rows);
+    Ok(())
 }
