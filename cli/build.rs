@@ -26,6 +26,11 @@ fn main() {
     for path in ["purgatory", "core", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
+    if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
+        println!("cargo::rerun-if-changed=no-unwinding.ld");
+        println!("cargo::rustc-link-arg-bins=-T");
+        println!("cargo::rustc-link-arg-bins={}/no-unwinding.ld", env!("CARGO_MANIFEST_DIR"));
+    }
     let image = flat(&fs::read(build(&root, &out.join("image"))).expect("cargo has just built it"));
     let checksum = Sha256::digest(&image).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     fs::write(out.join("purgatory.sha256"), checksum).expect("OUT_DIR can be written to");

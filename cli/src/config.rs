@@ -4,12 +4,13 @@
 use crate::arm::file;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use lastwords_core::plan::{PARAMETERS, PREFIX, Plan};
-use serde::Deserialize;
 use std::{
     collections::BTreeMap,
     fs, io,
+    ops::Range,
     path::{Path, PathBuf},
 };
+use toml::de::{DeTable, DeValue};
 
 /// The file that `lastwords enable` writes, and the administrator changes.
 pub const FILE: &str = "etc/lastwords.conf";
@@ -28,8 +29,7 @@ pub struct Config {
 }
 
 /// `[sign]`: at most one of key and command.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sign {
     /// Private key (PEM or DER).
     pub key: Option<PathBuf>,
@@ -40,8 +40,7 @@ pub struct Sign {
 }
 
 /// `[next-boot]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextBoot {
     /// A line in the message of the day until `lastwords list --seen`.
     pub motd: bool,
@@ -53,15 +52,17 @@ impl Default for NextBoot {
     }
 }
 
-/// One file as it stands.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct File {
-    report: BTreeMap<String, toml::Value>,
-    sign: toml::Table,
-    #[serde(rename = "next-boot")]
-    next_boot: toml::Table,
+/// The value of a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Value {
+    Switch(bool),
+    Number(i64),
+    Text(String),
 }
+
+/// What the files have so far, by section and name.
+#[derive(Default)]
+struct Settings(BTreeMap<(String, String), Value>);
 
 impl Config {
     /// Reads all files. One that is not there has no lines.
@@ -69,45 +70,67 @@ impl Config {
     /// # Errors
     /// When a file cannot be read or has something that is not understood, with its name and line.
     pub fn read(root: &Path) -> Result<Self> {
-        let mut whole = File::default();
+        let mut settings = Settings::default();
         for path in files(root)? {
             let text = match file::read_text(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 result => result.with_context(|| path.display().to_string())?,
             };
-            let file: File = toml::from_str(&text)
-                .map_err(|error| {
-                    let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count()) + 1;
-                    anyhow!("line {line}: {}", error.message())
-                })
-                .and_then(|file: File| file.check().map(|()| file))
-                .with_context(|| path.display().to_string())?;
-            whole.report.extend(file.report);
-            whole.sign.extend(file.sign);
-            whole.next_boot.extend(file.next_boot);
+            settings.add(&text).with_context(|| path.display().to_string())?;
         }
-        whole.config()
+        settings.config()
     }
 }
 
-impl File {
-    fn check(&self) -> Result<()> {
-        for (name, value) in &self.report {
-            parameter(name, value)?;
+impl Settings {
+    /// Takes a file's text.
+    fn add(&mut self, text: &str) -> Result<()> {
+        let line = |at: Range<usize>| text[..at.start].matches('\n').count() + 1;
+        let sections = DeTable::parse(text).map_err(|error| {
+            anyhow!("line {}: {}", line(error.span().unwrap_or_default()), error.message())
+        })?;
+        for (section, table) in sections.into_inner() {
+            let at = || format!("line {}", line(section.span()));
+            let section = section.get_ref();
+            let DeValue::Table(table) = table.into_inner() else {
+                return Err(anyhow!("{section}: stands in no section")).with_context(at);
+            };
+            ensure!(
+                ["report", "sign", "next-boot"].contains(&&**section),
+                "{}: [{section}]: no such section",
+                at()
+            );
+            for (name, value) in table {
+                let line = line(name.span());
+                let name = name.into_inner();
+                let value =
+                    checked(section, &name, value.get_ref()).with_context(|| format!("line {line}"))?;
+                self.0.insert((section.to_string(), name.into_owned()), value);
+            }
         }
         Ok(())
     }
 
-    fn config(self) -> Result<Config> {
+    fn get(&self, section: &str, name: &str) -> Option<&Value> {
+        self.0.get(&(section.to_owned(), name.to_owned()))
+    }
+
+    fn text(&self, section: &str, name: &str) -> Option<&str> {
+        match self.get(section, name) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn config(&self) -> Result<Config> {
         // In the table's order, whatever the files have.
-        let parameters: Vec<_> = PARAMETERS
+        let parameters = PARAMETERS
             .iter()
-            .filter_map(|one| {
-                let (name, value) = self.report.get_key_value(key(one))?;
-                parameter(name, value).transpose()
-            })
-            .collect::<Result<_>>()?;
-        let sign: Sign = self.sign.try_into().context("[sign]")?;
+            .filter_map(|one| parameter(key(one), self.get("report", key(one))?).transpose())
+            .collect::<Result<Vec<_>>>()?;
+        let path = |name| self.text("sign", name).map(PathBuf::from);
+        let command = self.text("sign", "command").map(str::to_owned);
+        let sign = Sign { key: path("key"), cert: path("cert"), command };
         ensure!(
             sign.key.is_some() == sign.cert.is_some(),
             "[sign] has key or cert without the other\nhint: give both, or neither"
@@ -116,11 +139,29 @@ impl File {
             sign.key.is_none() || sign.command.is_none(),
             "[sign] has key and command\nhint: give one of the two"
         );
-        Ok(Config {
-            parameters: parameters.join(" "),
-            sign,
-            next_boot: self.next_boot.try_into().context("[next-boot]")?,
-        })
+        let motd = self.get("next-boot", "motd") != Some(&Value::Switch(false));
+        Ok(Config { parameters: parameters.join(" "), sign, next_boot: NextBoot { motd } })
+    }
+}
+
+/// The value of a setting that there is, and may have it.
+fn checked(section: &str, name: &str, value: &DeValue) -> Result<Value> {
+    let value = match value {
+        DeValue::Boolean(switch) => Some(Value::Switch(*switch)),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::Number)
+        }
+        DeValue::String(text) => Some(Value::Text(text.to_string())),
+        _ => None,
+    };
+    match (section, name, value) {
+        ("report", _, Some(value)) => parameter(name, &value).map(|_| value),
+        ("report", ..) => bail!("[report] {name}: takes true, false, a number or a text"),
+        ("sign", "key" | "cert" | "command", Some(value @ Value::Text(_)))
+        | ("next-boot", "motd", Some(value @ Value::Switch(_))) => Ok(value),
+        ("sign", "key" | "cert" | "command", _) => bail!("[sign] {name}: takes a text"),
+        ("next-boot", "motd", _) => bail!("[next-boot] motd: takes true or false"),
+        _ => bail!("[{section}] {name}: no such setting"),
     }
 }
 
@@ -130,18 +171,17 @@ pub fn key(parameter: &lastwords_core::plan::Parameter) -> &'static str {
 }
 
 /// A line of `[report]` as a parameter; `None` where it is switched off.
-fn parameter(name: &str, value: &toml::Value) -> Result<Option<String>> {
+fn parameter(name: &str, value: &Value) -> Result<Option<String>> {
     let Some(parameter) = PARAMETERS.iter().find(|one| key(one) == name) else {
         bail!(
             "[report] {name}: no such setting\nhint: the settings are the reporting options of lastwords load"
         );
     };
     let text = match value {
-        toml::Value::Boolean(false) => return Ok(None),
-        toml::Value::Boolean(true) => None,
-        toml::Value::Integer(number) => Some(number.to_string()),
-        toml::Value::String(text) => Some(text.clone()),
-        _ => bail!("[report] {name}: takes true, false, a number or a text"),
+        Value::Switch(false) => return Ok(None),
+        Value::Switch(true) => None,
+        Value::Number(number) => Some(number.to_string()),
+        Value::Text(text) => Some(text.clone()),
     };
     if let Some(text) = &text {
         ensure!(
@@ -223,8 +263,12 @@ mod tests {
             ("[report]\nserial = \"a b\"\n", "serial"),
             ("\n[report\n", "line 2: "),
             ("[sign]\nkey = '/k'\n", "key or cert"),
-            ("[sign]\nkee = '/k'\n", "unknown field"),
-            ("[sing]\n", "unknown field"),
+            ("[sign]\nkee = '/k'\n", "line 2: [sign] kee: no such setting"),
+            ("[sign]\nkey = 7\n", "line 2: [sign] key: takes a text"),
+            ("[next-boot]\nmotd = 'no'\n", "line 2: [next-boot] motd: takes true or false"),
+            ("\n[sing]\n", "line 2: [sing]: no such section"),
+            ("motd = true\n", "line 1: motd: stands in no section"),
+            ("[report]\nbudget = 0x1_0000_0000_0000_0000\n", "budget: takes"),
         ] {
             let found = format!("{:#}", read(&[("lastwords.conf", text)]).unwrap_err());
             assert!(found.contains(error), "{found}");

@@ -1,8 +1,9 @@
-//! `lastwords completions` and `lastwords man`, both from the options' own definition.
+//! `lastwords completions` and `lastwords man`, both from the options' own definition: for whoever makes a package, or builds
+//! from source. A package has what they make, and a program without them.
 
 use anyhow::{Context, Result};
-use clap::{Arg, Args, Command, CommandFactory, builder::Resettable};
-use clap_complete::Shell;
+use clap::{Arg, Args, Command, CommandFactory, ValueEnum, builder::Resettable};
+use clap_complete::shells;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use std::{
     collections::BTreeSet,
@@ -21,19 +22,37 @@ pub struct Completions {
     shell: Shell,
 }
 
+/// The shells of servers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Shell {
+    Bash,
+    Fish,
+    Zsh,
+}
+
 impl Completions {
     /// Prints the completions.
     ///
     /// # Errors
     /// When standard output fails.
     pub fn run<C: CommandFactory>(&self) -> Result<()> {
-        let mut text = Vec::new();
-        clap_complete::generate(self.shell, &mut C::command(), "lastwords", &mut text);
-        if self.shell == Shell::Bash {
-            text = behind_equals(&String::from_utf8(text)?, &C::command()).into_bytes();
+        let (mut text, mut command) = (Vec::new(), shown(&C::command()));
+        match self.shell {
+            Shell::Bash => {
+                clap_complete::generate(shells::Bash, &mut command, "lastwords", &mut text);
+                text = behind_equals(&String::from_utf8(text)?, &command).into_bytes();
+            }
+            Shell::Fish => clap_complete::generate(shells::Fish, &mut command, "lastwords", &mut text),
+            Shell::Zsh => clap_complete::generate(shells::Zsh, &mut command, "lastwords", &mut text),
         }
         io::stdout().write_all(&text).context("standard output")
     }
+}
+
+/// The command without the subcommands that its help does not show: `clap_complete` offers them all.
+fn shown(command: &Command) -> Command {
+    let subcommands: Vec<_> = command.get_subcommands().filter(|one| !one.is_hide_set()).cloned().collect();
+    Command::new("lastwords").args(command.get_arguments().cloned()).subcommands(subcommands)
 }
 
 /// bash sees `--option=` and a blank behind `--option` as one: at both the word before is `--option`. clap's script does not

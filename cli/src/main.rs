@@ -13,6 +13,7 @@ mod check;
 mod config;
 mod crashes;
 mod distro;
+#[cfg(feature = "pages")]
 mod help;
 mod journal;
 mod layout;
@@ -22,6 +23,7 @@ mod read;
 mod symbols;
 #[allow(unsafe_code, reason = "system calls, each with its reason; all are in there")]
 mod sys;
+mod utc;
 
 use anyhow::Result;
 use arm::{image, kexec, load, status, unload, wrap};
@@ -99,7 +101,11 @@ Files:
     Report(report::Report),
     #[command(hide = true)]
     Hook(hook::Hook),
+    #[cfg(feature = "pages")]
+    #[command(hide = true)]
     Completions(help::Completions),
+    #[cfg(feature = "pages")]
+    #[command(hide = true)]
     Man(help::Man),
 }
 
@@ -166,7 +172,9 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
         Command::Enable(enable) => return enable.run(root),
         Command::Disable(disable) => disable.run(root)?,
         Command::Hook(hook) => return Ok(hook.run(root)),
+        #[cfg(feature = "pages")]
         Command::Completions(completions) => completions.run::<Lastwords>()?,
+        #[cfg(feature = "pages")]
         Command::Man(man) => man.run::<Lastwords>()?,
     }
     Ok(ExitCode::SUCCESS)

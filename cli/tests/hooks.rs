@@ -19,9 +19,9 @@ struct System(TempDir);
 impl System {
     fn new() -> Self {
         let system = Self(tempfile::tempdir().unwrap());
-        // Which prints a kernel's path, and fails where it is told to.
+        // Which prints a kernel's path, and fails where it is told to. The BMC answers the first mark late.
         let tool = format!(
-            "#!/bin/sh\necho \"$*\" >> {log}\n[ \"$2\" != kdump-kernel ] || [ ! -e {kernel} ] || echo {kernel}\n",
+            "#!/bin/sh\n[ \"$2\" != started ] || sleep 0.1\necho \"$*\" >> {log}\n[ \"$2\" != kdump-kernel ] || [ ! -e {kernel} ] || echo {kernel}\n",
             log = system.path("calls").display(),
             kernel = system.path("wrapped").display(),
         );

@@ -24,8 +24,12 @@ pub const BESIDE_A_CLOCK: u64 = 10;
 /// hypervisor in a hypervisor). In nanoseconds.
 pub const ACCESS_NS: core::ops::RangeInclusive<u64> = 100..=200_000;
 
-/// In a wait the clock of seconds is looked at every so many times: a look costs four accesses, that of the device one.
+/// In a wait the clock of seconds is looked at every so many times at most: a look costs four accesses, that of the device
+/// one.
 const LOOK_EVERY: u32 = 16;
+/// And while the counter goes after so many cycles, which is some milliseconds; or after so many accesses, where it crawls.
+const LOOK_AFTER: u64 = 1 << 23;
+const LOOK_AFTER_ACCESSES: u64 = 2048;
 
 /// What the counter's frequency is taken for, in kHz, until something tells it. A server's is 1.5 to 4 GHz.
 const PRESUMED_KHZ: u32 = 2_000_000;
@@ -63,6 +67,9 @@ pub struct Timer {
     second: Option<u32>,
     looked: u64,
     seconds: u32,
+    /// From which cycle on it is looked at again, and accesses that may be made until then.
+    next_look: u64,
+    until_look: u64,
     /// It has moved as no clock does.
     leapt: bool,
     /// The cycle of the look before its last tick.
@@ -103,6 +110,8 @@ impl Timer {
             second: None,
             looked: 0,
             seconds: 0,
+            next_look: 0,
+            until_look: 0,
             leapt: false,
             before_tick: None,
             perhaps_over: false,
@@ -131,10 +140,12 @@ impl Timer {
         // Behind an access it has stopped or leapt where it has not moved.
         self.fine &= passed != 0 || own == 0;
         self.cycles = self.cycles.saturating_add(passed);
+        self.until_look = self.until_look.saturating_sub(own);
+        let look = look && (passed == 0 || self.cycles >= self.next_look || self.until_look == 0);
         let accesses = own + if look { self.look_at_seconds(machine) } else { 0 };
-        // Where neither has any the asking is one.
+        // Where neither has any the asking is one, but tells nothing of what one costs.
+        self.accesses += if self.last.is_some() { accesses.max(1) } else { accesses };
         let accesses = accesses.max(1);
-        self.accesses += accesses;
         let seconds_go = self.seconds >= 2;
         self.weighed += accesses * if passed == 0 && !seconds_go { BESIDE_A_CLOCK } else { 1 };
 
@@ -170,6 +181,8 @@ impl Timer {
     /// Looks whether the clock of seconds has moved; returns the register accesses that took.
     #[inline(never)]
     fn look_at_seconds<M: Clock>(&mut self, machine: &mut M) -> u64 {
+        self.next_look = self.cycles.saturating_add(LOOK_AFTER);
+        self.until_look = LOOK_AFTER_ACCESSES;
         let look = machine.second();
         let Some(second) = look.shows else { return look.accesses };
         let before = core::mem::replace(&mut self.looked, self.cycles);
@@ -200,6 +213,7 @@ impl Timer {
     pub fn count(&mut self, accesses: u64) {
         self.accesses += accesses;
         self.weighed += accesses;
+        self.until_look = self.until_look.saturating_sub(accesses);
     }
 
     /// The moment `ms` from the last asking on, but never after the budget's end.

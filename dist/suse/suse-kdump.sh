@@ -18,9 +18,12 @@ if [ -x /usr/sbin/lastwords ] && [ ! -e /proc/vmcore ]; then
 	dracut | mkdumprd | kdump-read-config.sh)
 		# Run by `eval` in the RAM disk, before and after the dump, beside what is set already.
 		KDUMP_REQUIRED_PROGRAMS="${KDUMP_REQUIRED_PROGRAMS:+$KDUMP_REQUIRED_PROGRAMS }/usr/sbin/lastwords"
-		KDUMP_PRESCRIPT="/usr/sbin/lastwords mark started --timeout 60 &${KDUMP_PRESCRIPT:+ $KDUMP_PRESCRIPT}"
+		# The dump does not wait for the BMC, which may answer late.
 		# shellcheck disable=SC2016
-		lastwords_end='if [ "$VMCORE_STATUS" = "saved successfully" ]; then /usr/sbin/lastwords mark saved; else /usr/sbin/lastwords mark failed --why "$VMCORE_STATUS"; fi'
+		lastwords_start='/usr/sbin/lastwords mark started --timeout 60 & lastwords_started=$!'
+		KDUMP_PRESCRIPT="$lastwords_start${KDUMP_PRESCRIPT:+; $KDUMP_PRESCRIPT}"
+		# shellcheck disable=SC2016
+		lastwords_end='wait "${lastwords_started-}" 2>/dev/null || :; if [ "$VMCORE_STATUS" = "saved successfully" ]; then /usr/sbin/lastwords mark saved; else /usr/sbin/lastwords mark failed --why "$VMCORE_STATUS"; fi'
 		KDUMP_POSTSCRIPT="$lastwords_end${KDUMP_POSTSCRIPT:+; $KDUMP_POSTSCRIPT}"
 		;;
 	esac

@@ -365,6 +365,9 @@ collect_vmcore() {
 
 # A real dump, and the log read back out of it.
 collect_dump() {
+    # The root may have half of the memory, which some dumps do not fit into: what the first kernel has in its own root is in
+    # them.
+    mount -t tmpfs -o size=90% tmpfs /tmp
     section makedumpfile makedumpfile --message-level 5 -d 31 -l /proc/vmcore /tmp/dump
     section dump-dmesg makedumpfile --message-level 5 --dump-dmesg /tmp/dump /tmp/dump-dmesg
     section dump-log tail -n 200 /tmp/dump-dmesg

@@ -23,6 +23,7 @@ fn boots_silently(scenario: Scenario) -> Result<Outcome> {
 }
 
 #[test]
+#[ignore = "make test-all: linux_6_12_boots_from_bios shows it"]
 fn linux_6_1_boots_from_bios() -> Result<()> {
     boots_silently(Scenario::new(Release::V6_1).boots_wrapped(&Asked::ALL.options()))?;
     Ok(())
@@ -68,6 +69,7 @@ fn boots_from_uefi_and_dies(release: Release, call: Call) -> Result<()> {
 }
 
 #[test]
+#[ignore = "make test-all: linux_6_12_boots_from_uefi_and_dies_with_last_words shows it"]
 fn linux_6_1_boots_from_uefi_and_dies_with_last_words() -> Result<()> {
     boots_from_uefi_and_dies(Release::V6_1, Call::Load)
 }

@@ -25,18 +25,20 @@ fn the_image_is_the_same_from_another_folder() -> Result<()> {
             fs::copy(from, to)?;
         }
     }
+    // The tool's build script builds the image. The tool itself is only looked at, which takes a quarter of the time.
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--quiet", "--package", "lastwords"]).current_dir(&copy);
+    build.args(["check", "--quiet", "--package", "lastwords"]).current_dir(&copy);
     build.arg("--target-dir").arg(folder.path().join("target"));
     process::output(&mut build)?;
 
-    let version = |program: &Path| process::text(Command::new(program).arg("--version"));
-    let ours = version(lastwords::program()?)?;
-    let theirs = version(&folder.path().join("target/debug/lastwords"))?;
-    ensure!(ours == theirs, "here {ours}, there {theirs}");
-    // Whatever its words: they hold the digest, at least 32 bits of it in hex.
-    let digest = ours.split(|c: char| !c.is_ascii_hexdigit()).any(|word| word.len() >= 8);
-    ensure!(digest, "no digest in {ours}");
+    let builds = fs::read_dir(folder.path().join("target/debug/build"))?;
+    let images = builds.filter_map(|entry| Some(entry.ok()?.path().join("out/purgatory.bin")));
+    let images: Vec<_> = images.filter(|path| path.is_file()).collect();
+    let [image] = &images[..] else { anyhow::bail!("the build has left {images:?}") };
+    let sum = process::text(Command::new("sha256sum").arg(image))?;
+    let theirs = sum.split_whitespace().next().context("no sum")?;
+    let ours = process::text(Command::new(lastwords::program()?).arg("--version"))?;
+    ensure!(ours.contains(&format!("image SHA-256: {theirs}")), "here {ours}, there {theirs}");
     Ok(())
 }
 

@@ -8,13 +8,17 @@ use lastwords_vm::machine::bmc::Bmc;
 use lastwords_vm::machine::bmc::manners::obedient;
 use lastwords_vm::machine::kernels::Release;
 use lastwords_vm::scenarios::{Arm, Scenario};
+use std::time::Duration;
 
-/// In each turn two of us load, and so does the stock kexec, which does not wait for anybody. Then the one that counts.
+/// In each turn two of us load, and so does the stock kexec, which does not wait for anybody. Then the one that counts, with the
+/// whole initial RAM disk.
 const TOGETHER: &str = "
-    load() { lastwords load /boot/vmlinuz --initrd /boot/initrd --append console=ttyS0 --no-symbols $@; }
+    initrd=/tmp/initrd
+    head -c 100000 /boot/initrd >$initrd
+    load() { lastwords load /boot/vmlinuz --initrd $initrd --append console=ttyS0 --no-symbols $@; }
     turns() {
         for turn in 1 2 3 4; do
-            kexec -s -p /boot/vmlinuz --initrd=/boot/initrd --append=console=ttyS0 >/dev/null 2>&1 &
+            kexec -s -p /boot/vmlinuz --initrd=$initrd --append=console=ttyS0 >/dev/null 2>&1 &
             load --via purgatory >/dev/null || echo failed purgatory &
             load --via wrap >/dev/null || echo failed wrap &
             until cat /sys/kernel/kexec_crash_size >/dev/null 2>&1; do :; done
@@ -32,7 +36,9 @@ fn loads_at_the_same_time_wait_for_each_other() -> Result<()> {
     let outcome = Scenario::new(Release::V6_12)
         .arm(Arm::Not)
         .lastwords_at_hand()
-        .death(&format!("{TOGETHER}\nload --serial ttyS0\npanic_on 0"))
+        // A dozen loads, three at a time.
+        .limit(Duration::from_secs(900))
+        .death(&format!("{TOGETHER}\ninitrd=/boot/initrd; load --serial ttyS0\npanic_on 0"))
         .dump("collect_vmcore")
         .run()?;
     let together = outcome.text("together")?;
@@ -64,7 +70,7 @@ const OBSTACLES: &str = "
 
 #[test]
 fn what_cannot_be_loaded_leaves_what_is_loaded() -> Result<()> {
-    let outcome = Scenario::new(Release::V6_1)
+    let outcome = Scenario::new(Release::V6_12)
         .bmc(Bmc::Ours(obedient()))
         .arm(Arm::Lastwords(Asked::ALL.options()))
         .death(&format!("{OBSTACLES}\npanic_on 0"))
@@ -143,10 +149,11 @@ const REWRITTEN: &str = "
         echo 1 >/proc/sys/fs/lease-break-time
         for tenths in 0 1 2 3 4 6 8; do
             load --via purgatory & usleep $((tenths * 100000))
-            kill -STOP $!; : >/boot/initrd; kill -CONT $!
+            kill -STOP $!; cp /dev/null /boot/initrd; kill -CONT $!
             wait $!; echo ended $?
             cat /boot/whole >/boot/initrd
         done
+        echo 45 >/proc/sys/fs/lease-break-time
     }
     section stopped stopped
     section complete load
@@ -229,7 +236,7 @@ const ABORTED: &str = "
 
 #[test]
 fn by_the_name_kexec_a_dump_kernel_is_loaded_though_our_process_is_killed() -> Result<()> {
-    let outcome = Scenario::new(Release::V6_1)
+    let outcome = Scenario::new(Release::V6_12)
         .arm(Arm::Not)
         .lastwords_at_hand()
         .death(&format!("{ABORTED}\npanic_on 0"))

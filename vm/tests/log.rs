@@ -33,6 +33,7 @@ fn check(release: Release, arm: Arm, bytes: usize) -> Result<()> {
 }
 
 #[test]
+#[ignore = "make test-all: more_of_a_newer_kernel shows it"]
 fn a_few_kilobytes() -> Result<()> {
     check(Release::V6_1, Arm::Lastwords("--output-cpu-ip=console --output-log".to_owned()), 4096)
 }

@@ -46,7 +46,7 @@ section sel ipmitool sel elist",
 #[test]
 fn a_mute_bmc_does_not_hold_the_dump_up() -> Result<()> {
     let mute = Box::new(|_: &_| Answer::Silence);
-    let outcome = Scenario::new(Release::V6_1)
+    let outcome = Scenario::new(Release::V6_12)
         .bmc(Bmc::Ours(mute))
         .lastwords_at_hand()
         .dump("section mark lastwords mark started --timeout 3")

@@ -19,8 +19,8 @@ fn loaded() -> Scenario {
         .arm(Arm::Not)
         .lastwords_at_hand()
         .death(
-            "lastwords load --via purgatory --verbose --output-cpu-ip /boot/vmlinuz --initrd=/boot/initrd \
-         --append='console=ttyS0 quiet nr_cpus=1 reset_devices' >/tmp/load 2>&1 || step not armed\n\
+            "lastwords load --via purgatory --verbose --no-symbols --output-cpu-ip /boot/vmlinuz --initrd=/boot/initrd \
+         --append='console=ttyS0 quiet nr_cpus=1 reset_devices no_timer_check' >/tmp/load 2>&1 || step not armed\n\
          grep '^segment' /tmp/load >/dev/console\nstep the dump kernel is loaded\nsleep 1\npanic_on 0",
         )
 }

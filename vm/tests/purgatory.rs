@@ -20,17 +20,21 @@ use std::time::Duration;
 /// Longer than any digest takes on an emulated CPU.
 const HANGS: Duration = Duration::from_secs(30);
 
+/// The dump kernel's command line. It does not test its timer: on a busy machine an emulated one fails.
+const APPEND: &str =
+    "console=ttyS0 quiet nr_cpus=1 reset_devices mitigations=off no_timer_check tsc=reliable";
+
 /// Arms by `command`, shows where everything lies, waits for the damage, and panics.
 fn armed_by(command: &str) -> Scenario {
-    Scenario::new(Release::V6_1).arm(Arm::Not).lastwords_at_hand().death(&format!(
-        "{command} /boot/vmlinuz --initrd=/boot/initrd --append='console=ttyS0 quiet nr_cpus=1 reset_devices' \
+    Scenario::new(Release::V6_12).arm(Arm::Not).lastwords_at_hand().death(&format!(
+        "{command} /boot/vmlinuz --initrd=/boot/initrd --append='{APPEND}' \
          >/tmp/load 2>&1 || step not armed\ngrep -E '^segment|kernel at 0x' /tmp/load >/dev/console\n\
          step the dump kernel is loaded\nsleep 2\npanic_on 0"
     ))
 }
 
 fn armed_with(options: &str) -> Scenario {
-    armed_by(&format!("lastwords load --via purgatory --verbose {options}"))
+    armed_by(&format!("lastwords load --via purgatory --verbose --no-symbols {options}"))
 }
 
 /// Runs it, and once it is armed inverts the bytes of memory that `which` picks.
@@ -96,6 +100,7 @@ fn a_damaged_initrd_is_named_and_started_all_the_same_when_told_to() -> Result<(
 
 /// Told to halt, the machine says so and then nothing more, though it still runs.
 #[test]
+#[ignore = "make test-all: what else can be done is in make test"]
 fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
     let debugger = Debugger::new()?;
     let mut segments = Segments::default();
@@ -124,6 +129,7 @@ fn a_damaged_kernel_halts_the_machine_when_told_to() -> Result<()> {
 
 /// A damaged speaker is silent, and the dump kernel comes up.
 #[test]
+#[ignore = "make test-all: damage::as_the_purgatory_ has this part, too"]
 fn a_damaged_image_is_silent_and_the_dump_kernel_starts() -> Result<()> {
     let scenario = armed_with(&Asked::ALL.options());
     let outcome = damaged(scenario, |_, segments| Ok([segments.get("image")?.start + 0x2000]))?;
@@ -133,6 +139,7 @@ fn a_damaged_image_is_silent_and_the_dump_kernel_starts() -> Result<()> {
 
 /// What the image was handed is part of what it sums up: it goes by no length that somebody has written to.
 #[test]
+#[ignore = "make test-all: damage::as_the_purgatory_ has this part, too"]
 fn a_damaged_handoff_is_not_gone_by_and_the_dump_kernel_starts() -> Result<()> {
     let scenario = armed_with(&Asked::ALL.options());
     let outcome = damaged(scenario, |gdb, segments| {
@@ -165,7 +172,7 @@ fn a_damaged_way_out_and_damaged_boot_params_are_put_right() -> Result<()> {
         let boot_params = segments.get("boot_params")?.start;
         // cmd_line_ptr's upper byte, a letter of `elfcorehdr=`, and the kernel's entry point.
         let way_out = segments.get("image")?.start + FIRST_WAY_OUT as u64;
-        Ok([boot_params + 0x22b, boot_params + 0x1000 + 45, way_out + 24 + 3])
+        Ok([boot_params + 0x22b, boot_params + 0x1000 + APPEND.len() as u64 + 2, way_out + 24 + 3])
     })?;
     ensure!(said(&outcome, "dump kernel: boot_params was corrupt, restored from its copy"));
     ensure!(said(&outcome, "starting the dump kernel"));
@@ -228,6 +235,7 @@ fn the_words_are_in_the_sel_before_the_digest_is_computed() -> Result<()> {
 
 /// Why all this: the same damage, and kexec-tools' purgatory stands still for ever without a word.
 #[test]
+#[ignore = "make test-all: it is about stock kexec's purgatory alone"]
 fn stock_kexec_hangs_on_the_same_damage() -> Result<()> {
     let debugger = Debugger::new()?;
     let scenario = armed_by("kexec -p -c -d").debugger(&debugger);
@@ -303,7 +311,7 @@ fn memory_comes_after_arming() -> Result<()> {
 /// the crash then shows.
 #[test]
 fn what_does_not_fit_is_refused_and_what_was_armed_stays() -> Result<()> {
-    let outcome = Scenario::new(Release::V6_1)
+    let outcome = Scenario::new(Release::V6_12)
         .arm(Arm::Lastwords("--via purgatory --output-cpu-ip".to_owned()))
         .death(
             "truncate -s 220M /tmp/big\n\

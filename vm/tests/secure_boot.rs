@@ -36,12 +36,14 @@ const MAKE: &str = r"
     printf x | dd of=tampered bs=1 seek=5000000 conv=notrunc
 ";
 
-/// What is loaded first, and stays loaded.
+/// What is loaded first, and stays loaded. Of the initial RAM disk the beginning is enough, and summed up sooner.
 const GOOD: &str = "
+    INITRD=/tmp/initrd
+    head -c 100000 /boot/initrd >$INITRD
     mount -t securityfs securityfs /sys/kernel/security
     section lockdown cat /sys/kernel/security/lockdown
     section keys cat /proc/keys
-    load() { lastwords load $1 --initrd /boot/initrd --append \"$APPEND\" --no-symbols $2; }
+    load() { lastwords load $1 --initrd $INITRD --append \"$APPEND\" --no-symbols $2; }
     section given load /boot/vmlinuz \"--sign-key /boot/owner.key --sign-cert /boot/owner.crt\"
     section as-it-is load /boot/ours
     section ecdsa load /boot/vmlinuz \"--sign-key /boot/ecdsa.key --sign-cert /boot/ecdsa.crt\"
@@ -66,6 +68,7 @@ const FOUND: &str = "
     mkdir -p /var/lib/shim-signed/mok
     cp /boot/owner.key /var/lib/shim-signed/mok/MOK.priv
     cp /boot/owner.der /var/lib/shim-signed/mok/MOK.der
+    INITRD=/boot/initrd
     section found load /boot/vmlinuz \"$OPTIONS\"
 ";
 

@@ -49,6 +49,7 @@ shapes! {
     thirty_two_cpus: Shape::Cpus(32);
     #[ignore = "make test-all: slow to emulate"]
     sixty_four_cpus: Shape::Cpus(64);
+    #[ignore = "make test-all: cpus::cpus_that_were_never_started_are_off stands for it"]
     one_cpu_of_four: Shape::NrCpus;
     #[ignore = "make test-all: crash_kinds has fatal-exception, which takes the same way"]
     notifiers_first: Shape::PostNotifiers;

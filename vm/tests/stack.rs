@@ -23,7 +23,7 @@ fn the_stack_is_large_enough_twice_over() -> Result<()> {
         .arm(Arm::Not)
         .lastwords_at_hand()
         .death(
-            "lastwords load --via purgatory --verbose --ipmi-handle-panic --output-cpu-ip --output-log=64K \
+            "lastwords load --via purgatory --verbose --no-symbols --ipmi-handle-panic --output-cpu-ip --output-log=64K \
              --ipmi-watchdog start=120 /boot/vmlinuz --initrd=/boot/initrd --append='console=ttyS0 quiet nr_cpus=1' \
              >/tmp/load 2>&1 || step not armed\ngrep '^segment' /tmp/load >/dev/console\n\
              step the dump kernel is loaded\nsleep 1\npanic_on 0",

@@ -7,10 +7,12 @@ use lastwords_vm::machine::kernels::Release;
 use lastwords_vm::scenarios::{Arm, Scenario};
 use serde_json::{Value, json};
 
-/// `other` is the same kernel, but for a letter of its release and of its packed part.
+/// `other` is the same kernel, but for a letter of its release and of its packed part. Of the initial RAM disk the beginning
+/// is enough, and summed up sooner.
 const LOADS: &str = r#"
     kernel=/boot/vmlinuz release=$(uname -r)
     at=$(($(od -An -tu2 -j 526 -N 2 $kernel) + 512))
+    head -c 100000 /boot/initrd >/tmp/initrd; mv /tmp/initrd /boot/initrd
     cp $kernel /boot/vmlinuz-other
     printf 9 | dd of=/boot/vmlinuz-other bs=1 seek=$at conv=notrunc 2>/dev/null
     printf X | dd of=/boot/vmlinuz-other bs=1 seek=4000000 conv=notrunc 2>/dev/null
@@ -101,6 +103,7 @@ fn told_apart(kernel: Release) -> Result<()> {
 }
 
 #[test]
+#[ignore = "make test-all: Linux 6.12 is in make test"]
 fn what_anybody_has_loaded_is_told_apart_on_6_1() -> Result<()> {
     told_apart(Release::V6_1)
 }

@@ -23,7 +23,7 @@ fn noted(outcome: &Outcome, start: &str) -> Result<usize> {
 /// And what the dump kernel's command line gets wrong is told as well, with what is taken instead.
 #[test]
 fn no_bmc_and_malformed_parameters() -> Result<()> {
-    let outcome = Scenario::new(Release::V6_1)
+    let outcome = Scenario::new(Release::V6_12)
         .bmc(Bmc::None)
         .arm(Arm::Wrapped(Call::FileLoad, Asked::ALL.options()))
         .append("lastwords.ipmi_timeout=soon lastwords.shout lastwords.sel_records=0")
@@ -46,6 +46,7 @@ fn no_bmc_and_malformed_parameters() -> Result<()> {
 
 /// The other parameters still hold, and the malformed one's default with them: a command that takes 2 s is waited for.
 #[test]
+#[ignore = "make test-all: no_bmc_and_malformed_parameters has one"]
 fn a_malformed_timeout_leaves_the_default() -> Result<()> {
     let mut obedient = obedient();
     let slow = Box::new(move |request: &_| match obedient(request) {

@@ -24,6 +24,7 @@ fn dies_under_its_watchdog(release: Release, options: &str) -> Result<Outcome> {
 }
 
 #[test]
+#[ignore = "make test-all: it is about plain kdump"]
 fn without_a_word_the_bmc_resets_the_machine_in_the_middle_of_the_dump() -> Result<()> {
     let outcome = dies_under_its_watchdog(Release::V6_1, "")?;
     ensure!(outcome.when("Kernel panic").is_some());
@@ -40,6 +41,7 @@ fn stopped_the_dump_kernel_lives(release: Release) -> Result<()> {
 }
 
 #[test]
+#[ignore = "make test-all: Linux 6.12 is in make test"]
 fn stopped_the_dump_kernel_lives_linux_6_1() -> Result<()> {
     stopped_the_dump_kernel_lives(Release::V6_1)
 }

@@ -31,19 +31,27 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// When it cannot be opened, or is something else: a FIFO would hang, a device may never end or do something.
 pub fn open(path: &Path) -> Result<(File, u64)> {
     let open = || -> Result<_> {
-        // Opening a device can be too much already.
-        check(&fs::metadata(path)?)?;
-        let file =
-            OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+        let file = open_regular(path)?;
         let len = check(&file.metadata()?)?;
         Ok((file, len))
     };
     open().with_context(|| path.display().to_string())
 }
 
+fn open_regular(path: &Path) -> Result<File> {
+    // Opening a device can be too much already.
+    check_kind(&fs::metadata(path)?)?;
+    Ok(OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?)
+}
+
+fn check_kind(metadata: &Metadata) -> Result<()> {
+    ensure!(metadata.is_file(), "not a regular file\nhint: give the path of a file, as those in /boot");
+    Ok(())
+}
+
 /// The length of a file that may be one to load.
 fn check(metadata: &Metadata) -> Result<u64> {
-    ensure!(metadata.is_file(), "not a regular file\nhint: give the path of a file, as those in /boot");
+    check_kind(metadata)?;
     ensure!(metadata.len() > 0, "empty file");
     ensure!(metadata.len() <= MOST, "{} MiB are too many for a file to load", metadata.len() >> 20);
     Ok(metadata.len())
@@ -127,7 +135,6 @@ pub struct Source<'a> {
     pub len: u64,
     version: Version,
     is_leased: bool,
-    is_open_for_writing: bool,
 }
 
 impl<'a> Source<'a> {
@@ -137,13 +144,11 @@ impl<'a> Source<'a> {
     /// As [`open`].
     pub fn open(path: &'a Path) -> Result<Self> {
         let (file, _) = open(path)?;
-        let lease = sys::lease(&file);
+        let is_leased = sys::lease(&file).is_ok();
         // Until then it could be cut short.
         let version = check(&file.metadata()?).and_then(|_| Ok(Version::of(&file)?));
         let version = version.with_context(|| path.display().to_string())?;
-        let is_open_for_writing =
-            lease.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EAGAIN));
-        Ok(Self { path, len: version.len, file, version, is_leased: lease.is_ok(), is_open_for_writing })
+        Ok(Self { path, len: version.len, file, version, is_leased })
     }
 
     /// Opens a file to be loaded. One that is open for writing is being written, most likely: waits until it is closed, but
@@ -153,11 +158,11 @@ impl<'a> Source<'a> {
     /// As [`open`].
     pub fn open_complete(path: &'a Path) -> Result<Self> {
         for _ in 1..TRIES {
-            let source = Self::open(path);
-            if !source.as_ref().is_ok_and(|source| source.is_open_for_writing) {
-                return source;
+            let file = open_regular(path).with_context(|| path.display().to_string())?;
+            match sys::lease(&file) {
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => thread::sleep(PAUSE),
+                _ => break,
             }
-            thread::sleep(PAUSE);
         }
         Self::open(path)
     }
@@ -360,12 +365,13 @@ mod tests {
 
     #[test]
     fn a_file_that_is_being_written_is_waited_for_but_not_for_ever() {
-        let path = file(b"half");
-        let writer = File::options().append(true).open(&path).unwrap();
+        let path = file(b"before");
+        // As it begins: with nothing.
+        let writer = File::options().write(true).truncate(true).open(&path).unwrap();
         thread::scope(|scope| {
             scope.spawn(|| {
                 thread::sleep(2 * PAUSE);
-                (&writer).write_all(b" and half").unwrap();
+                (&writer).write_all(b"half and half").unwrap();
                 drop(writer);
             });
             let source = Source::open_complete(&path).unwrap();

@@ -627,14 +627,16 @@ struct Done {
     lines: [String; 2],
 }
 
-/// Loads; where a file was changed meanwhile, once more, from copies, which nobody can change.
+/// Loads; where a file was changed meanwhile, anew, from copies, which nobody can change. A file that is written to while
+/// it is copied is given a second chance.
 fn anew<T>(load: impl Fn(Take) -> Result<Option<T>>) -> Result<T> {
     if let Some(loaded) = load(Take::Mapped)? {
         return Ok(loaded);
     }
     message::warning(&anyhow!("a file was changed while it was loaded: loading it anew"));
     let changed = "a file was changed while it was loaded, so that the dump kernel may not start";
-    load(Take::Copied).context(changed)?.with_context(|| format!("{changed}\nhint: load it again"))
+    let copied = || load(Take::Copied)?.context("it was changed again\nhint: retry when it is complete");
+    copied().or_else(|_| copied()).context(changed)
 }
 
 impl DumpKernel<'_> {
@@ -796,8 +798,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_while_it_was_loaded_is_loaded_anew_once_from_a_copy() {
-        let load = |answers: [Result<Option<u8>, &'static str>; 2]| {
+    fn what_was_changed_while_it_was_loaded_is_loaded_anew_from_a_copy() {
+        let load = |answers: [Result<Option<u8>, &'static str>; 3]| {
             let (answers, takes) =
                 (std::cell::RefCell::new(answers.into_iter()), std::cell::RefCell::default());
             let result = anew(|take| {
@@ -806,14 +808,16 @@ mod tests {
             });
             (result.map_err(|error| format!("{error:#}")), takes.into_inner())
         };
-        assert_eq!(load([Ok(Some(1)), Ok(None)]), (Ok(1), vec![Take::Mapped]));
-        assert_eq!(load([Err("refused"), Ok(None)]), (Err("refused".to_owned()), vec![Take::Mapped]));
-        let both = vec![Take::Mapped, Take::Copied];
-        assert_eq!(load([Ok(None), Ok(Some(2))]), (Ok(2), both.clone()));
-        for again in [Ok(None), Err("empty file")] {
-            let (result, takes) = load([Ok(None), again]);
+        let (changed, never) = (Ok(None), Err("never asked"));
+        assert_eq!(load([Ok(Some(1)), never, never]), (Ok(1), vec![Take::Mapped]));
+        assert_eq!(load([Err("refused"), never, never]), (Err("refused".to_owned()), vec![Take::Mapped]));
+        let takes = vec![Take::Mapped, Take::Copied, Take::Copied];
+        assert_eq!(load([changed, Ok(Some(2)), never]), (Ok(2), takes[..2].to_vec()));
+        for once in [changed, Err("empty file")] {
+            assert_eq!(load([changed, once, Ok(Some(3))]), (Ok(3), takes.clone()));
+            let (result, asked) = load([changed, Ok(None), once]);
             let error = result.unwrap_err();
-            assert!(error.contains("may not start") && takes == both, "{error}");
+            assert!(error.contains("may not start") && asked == takes, "{error}");
         }
     }
 

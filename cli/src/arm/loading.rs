@@ -16,7 +16,13 @@ use crate::{
     sys::{self, KexecSegment, Place},
 };
 use anyhow::{Context, Result};
-use std::{ffi::CString, fmt, fs::File, io, path::Path};
+use std::{
+    ffi::CString,
+    fmt,
+    fs::File,
+    io::{self, Seek},
+    path::Path,
+};
 
 /// What is going to be loaded.
 pub enum Loading<'a> {
@@ -118,7 +124,15 @@ impl Loading<'_> {
                 sys::kexec_load(place, purgatory.entry, &segments, *hotplug)
             }
             Self::Wrap { kernel, initrd, cmdline, .. } => {
-                sys::kexec_file_load(place, kernel, initrd.as_ref(), cmdline)
+                match sys::kexec_file_load(place, kernel, initrd.as_ref(), cmdline) {
+                    // Somebody has one of the files open for writing; also who waits for our lease to end. The kernel reads no
+                    // such file, but has given away already what was loaded.
+                    Err(error) if error.raw_os_error() == Some(libc::ETXTBSY) => {
+                        let initrd = initrd.as_ref().map(copy).transpose()?;
+                        sys::kexec_file_load(place, &copy(kernel)?, initrd.as_ref(), cmdline)
+                    }
+                    result => result,
+                }
             }
         }
     }
@@ -142,6 +156,14 @@ impl Loading<'_> {
             Self::Wrap { situation, .. } => situation.refusal(error),
         }
     }
+}
+
+/// A file of the same bytes that is in memory alone.
+fn copy(mut file: &File) -> io::Result<File> {
+    let mut copy = sys::memory_file(c"lastwords", &[])?;
+    file.rewind()?;
+    io::copy(&mut file, &mut copy)?;
+    Ok(copy)
 }
 
 /// How a trial has ended.
@@ -194,6 +216,18 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn a_copy_has_all_bytes_wherever_the_file_was_read_to() {
+        use std::io::Read;
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, &vec![7; 100_000]).unwrap();
+        let mut copy = copy(&file).unwrap();
+        copy.rewind().unwrap();
+        let mut bytes = Vec::new();
+        copy.read_to_end(&mut bytes).unwrap();
+        assert!(bytes.len() == 100_000 && bytes.iter().all(|byte| *byte == 7));
+    }
 
     #[test]
     fn a_trial_costs_nobody_anything() {

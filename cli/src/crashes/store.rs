@@ -3,9 +3,8 @@
 //! been: so a power cut leads to two reports, not to none.
 
 use super::watchdog::Stopped;
-use crate::{arm::file, machine::now, message, read::Found, symbols::store};
+use crate::{arm::file, machine::now, message, read::Found, symbols::store, utc::date_and_time};
 use anyhow::{Context, Result};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::{
@@ -50,9 +49,11 @@ impl Stored {
     /// A crash that was just found.
     #[must_use]
     pub fn new(found: Found, host: Option<&str>) -> Self {
-        let time = found.seconds.and_then(|seconds| Timestamp::from_second(seconds.into()).ok());
-        let time =
-            time.map_or_else(|| "unknown".to_owned(), |time| time.strftime("%Y%m%dT%H%M%SZ").to_string());
+        let time = found.seconds.and_then(|seconds| date_and_time(seconds.into()));
+        let time = time.map_or_else(
+            || "unknown".to_owned(),
+            |(date, time)| format!("{}T{}Z", date.replace('-', ""), time.replace(':', "")),
+        );
         let Value::Object(crash) = found.json else { unreachable!("a crash is an object") };
         Self {
             schema: SCHEMA,

@@ -7,8 +7,8 @@ use super::{
 use crate::{
     message,
     symbols::{Name, Symbols, When},
+    utc::date_and_time,
 };
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use lastwords_core::{
     report::{CpuLocation, CrashId, Line, Location, Stage},
     store::sel::{self, Decoded, Decoder, Source},
@@ -86,8 +86,8 @@ impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Seconds(seconds) => {
-                let time = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(i64::from(*seconds));
-                write!(f, "{}", time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S"))
+                let (date, time) = date_and_time((*seconds).into()).unwrap_or_default();
+                write!(f, "{date} {time}")
             }
             Self::Uptime(seconds) => write!(f, "{seconds} s after the BMC's start"),
             Self::Listed(text) => f.write_str(text),

@@ -1,8 +1,8 @@
 //! What to do after a panic: where the dump is, and which vmlinux `crash` needs for it.
 
-use jiff::Timestamp;
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -22,7 +22,7 @@ pub fn vmcore(root: &Path, from: i64, to: Option<i64>) -> Option<PathBuf> {
         let name = entry.file_name().into_string().ok()?;
         let is_dump = name.starts_with("vmcore") || name.starts_with("dump.");
         let is_text = name.contains("dmesg") || name.contains("incomplete");
-        let finished = Timestamp::try_from(entry.metadata().ok()?.modified().ok()?).ok()?.as_second();
+        let finished = entry.metadata().ok()?.mtime();
         (is_dump && !is_text && times.contains(&finished)).then(|| (finished, entry.path()))
     });
     let (_, path) = dumps.min()?;

@@ -5,7 +5,7 @@ use super::{
     table::{SYMBOLS, Symbol, Table},
 };
 use crate::layout::printable;
-use object::{Object, ObjectSymbol, ReadRef, SymbolSection};
+use object::{Endianness, Object, ObjectSymbol, ReadRef, SymbolSection, read::elf::ElfFile64};
 
 impl Table {
     /// Reads the symbol table of a vmlinux (ELF).
@@ -13,7 +13,7 @@ impl Table {
     /// # Errors
     /// [`SymbolError`].
     pub fn vmlinux<'a>(file: impl ReadRef<'a>) -> Result<Self, SymbolError> {
-        let elf = object::File::parse(file)?;
+        let elf = ElfFile64::<Endianness, _>::parse(file)?;
         if elf.symbols().nth(SYMBOLS).is_some() {
             return Err(SymbolError::TooMany);
         }

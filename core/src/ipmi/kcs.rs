@@ -40,8 +40,10 @@ const NOBODY: u8 = 0xff;
 const SHORT: Millis = 500;
 
 /// Bytes that are taken out of the output buffer, which holds one, before a BMC that always has one more counts as
-/// broken. So often one is looked for that need not come, too.
+/// broken.
 const DRAIN: usize = 8;
+/// So often one is looked for that need not come.
+const DUMMY: usize = 12;
 
 /// One KCS interface.
 pub struct Kcs {
@@ -141,7 +143,7 @@ impl<M: Registers + Clock> Wire<'_, M> {
     /// Takes the dummy byte behind IDLE_STATE, which from some BMCs comes a few microseconds later, and must not meet
     /// the next WRITE_START. Some leave it out: it is looked for, but nobody waits for it.
     fn dummy(&mut self) -> Result<(), TransferError> {
-        (0..DRAIN).any(|_| self.status() & OBF != 0);
+        (0..DUMMY).any(|_| self.status() & OBF != 0);
         self.clear_obf()
     }
 

@@ -36,6 +36,30 @@ impl SaidCpu {
     }
 }
 
+/// CPUs in one place, as they stood on the console where there were many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaidGroup {
+    /// Their numbers.
+    pub numbers: Vec<u32>,
+    /// Instruction pointer of each.
+    pub rip: u64,
+}
+
+impl SaidGroup {
+    /// Reads `3 CPUs RIP ffffffffb2f741ba …: 0,2-3`; `None` when the line is another one.
+    fn parse(line: &str) -> Option<Self> {
+        let (count, rest) = line.split_once(" CPUs RIP ")?;
+        let (place, list) = rest.split_once(": ")?;
+        let mut numbers = Vec::new();
+        for run in list.split(',') {
+            let (first, last) = run.split_once('-').unwrap_or((run, run));
+            numbers.extend(first.parse::<u32>().ok()?..=last.parse().ok()?);
+        }
+        let rip = u64::from_str_radix(place.split(' ').next()?, 16).ok()?;
+        (count.parse() == Ok(numbers.len())).then_some(Self { numbers, rip })
+    }
+}
+
 /// Everything that lastwords wrote to the console, without its name.
 #[must_use]
 pub fn lines(outcome: &Outcome) -> Vec<&str> {
@@ -55,7 +79,7 @@ pub fn cpus(outcome: &Outcome) -> Vec<SaidCpu> {
 /// When they differ.
 pub fn check(outcome: &Outcome, panicked: impl Into<Option<usize>>) -> Result<()> {
     let panicked = panicked.into();
-    let said = cpus(outcome);
+    let mut said = cpus(outcome);
     let notes = outcome.notes()?;
     ensure!(!notes.cpus.is_empty(), "/proc/vmcore has no CPU notes");
     let numbers = outcome.cpu_numbers()?;
@@ -66,6 +90,13 @@ pub fn check(outcome: &Outcome, panicked: impl Into<Option<usize>>) -> Result<()
         rip: cpu.rip,
     });
     let dumped: Vec<_> = dumped.collect();
+    let groups = lines(outcome).into_iter().filter_map(SaidGroup::parse);
+    for SaidGroup { numbers, rip } in groups {
+        let theirs = dumped.iter().filter(|cpu| numbers.contains(&cpu.number));
+        // Their processes are not said.
+        said.extend(theirs.map(|cpu| SaidCpu { rip, ..*cpu }));
+        said.sort_by_key(|cpu| cpu.number);
+    }
     ensure!(said == dumped, "the console said {said:x?}, /proc/vmcore says {dumped:x?}");
     Ok(())
 }
@@ -79,5 +110,13 @@ mod tests {
         let said = SaidCpu::parse("CPU 1* pid 93 RIP ffffffffb2f741ba _stext+0x1741ba");
         assert_eq!(said, Some(SaidCpu { number: 1, panicked: true, pid: 93, rip: 0xffffffffb2f741ba }));
         assert_eq!(SaidCpu::parse("crashed kernel: 2 CPUs"), None);
+    }
+
+    #[test]
+    fn a_group_of_cpus_is_read_from_its_line() {
+        let said = SaidGroup::parse("4 CPUs RIP ffffffffb2f741ba _stext+0x1741ba: 0,2-3,71");
+        assert_eq!(said, Some(SaidGroup { numbers: vec![0, 2, 3, 71], rip: 0xffffffffb2f741ba }));
+        assert_eq!(SaidGroup::parse("5 CPUs RIP ffffffffb2f741ba _stext+0x1741ba: 0,2-3,71"), None);
+        assert_eq!(SaidGroup::parse("crashed kernel: 2 CPUs"), None);
     }
 }

@@ -3,7 +3,7 @@
 //! The large part is the same for every scenario of a kernel and is kept; a scenario adds a small archive of its
 //! own, because the kernel unpacks archives that follow each other. The first kernel gets it plain, the fastest to
 //! unpack. The dump kernel's copy is compressed, because it is hashed twice on its way, which costs more in an
-//! emulated CPU than to unpack it.
+//! emulated CPU than to unpack it; with zstd, which takes a third of gzip's time for that.
 
 use crate::machine::cpio::Archive;
 use crate::machine::kernels::{Kernel, MODULES};
@@ -33,7 +33,7 @@ const GUEST: &[u8] = include_bytes!("../../guest/guest.sh");
 pub struct Base {
     /// As it is.
     pub plain: PathBuf,
-    /// Compressed with gzip, to a multiple of four bytes, so that an archive may follow it.
+    /// Compressed with zstd, to a multiple of four bytes, so that an archive may follow it.
     pub compressed: PathBuf,
 }
 
@@ -48,8 +48,8 @@ impl Base {
         let name = format!("root-{}-{key:016x}", kernel.release);
         let plain =
             cache::entry(&format!("{name}.cpio"), |path| Ok(fs::write(path, base(kernel, &libraries)?)?))?;
-        let compressed = cache::entry(&format!("{name}.cpio.gz"), |path| {
-            let mut bytes = gzip(&plain)?;
+        let compressed = cache::entry(&format!("{name}.cpio.zst"), |path| {
+            let mut bytes = zstd(&plain)?;
             bytes.resize(bytes.len().next_multiple_of(4), 0);
             Ok(fs::write(path, bytes)?)
         })?;
@@ -160,6 +160,6 @@ pub fn add_library(archive: &mut Archive, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn gzip(path: &Path) -> Result<Vec<u8>> {
-    process::output(Command::new("gzip").args(["-1", "--stdout", "--no-name"]).arg(path))
+fn zstd(path: &Path) -> Result<Vec<u8>> {
+    process::output(Command::new("zstd").args(["-9", "--quiet", "--stdout"]).arg(path))
 }

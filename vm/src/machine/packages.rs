@@ -9,7 +9,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Everything that a scenario runs, on the host or copied into the guest, and what makes our own packages.
-const NEEDED: [&str; 23] = [
+const NEEDED: [&str; 24] = [
     "binutils",
     "busybox-static",
     "debhelper",
@@ -33,6 +33,7 @@ const NEEDED: [&str; 23] = [
     "shellcheck",
     "valgrind",
     "xz-utils",
+    "zstd",
 ];
 
 /// Installs what is missing, as root; does nothing when all is there.

@@ -4,9 +4,8 @@ use super::{
     der::{Element, Reader, tag},
     pem,
 };
-use crate::arm::file;
+use crate::{arm::file, utc};
 use anyhow::{Context, Result, bail, ensure};
-use jiff::{civil, tz::TimeZone};
 use std::{fmt::Write as _, ops::RangeInclusive, path::Path};
 
 /// A certificate, as much as is needed of it.
@@ -153,7 +152,7 @@ pub fn time(element: &Element<'_>) -> Option<i64> {
     let (year, rest) = match element.tag {
         tag::UTC_TIME => {
             let (year, rest) = text.split_at_checked(2)?;
-            let year: i16 = year.parse().ok()?;
+            let year: i32 = year.parse().ok()?;
             (if year < 50 { 2000 + year } else { 1900 + year }, rest)
         }
         tag::GENERALIZED_TIME => {
@@ -162,7 +161,6 @@ pub fn time(element: &Element<'_>) -> Option<i64> {
         }
         _ => return None,
     };
-    let pair = |at: usize| rest.get(at..at + 2)?.parse::<i8>().ok();
-    let at = civil::DateTime::new(year, pair(0)?, pair(2)?, pair(4)?, pair(6)?, pair(8)?, 0).ok()?;
-    Some(at.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+    let pair = |at: usize| rest.get(at..at + 2)?.parse::<u8>().ok();
+    utc::seconds(year, [pair(0)?, pair(2)?, pair(4)?, pair(6)?, pair(8)?])
 }

@@ -2,9 +2,8 @@
 //! and in its answer an earlier dump kernel may be lost. Nothing is said here of what is not certain.
 
 use super::{keyring::Keyring, pkcs7::Signature};
-use crate::arm::refusal::Refusal;
+use crate::{arm::refusal::Refusal, utc::date_and_time};
 use anyhow::{Error, anyhow};
-use jiff::Timestamp;
 use lastwords_boot as boot;
 use std::{
     fs::{self, File},
@@ -30,7 +29,8 @@ pub fn refusal(root: &Path, kernel: &[u8], was_signed: bool) -> Option<Refusal> 
         if let Some(at) = signer.signing_time
             && !certificate.valid.contains(&at)
         {
-            let at = Timestamp::from_second(at).map_or_else(|_| at.to_string(), |at| at.to_string());
+            let at =
+                date_and_time(at).map_or_else(|| at.to_string(), |(date, time)| format!("{date}T{time}Z"));
             return Some(Refusal::Expired { by: certificate.title(), at });
         }
     }

@@ -70,7 +70,7 @@ mod tests {
     use lastwords_core::report::Line;
 
     /// Where the panicked CPU is, and the groups of the others.
-    fn locations(mut report: Report) -> (Option<CpuLocation>, Vec<(u32, Location)>) {
+    fn locations(report: &Report) -> (Option<CpuLocation>, Vec<(u32, Location)>) {
         let mut groups = Vec::new();
         report.groups.lines(100, |_| 1, &mut |line| {
             if let Line::Group { count, location } = line {
@@ -103,12 +103,12 @@ mod tests {
         });
         assert_ne!(ids[0], ids[1]);
         let panicked = CpuLocation { cpu: 2, location: Location::Kernel(0x416) };
-        assert_eq!(locations(crash), (Some(panicked), vec![(2, Location::Kernel(0x20b))]));
+        assert_eq!(locations(&crash), (Some(panicked), vec![(2, Location::Kernel(0x20b))]));
 
         // As it looks to those who may not see.
         write("proc/kallsyms", b"0000000000000000 T _stext\n0000000000000000 t sysrq_handle_crash\n");
-        assert_eq!(locations(report(root.path(), 3)), locations(nothing_known(3)));
-        assert_eq!(locations(report(root.path(), 1)).1, []);
+        assert_eq!(locations(&report(root.path(), 3)), locations(&nothing_known(3)));
+        assert_eq!(locations(&report(root.path(), 1)).1, []);
     }
 
     fn nothing_known(cpus: u32) -> Report {

@@ -162,7 +162,7 @@ const fn any_row(number: usize) -> Format {
 
 /// Rows whose texts begin with one of a few letters lie together on a shelf: so many of them have prefixes and what is
 /// fatal, as many others the rest, and as many the backtraces.
-const LETTERS: usize = 16;
+const LETTERS: usize = 8;
 const FIRST: usize = 0;
 const REST: usize = LETTERS;
 const BACKTRACE_ROWS: usize = 2 * LETTERS;

@@ -182,14 +182,14 @@ const DIGIT: u8 = 1;
 const WORD: u8 = 2;
 const OPTION: u8 = 4;
 
-/// Which sets each byte is in.
-static SETS: [u8; 128] = sets();
+/// Which sets each byte is in, from the blank on.
+static SETS: [u8; 96] = sets();
 
 #[expect(clippy::indexing_slicing, reason = "the compiler does it")]
-const fn sets() -> [u8; 128] {
-    let (mut sets, mut byte) = ([0; 128], 0);
-    while byte < 128 {
-        let letter = byte as u8;
+const fn sets() -> [u8; 96] {
+    let (mut sets, mut byte) = ([0; 96], 0);
+    while byte < 96 {
+        let letter = b' ' + byte as u8;
         let members = [
             (DIGIT, letter.is_ascii_hexdigit()),
             (
@@ -216,7 +216,7 @@ const fn sets() -> [u8; 128] {
 }
 
 fn is_in(set: u8, byte: u8) -> bool {
-    SETS.get(usize::from(byte)).is_some_and(|sets| sets & set != 0)
+    SETS.get(usize::from(byte.wrapping_sub(b' '))).is_some_and(|sets| sets & set != 0)
 }
 
 impl Told {
