@@ -1,6 +1,6 @@
 //! The texts of console lines: what became of each step, which kernel panicked and why, where a CPU was.
 
-use super::console::Console;
+use super::console::{LINE_LEN, PREFIX};
 use super::{Fault, Outcome, Step};
 use crate::budget::Millis;
 use crate::crash::{CoreHeaderError, Cpu};
@@ -9,8 +9,8 @@ use crate::ipmi::CommandError;
 use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
 use crate::plan::{Bad, OnCorrupt, Plan};
-use crate::report::{Location, Report, signature};
-use crate::text::Buffer;
+use crate::report::{Group, Location, Report, signature};
+use crate::text::{Buffer, Text};
 
 /// A line that is being written.
 type ConsoleLine = Buffer<[u8]>;
@@ -104,43 +104,68 @@ pub fn left_out(text: &mut ConsoleLine, count: u32) {
     text.dec(u64::from(count)).str(" more CPUs left out");
 }
 
-/// The line of many CPUs in one place: how many, RIP raw and from `_stext`, and their numbers as far as there is room, such
-/// as `0-3,7 and 2 more`.
-#[derive(Default)]
+/// CPUs in one place: of few the line of each; of many how many, RIP raw and from `_stext`, and their numbers as far as there
+/// is room, such as `0-3,7 and 2 more`.
 pub struct CpuList {
+    location: Location,
+    pub count: u32,
     /// The numbers that stand next, first and last.
     run: Option<(u32, u32)>,
     /// How many are not in it.
     left: u32,
+    text: Text<{ LINE_LEN - PREFIX.len() }>,
 }
 
 impl CpuList {
+    /// CPUs that are few.
+    const FEW: u32 = 2;
     /// Room for `,4294967295-4294967295 and 4294967295 more`.
     const ROOM: usize = 42;
 
-    /// Adds a CPU, the next one of `count`.
-    pub fn add(&mut self, console: &mut Console, cpu: &Cpu, count: u32) {
-        let number = cpu.number;
+    /// Of no CPU.
+    pub const NONE: Self =
+        Self { location: Location::Unread, count: 0, run: None, left: 0, text: Text::new() };
+
+    /// Of a group of CPUs, which are to be added.
+    pub fn begin(&mut self, (location, count): Group) {
+        (self.location, self.count, self.left) = (location, count, count);
+    }
+
+    /// Adds a CPU where it is one of them.
+    pub fn add(&mut self, new: &Cpu) -> bool {
+        if self.count == 0 || self.location != new.location {
+            return false;
+        }
+        let number = new.number;
+        let begun = !self.text.is_empty();
+        if self.count <= Self::FEW {
+            if begun {
+                self.text.byte(b'\n');
+            }
+            cpu(&mut self.text, new, false);
+            return true;
+        }
+        if !begun {
+            let text = self.text.dec(u64::from(self.count)).str(" CPUs");
+            if let Some(regs) = new.regs.filter(|regs| !regs.user) {
+                text.str(" RIP ").hex_padded(regs.rip, 16);
+            }
+            place(text, new.location);
+            text.str(": ");
+        }
         match &mut self.run {
             Some((_, last)) if last.wrapping_add(1) == number => *last = number,
-            Some(_) => {
-                self.put(console.this_line());
+            _ => {
+                self.put();
                 self.run = Some((number, number));
             }
-            None => {
-                let text = console.our_line().dec(u64::from(count)).str(" CPUs");
-                if let Some(regs) = cpu.regs.filter(|regs| !regs.user) {
-                    text.str(" RIP ").hex_padded(regs.rip, 16);
-                }
-                place(text, cpu.location);
-                text.str(": ");
-                *self = Self { run: Some((number, number)), left: count };
-            }
         }
+        true
     }
 
     #[inline(never)]
-    fn put(&mut self, text: &mut ConsoleLine) {
+    fn put(&mut self) {
+        let text = &mut *self.text;
         let Some((first, last)) = self.run.filter(|_| text.room() > Self::ROOM) else { return };
         if !text.as_bytes().ends_with(b" ") {
             text.byte(b',');
@@ -152,14 +177,13 @@ impl CpuList {
         self.left = self.left.wrapping_sub(last - first + 1);
     }
 
-    /// Ends the line; false where there is none.
-    pub fn end(mut self, console: &mut Console) -> bool {
-        let text = console.this_line();
-        self.put(text);
-        if self.left > 0 {
-            text.str(" and ").dec(u64::from(self.left)).str(" more");
+    /// The text, where all are added; a line each.
+    pub fn end(&mut self) -> &[u8] {
+        self.put();
+        if self.run.is_some() && self.left > 0 {
+            self.text.str(" and ").dec(u64::from(self.left)).str(" more");
         }
-        self.run.is_some()
+        self.text.as_bytes()
     }
 }
 

@@ -156,9 +156,8 @@ const LAST_LINES: Millis = 300;
 
 /// More CPUs than these are grouped on the console, in as many places as there are these. Where few CPUs are they have lines of their
 /// own.
-const MANY: u32 = 64;
-const PLACES: u32 = 64;
-const FEW: u32 = 2;
+const MANY: u32 = PLACES as u32;
+const PLACES: usize = 64;
 
 /// Most records of the log that are looked at for its end, readable or not: a ring says of itself how long it is.
 const LOG_RECORDS: u64 = 32_768;
@@ -457,48 +456,60 @@ impl<'a, T> Sequence<'a, T> {
     #[inline(never)]
     fn cpus<M: Machine>(&mut self, machine: &mut M) -> Outcome {
         self.print_outcomes(machine, Step::Cpus);
-        let Some(crash) = self.crash.as_ref().filter(|_| self.plan.cpu_ip.console) else {
-            return Outcome::Quiet;
-        };
-        let (console, timer, groups) = (&mut self.console, &mut self.timer, &self.report.groups);
-        let panicked = self.report.panicked.map(|panicked| panicked.cpu);
-        let mut outcome = Outcome::Quiet;
-        let crashed = self.outcomes.get(Step::Crash as usize);
-        let mut left = if let Some(Outcome::Done { count, .. }) = crashed { *count } else { 0 };
-        let many = left > MANY;
-        // First the one that panicked, or all.
+        match self.outcomes.get(Step::Crash as usize) {
+            _ if !self.plan.cpu_ip.console => Outcome::Quiet,
+            Some(Outcome::Done { count, .. }) if *count > MANY => self.many_cpus(machine, *count),
+            _ => self.print_cpus(machine, &mut [], 0),
+        }
+    }
+
+    /// So many CPUs, which are gathered by place. What is here is large, and most machines need none of it.
+    #[inline(never)]
+    fn many_cpus<M: Machine>(&mut self, machine: &mut M, count: u32) -> Outcome {
+        let mut lists = [CpuList::NONE; PLACES];
         let mut group = None;
-        for _ in 0..=PLACES {
-            let mut list = CpuList::default();
-            crash.cpus(machine, &mut |machine, cpu| {
-                let is_panicked = panicked == Some(cpu.number);
-                let count = match group {
-                    None if is_panicked || !many => 0,
-                    Some((location, count)) if location == cpu.location && !is_panicked => count,
-                    _ => return true,
-                };
-                left = left.wrapping_sub(1);
-                if count > FEW {
-                    list.add(console, &cpu, count);
-                    return true;
-                }
+        for list in &mut lists {
+            group = self.report.groups.next(group);
+            let Some(group) = group else { break };
+            list.begin(group);
+        }
+        self.print_cpus(machine, &mut lists, count)
+    }
+
+    /// Prints every CPU's line; where there are lists, only that of the one that panicked, and the others as they say.
+    #[inline(never)]
+    fn print_cpus<M: Machine>(&mut self, machine: &mut M, lists: &mut [CpuList], count: u32) -> Outcome {
+        let Some(crash) = &self.crash else { return Outcome::Quiet };
+        let (console, timer) = (&mut self.console, &mut self.timer);
+        let panicked = self.report.panicked.map(|panicked| panicked.cpu);
+        let (mut left, mut outcome) = (count, Outcome::Quiet);
+        crash.cpus(machine, &mut |machine, cpu| {
+            let is_panicked = panicked == Some(cpu.number);
+            if !lists.is_empty() && !is_panicked {
+                let _ = lists.iter_mut().any(|list| list.add(&cpu));
+                return true;
+            }
+            if timer.spent(machine) {
+                outcome = Outcome::NoTime;
+                return false;
+            }
+            left = left.saturating_sub(1);
+            lines::cpu(console.our_line(), &cpu, is_panicked);
+            console.print(machine, timer);
+            true
+        });
+        for list in lists {
+            for line in list.end().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 if timer.spent(machine) {
                     outcome = Outcome::NoTime;
-                    return false;
+                    break;
                 }
-                lines::cpu(console.our_line(), &cpu, is_panicked);
-                console.print(machine, timer);
-                true
-            });
-            if list.end(console) {
+                console.our_line().bytes(line);
                 console.print(machine, timer);
             }
-            group = groups.next(group).filter(|_| many);
-            if group.is_none() {
-                break;
-            }
+            left = left.saturating_sub(list.count);
         }
-        if many && left > 0 {
+        if left > 0 {
             lines::left_out(console.our_line(), left);
             console.print(machine, timer);
         }
