@@ -192,17 +192,23 @@ impl<'a> Crash<'a> {
     pub fn cause<M: Memory>(&self, memory: &mut M, panicked_on: Option<Panicked>) -> Cause {
         let Some(log) = self.log(memory) else { return Cause::default() };
         let mut record = Record::default();
-        // As far back as a report may be the panic's.
-        let (mut records, mut age, mut later) = (0, 0, None);
+        // As far back as a report may be the panic's; and who has written a panic's text, first of all.
+        let (mut records, mut age, mut later, mut own, mut other) = (0, 0, None, panicked_on.is_none(), None);
         for before in 0..log.len.min(LOG_END) {
             if self.read_record(memory, &log, before, &mut record) {
                 let passed =
                     later.map_or(0, |(later, is_free)| cause::passed(record.ts_nsec, later, is_free));
                 age = passed.saturating_add(age);
+                if age > 2 * cause::BELONGS {
+                    break;
+                }
                 later = Some((record.ts_nsec, cause::is_backtrace(record.text())));
-            }
-            if age > 2 * cause::BELONGS {
-                break;
+                if record.facility == 0 && record.text().starts_with(cause::PANIC) {
+                    match record.caller_id.filter(|caller_id| !Panicked::may_be(panicked_on, *caller_id)) {
+                        None => own = true,
+                        caller_id => other = caller_id.map(Panicked::by),
+                    }
+                }
             }
             records = before + 1;
         }
@@ -213,18 +219,12 @@ impl<'a> Crash<'a> {
                     reader.record(&record);
                 }
             }
-            reader
+            reader.cause
         };
-        let theirs = read(panicked_on);
-        if theirs.has_panicked() || panicked_on.is_none() {
-            return theirs.cause;
-        }
         // Where there is another's panic text, that one has panicked: no user can bring it to a record's beginning. Where
         // nothing is theirs it is not known who they are.
-        match theirs.panicked_by() {
-            None if !theirs.cause.reason.is_empty() => theirs.cause,
-            by => read(by).cause,
-        }
+        let cause = read(other.filter(|_| !own).or(panicked_on));
+        if own || other.is_some() || !cause.reason.is_empty() { cause } else { read(None) }
     }
 
     /// Where a CPU with these registers was.

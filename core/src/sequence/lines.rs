@@ -122,13 +122,9 @@ impl CpuList {
     /// Room for `,4294967295-4294967295 and 4294967295 more`.
     const ROOM: usize = 42;
 
-    /// Of no CPU.
-    pub const NONE: Self =
-        Self { location: Location::Unread, count: 0, run: None, left: 0, text: Text::new() };
-
     /// Of a group of CPUs, which are to be added.
-    pub fn begin(&mut self, (location, count): Group) {
-        (self.location, self.count, self.left) = (location, count, count);
+    pub fn new((location, count): Group) -> Self {
+        Self { location, count, run: None, left: count, text: Text::new() }
     }
 
     /// Adds a CPU where it is one of them.

@@ -466,13 +466,13 @@ impl<'a, T> Sequence<'a, T> {
     /// So many CPUs, which are gathered by place. What is here is large, and most machines need none of it.
     #[inline(never)]
     fn many_cpus<M: Machine>(&mut self, machine: &mut M, count: u32) -> Outcome {
-        let mut lists = [CpuList::NONE; PLACES];
         let mut group = None;
-        for list in &mut lists {
-            group = self.report.groups.next(group);
-            let Some(group) = group else { break };
-            list.begin(group);
-        }
+        let mut lists = core::array::from_fn::<_, PLACES, _>(|number| {
+            if number == 0 || group.is_some() {
+                group = self.report.groups.next(group);
+            }
+            CpuList::new(group.unwrap_or((Location::Unread, 0)))
+        });
         self.print_cpus(machine, &mut lists, count)
     }
 
