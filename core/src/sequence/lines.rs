@@ -107,12 +107,12 @@ pub fn left_out(text: &mut ConsoleLine, count: u32) {
 /// CPUs in one place: of few the line of each; of many how many, RIP raw and from `_stext`, and their numbers as far as there
 /// is room, such as `0-3,7 and 2 more`.
 pub struct CpuList {
-    location: Location,
-    pub count: u32,
+    /// Where they are, and how many.
+    pub group: Group,
+    /// How many are in the text.
+    told: u32,
     /// The numbers that stand next, first and last.
-    run: Option<(u32, u32)>,
-    /// How many are not in it.
-    left: u32,
+    run: (u32, u32),
     text: Text<{ LINE_LEN - PREFIX.len() }>,
 }
 
@@ -122,47 +122,52 @@ impl CpuList {
     /// Room for `,4294967295-4294967295 and 4294967295 more`.
     const ROOM: usize = 42;
 
-    /// Of a group of CPUs, which are to be added.
-    pub fn new((location, count): Group) -> Self {
-        Self { location, count, run: None, left: count, text: Text::new() }
+    /// Of CPUs that are to be added.
+    pub const fn new() -> Self {
+        Self { group: (Location::NotResponding, 0), told: 0, run: (0, 0), text: Text::new() }
     }
 
     /// Adds a CPU where it is one of them.
     pub fn add(&mut self, new: &Cpu) -> bool {
-        if self.count == 0 || self.location != new.location {
+        let (location, count) = self.group;
+        if location != new.location {
             return false;
         }
         let number = new.number;
-        let begun = !self.text.is_empty();
-        if self.count <= Self::FEW {
+        let text = &mut *self.text;
+        let begun = !text.is_empty();
+        if count <= Self::FEW {
             if begun {
-                self.text.byte(b'\n');
+                text.byte(b'\n');
             }
-            cpu(&mut self.text, new, false);
+            cpu(text, new, false);
             return true;
         }
-        if !begun {
-            let text = self.text.dec(u64::from(self.count)).str(" CPUs");
+        let (_, last) = &mut self.run;
+        if begun && last.wrapping_add(1) == number {
+            *last = number;
+            return true;
+        }
+        if begun {
+            self.put();
+        } else {
+            text.dec(u64::from(count)).str(" CPUs");
             if let Some(regs) = new.regs.filter(|regs| !regs.user) {
                 text.str(" RIP ").hex_padded(regs.rip, 16);
             }
-            place(text, new.location);
+            place(text, location);
             text.str(": ");
         }
-        match &mut self.run {
-            Some((_, last)) if last.wrapping_add(1) == number => *last = number,
-            _ => {
-                self.put();
-                self.run = Some((number, number));
-            }
-        }
+        self.run = (number, number);
         true
     }
 
     #[inline(never)]
     fn put(&mut self) {
-        let text = &mut *self.text;
-        let Some((first, last)) = self.run.filter(|_| text.room() > Self::ROOM) else { return };
+        let (text, (first, last)) = (&mut *self.text, self.run);
+        if text.room() <= Self::ROOM {
+            return;
+        }
         if !text.as_bytes().ends_with(b" ") {
             text.byte(b',');
         }
@@ -170,14 +175,18 @@ impl CpuList {
         if last != first {
             text.byte(b'-').dec(u64::from(last));
         }
-        self.left = self.left.wrapping_sub(last - first + 1);
+        self.told = self.told.wrapping_add(last - first + 1);
     }
 
     /// The text, where all are added; a line each.
     pub fn end(&mut self) -> &[u8] {
-        self.put();
-        if self.run.is_some() && self.left > 0 {
-            self.text.str(" and ").dec(u64::from(self.left)).str(" more");
+        let (_, count) = self.group;
+        if count > Self::FEW {
+            self.put();
+            let left = count.saturating_sub(self.told);
+            if left > 0 {
+                self.text.str(" and ").dec(u64::from(left)).str(" more");
+            }
         }
         self.text.as_bytes()
     }

@@ -466,14 +466,14 @@ impl<'a, T> Sequence<'a, T> {
     /// So many CPUs, which are gathered by place. What is here is large, and most machines need none of it.
     #[inline(never)]
     fn many_cpus<M: Machine>(&mut self, machine: &mut M, count: u32) -> Outcome {
-        let mut group = None;
-        let mut lists = core::array::from_fn::<_, PLACES, _>(|number| {
-            if number == 0 || group.is_some() {
-                group = self.report.groups.next(group);
-            }
-            CpuList::new(group.unwrap_or((Location::Unread, 0)))
-        });
-        self.print_cpus(machine, &mut lists, count)
+        let (mut lists, mut group, mut used) = ([const { CpuList::new() }; PLACES], None, 0);
+        for list in &mut lists {
+            group = self.report.groups.next(group);
+            let Some(group) = group else { break };
+            list.group = group;
+            used += 1;
+        }
+        self.print_cpus(machine, lists.get_mut(..used).unwrap_or(&mut []), count)
     }
 
     /// Prints every CPU's line; where there are lists, only that of the one that panicked, and the others as they say.
@@ -507,7 +507,7 @@ impl<'a, T> Sequence<'a, T> {
                 console.our_line().bytes(line);
                 console.print(machine, timer);
             }
-            left = left.saturating_sub(list.count);
+            left = left.saturating_sub(list.group.1);
         }
         if left > 0 {
             lines::left_out(console.our_line(), left);
