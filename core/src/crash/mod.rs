@@ -10,7 +10,7 @@ mod notes;
 mod printk;
 mod vmcoreinfo;
 
-pub use cause::{CauseReader, FORMATS, Format, Panicked};
+pub use cause::{CauseReader, FORMATS, Format, Panicked, cut};
 pub use elfcorehdr::{CoreHeader, CoreHeaderError, Ram};
 pub use printk::{Log, Record, TEXT_LEN};
 pub use vmcoreinfo::VmCoreInfo;

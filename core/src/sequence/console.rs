@@ -31,11 +31,12 @@ impl Console {
     /// The next line, without any text yet. There is one buffer for all lines: a copy of each would cost code and
     /// stack in the image.
     pub fn line(&mut self) -> &mut Buffer<[u8]> {
-        self.line = Text::new();
+        self.line.clear();
         &mut self.line
     }
 
     /// The next line, that begins as all of ours do.
+    #[inline(never)]
     pub fn our_line(&mut self) -> &mut Buffer<[u8]> {
         self.line().str(PREFIX)
     }

@@ -8,7 +8,7 @@ mod console;
 mod lines;
 
 use crate::budget::{Millis, Timer};
-use crate::crash::{CoreHeaderError, Crash, Panicked, Record};
+use crate::crash::{CoreHeaderError, Crash, Panicked, Record, cut};
 use crate::hw::{Clock, Machine};
 use crate::ipmi::commands::{ChassisControl, ResetWatchdogTimer, SetWatchdogTimer};
 use crate::ipmi::sel_writer::{SelWriter, critical_stop};
@@ -482,7 +482,7 @@ impl<'a, T> Sequence<'a, T> {
         let Some(crash) = &self.crash else { return Outcome::Quiet };
         let (console, timer) = (&mut self.console, &mut self.timer);
         let panicked = self.report.panicked.map(|panicked| panicked.cpu);
-        let (mut left, mut outcome) = (count, Outcome::Quiet);
+        let mut left = count;
         crash.cpus(machine, &mut |machine, cpu| {
             let is_panicked = panicked == Some(cpu.number);
             if !lists.is_empty() && !is_panicked {
@@ -490,7 +490,6 @@ impl<'a, T> Sequence<'a, T> {
                 return true;
             }
             if timer.spent(machine) {
-                outcome = Outcome::NoTime;
                 return false;
             }
             left = left.saturating_sub(1);
@@ -499,21 +498,23 @@ impl<'a, T> Sequence<'a, T> {
             true
         });
         for list in lists {
-            for line in list.end().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                if timer.spent(machine) {
-                    outcome = Outcome::NoTime;
-                    break;
-                }
+            left = left.saturating_sub(list.group.1);
+            let mut text = list.end();
+            while !text.is_empty() && !timer.spent(machine) {
+                let line;
+                (line, text) = cut(text, b'\n');
                 console.our_line().bytes(line);
                 console.print(machine, timer);
             }
-            left = left.saturating_sub(list.group.1);
+        }
+        if timer.was_spent() {
+            return Outcome::NoTime;
         }
         if left > 0 {
             lines::left_out(console.our_line(), left);
             console.print(machine, timer);
         }
-        outcome
+        Outcome::Quiet
     }
 
     /// The end of the log, as dmesg prints it.

@@ -13,6 +13,7 @@ mod formats;
 mod pattern;
 
 pub use formats::{FORMATS, Format, is_backtrace};
+pub use pattern::cut;
 
 use super::printk::Record;
 use crate::report::Cause;
@@ -20,7 +21,7 @@ use crate::text::Buffer;
 use formats::{
     ASKED, DETAIL, FATAL, HANGS, HARDWARE, MORE, NOT_NEXT, OTHERS, REPORT, STACK, TRACE, WHAT, WHERE,
 };
-use pattern::{Told, begins, cut, find, list};
+use pattern::{Told, begins, find, list};
 
 /// What stands before the reason (Linux `kernel/panic.c`).
 pub const PANIC: &[u8] = b"Kernel panic - not syncing: ";
