@@ -12,6 +12,7 @@ mod vmcoreinfo;
 
 pub use cause::{CauseReader, FORMATS, Format, Panicked, cut};
 pub use elfcorehdr::{CoreHeader, CoreHeaderError, Ram};
+pub use notes::Notes;
 pub use printk::{Log, Record, TEXT_LEN};
 pub use vmcoreinfo::VmCoreInfo;
 
@@ -76,14 +77,14 @@ impl<'a> Crash<'a> {
         let ram = header.ram();
         let mut info = VmCoreInfo::default();
         let mut places = 0;
-        notes::all(memory, header, &ram, &mut |memory, note| {
+        let mut notes = Notes::new(header);
+        while let Some(note) = notes.next(memory, &ram) {
             match note {
                 Note::VmCoreInfo { addr, len } => info = VmCoreInfo::read(memory, &ram, addr, len),
                 Note::Other => {}
                 _ => places += 1,
             }
-            true
-        });
+        }
         let image_end = info.stext.map_or(0, |stext| ram.end_of(memory, stext));
         Ok(Self { header, ram, places, numbers: None, online: None, image_end, info })
     }
@@ -110,10 +111,10 @@ impl<'a> Crash<'a> {
         });
         // Who has written a note was online, and so was who panicked. A mask that has it otherwise is none.
         let mut good = panicked.is_none_or(|cpu| self.is_online(memory, cpu) == Some(true));
-        self.cpus(memory, &mut |memory, cpu| {
-            good &= cpu.regs.is_none() || self.is_online(memory, cpu.number) == Some(true);
-            good
-        });
+        let mut notes = self.notes();
+        while good && let Some(cpu) = self.next_cpu(memory, &mut notes) {
+            good = cpu.regs.is_none() || self.is_online(memory, cpu.number) == Some(true);
+        }
         self.online = self.online.filter(|_| good);
     }
 
@@ -125,10 +126,16 @@ impl<'a> Crash<'a> {
         read.then(|| u8::from_le_bytes(byte) >> (cpu % 8) & 1 == 1)
     }
 
-    /// Calls `each` with every CPU in the order of the notes, until it returns false.
-    pub fn cpus<M: Memory>(&self, memory: &mut M, each: &mut dyn FnMut(&mut M, Cpu) -> bool) {
-        let mut place = 0;
-        notes::all(memory, self.header, &self.ram, &mut |memory, note| {
+    /// The notes, of which [`Crash::next_cpu`] takes one after the other.
+    pub fn notes(&self) -> Notes {
+        Notes::new(self.header)
+    }
+
+    /// The next CPU in the order of the notes.
+    #[inline(never)]
+    pub fn next_cpu<M: Memory>(&self, memory: &mut M, notes: &mut Notes) -> Option<Cpu> {
+        while let Some(note) = notes.next(memory, &self.ram) {
+            let place = notes.cpus;
             let number = self.numbers.and_then(|numbers| numbers.get(place)).unwrap_or(place);
             let mut cpu = Cpu { number, location: Location::Unread, regs: None };
             match note {
@@ -144,11 +151,12 @@ impl<'a> Crash<'a> {
                         None => Location::OffOrNotResponding,
                     };
                 }
-                _ => return true,
+                _ => continue,
             }
-            place += 1;
-            place <= MAX_CPUS && each(memory, cpu)
-        });
+            notes.cpus += 1;
+            return (place < MAX_CPUS).then_some(cpu);
+        }
+        None
     }
 
     /// The kernel's log.

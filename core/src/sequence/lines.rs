@@ -128,6 +128,7 @@ impl CpuList {
     }
 
     /// Adds a CPU where it is one of them.
+    #[inline(never)]
     pub fn add(&mut self, new: &Cpu) -> bool {
         let (location, count) = self.group;
         if location != new.location {

@@ -8,7 +8,7 @@ mod console;
 mod lines;
 
 use crate::budget::{Millis, Timer};
-use crate::crash::{CoreHeaderError, Crash, Panicked, Record, cut};
+use crate::crash::{CoreHeaderError, Crash, MAX_CPUS, Panicked, Record, cut};
 use crate::hw::{Clock, Machine};
 use crate::ipmi::commands::{ChassisControl, ResetWatchdogTimer, SetWatchdogTimer};
 use crate::ipmi::sel_writer::{SelWriter, critical_stop};
@@ -384,17 +384,16 @@ impl<'a, T> Sequence<'a, T> {
         let (report, panicked_on) = (&mut self.report, &mut self.panicked_on);
         // Where no note has its number, the number is known all the same.
         report.panicked = number.map(|cpu| CpuLocation { cpu, location: Location::Unread });
-        let mut count = 0;
-        crash.cpus(machine, &mut |_, cpu| {
-            count += 1;
+        let mut notes = crash.notes();
+        while let Some(cpu) = crash.next_cpu(machine, &mut notes) {
             if Some(cpu.number) != number {
                 report.groups.add(cpu.location);
             } else if let Some(regs) = cpu.regs {
                 report.panicked = Some(CpuLocation { cpu: cpu.number, location: cpu.location });
                 *panicked_on = Some(Panicked { cpu: cpu.number, pid: Some(regs.pid) });
             }
-            true
-        });
+        }
+        let count = notes.cpus.min(MAX_CPUS);
         report.release = crash.info.release;
         report.build_id = crash.info.build_id;
         report.id = crash.id(machine);
@@ -483,20 +482,20 @@ impl<'a, T> Sequence<'a, T> {
         let (console, timer) = (&mut self.console, &mut self.timer);
         let panicked = self.report.panicked.map(|panicked| panicked.cpu);
         let mut left = count;
-        crash.cpus(machine, &mut |machine, cpu| {
+        let mut notes = crash.notes();
+        while let Some(cpu) = crash.next_cpu(machine, &mut notes) {
             let is_panicked = panicked == Some(cpu.number);
             if !lists.is_empty() && !is_panicked {
                 let _ = lists.iter_mut().any(|list| list.add(&cpu));
-                return true;
+                continue;
             }
             if timer.spent(machine) {
-                return false;
+                break;
             }
             left = left.saturating_sub(1);
             lines::cpu(console.our_line(), &cpu, is_panicked);
             console.print(machine, timer);
-            true
-        });
+        }
         for list in lists {
             left = left.saturating_sub(list.group.1);
             let mut text = list.end();

@@ -21,7 +21,7 @@ use crate::text::Buffer;
 use formats::{
     ASKED, DETAIL, FATAL, HANGS, HARDWARE, MORE, NOT_NEXT, OTHERS, REPORT, STACK, TRACE, WHAT, WHERE,
 };
-use pattern::{Told, begins, find, list};
+use pattern::{Told, begins, list};
 
 /// What stands before the reason (Linux `kernel/panic.c`).
 pub const PANIC: &[u8] = b"Kernel panic - not syncing: ";
@@ -264,7 +264,11 @@ impl CauseReader {
         let bare = name.strip_prefix(b"__").unwrap_or(name);
         // The report has named it.
         let named = !self.panicked && self.is(STACK) && self.cause.rip.as_bytes().starts_with(name);
-        if name.len() == entry.len() || find(name, b" ").is_some() || named || begins(bare, &MACHINERY) {
+        if name.len() == entry.len()
+            || cut(name, b' ').0.len() < name.len()
+            || named
+            || begins(bare, &MACHINERY)
+        {
             return;
         }
         if let Some(slot) = self.cause.callers.iter_mut().find(|slot| slot.is_empty()) {

@@ -113,7 +113,9 @@ fn value(kind: u8, literal: &[u8], line: &[u8], begin: Option<usize>) -> Option<
     let value = line.get(..len)?;
     let fits = match kind {
         b'S' => find(cut(value, b' ').0, b"0x").is_some(),
-        b'F' | b'L' => find(value, b" ").is_none() && cut(name(value), b':').1.first()?.is_ascii_digit(),
+        b'F' | b'L' => {
+            cut(value, b' ').0.len() == value.len() && cut(name(value), b':').1.first()?.is_ascii_digit()
+        }
         _ => true,
     };
     fits.then_some(len)
@@ -292,23 +294,22 @@ pub fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(here) = text.get(at..).filter(|here| here.len() >= what.len()) {
         let mut skip = 0;
-        if let ([word @ .., _], Some(next)) = (here, here.get(1..).and_then(<[u8]>::first_chunk))
-            && let Some(word) = word.first_chunk()
-        {
-            let mut differ = u64::from_le_bytes(*word) ^ (ONES * u64::from(*first));
+        if let Some([word @ .., last]) = here.first_chunk::<9>() {
+            let word = u64::from_le_bytes(*word);
+            let mut differ = word ^ (ONES * u64::from(*first));
             if let Some(second) = second {
-                differ |= u64::from_le_bytes(*next) ^ (ONES * u64::from(*second));
+                differ |= (word >> 8 | u64::from(*last) << 56) ^ (ONES * u64::from(*second));
             }
-            // The lowest byte that is 0.
+            // The lowest byte that is 0, 8 for none.
             skip = (differ.wrapping_sub(ONES) & !differ & (ONES << 7)).trailing_zeros() as usize / 8;
         }
-        if skip < 8 {
-            if here.get(skip..)?.starts_with(what) {
-                return Some(at + skip);
-            }
-            skip += 1;
-        }
         at += skip;
+        if skip < 8 {
+            if text.get(at..)?.starts_with(what) {
+                return Some(at);
+            }
+            at += 1;
+        }
     }
     None
 }
