@@ -127,13 +127,10 @@ impl CpuList {
         Self { group: (Location::NotResponding, 0), told: 0, run: (0, 0), text: Text::new() }
     }
 
-    /// Adds a CPU where it is one of them.
+    /// Adds one of them.
     #[inline(never)]
-    pub fn add(&mut self, new: &Cpu) -> bool {
+    pub fn add(&mut self, new: &Cpu) {
         let (location, count) = self.group;
-        if location != new.location {
-            return false;
-        }
         let number = new.number;
         let text = &mut *self.text;
         let begun = !text.is_empty();
@@ -142,12 +139,12 @@ impl CpuList {
                 text.byte(b'\n');
             }
             cpu(text, new, false);
-            return true;
+            return;
         }
         let (_, last) = &mut self.run;
         if begun && last.wrapping_add(1) == number {
             *last = number;
-            return true;
+            return;
         }
         if begun {
             self.put();
@@ -160,7 +157,6 @@ impl CpuList {
             text.str(": ");
         }
         self.run = (number, number);
-        true
     }
 
     #[inline(never)]

@@ -486,7 +486,9 @@ impl<'a, T> Sequence<'a, T> {
         while let Some(cpu) = crash.next_cpu(machine, &mut notes) {
             let is_panicked = panicked == Some(cpu.number);
             if !lists.is_empty() && !is_panicked {
-                let _ = lists.iter_mut().any(|list| list.add(&cpu));
+                if let Some(list) = lists.iter_mut().find(|list| list.group.0 == cpu.location) {
+                    list.add(&cpu);
+                }
                 continue;
             }
             if timer.spent(machine) {

@@ -259,6 +259,12 @@ fn look<'a>(shelf: usize, line: &'a [u8], reports: bool, told: &mut Told) -> Opt
         if begin.is_none() && pattern.get(1) != letter || !reports && means & REPORT != 0 {
             continue;
         }
+        // Words end at a letter that they cannot have.
+        if let (Some(begin), [_, b'W', _, behind, ..]) = (begin, pattern)
+            && line.get(begin) != Some(behind)
+        {
+            continue;
+        }
         let (pattern, short) = pattern.split_at_checked(pattern.len().checked_sub(usize::from(*short))?)?;
         told.begin(short);
         if let Some(behind) = matches(pattern, line, begin, told) {

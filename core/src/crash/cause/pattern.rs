@@ -95,7 +95,8 @@ fn value(kind: u8, literal: &[u8], line: &[u8], begin: Option<usize>) -> Option<
             let run = begin.filter(|_| set == WORD).unwrap_or_else(|| run(set, line, most));
             // A letter that the value cannot have stands where it ends. Otherwise what follows may be part of the run.
             let inside = literal.first().is_some_and(|letter| is_in(set, *letter));
-            let len = if inside { find(near(run), literal)? } else { run };
+            let len =
+                if inside { find(near(run.min(most.saturating_sub(literal.len()))), literal)? } else { run };
             return (line.get(len..)?.starts_with(literal) && (len != 0 || matches!(kind, b'X' | b'w')))
                 .then_some(len);
         }
