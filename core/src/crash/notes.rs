@@ -57,6 +57,8 @@ pub struct Notes {
 
 impl Notes {
     /// From the first one on.
+    #[must_use]
+    #[inline(never)]
     pub fn new(header: CoreHeader) -> Self {
         Self { header, number: 0, next: None, end: 0, place: 0, left: IN_ALL, cpus: 0 }
     }

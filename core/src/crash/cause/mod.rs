@@ -58,6 +58,7 @@ impl Panicked {
     }
 
     /// Can a record of this caller be of who panicked, as far as that is known?
+    #[inline(never)]
     pub(super) fn may_be(panicked: Option<Self>, caller_id: u32) -> bool {
         panicked.is_none_or(|panicked| panicked.wrote(caller_id))
     }
