@@ -24,12 +24,8 @@ fn put(sim: &mut Sim, mut saved: &[u8]) -> u64 {
 }
 
 fn cpus(sim: &mut Sim, crash: &Crash) -> Vec<Cpu> {
-    let mut cpus = Vec::new();
-    crash.cpus(sim, &mut |_, cpu| {
-        cpus.push(cpu);
-        true
-    });
-    cpus
+    let mut notes = crash.notes();
+    std::iter::from_fn(|| crash.next_cpu(sim, &mut notes)).collect()
 }
 
 /// Version, build id and `_stext` that VMCOREINFO has, and each CPU's pid and RIP, read from the saved bytes by

@@ -308,3 +308,44 @@ fn a_bmc_that_no_abort_makes_idle_gets_no_request() {
         assert!(result.is_err() && !codes.contains(&0x61), "{status:#x}: {result:?}, {codes:02x?}");
     }
 }
+
+#[test]
+fn beside_a_bmc_that_answers_soon_the_rtc_is_looked_at_a_few_hundred_times_a_second() {
+    /// Counts looks at the clock of seconds.
+    struct Counting(Sim, u64);
+    impl Registers for Counting {
+        fn get(&mut self, register: Register) -> u8 {
+            self.0.get(register)
+        }
+        fn put(&mut self, register: Register, value: u8) {
+            self.0.put(register, value);
+        }
+    }
+    impl Clock for Counting {
+        fn ticks(&mut self) -> u64 {
+            self.0.ticks()
+        }
+        fn second(&mut self) -> Second {
+            self.1 += 1;
+            self.0.second()
+        }
+        fn relax(&mut self) {
+            self.0.relax();
+        }
+    }
+    const REQUESTS: u64 = 1000;
+    let mut machine = Counting(Sim::default(), 0);
+    machine.0.bmc.answer_us = 300;
+    let khz = machine.0.tsc_khz;
+    let mut timer = Timer::start(&mut machine, Some(khz), 60_000);
+    let mut bmc = Bmc::new(Kcs::new(KcsPorts::DEFAULT), 5_000);
+    for _ in 0..REQUESTS {
+        bmc.send(&mut machine, &mut timer, &AddSelEntry(&RECORD)).unwrap();
+    }
+    let Counting(sim, looks) = machine;
+    assert!(sim.time_us > 300 * REQUESTS, "{}", sim.time_us);
+    let a_second = looks * 1_000_000 / sim.time_us;
+    assert!((100..=400).contains(&a_second), "{a_second} looks");
+    // A look at the status register a microsecond, and what each byte takes.
+    assert!(sim.accesses / REQUESTS <= 450, "{} accesses a request", sim.accesses / REQUESTS);
+}

@@ -51,12 +51,11 @@ fuzz_target!(|input: &[u8]| {
     let lists = [Numbers::parse("0-1,3"), Numbers::parse("0x3000000,0x5f3e9a1b")];
     crash.know(&mut memory, lists[0], lists[1], Some(1));
     let mut groups = Groups::new();
-    let mut cpus = 0;
-    crash.cpus(&mut memory, &mut |_, cpu| {
+    let (mut notes, mut cpus) = (crash.notes(), 0);
+    while let Some(cpu) = crash.next_cpu(&mut memory, &mut notes) {
         groups.add(cpu.location);
         cpus += 1;
-        true
-    });
+    }
     assert!(cpus <= 8192);
     let cause = crash.cause(&mut memory, None);
     assert!(cause.reason.as_bytes().iter().all(|byte| matches!(byte, 0x20..=0x7e)));

@@ -10,8 +10,9 @@ mod notes;
 mod printk;
 mod vmcoreinfo;
 
-pub use cause::{CauseReader, FORMATS, Format, Panicked};
+pub use cause::{CauseReader, FORMATS, Format, Panicked, cut};
 pub use elfcorehdr::{CoreHeader, CoreHeaderError, Ram};
+pub use notes::Notes;
 pub use printk::{Log, Record, TEXT_LEN};
 pub use vmcoreinfo::VmCoreInfo;
 
@@ -76,14 +77,14 @@ impl<'a> Crash<'a> {
         let ram = header.ram();
         let mut info = VmCoreInfo::default();
         let mut places = 0;
-        notes::all(memory, header, &ram, &mut |memory, note| {
+        let mut notes = Notes::new(header);
+        while let Some(note) = notes.next(memory, &ram) {
             match note {
                 Note::VmCoreInfo { addr, len } => info = VmCoreInfo::read(memory, &ram, addr, len),
                 Note::Other => {}
                 _ => places += 1,
             }
-            true
-        });
+        }
         let image_end = info.stext.map_or(0, |stext| ram.end_of(memory, stext));
         Ok(Self { header, ram, places, numbers: None, online: None, image_end, info })
     }
@@ -110,10 +111,10 @@ impl<'a> Crash<'a> {
         });
         // Who has written a note was online, and so was who panicked. A mask that has it otherwise is none.
         let mut good = panicked.is_none_or(|cpu| self.is_online(memory, cpu) == Some(true));
-        self.cpus(memory, &mut |memory, cpu| {
-            good &= cpu.regs.is_none() || self.is_online(memory, cpu.number) == Some(true);
-            good
-        });
+        let mut notes = self.notes();
+        while good && let Some(cpu) = self.next_cpu(memory, &mut notes) {
+            good = cpu.regs.is_none() || self.is_online(memory, cpu.number) == Some(true);
+        }
         self.online = self.online.filter(|_| good);
     }
 
@@ -125,10 +126,16 @@ impl<'a> Crash<'a> {
         read.then(|| u8::from_le_bytes(byte) >> (cpu % 8) & 1 == 1)
     }
 
-    /// Calls `each` with every CPU in the order of the notes, until it returns false.
-    pub fn cpus<M: Memory>(&self, memory: &mut M, each: &mut dyn FnMut(&mut M, Cpu) -> bool) {
-        let mut place = 0;
-        notes::all(memory, self.header, &self.ram, &mut |memory, note| {
+    /// The notes, of which [`Crash::next_cpu`] takes one after the other.
+    pub fn notes(&self) -> Notes {
+        Notes::new(self.header)
+    }
+
+    /// The next CPU in the order of the notes.
+    #[inline(never)]
+    pub fn next_cpu<M: Memory>(&self, memory: &mut M, notes: &mut Notes) -> Option<Cpu> {
+        while let Some(note) = notes.next(memory, &self.ram) {
+            let place = notes.cpus;
             let number = self.numbers.and_then(|numbers| numbers.get(place)).unwrap_or(place);
             let mut cpu = Cpu { number, location: Location::Unread, regs: None };
             match note {
@@ -144,11 +151,12 @@ impl<'a> Crash<'a> {
                         None => Location::OffOrNotResponding,
                     };
                 }
-                _ => return true,
+                _ => continue,
             }
-            place += 1;
-            place <= MAX_CPUS && each(memory, cpu)
-        });
+            notes.cpus += 1;
+            return (place < MAX_CPUS).then_some(cpu);
+        }
+        None
     }
 
     /// The kernel's log.
@@ -192,17 +200,23 @@ impl<'a> Crash<'a> {
     pub fn cause<M: Memory>(&self, memory: &mut M, panicked_on: Option<Panicked>) -> Cause {
         let Some(log) = self.log(memory) else { return Cause::default() };
         let mut record = Record::default();
-        // As far back as a report may be the panic's.
-        let (mut records, mut age, mut later) = (0, 0, None);
+        // As far back as a report may be the panic's; and who has written a panic's text, first of all.
+        let (mut records, mut age, mut later, mut own, mut other) = (0, 0, None, panicked_on.is_none(), None);
         for before in 0..log.len.min(LOG_END) {
             if self.read_record(memory, &log, before, &mut record) {
                 let passed =
                     later.map_or(0, |(later, is_free)| cause::passed(record.ts_nsec, later, is_free));
                 age = passed.saturating_add(age);
+                if age > 2 * cause::BELONGS {
+                    break;
+                }
                 later = Some((record.ts_nsec, cause::is_backtrace(record.text())));
-            }
-            if age > 2 * cause::BELONGS {
-                break;
+                if record.facility == 0 && record.text().starts_with(cause::PANIC) {
+                    match record.caller_id.filter(|caller_id| !Panicked::may_be(panicked_on, *caller_id)) {
+                        None => own = true,
+                        caller_id => other = caller_id.map(Panicked::by),
+                    }
+                }
             }
             records = before + 1;
         }
@@ -213,18 +227,12 @@ impl<'a> Crash<'a> {
                     reader.record(&record);
                 }
             }
-            reader
+            reader.cause
         };
-        let theirs = read(panicked_on);
-        if theirs.has_panicked() || panicked_on.is_none() {
-            return theirs.cause;
-        }
         // Where there is another's panic text, that one has panicked: no user can bring it to a record's beginning. Where
         // nothing is theirs it is not known who they are.
-        match theirs.panicked_by() {
-            None if !theirs.cause.reason.is_empty() => theirs.cause,
-            by => read(by).cause,
-        }
+        let cause = read(other.filter(|_| !own).or(panicked_on));
+        if own || other.is_some() || !cause.reason.is_empty() { cause } else { read(None) }
     }
 
     /// Where a CPU with these registers was.

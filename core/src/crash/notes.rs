@@ -39,33 +39,54 @@ pub enum Note {
     Other,
 }
 
-/// Calls `each` with every note in the order of the segments until it returns false.
-pub fn all<M: Memory>(
-    memory: &mut M,
+/// The notes in the order of the segments.
+// Not an iterator of the standard's kind: what reads them needs the memory for itself in between.
+pub struct Notes {
     header: CoreHeader,
-    ram: &Ram,
-    each: &mut dyn FnMut(&mut M, Note) -> bool,
-) {
-    let mut left = IN_ALL;
-    for number in 0..u16::MAX {
-        let Some(segment) = header.phdr(memory, number) else { return };
-        if segment.kind != PT_NOTE {
-            continue;
-        }
-        let mut next = Some(segment.offset);
-        for place in 0..IN_SEGMENT {
-            let Some(addr) = next else { break };
+    /// The next segment.
+    number: u16,
+    /// The next note in this one, the segment's end, and notes before it.
+    next: Option<u64>,
+    end: u64,
+    place: u32,
+    /// Notes that may still be looked at.
+    left: u32,
+    /// CPUs so far.
+    pub cpus: u32,
+}
+
+impl Notes {
+    /// From the first one on.
+    #[must_use]
+    #[inline(never)]
+    pub fn new(header: CoreHeader) -> Self {
+        Self { header, number: 0, next: None, end: 0, place: 0, left: IN_ALL, cpus: 0 }
+    }
+
+    /// The next one.
+    #[inline(never)]
+    pub fn next<M: Memory>(&mut self, memory: &mut M, ram: &Ram) -> Option<Note> {
+        while self.left > 0 {
+            let Some(addr) = self.next.filter(|_| self.place < IN_SEGMENT) else {
+                let segment = self.header.phdr(memory, self.number)?;
+                self.number += 1;
+                if segment.kind == PT_NOTE {
+                    self.next = Some(segment.offset);
+                    self.end = segment.offset.saturating_add(segment.filesz);
+                    self.place = 0;
+                }
+                continue;
+            };
             let note;
-            (note, next) = read(memory, ram, addr, segment.offset.saturating_add(segment.filesz));
+            (note, self.next) = read(memory, ram, addr, self.end);
+            self.place += 1;
             // What ends a segment of several notes is none.
-            if place > 0 && next.is_none() {
-                break;
-            }
-            left -= 1;
-            if !each(memory, note) || left == 0 {
-                return;
+            if self.place == 1 || self.next.is_some() {
+                self.left -= 1;
+                return Some(note);
             }
         }
+        None
     }
 }
 

@@ -9,7 +9,7 @@ mod identity;
 mod order;
 
 pub use class::Class;
-pub use groups::{GROUPS, Groups};
+pub use groups::{GROUPS, Group, Groups};
 pub use identity::{CrashId, Fnv, ID_LEN, SIGNATURE_TEXT_LEN, signature, signature_text};
 pub use order::{Content, Cost, cut, lines};
 

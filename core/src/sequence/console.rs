@@ -8,6 +8,8 @@ use crate::text::{Buffer, Text};
 
 /// Bytes in a line.
 pub const LINE_LEN: usize = 288;
+/// How our own lines begin.
+pub const PREFIX: &str = "lastwords: ";
 
 /// Where lines go. Nothing is touched until the first one is printed.
 pub struct Console {
@@ -29,18 +31,14 @@ impl Console {
     /// The next line, without any text yet. There is one buffer for all lines: a copy of each would cost code and
     /// stack in the image.
     pub fn line(&mut self) -> &mut Buffer<[u8]> {
-        self.line = Text::new();
-        &mut self.line
-    }
-
-    /// The line that is being written.
-    pub fn this_line(&mut self) -> &mut Buffer<[u8]> {
+        self.line.clear();
         &mut self.line
     }
 
     /// The next line, that begins as all of ours do.
+    #[inline(never)]
     pub fn our_line(&mut self) -> &mut Buffer<[u8]> {
-        self.line().str("lastwords: ")
+        self.line().str(PREFIX)
     }
 
     /// Prints the line. What cannot be written in time is lost.

@@ -1,6 +1,6 @@
 //! The texts of console lines: what became of each step, which kernel panicked and why, where a CPU was.
 
-use super::console::Console;
+use super::console::{LINE_LEN, PREFIX};
 use super::{Fault, Outcome, Step};
 use crate::budget::Millis;
 use crate::crash::{CoreHeaderError, Cpu};
@@ -9,8 +9,8 @@ use crate::ipmi::CommandError;
 use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
 use crate::plan::{Bad, OnCorrupt, Plan};
-use crate::report::{Location, Report, signature};
-use crate::text::Buffer;
+use crate::report::{Group, Location, Report, signature};
+use crate::text::{Buffer, Text};
 
 /// A line that is being written.
 type ConsoleLine = Buffer<[u8]>;
@@ -104,44 +104,67 @@ pub fn left_out(text: &mut ConsoleLine, count: u32) {
     text.dec(u64::from(count)).str(" more CPUs left out");
 }
 
-/// The line of many CPUs in one place: how many, RIP raw and from `_stext`, and their numbers as far as there is room, such
-/// as `0-3,7 and 2 more`.
-#[derive(Default)]
+/// CPUs in one place: of few the line of each; of many how many, RIP raw and from `_stext`, and their numbers as far as there
+/// is room, such as `0-3,7 and 2 more`.
 pub struct CpuList {
+    /// Where they are, and how many.
+    pub group: Group,
+    /// How many are in the text.
+    told: u32,
     /// The numbers that stand next, first and last.
-    run: Option<(u32, u32)>,
-    /// How many are not in it.
-    left: u32,
+    run: (u32, u32),
+    text: Text<{ LINE_LEN - PREFIX.len() }>,
 }
 
 impl CpuList {
+    /// CPUs that are few.
+    const FEW: u32 = 2;
     /// Room for `,4294967295-4294967295 and 4294967295 more`.
     const ROOM: usize = 42;
 
-    /// Adds a CPU, the next one of `count`.
-    pub fn add(&mut self, console: &mut Console, cpu: &Cpu, count: u32) {
-        let number = cpu.number;
-        match &mut self.run {
-            Some((_, last)) if last.wrapping_add(1) == number => *last = number,
-            Some(_) => {
-                self.put(console.this_line());
-                self.run = Some((number, number));
+    /// Of CPUs that are to be added.
+    pub const fn new() -> Self {
+        Self { group: (Location::NotResponding, 0), told: 0, run: (0, 0), text: Text::new() }
+    }
+
+    /// Adds one of them.
+    #[inline(never)]
+    pub fn add(&mut self, new: &Cpu) {
+        let (location, count) = self.group;
+        let number = new.number;
+        let text = &mut *self.text;
+        let begun = !text.is_empty();
+        if count <= Self::FEW {
+            if begun {
+                text.byte(b'\n');
             }
-            None => {
-                let text = console.our_line().dec(u64::from(count)).str(" CPUs");
-                if let Some(regs) = cpu.regs.filter(|regs| !regs.user) {
-                    text.str(" RIP ").hex_padded(regs.rip, 16);
-                }
-                place(text, cpu.location);
-                text.str(": ");
-                *self = Self { run: Some((number, number)), left: count };
-            }
+            cpu(text, new, false);
+            return;
         }
+        let (_, last) = &mut self.run;
+        if begun && last.wrapping_add(1) == number {
+            *last = number;
+            return;
+        }
+        if begun {
+            self.put();
+        } else {
+            text.dec(u64::from(count)).str(" CPUs");
+            if let Some(regs) = new.regs.filter(|regs| !regs.user) {
+                text.str(" RIP ").hex_padded(regs.rip, 16);
+            }
+            place(text, location);
+            text.str(": ");
+        }
+        self.run = (number, number);
     }
 
     #[inline(never)]
-    fn put(&mut self, text: &mut ConsoleLine) {
-        let Some((first, last)) = self.run.filter(|_| text.room() > Self::ROOM) else { return };
+    fn put(&mut self) {
+        let (text, (first, last)) = (&mut *self.text, self.run);
+        if text.room() <= Self::ROOM {
+            return;
+        }
         if !text.as_bytes().ends_with(b" ") {
             text.byte(b',');
         }
@@ -149,17 +172,20 @@ impl CpuList {
         if last != first {
             text.byte(b'-').dec(u64::from(last));
         }
-        self.left = self.left.wrapping_sub(last - first + 1);
+        self.told = self.told.wrapping_add(last - first + 1);
     }
 
-    /// Ends the line; false where there is none.
-    pub fn end(mut self, console: &mut Console) -> bool {
-        let text = console.this_line();
-        self.put(text);
-        if self.left > 0 {
-            text.str(" and ").dec(u64::from(self.left)).str(" more");
+    /// The text, where all are added; a line each.
+    pub fn end(&mut self) -> &[u8] {
+        let (_, count) = self.group;
+        if count > Self::FEW {
+            self.put();
+            let left = count.saturating_sub(self.told);
+            if left > 0 {
+                self.text.str(" and ").dec(u64::from(left)).str(" more");
+            }
         }
-        self.run.is_some()
+        self.text.as_bytes()
     }
 }
 

@@ -8,7 +8,7 @@ mod console;
 mod lines;
 
 use crate::budget::{Millis, Timer};
-use crate::crash::{CoreHeaderError, Crash, Panicked, Record};
+use crate::crash::{CoreHeaderError, Crash, MAX_CPUS, Panicked, Record, cut};
 use crate::hw::{Clock, Machine};
 use crate::ipmi::commands::{ChassisControl, ResetWatchdogTimer, SetWatchdogTimer};
 use crate::ipmi::sel_writer::{SelWriter, critical_stop};
@@ -156,9 +156,8 @@ const LAST_LINES: Millis = 300;
 
 /// More CPUs than these are grouped on the console, in as many places as there are these. Where few CPUs are they have lines of their
 /// own.
-const MANY: u32 = 64;
-const PLACES: u32 = 64;
-const FEW: u32 = 2;
+const MANY: u32 = PLACES as u32;
+const PLACES: usize = 64;
 
 /// Most records of the log that are looked at for its end, readable or not: a ring says of itself how long it is.
 const LOG_RECORDS: u64 = 32_768;
@@ -385,17 +384,16 @@ impl<'a, T> Sequence<'a, T> {
         let (report, panicked_on) = (&mut self.report, &mut self.panicked_on);
         // Where no note has its number, the number is known all the same.
         report.panicked = number.map(|cpu| CpuLocation { cpu, location: Location::Unread });
-        let mut count = 0;
-        crash.cpus(machine, &mut |_, cpu| {
-            count += 1;
+        let mut notes = crash.notes();
+        while let Some(cpu) = crash.next_cpu(machine, &mut notes) {
             if Some(cpu.number) != number {
                 report.groups.add(cpu.location);
             } else if let Some(regs) = cpu.regs {
                 report.panicked = Some(CpuLocation { cpu: cpu.number, location: cpu.location });
                 *panicked_on = Some(Panicked { cpu: cpu.number, pid: Some(regs.pid) });
             }
-            true
-        });
+        }
+        let count = notes.cpus.min(MAX_CPUS);
         report.release = crash.info.release;
         report.build_id = crash.info.build_id;
         report.id = crash.id(machine);
@@ -457,52 +455,69 @@ impl<'a, T> Sequence<'a, T> {
     #[inline(never)]
     fn cpus<M: Machine>(&mut self, machine: &mut M) -> Outcome {
         self.print_outcomes(machine, Step::Cpus);
-        let Some(crash) = self.crash.as_ref().filter(|_| self.plan.cpu_ip.console) else {
-            return Outcome::Quiet;
-        };
-        let (console, timer, groups) = (&mut self.console, &mut self.timer, &self.report.groups);
+        match self.outcomes.get(Step::Crash as usize) {
+            _ if !self.plan.cpu_ip.console => Outcome::Quiet,
+            Some(Outcome::Done { count, .. }) if *count > MANY => self.many_cpus(machine, *count),
+            _ => self.print_cpus(machine, &mut [], 0),
+        }
+    }
+
+    /// So many CPUs, which are gathered by place.
+    // There is no heap. Of the stack this takes 20 KiB, and most machines need none of it.
+    #[expect(clippy::large_stack_arrays)]
+    #[inline(never)]
+    fn many_cpus<M: Machine>(&mut self, machine: &mut M, count: u32) -> Outcome {
+        let (mut lists, mut group, mut used) = ([const { CpuList::new() }; PLACES], None, 0);
+        for list in &mut lists {
+            group = self.report.groups.next(group);
+            let Some(group) = group else { break };
+            list.group = group;
+            used += 1;
+        }
+        self.print_cpus(machine, lists.get_mut(..used).unwrap_or(&mut []), count)
+    }
+
+    /// Prints every CPU's line; where there are lists, only that of the one that panicked, and the others as they say.
+    #[inline(never)]
+    fn print_cpus<M: Machine>(&mut self, machine: &mut M, lists: &mut [CpuList], count: u32) -> Outcome {
+        let Some(crash) = &self.crash else { return Outcome::Quiet };
+        let (console, timer) = (&mut self.console, &mut self.timer);
         let panicked = self.report.panicked.map(|panicked| panicked.cpu);
-        let mut outcome = Outcome::Quiet;
-        let crashed = self.outcomes.get(Step::Crash as usize);
-        let mut left = if let Some(Outcome::Done { count, .. }) = crashed { *count } else { 0 };
-        let many = left > MANY;
-        // First the one that panicked, or all.
-        let mut group = None;
-        for _ in 0..=PLACES {
-            let mut list = CpuList::default();
-            crash.cpus(machine, &mut |machine, cpu| {
-                let is_panicked = panicked == Some(cpu.number);
-                let count = match group {
-                    None if is_panicked || !many => 0,
-                    Some((location, count)) if location == cpu.location && !is_panicked => count,
-                    _ => return true,
-                };
-                left = left.wrapping_sub(1);
-                if count > FEW {
-                    list.add(console, &cpu, count);
-                    return true;
+        let mut left = count;
+        let mut notes = crash.notes();
+        while let Some(cpu) = crash.next_cpu(machine, &mut notes) {
+            let is_panicked = panicked == Some(cpu.number);
+            if !lists.is_empty() && !is_panicked {
+                if let Some(list) = lists.iter_mut().find(|list| list.group.0 == cpu.location) {
+                    list.add(&cpu);
                 }
-                if timer.spent(machine) {
-                    outcome = Outcome::NoTime;
-                    return false;
-                }
-                lines::cpu(console.our_line(), &cpu, is_panicked);
-                console.print(machine, timer);
-                true
-            });
-            if list.end(console) {
-                console.print(machine, timer);
+                continue;
             }
-            group = groups.next(group).filter(|_| many);
-            if group.is_none() {
+            if timer.spent(machine) {
                 break;
             }
+            left = left.saturating_sub(1);
+            lines::cpu(console.our_line(), &cpu, is_panicked);
+            console.print(machine, timer);
         }
-        if many && left > 0 {
+        for list in lists {
+            left = left.saturating_sub(list.group.1);
+            let mut text = list.end();
+            while !text.is_empty() && !timer.spent(machine) {
+                let line;
+                (line, text) = cut(text, b'\n');
+                console.our_line().bytes(line);
+                console.print(machine, timer);
+            }
+        }
+        if timer.was_spent() {
+            return Outcome::NoTime;
+        }
+        if left > 0 {
             lines::left_out(console.our_line(), left);
             console.print(machine, timer);
         }
-        outcome
+        Outcome::Quiet
     }
 
     /// The end of the log, as dmesg prints it.

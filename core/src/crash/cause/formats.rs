@@ -71,7 +71,7 @@ const PREFIXES: [&str; 13] = [
     "unable to handle ",
 ];
 /// The kernel writes three of them at most.
-const MOST_PREFIXES: u32 = 4;
+const MOST_PREFIXES: u32 = 3;
 
 /// How the lines of a backtrace begin, but for those of the stack; and those of the list of tasks that the OOM killer
 /// writes.
@@ -88,7 +88,7 @@ const fn row(means: u8, text: &'static str, short: &'static str, seen: &'static 
 
 /// The first one that fits a line counts.
 #[rustfmt::skip]
-pub const FORMATS: [Format; 47] = [
+pub const FORMATS: [Format; 45] = [
     // Exceptions.
     row(FATAL, "kernel NULL pointer dereference, address: %X", "NULL deref at ", "5.1 to 7.2"),
     row(FATAL, "kernel NULL pointer dereference at %X", "NULL deref at ", "2.6 to 5.0"),
@@ -133,9 +133,7 @@ pub const FORMATS: [Format; 47] = [
     // Details.
     row(DETAIL, arch::LOG_PC, "", ""),
     row(TRACE, arch::LOG_TRACE, "", ""),
-    row(DETAIL, "CPU: %cComm: %C Kdump: ", "", "4.15 to 7.2"),
-    row(DETAIL, "CPU: %cComm: %C Not tainted", "", "2.6 to 7.2"),
-    row(DETAIL, "CPU: %cComm: %C Tainted: ", "", "2.6 to 7.2"),
+    row(DETAIL, "CPU: %cComm: %K", "", "2.6 to 7.2; `Kdump: ` from 4.15 on"),
     row(DETAIL, "task:%C state:", "", "5.10 to 7.2"),
     row(DETAIL, "RIP%c{%S", "", "3.0 to 7.2: a machine check's"),
     row(DETAIL, " %wsection_type: %W", " ", "3.0 to 7.2: a hardware error's"),

@@ -13,6 +13,7 @@ mod formats;
 mod pattern;
 
 pub use formats::{FORMATS, Format, is_backtrace};
+pub use pattern::cut;
 
 use super::printk::Record;
 use crate::report::Cause;
@@ -20,10 +21,10 @@ use crate::text::Buffer;
 use formats::{
     ASKED, DETAIL, FATAL, HANGS, HARDWARE, MORE, NOT_NEXT, OTHERS, REPORT, STACK, TRACE, WHAT, WHERE,
 };
-use pattern::{Told, begins, cut, find, list};
+use pattern::{Told, begins, list};
 
 /// What stands before the reason (Linux `kernel/panic.c`).
-const PANIC: &[u8] = b"Kernel panic - not syncing: ";
+pub const PANIC: &[u8] = b"Kernel panic - not syncing: ";
 /// A report behind which more time than this passed is another matter, in nanoseconds. What passes while the kernel
 /// writes backtraces, maybe of all CPUs over a slow serial line, does not count.
 pub const BELONGS: u64 = 30_000_000_000;
@@ -48,12 +49,18 @@ impl Panicked {
     const IN_INTERRUPT: u32 = 1 << 31;
 
     /// Whoever wrote a record with this caller_id.
-    fn by(caller_id: u32) -> Self {
+    pub(super) fn by(caller_id: u32) -> Self {
         if caller_id & Self::IN_INTERRUPT == 0 {
             Self { cpu: u32::MAX, pid: Some(caller_id) }
         } else {
             Self { cpu: caller_id & !Self::IN_INTERRUPT, pid: Some(u32::MAX) }
         }
+    }
+
+    /// Can a record of this caller be of who panicked, as far as that is known?
+    #[inline(never)]
+    pub(super) fn may_be(panicked: Option<Self>, caller_id: u32) -> bool {
+        panicked.is_none_or(|panicked| panicked.wrote(caller_id))
     }
 
     /// Can a record of this caller be its own?
@@ -89,8 +96,6 @@ pub struct CauseReader {
     not_next: bool,
     in_trace: bool,
     panicked: bool,
-    /// Who wrote a panic's text that is not the panic's own.
-    elsewhere: Option<u32>,
     /// What the last line tells.
     told: Told,
     /// What is known so far.
@@ -117,13 +122,7 @@ impl CauseReader {
     pub fn text(&mut self, ts_nsec: u64, caller_id: Option<u32>, line: &[u8]) {
         self.age = self.age.saturating_add(passed(self.now, ts_nsec, is_backtrace(line)));
         self.now = self.now.max(ts_nsec);
-        let own = match (self.panicked_on, caller_id) {
-            (Some(panicked), Some(caller_id)) => panicked.wrote(caller_id),
-            _ => true,
-        };
-        if !own && line.starts_with(PANIC) {
-            self.elsewhere = self.elsewhere.or(caller_id);
-        }
+        let own = caller_id.is_none_or(|caller_id| Panicked::may_be(self.panicked_on, caller_id));
         let (skip, reports) = (line.starts_with(b" ") || !own && !self.is(HANGS), own && !self.panicked);
         let means = if skip { 0 } else { formats::find(line, reports, &mut self.told) };
         if reports {
@@ -135,18 +134,6 @@ impl CauseReader {
             }
         }
         self.details(caller_id, line, means);
-    }
-
-    /// Was there a panic's text?
-    #[must_use]
-    pub fn has_panicked(&self) -> bool {
-        self.panicked
-    }
-
-    /// Who else has panicked, first of all.
-    #[must_use]
-    pub fn panicked_by(&self) -> Option<Panicked> {
-        self.elsewhere.map(Panicked::by)
     }
 
     /// Is the report of this kind?
@@ -278,7 +265,11 @@ impl CauseReader {
         let bare = name.strip_prefix(b"__").unwrap_or(name);
         // The report has named it.
         let named = !self.panicked && self.is(STACK) && self.cause.rip.as_bytes().starts_with(name);
-        if name.len() == entry.len() || find(name, b" ").is_some() || named || begins(bare, &MACHINERY) {
+        if name.len() == entry.len()
+            || cut(name, b' ').0.len() < name.len()
+            || named
+            || begins(bare, &MACHINERY)
+        {
             return;
         }
         if let Some(slot) = self.cause.callers.iter_mut().find(|slot| slot.is_empty()) {

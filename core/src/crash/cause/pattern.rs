@@ -12,6 +12,9 @@ const ANYTHING: usize = 40;
 const DIGITS: usize = 20;
 const WORDS: usize = 64;
 
+/// What stands behind the name of a process in a backtrace.
+static BEHIND_COMM: [u8; 32] = *b" Kdump: \n Not tainted\n Tainted: ";
+
 /// What a line tells by its values.
 #[derive(Clone, Copy, Default)]
 pub struct Told {
@@ -56,6 +59,7 @@ pub const fn build<const LEN: usize>(mut table: [u8; LEN], at: usize, text: &[u8
 /// | `%S` | a symbol with an offset or an address, and whatever follows | as location |
 /// | `%C` | a process | as process |
 /// | `%T` | the same with its number | as process |
+/// | `%K` | a process, and the words that come behind it | as process |
 /// | `%c` | anything short | |
 pub fn matches<'a>(
     pattern: &[u8],
@@ -89,18 +93,20 @@ fn value(kind: u8, literal: &[u8], line: &[u8], begin: Option<usize>) -> Option<
         b'x' | b'X' | b'w' | b'W' => {
             let (set, most) = if kind & 0x5f == b'W' { (WORD, WORDS) } else { (DIGIT, DIGITS) };
             let run = begin.filter(|_| set == WORD).unwrap_or_else(|| run(set, line, most));
-            // A letter that the value cannot have says where what follows is. Otherwise it is part of the run.
-            let len = match literal.iter().position(|letter| !is_in(set, *letter)) {
-                Some(behind) => run.checked_sub(behind)?,
-                None if literal.is_empty() => run,
-                None => find(line.get(..run)?, literal)?,
-            };
+            // A letter that the value cannot have stands where it ends. Otherwise what follows may be part of the run.
+            let inside = literal.first().is_some_and(|letter| is_in(set, *letter));
+            let len =
+                if inside { find(near(run.min(most.saturating_sub(literal.len()))), literal)? } else { run };
             return (line.get(len..)?.starts_with(literal) && (len != 0 || matches!(kind, b'X' | b'w')))
                 .then_some(len);
         }
         b'o' => return is_build(line).then_some(line.len()),
         b'c' => find(near(ANYTHING), literal)?,
         b'C' | b'T' => find(near(TASK), literal)?,
+        b'K' => {
+            let find = |words: &[u8]| find(line.get(..TASK + words.len()).unwrap_or(line), words);
+            BEHIND_COMM.split(|letter| *letter == b'\n').find_map(find)?
+        }
         b'F' if literal.is_empty() => cut(line, b'\n').0.len(),
         _ if literal.is_empty() => line.len(),
         _ => find(line, literal)?,
@@ -108,7 +114,9 @@ fn value(kind: u8, literal: &[u8], line: &[u8], begin: Option<usize>) -> Option<
     let value = line.get(..len)?;
     let fits = match kind {
         b'S' => find(cut(value, b' ').0, b"0x").is_some(),
-        b'F' | b'L' => find(value, b" ").is_none() && cut(name(value), b':').1.first()?.is_ascii_digit(),
+        b'F' | b'L' => {
+            cut(value, b' ').0.len() == value.len() && cut(name(value), b':').1.first()?.is_ascii_digit()
+        }
         _ => true,
     };
     fits.then_some(len)
@@ -141,6 +149,7 @@ fn is_build(text: &[u8]) -> bool {
 }
 
 /// What stands before the first such byte, and what behind it.
+#[must_use]
 #[inline(never)]
 pub fn cut(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| *byte == at).unwrap_or(text.len());
@@ -152,11 +161,12 @@ pub fn cut(text: &[u8], at: u8) -> (&[u8], &[u8]) {
 #[inline(never)]
 pub fn begins(text: &[u8], mut list: &[u8]) -> bool {
     while let [len, rest @ ..] = list {
-        let (begin, rest) = rest.split_at_checked(usize::from(*len)).unwrap_or_default();
-        if text.starts_with(begin) {
+        let begin;
+        (begin, list) = rest.split_at_checked(usize::from(*len)).unwrap_or_default();
+        // Most are not even compared.
+        if begin.first() == text.first() && text.starts_with(begin) {
             return true;
         }
-        list = rest;
     }
     false
 }
@@ -254,7 +264,7 @@ impl Told {
                 }
                 self.report.bytes(if value.is_empty() { b"0" } else { value });
             }
-            b'C' | b'T' => {
+            b'C' | b'K' | b'T' => {
                 self.process.bytes(value.trim_ascii_end());
             }
             b'L' | b'S' => location(&mut self.location, value),

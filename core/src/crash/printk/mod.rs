@@ -79,6 +79,7 @@ pub struct Record {
 }
 
 impl Default for Record {
+    #[inline(never)]
     fn default() -> Self {
         Self {
             ts_nsec: 0,

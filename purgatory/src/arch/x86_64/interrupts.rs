@@ -83,9 +83,6 @@ unsafe extern "C" {
     fn lastwords_guarded(call: extern "C" fn(*mut c_void), step: *mut c_void) -> u32;
 }
 
-/// A step behind a thin pointer, for the assembly to pass on.
-type Step<'a> = &'a mut dyn FnMut();
-
 global_asm!(
     ".pushsection .text.entry, \"ax\"",
     // Keeps the tables that are there and loads ours, before the image is relocated: no address in it is used. CS is left
@@ -316,16 +313,22 @@ pub fn take_machine_checks() {
     }
 }
 
-extern "C" fn call(step: *mut c_void) {
+extern "C" fn call<F: FnMut()>(step: *mut c_void) {
     // SAFETY: `guard` passes a pointer to its own argument, which lives until it returns.
-    unsafe { (*step.cast::<Step<'_>>())() }
+    unsafe { (*step.cast::<F>())() }
 }
 
 /// Runs a step. An exception in it ends it there, and is returned; what the step has changed so far stays.
-pub fn guard(mut step: Step<'_>) -> Result<(), Fault> {
+pub fn guard<F: FnMut()>(step: &mut F) -> Result<(), Fault> {
+    guarded(call::<F>, (&raw mut *step).cast())
+}
+
+// Not part of `guard`, which is there once for each step: a table of a `dyn` step's functions takes more than a function.
+#[inline(never)]
+fn guarded(call: extern "C" fn(*mut c_void), step: *mut c_void) -> Result<(), Fault> {
     // SAFETY: after an exception the step's frames are abandoned, which is sound because nothing in the image has a
     // destructor; callee-saved registers and the stack are as they were before the call.
-    if unsafe { lastwords_guarded(call, (&raw mut step).cast()) } == 0 {
+    if unsafe { lastwords_guarded(call, step) } == 0 {
         return Ok(());
     }
     // SAFETY: written by the handler, which has returned; no other one runs.

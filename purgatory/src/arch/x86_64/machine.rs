@@ -59,8 +59,9 @@ impl Memory for X86 {
         // does not see through; where it is not mapped, the page fault ends the step that asked
         // (`interrupts::guard`), and no Rust value has been touched.
         unsafe {
-            asm!("rep movsb", inout("rcx") buf.len() => _, inout("rdi") buf.as_mut_ptr() => _,
-                inout("rsi") addr => _, options(nostack, preserves_flags));
+            asm!("rep movsq", "mov ecx, {rest:e}", "rep movsb", rest = in(reg) buf.len() % 8,
+                inout("rcx") buf.len() / 8 => _, inout("rdi") buf.as_mut_ptr() => _, inout("rsi") addr => _,
+                options(nostack, preserves_flags));
         }
         true
     }
