@@ -93,6 +93,11 @@ impl Pe {
     pub fn signed_parts<'a>(&self, file: &'a [u8]) -> Option<Vec<&'a [u8]>> {
         let end = self.certificates.as_ref().map_or(file.len(), |table| table.start);
         let security = self.security?;
+        // What signing changes cannot be covered.
+        let changed = self.check_sum.min(security)..security + 8;
+        if self.sections.iter().any(|section| section.start < changed.end && changed.start < section.end) {
+            return None;
+        }
         let headers = [0..self.check_sum, self.check_sum + 4..security, security + 8..self.size_of_headers];
         // Counted, as the specification and Linux do it, and not measured: sections need not follow each other.
         let counted =

@@ -63,6 +63,7 @@ pub fn attach(kernel: Vec<u8>, signature: &[u8]) -> Result<Vec<u8>> {
     entry.extend(signature);
     entry.resize(len.next_multiple_of(ALIGNMENT), 0);
     let pe = BzImage::parse(&file)?.pe.ok_or(Error::Unsignable)?;
+    pe.signed_parts(&file).ok_or(Error::Unsignable)?;
     pe.sign(&mut file, &entry).ok_or(Error::Unsignable)?;
     Ok(file)
 }
@@ -135,6 +136,10 @@ mod tests {
         let bios = Kernel { pe: false, ..Kernel::default() }.build();
         assert_eq!(attach(bios.clone(), b"x"), Err(Error::Unsignable));
         assert_eq!(signature(&bios), Ok(None));
+        // A section that has the check sum in it: to sign it would change what is signed.
+        let mut kernel = Kernel::default().build();
+        put(&mut kernel, 0x40 + 24 + 160 + 20, &0x80u32.to_le_bytes());
+        assert_eq!(signed_parts(&kernel), Err(Error::Unsignable));
         // SizeOfHeaders beyond the file: nothing can be hashed.
         let mut kernel = Kernel::default().build();
         put(&mut kernel, 0x40 + 24 + 60, &u32::MAX.to_le_bytes());
