@@ -195,7 +195,11 @@ impl Ram {
 
     fn read_by<M: Memory>(&self, memory: &mut M, addr: Address, buf: &mut [u8]) -> bool {
         let len = buf.len() as u64;
-        let Some((range, offset)) = self.range(memory, addr, len) else { return false };
+        // Most likely what was read last holds this, too.
+        let [last, ..] = &self.kept;
+        let last = last.get();
+        let found = last.offset(addr, len).map(|offset| (last, offset));
+        let Some((range, offset)) = found.or_else(|| self.range(memory, addr, len)) else { return false };
         // Within the range it does not overflow.
         memory.read(range.paddr + offset, buf)
     }

@@ -160,7 +160,7 @@ const fn any_row(number: usize) -> Format {
 
 /// Rows whose texts begin with one of a few letters lie together on a shelf: so many of them have prefixes and what is
 /// fatal, as many others the rest, and as many the backtraces.
-const LETTERS: usize = 8;
+const LETTERS: usize = 32;
 const FIRST: usize = 0;
 const REST: usize = LETTERS;
 const BACKTRACE_ROWS: usize = 2 * LETTERS;
@@ -259,9 +259,14 @@ fn look<'a>(shelf: usize, line: &'a [u8], reports: bool, told: &mut Told) -> Opt
         if begin.is_none() && pattern.get(1) != letter || !reports && means & REPORT != 0 {
             continue;
         }
+        // Words end at a letter that they cannot have.
+        if let (Some(begin), [_, b'W', _, behind, ..]) = (begin, pattern)
+            && line.get(begin) != Some(behind)
+        {
+            continue;
+        }
         let (pattern, short) = pattern.split_at_checked(pattern.len().checked_sub(usize::from(*short))?)?;
-        told.begin(short);
-        if let Some(behind) = matches(pattern, line, begin, told) {
+        if let Some(behind) = matches(pattern, line, begin, short, told) {
             return Some((*means, behind));
         }
     }
