@@ -157,6 +157,7 @@ fn is_build(text: &[u8]) -> bool {
 }
 
 /// What stands before the first such byte, and what behind it.
+#[must_use]
 #[inline(never)]
 pub fn cut(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| *byte == at).unwrap_or(text.len());
