@@ -15,7 +15,7 @@ use std::{
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::Path,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// No kernel and no initial RAM disk is as large as this.
@@ -135,7 +135,14 @@ pub struct Source<'a> {
     pub len: u64,
     version: Version,
     is_leased: bool,
+    /// No later than the lease.
+    opened: Instant,
 }
+
+/// Where the kernel does not say how long it keeps writers waiting (lease-break-time): any moment may be the last one.
+const LEASE_BREAK_TIME: Duration = Duration::from_secs(0);
+/// So much of that time the system call may take.
+const FOR_THE_CALL: Duration = Duration::from_secs(10);
 
 impl<'a> Source<'a> {
     /// Opens a file as [`open`] does.
@@ -144,11 +151,12 @@ impl<'a> Source<'a> {
     /// As [`open`].
     pub fn open(path: &'a Path) -> Result<Self> {
         let (file, _) = open(path)?;
+        let opened = Instant::now();
         let is_leased = sys::lease(&file).is_ok();
         // Until then it could be cut short.
         let version = check(&file.metadata()?).and_then(|_| Ok(Version::of(&file)?));
         let version = version.with_context(|| path.display().to_string())?;
-        Ok(Self { path, len: version.len, file, version, is_leased })
+        Ok(Self { path, len: version.len, file, version, is_leased, opened })
     }
 
     /// Opens a file to be loaded. One that is open for writing is being written, most likely: waits until it is closed, but
@@ -186,6 +194,15 @@ impl<'a> Source<'a> {
     fn copy(&self) -> Result<Vec<u8>> {
         (&self.file).rewind()?;
         read(&self.file, self.path)
+    }
+
+    /// Can the file itself be given to the kernel: does nobody wait to write to it, or has he to wait for long enough?
+    #[must_use]
+    pub fn is_safe(&self, root: &Path) -> bool {
+        let text = fs::read_to_string(root.join("proc/sys/fs/lease-break-time")).ok();
+        let seconds = text.and_then(|text| text.trim().parse().ok());
+        let time = seconds.map_or(LEASE_BREAK_TIME, Duration::from_secs);
+        !self.is_leased || sys::has_lease(&self.file) || self.opened.elapsed() + FOR_THE_CALL < time
     }
 
     /// Has it been written to since it was opened, as far as that shows?

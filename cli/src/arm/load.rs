@@ -288,9 +288,10 @@ impl Load {
         let loading = Loading::Purgatory { purgatory, hotplug: first.hotplug_size.is_some() };
         let lines = dump.reads([&embedded, &line]);
         remember_watchdog(dump.root, lines);
-        let result = loading.load(dump.root, kdump, self.verbose);
-        // Once more, whatever came of it: the kernel has read the files after us.
-        if !loading.holds() || !is_whole() {
+        let result = loading.load(dump.root, kdump, self.verbose, || dump.is_safe());
+        // Once more, whatever came of it: the kernel has read the files after us. What it holds may be right all the same.
+        let is_changed = || !loading.holds() || !is_whole();
+        if matches!(result, Ok(false)) || is_changed() && !(result.is_ok() && loading.is_loaded(dump.root)) {
             return Ok(None);
         }
         result?;
@@ -344,10 +345,13 @@ impl Load {
         let loading = Loading::Wrap { kernel, initrd, cmdline, situation, files };
         let lines = dump.reads([&embedded, &line]);
         remember_watchdog(dump.root, lines);
-        let result = loading.load(dump.root, kdump, self.verbose);
+        let result = loading.load(dump.root, kdump, self.verbose, || dump.is_safe());
         // The kernel has copied the files, and summed up its copies: those it read from disk must be what they were.
         let is_file = |initrd: &Initrd| dump.take == Take::Mapped && initrd.is_changed();
-        if dump.source.is_some_and(Source::is_changed) || dump.initrd.as_ref().is_some_and(is_file) {
+        if matches!(result, Ok(false))
+            || dump.source.is_some_and(Source::is_changed)
+            || dump.initrd.as_ref().is_some_and(is_file)
+        {
             return Ok(None);
         }
         result?;
@@ -652,6 +656,16 @@ impl DumpKernel<'_> {
         let mut bytes = source.bytes(self.take)?;
         bytes.begin_with(&patched.head).with_context(name)?;
         Ok((bytes, patched.head.len() + patched.body.len()))
+    }
+
+    /// Can the files themselves be given to the kernel?
+    fn is_safe(&self) -> bool {
+        let initrd = match &self.initrd {
+            Some(Initrd::File(source)) => Some(source),
+            _ => None,
+        };
+        let is_safe = |source: &Source| self.take == Take::Copied || source.is_safe(self.root);
+        self.source.is_none_or(is_safe) && initrd.is_none_or(is_safe)
     }
 
     /// Those lines of parameters that the image reads: the command line of a guest may have some, but no image there.

@@ -40,11 +40,18 @@ pub enum Loading<'a> {
 }
 
 impl Loading<'_> {
-    /// Loads the dump kernel, after a trial where that helps.
+    /// Loads the dump kernel, after a trial where that helps. False where it was not loaded, because `is_safe` says right
+    /// before that others can change the files: the kernel gives the loaded dump kernel away first.
     ///
     /// # Errors
     /// A [`Refusal`], with whether a dump kernel is still loaded.
-    pub fn load(&self, root: &Path, kdump: &Kdump, verbose: bool) -> Result<()> {
+    pub fn load(
+        &self,
+        root: &Path,
+        kdump: &Kdump,
+        verbose: bool,
+        is_safe: impl Fn() -> bool,
+    ) -> Result<bool> {
         const KEPT: &str = "not loaded, the earlier dump kernel is still loaded";
         let memory = Memory::read(root);
         let skipped = match trial(kdump, memory, self.size()) {
@@ -60,7 +67,11 @@ impl Loading<'_> {
         if let Some(reason) = skipped.filter(|_| verbose) {
             message::output(format_args!("trial in ordinary memory: skipped ({reason})"));
         }
-        self.load_into(Place::Crash).map_err(|error| self.refusal(kdump, memory, &error)).with_context(|| {
+        if !is_safe() {
+            return Ok(false);
+        }
+        let loaded = self.load_into(Place::Crash).map_err(|error| self.refusal(kdump, memory, &error));
+        loaded.map(|()| true).with_context(|| {
             match (kdump.crash_loaded, Kdump::read(root).crash_loaded) {
                 (Some(true), Some(false)) => {
                     "not loaded, and the earlier dump kernel is no longer loaded\nhint: load the earlier one again"
@@ -76,6 +87,14 @@ impl Loading<'_> {
         match self {
             Self::Purgatory { purgatory, .. } => purgatory.holds(),
             Self::Wrap { .. } => true,
+        }
+    }
+
+    /// Does the kernel hold what was put together, whatever has become of the files since?
+    pub fn is_loaded(&self, root: &Path) -> bool {
+        match self {
+            Self::Purgatory { purgatory, .. } => purgatory.is_loaded(root),
+            Self::Wrap { .. } => false,
         }
     }
 

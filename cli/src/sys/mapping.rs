@@ -76,9 +76,19 @@ impl Mapping {
     /// # Errors
     /// Where a page cannot be read, there is too little memory, or we may lock none.
     pub fn pin(&self) -> io::Result<()> {
+        // Page by page where each is first read, so that one that cannot be read is a signal: mlock(2) would try it for ever.
         // SAFETY: the call changes no byte of this mapping, which is ours.
-        let result = unsafe { libc::mlock(self.start.cast(), self.len) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        let result = unsafe { libc::mlock2(self.start.cast(), self.len, libc::MLOCK_ONFAULT) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        for page in self.chunks(PAGE) {
+            std::hint::black_box(page.first().copied());
+            if !self.is_whole() {
+                return Err(io::Error::from_raw_os_error(libc::EIO));
+            }
+        }
+        Ok(())
     }
 
     /// Puts these bytes in the place of those at `at`, for us alone: the file stays as it is, and only the pages written to
@@ -176,6 +186,13 @@ pub fn lease(file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Is the lease as it was? No longer so as soon as somebody waits for its end.
+#[must_use]
+pub fn has_lease(file: &File) -> bool {
+    // SAFETY: the call takes numbers and touches no memory; the file is open for as long as it is borrowed.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +241,17 @@ mod tests {
             Forked::Parent(status) => assert!(status.success(), "{}", end(status)),
         }
         assert!(mapping.is_whole());
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_be_kept_in_memory() {
+        let (path, file) = file(3);
+        let mapping = Mapping::new(&file, 3 * PAGE).unwrap();
+        mapping.pin().unwrap();
+        let mapping = Mapping::new(&file, 3 * PAGE).unwrap();
+        path.as_file().set_len(PAGE as u64).unwrap();
+        assert_eq!(mapping.pin().unwrap_err().raw_os_error(), Some(libc::EIO));
+        assert!(!mapping.is_whole());
     }
 
     #[test]
@@ -289,10 +317,12 @@ mod tests {
         while lease(&file).is_err() {
             thread::yield_now();
         }
+        assert!(has_lease(&file));
         let mut options = fs::OpenOptions::new();
         let options = std::os::unix::fs::OpenOptionsExt::custom_flags(options.write(true), libc::O_NONBLOCK);
         let busy = options.truncate(true).open(&path).unwrap_err();
         assert_eq!(busy.raw_os_error(), Some(libc::EWOULDBLOCK));
+        assert!(!has_lease(&file));
         assert_eq!(fs::metadata(&path).unwrap().len(), PAGE as u64);
         thread::scope(|scope| {
             let writer = scope.spawn(|| fs::write(&path, "new").unwrap());

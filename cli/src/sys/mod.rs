@@ -16,7 +16,7 @@ pub use ipmi::{ipmi_receive, ipmi_send};
 pub use kexec::{
     KexecSegment, Place, kexec_file_load, kexec_file_unload, kexec_load, kexec_load_is_allowed, kexec_unload,
 };
-pub use mapping::{Mapping, lease};
+pub use mapping::{Mapping, has_lease, lease};
 pub use process::{
     Forked, end, end_after, fork_and_wait, in_time, kill_group, spare, survive_file_limit, try_and_undo,
 };

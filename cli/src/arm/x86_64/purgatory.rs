@@ -9,12 +9,15 @@ use super::{
     placement::{PlacementError, Request, place},
     put,
 };
-use crate::arm::cmdline::{Cmdline, CmdlineError};
+use crate::arm::{
+    cmdline::{Cmdline, CmdlineError},
+    kimage::KImage,
+};
 use lastwords_boot::{self as boot, BzImage};
 use lastwords_core::abi::{self, ENTRY_64, Handoff, PARAMETERS_LEN, Segment as Checksum, WayOut};
 use lastwords_core::digest;
 use sha2::{Digest as _, Sha256};
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, ops::Range, path::Path};
 use thiserror::Error;
 
 /// Why there is nothing to load.
@@ -136,6 +139,16 @@ impl Purgatory<'_> {
     #[must_use]
     pub fn holds(&self) -> bool {
         self.segments.iter().zip(&self.checksums).all(|(segment, sum)| self.digest.of(&segment.data) == *sum)
+    }
+
+    /// Are the segments in the kernel's memory what the image has the checksums of? False where the kernel does not show it.
+    #[must_use]
+    pub fn is_loaded(&self, root: &Path) -> bool {
+        let Some(image) = KImage::read(root) else { return false };
+        self.segments.iter().zip(&self.checksums).all(|(segment, sum)| {
+            let range = segment.addr..segment.addr + segment.data.len() as u64;
+            image.bytes(range).is_some_and(|bytes| self.digest.of(&bytes) == *sum)
+        })
     }
 }
 
