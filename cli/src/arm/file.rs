@@ -22,8 +22,8 @@ use std::{
 const MOST: u64 = 4 << 30;
 
 /// So often it is looked whether a file is complete, and how long it is waited in between: 3 s. Most are copied in that time.
-const TRIES: u32 = 30;
-const PAUSE: Duration = Duration::from_millis(100);
+const TRIES: u32 = 150;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Opens a regular file that is not empty, and returns its length in bytes.
 ///
@@ -52,9 +52,13 @@ fn check_kind(metadata: &Metadata) -> Result<()> {
 /// The length of a file that may be one to load.
 fn check(metadata: &Metadata) -> Result<u64> {
     check_kind(metadata)?;
-    ensure!(metadata.len() > 0, "empty file");
-    ensure!(metadata.len() <= MOST, "{} MiB are too many for a file to load", metadata.len() >> 20);
-    Ok(metadata.len())
+    check_len(metadata.len())
+}
+
+fn check_len(len: u64) -> Result<u64> {
+    ensure!(len > 0, "empty file");
+    ensure!(len <= MOST, "{} MiB are too many for a file to load", len >> 20);
+    Ok(len)
 }
 
 /// The text of a regular file: a FIFO would hang.
@@ -150,13 +154,8 @@ impl<'a> Source<'a> {
     /// # Errors
     /// As [`open`].
     pub fn open(path: &'a Path) -> Result<Self> {
-        let (file, _) = open(path)?;
-        let opened = Instant::now();
-        let is_leased = sys::lease(&file).is_ok();
-        // Until then it could be cut short.
-        let version = check(&file.metadata()?).and_then(|_| Ok(Version::of(&file)?));
-        let version = version.with_context(|| path.display().to_string())?;
-        Ok(Self { path, len: version.len, file, version, is_leased, opened })
+        let (source, _) = Self::lease(path)?;
+        source.checked()
     }
 
     /// Opens a file to be loaded. One that is open for writing is being written, most likely: waits until it is closed, but
@@ -166,13 +165,34 @@ impl<'a> Source<'a> {
     /// As [`open`].
     pub fn open_complete(path: &'a Path) -> Result<Self> {
         for _ in 1..TRIES {
-            let file = open_regular(path).with_context(|| path.display().to_string())?;
-            match sys::lease(&file) {
-                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => thread::sleep(PAUSE),
-                _ => break,
+            let (source, is_written) = Self::lease(path)?;
+            if !is_written {
+                return source.checked();
             }
+            drop(source);
+            thread::sleep(PAUSE);
         }
         Self::open(path)
+    }
+
+    /// Opens a regular file, with a lease where that can be; and is it open for writing somewhere?
+    fn lease(path: &'a Path) -> Result<(Self, bool)> {
+        let lease = || -> Result<_> {
+            let (file, opened) = (open_regular(path)?, Instant::now());
+            let lease = sys::lease(&file);
+            let is_written = lease.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EAGAIN));
+            // Until the lease it could be cut short.
+            let version = Version::of(&file)?;
+            let source = Self { path, len: version.len, file, version, is_leased: lease.is_ok(), opened };
+            Ok((source, is_written))
+        };
+        lease().with_context(|| path.display().to_string())
+    }
+
+    /// The same, if it can be loaded by its length.
+    fn checked(self) -> Result<Self> {
+        check_len(self.len).with_context(|| self.path.display().to_string())?;
+        Ok(self)
     }
 
     /// Its bytes. Mapped ones are in memory from here on, and stay there.
