@@ -97,9 +97,12 @@ fn what_cannot_be_loaded_leaves_what_is_loaded() -> Result<()> {
     dump::check(&outcome, 2)
 }
 
-/// An initial RAM disk of 200 MB, and the second load of it. Zeros behind an archive are none of its files.
+/// An initial RAM disk of 200 MB, and the second load of it, where 300 MB can be had: enough to load it, too little to try
+/// it as well. Zeros behind an archive are none of its files.
 const NARROW: &str = "
     dd if=/dev/zero bs=1M count=200 >>/boot/initrd 2>/dev/null
+    available=$(sed -n 's/^MemAvailable: *//p' /proc/meminfo)
+    dd if=/dev/zero of=/tmp/others bs=1M count=$((${available% kB} / 1024 - 300)) 2>/dev/null
     load() { lastwords load /boot/vmlinuz --initrd /boot/initrd --append console=ttyS0 --no-symbols -v $@; }
     section first load
     section second load
