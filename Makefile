@@ -81,14 +81,15 @@ unit-all:
 	$(call timed,unit-all,$(CARGO) test -p lastwords-core --lib -- --ignored)
 
 # What the tool and the image read from others, by libFuzzer, from the seeds in fuzz/corpus. What is found stays in
-# fuzz/artifacts.
+# fuzz/artifacts. Of what works it prints a hundred lines that say nothing: they stay in a log.
 fuzz:
 	$(call timed,fuzz, \
 		(command -v cargo-fuzz >/dev/null || $(CARGO) install --quiet --locked cargo-fuzz) && \
 		cd fuzz && for target in $(FUZZ_TARGETS); do \
 			mkdir -p target/corpus/$$target && \
 			PATH=$$PATH:$${CARGO_HOME:-$$HOME/.cargo}/bin $(CARGO) fuzz run --sanitizer none $$target target/corpus/$$target corpus/$$target -- \
-				-max_total_time=$(FUZZ_TIME) -timeout=20 -rss_limit_mb=2000 -verbosity=0 -print_final_stats=0 || exit 1; \
+				-max_total_time=$(FUZZ_TIME) -timeout=20 -rss_limit_mb=2000 -verbosity=0 -print_final_stats=0 \
+				>target/$$target.log 2>&1 || { tail -n 100 target/$$target.log; exit 1; }; \
 		done)
 
 # What of core's waits, clocks, digests and IPMI can be changed without a test that notices, by cargo-mutants: all

@@ -80,7 +80,9 @@ fn main() {
     }
     let bits = |number: usize| number.next_power_of_two().trailing_zeros();
     kernel.ring = RingSize { count_bits: bits(records), size_bits: bits(size) };
-    kernel.log = (1..).zip(lines(records, len, worst)).collect();
+    // Not in a burst, but within the time that is read.
+    let times = (1..).map(|number| if worst { number * 2_000 } else { number });
+    kernel.log = times.zip(lines(records, len, worst)).collect();
     let mut sim = Sim::default();
     let answer = parameters.iter().find_map(|parameter| parameter.strip_prefix("answer_us="));
     let answer_us = answer.map_or(0, |number| number.parse().expect("a number"));

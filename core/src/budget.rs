@@ -29,7 +29,7 @@ pub const ACCESS_NS: core::ops::RangeInclusive<u64> = 100..=200_000;
 const LOOK_EVERY: u32 = 16;
 /// And while the counter goes after so many cycles, which is some milliseconds; or after so many accesses, where it crawls.
 const LOOK_AFTER: u64 = 10_000_000;
-const LOOK_AFTER_ACCESSES: u64 = 2048;
+const LOOK_AFTER_ACCESSES: u64 = 3000;
 
 /// What the counter's frequency is taken for, in kHz, until something tells it. A server's is 1.5 to 4 GHz.
 const PRESUMED_KHZ: u32 = 2_000_000;

@@ -1,11 +1,14 @@
 //! Physical memory in pieces; what is in none of them cannot be read.
-
-use std::collections::BTreeMap;
+//!
+//! Where a report's instructions are counted, these are counted with it: what was read last is looked at first.
 
 /// Memory.
 #[derive(Default)]
 pub struct Ram {
-    pieces: BTreeMap<u64, Vec<u8>>,
+    /// By address.
+    pieces: Vec<(u64, Vec<u8>)>,
+    /// The one that was read last.
+    last: usize,
     /// Every range that was asked for: address and length.
     pub reads: Vec<(u64, usize)>,
 }
@@ -13,28 +16,41 @@ pub struct Ram {
 impl Ram {
     /// Puts a piece of memory at an address.
     pub fn put(&mut self, addr: u64, bytes: Vec<u8>) {
-        self.pieces.insert(addr, bytes);
+        match self.pieces.binary_search_by_key(&addr, |(start, _)| *start) {
+            Ok(at) => self.pieces[at].1 = bytes,
+            Err(at) => self.pieces.insert(at, (addr, bytes)),
+        }
+    }
+
+    /// The piece that begins last of those that begin at `addr` or before.
+    fn piece(&self, addr: u64) -> Option<usize> {
+        self.pieces.partition_point(|(start, _)| *start <= addr).checked_sub(1)
+    }
+
+    /// What lies in a range of a piece.
+    #[inline]
+    fn range(&self, piece: usize, addr: u64, len: usize) -> Option<&[u8]> {
+        let (start, bytes) = self.pieces.get(piece)?;
+        bytes.get(usize::try_from(addr.wrapping_sub(*start)).ok()?..)?.get(..len)
     }
 
     pub(crate) fn read(&mut self, addr: u64, buf: &mut [u8]) -> bool {
         self.reads.push((addr, buf.len()));
-        let Some((start, piece)) = self.pieces.range(..=addr).next_back() else { return false };
-        let from = usize::try_from(addr - start).expect("pieces are small");
-        match piece.get(from..from + buf.len()) {
-            Some(bytes) => {
-                buf.copy_from_slice(bytes);
-                true
+        let bytes = match self.range(self.last, addr, buf.len()) {
+            None => {
+                self.last = self.piece(addr).unwrap_or(0);
+                self.range(self.last, addr, buf.len())
             }
-            None => false,
-        }
+            bytes => bytes,
+        };
+        bytes.map(|bytes| buf.copy_from_slice(bytes)).is_some()
     }
 
     pub(crate) fn write(&mut self, addr: u64, bytes: &[u8]) {
-        if let Some((start, piece)) = self.pieces.range_mut(..=addr).next_back() {
-            let from = usize::try_from(addr - start).expect("pieces are small");
-            if let Some(place) = piece.get_mut(from..from + bytes.len()) {
-                place.copy_from_slice(bytes);
-            }
+        let Some((start, piece)) = self.piece(addr).map(|at| &mut self.pieces[at]) else { return };
+        let from = usize::try_from(addr - *start).expect("pieces are small");
+        if let Some(place) = piece.get_mut(from..from + bytes.len()) {
+            place.copy_from_slice(bytes);
         }
     }
 
@@ -49,8 +65,7 @@ impl Ram {
     /// When it is not.
     #[must_use]
     pub fn get(&self, addr: u64, len: usize) -> Vec<u8> {
-        let (start, piece) = self.pieces.range(..=addr).next_back().expect("there is a piece");
-        let from = usize::try_from(addr - start).expect("pieces are small");
-        piece[from..from + len].to_vec()
+        let piece = self.piece(addr).expect("there is a piece");
+        self.range(piece, addr, len).expect("it is all in the piece").to_vec()
     }
 }

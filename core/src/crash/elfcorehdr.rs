@@ -138,7 +138,8 @@ impl Range {
     }
 
     /// How far behind its begin `addr` is, where all `len` bytes there lie in it.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "three times for each record of the log")]
+    #[inline(always)]
     fn offset(&self, addr: Address, len: u64) -> Option<u64> {
         let offset = match addr {
             Address::Physical(addr) => addr.checked_sub(self.paddr)?,
@@ -197,9 +198,17 @@ impl Ram {
         let len = buf.len() as u64;
         // Most likely what was read last holds this, too.
         let [last, ..] = &self.kept;
-        let last = last.get();
-        let found = last.offset(addr, len).map(|offset| (last, offset));
-        let Some((range, offset)) = found.or_else(|| self.range(memory, addr, len)) else { return false };
+        let mut range = last.get();
+        let offset = match range.offset(addr, len) {
+            Some(offset) => offset,
+            None => match self.range(memory, addr, len) {
+                Some((found, offset)) => {
+                    range = found;
+                    offset
+                }
+                None => return false,
+            },
+        };
         // Within the range it does not overflow.
         memory.read(range.paddr + offset, buf)
     }

@@ -199,32 +199,31 @@ impl<'a> Crash<'a> {
     /// Why the kernel panicked, as the end of its log tells; `panicked_on` is who did, where that is known.
     pub fn cause<M: Memory>(&self, memory: &mut M, panicked_on: Option<Panicked>) -> Cause {
         let Some(log) = self.log(memory) else { return Cause::default() };
-        let mut record = Record::default();
+        let [mut record, mut later] = [Record::default(); 2];
         // As far back as a report may be the panic's; and who has written a panic's text, first of all.
-        let (mut records, mut age, mut later, mut own, mut other) = (0, 0, None, panicked_on.is_none(), None);
+        let (mut records, mut age, mut own, mut other) = (0, 0u64, panicked_on.is_none(), None);
+        let (mut record, mut later) = (&mut record, &mut later);
         for before in 0..log.len.min(LOG_END) {
-            if self.read_record(memory, &log, before, &mut record) {
-                let passed =
-                    later.map_or(0, |(later, is_free)| cause::passed(record.ts_nsec, later, is_free));
-                age = passed.saturating_add(age);
+            if self.read_record(memory, &log, before, record) {
+                age = age.saturating_add(cause::passed(record.ts_nsec, later.ts_nsec, later.text()));
                 if age > 2 * cause::BELONGS {
                     break;
                 }
-                later = Some((record.ts_nsec, cause::is_backtrace(record.text())));
                 if record.facility == 0 && record.text().starts_with(cause::PANIC) {
                     match record.caller_id.filter(|caller_id| !Panicked::may_be(panicked_on, *caller_id)) {
                         None => own = true,
                         caller_id => other = caller_id.map(Panicked::by),
                     }
                 }
+                core::mem::swap(&mut record, &mut later);
             }
             records = before + 1;
         }
         let mut read = |panicked_on| {
             let mut reader = CauseReader::new(panicked_on);
             for before in (0..records).rev() {
-                if self.read_record(memory, &log, before, &mut record) {
-                    reader.record(&record);
+                if self.read_record(memory, &log, before, record) {
+                    reader.record(record);
                 }
             }
             reader.cause

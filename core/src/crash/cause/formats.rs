@@ -5,7 +5,7 @@
 //! To be safe from what users choose, a row's text needs sixteen letters of the kernel's own, or a value that a process'
 //! name of fifteen letters, with the kernel's text behind it, cannot have (`core/tests/cause.rs` tries).
 
-use super::pattern::{self, Told, begins, matches, words};
+use super::pattern::{self, Told, begins, is_digit, matches, words};
 use crate::arch;
 
 /// A line's format and its meaning.
@@ -158,9 +158,9 @@ const fn any_row(number: usize) -> Format {
     }
 }
 
-/// Rows whose texts begin with one of a few letters lie together on a shelf: so many of them have prefixes and what is
-/// fatal, as many others the rest, and as many the backtraces.
-const LETTERS: usize = 32;
+/// Rows whose texts begin with the same letter lie together on a shelf: so many of them have prefixes and what is fatal, as
+/// many others the rest, and as many the backtraces.
+const LETTERS: usize = 64;
 const FIRST: usize = 0;
 const REST: usize = LETTERS;
 const BACKTRACE_ROWS: usize = 2 * LETTERS;
@@ -182,18 +182,18 @@ const fn shelf(row: &Format) -> usize {
     shelves + letter as usize % LETTERS
 }
 
-/// The table as the image has it, shelf by shelf. A row is its length, what it means, its pattern, and its short form with
-/// the length behind it; one of the backtraces' only how they begin.
-static TABLE: [u8; built().1[SHELVES] as usize] = cut_to_length(&built().0);
-/// Where each shelf begins, and where the last one ends.
-static SHELF: [u16; SHELVES + 1] = built().1;
+/// The table as the image has it, shelf by shelf, each with a 0 at its end. A row is its length, what it means, its
+/// pattern, and its short form with the length behind it; one of the backtraces' only how they begin.
+static TABLE: [u8; built().2] = cut_to_length(&built().0);
+/// Where each shelf begins.
+static SHELF: [u16; SHELVES] = built().1;
 
 /// More than the table has.
 const ROOM: usize = 4096;
 
 #[expect(clippy::indexing_slicing, reason = "the compiler does it")]
-const fn built() -> ([u8; ROOM], [u16; SHELVES + 1]) {
-    let (mut table, mut shelves, mut at, mut number) = ([0; ROOM], [0; SHELVES + 1], 0, 0);
+const fn built() -> ([u8; ROOM], [u16; SHELVES], usize) {
+    let (mut table, mut shelves, mut at, mut number) = ([0; ROOM], [0; SHELVES], 0, 0);
     while number < SHELVES {
         shelves[number] = at as u16;
         let mut row = 0;
@@ -220,10 +220,15 @@ const fn built() -> ([u8; ROOM], [u16; SHELVES + 1]) {
             }
             row += 1;
         }
+        // An empty one begins at the end of another.
+        if at == shelves[number] as usize && at > 0 {
+            shelves[number] -= 1;
+        } else {
+            at += 1;
+        }
         number += 1;
     }
-    shelves[number] = at as u16;
-    (table, shelves)
+    (table, shelves, at)
 }
 
 #[expect(clippy::indexing_slicing, reason = "the compiler does it")]
@@ -237,35 +242,48 @@ const fn cut_to_length<const LEN: usize>(table: &[u8; ROOM]) -> [u8; LEN] {
 }
 
 /// The rows of the shelf from this one on that has those with this first letter.
-#[inline(never)]
-fn rows(shelf: usize, letter: Option<&u8>) -> &'static [u8] {
-    let shelf = shelf + letter.map_or(0, |letter| usize::from(*letter) % LETTERS);
-    let bounds = SHELF.get(shelf..).and_then(<[u16]>::first_chunk);
-    bounds.and_then(|[from, to]| TABLE.get(usize::from(*from)..usize::from(*to))).unwrap_or(&[])
+#[expect(clippy::inline_always, reason = "several times for each line")]
+#[inline(always)]
+fn rows(shelf: usize, letter: u8) -> &'static [u8] {
+    let shelf = shelf + usize::from(letter) % LETTERS;
+    SHELF.get(shelf).and_then(|from| TABLE.get(usize::from(*from)..)).unwrap_or(&[])
 }
 
 /// The first row on a shelf that the line fits: what it means, and what stands behind it. Without `reports`, only details
 /// count.
-#[inline(never)]
 fn look<'a>(shelf: usize, line: &'a [u8], reports: bool, told: &mut Told) -> Option<(u8, &'a [u8])> {
-    let begin = (shelf == VALUES).then(|| words(line));
-    let letter = line.first();
-    let mut rows = rows(shelf, if begin.is_some() { None } else { letter });
-    while let [len, rest @ ..] = rows {
+    let first = line.first().copied().unwrap_or(0);
+    let (begin, letter) = if shelf == VALUES { (Some(words(line)), 0) } else { (None, first) };
+    let mut rows = rows(shelf, letter);
+    while let [len @ 1..=u8::MAX, rest @ ..] = rows {
         let row;
         (row, rows) = rest.split_at_checked(usize::from(*len))?;
         let [means, pattern @ .., short] = row else { return None };
-        // Most rows are not even tried.
-        if begin.is_none() && pattern.get(1) != letter || !reports && means & REPORT != 0 {
+        // Most rows are not even tried: of the values that a line begins with, its first words tell enough.
+        if !reports && means & REPORT != 0 {
             continue;
         }
-        // Words end at a letter that they cannot have.
-        if let (Some(begin), [_, b'W', _, behind, ..]) = (begin, pattern)
-            && line.get(begin) != Some(behind)
+        if let (Some(begin), [_, kind, len, behind, ..]) = (begin, pattern)
+            && !match kind {
+                b'x' => is_digit(first),
+                b'W' => line.get(begin) == Some(behind),
+                b'w' => begin >= usize::from(*len),
+                _ => true,
+            }
         {
             continue;
         }
+        // Most prefixes are this, and several of them are what a line costs most by.
+        if let (PREFIX, [len, prefix @ ..]) = (*means, pattern)
+            && prefix.len() == usize::from(*len)
+        {
+            match line.strip_prefix(prefix) {
+                Some(behind) => return Some((PREFIX, behind)),
+                None => continue,
+            }
+        }
         let (pattern, short) = pattern.split_at_checked(pattern.len().checked_sub(usize::from(*short))?)?;
+        let told = Some(&mut *told).filter(|_| *means != PREFIX);
         if let Some(behind) = matches(pattern, line, begin, short, told) {
             return Some((*means, behind));
         }
@@ -276,19 +294,26 @@ fn look<'a>(shelf: usize, line: &'a [u8], reports: bool, told: &mut Told) -> Opt
 /// What a line means, 0 for nothing, and what it tells. Without `reports`, only details count.
 #[inline(never)]
 pub fn find(line: &[u8], reports: bool, told: &mut Told) -> u8 {
-    let mut line = line;
-    for _ in 0..=MOST_PREFIXES {
-        match look(FIRST, line, reports, told) {
-            Some((PREFIX, behind)) => line = behind,
+    let (mut line, mut shelf) = (line, FIRST);
+    // Prefixes come first, then each of the three shelves.
+    for turn in 0..MOST_PREFIXES + 4 {
+        match look(shelf, line, reports, told) {
+            Some((PREFIX, behind)) => {
+                line = behind;
+                if turn < MOST_PREFIXES {
+                    continue;
+                }
+            }
             Some((means, _)) => return means,
-            None => break,
+            None if shelf == REST => break,
+            None => {}
         }
+        shelf = if shelf == FIRST && reports { VALUES } else { REST };
     }
-    let value = if reports { look(VALUES, line, reports, told) } else { None };
-    value.or_else(|| look(REST, line, reports, told)).map_or(0, |(means, _)| means)
+    0
 }
 
 /// Is it a line of a backtrace, or of the list of tasks that the OOM killer writes?
 pub fn is_backtrace(line: &[u8]) -> bool {
-    begins(line, rows(BACKTRACE_ROWS, line.first()))
+    begins(line, rows(BACKTRACE_ROWS, line.first().copied().unwrap_or(0)))
 }

@@ -12,7 +12,7 @@
 mod formats;
 mod pattern;
 
-pub use formats::{FORMATS, Format, is_backtrace};
+pub use formats::{FORMATS, Format};
 pub use pattern::cut;
 
 use super::printk::Record;
@@ -20,6 +20,7 @@ use crate::report::Cause;
 use crate::text::Buffer;
 use formats::{
     ASKED, DETAIL, FATAL, HANGS, HARDWARE, MORE, NOT_NEXT, OTHERS, REPORT, STACK, TRACE, WHAT, WHERE,
+    is_backtrace,
 };
 use pattern::{Told, begins, list};
 
@@ -34,6 +35,8 @@ check_panic print_ kasan_ asan check_memory_region end_report kmsan_ msan kfence
 arch_trigger_ schedule do_error_trap do_invalid_op invalid_op fixup_bug _raw_ do_raw_ lock_acquire kmalloc kvmalloc kmem_cache_ alloc_ memcpy memset memmove");
 /// So long a line of a backtrace may take, in nanoseconds: what passed before it beyond that was something else.
 const SLOW: u64 = 20_000_000_000;
+/// Lines that follow each other within this time, a millisecond, are a burst. Of all that are read, eight seconds at most.
+const BURST: u64 = 1_000_000;
 
 /// Who panicked: whose records are the panic's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +123,7 @@ impl CauseReader {
     /// ([`Record::caller_id`]).
     #[inline(never)]
     pub fn text(&mut self, ts_nsec: u64, caller_id: Option<u32>, line: &[u8]) {
-        self.age = self.age.saturating_add(passed(self.now, ts_nsec, is_backtrace(line)));
+        self.age = self.age.saturating_add(passed(self.now, ts_nsec, line));
         self.now = self.now.max(ts_nsec);
         let own = caller_id.is_none_or(|caller_id| Panicked::may_be(self.panicked_on, caller_id));
         let (skip, reports) = (line.starts_with(b" ") || !own && !self.is(HANGS), own && !self.panicked);
@@ -285,7 +288,11 @@ fn fill(text: &mut Buffer<[u8]>, from: &Buffer<[u8]>) {
     }
 }
 
-/// How much time from one line to the next counts, where that one is a backtrace's or another's.
-pub fn passed(from: u64, to: u64, is_backtrace: bool) -> u64 {
-    to.saturating_sub(from).saturating_sub(if is_backtrace { SLOW } else { 0 })
+/// How much time from one line to the next counts, which is this one. In a burst of lines, nothing: they need not be
+/// looked at for it.
+pub fn passed(from: u64, to: u64, line: &[u8]) -> u64 {
+    match to.saturating_sub(from) {
+        0..BURST => 0,
+        gap => gap.saturating_sub(if is_backtrace(line) { SLOW } else { 0 }),
+    }
 }

@@ -4,13 +4,14 @@
 
 use crate::text::{Buffer, Text};
 
-/// Longest name of a process with its number; and the longest value that may be anything. The line of a process that
-/// ends by a signal names a file, but further behind.
+/// Longest name of a process, the same with its number, and the longest value that may be anything. The line of a process
+/// that ends by a signal names a file, but further behind.
+const COMM: usize = 15;
 const TASK: usize = 23;
 const ANYTHING: usize = 40;
 /// Longest number and longest words: a line that is none costs little then.
 const DIGITS: usize = 20;
-const WORDS: usize = 64;
+const WORDS: usize = 48;
 
 /// What stands behind the name of a process in a backtrace.
 static BEHIND_COMM: [u8; 32] = *b" Kdump: \n Not tainted\n Tainted: ";
@@ -47,7 +48,7 @@ pub const fn build<const LEN: usize>(mut table: [u8; LEN], at: usize, text: &[u8
 }
 
 /// Does the line begin as the pattern says? Then what stands behind. `begin`: how far [`words`] goes in the line, where it
-/// is known and the pattern begins with a value.
+/// is known and the pattern begins with a value. `told`: where it is put what the line tells, if it tells something.
 ///
 /// | in the pattern | in the line | what it tells |
 /// | --- | --- | --- |
@@ -64,53 +65,68 @@ pub const fn build<const LEN: usize>(mut table: [u8; LEN], at: usize, text: &[u8
 pub fn matches<'a>(
     pattern: &[u8],
     line: &'a [u8],
-    mut begin: Option<usize>,
+    begin: Option<usize>,
     short: &'static [u8],
-    told: &mut Told,
+    mut told: Option<&mut Told>,
 ) -> Option<&'a [u8]> {
-    let mut has_begun = false;
     let (len, pattern) = pattern.split_first()?;
-    let (literal, mut pattern) = pattern.split_at_checked(usize::from(*len))?;
-    let mut line = line.strip_prefix(literal)?;
-    while let [kind, len, rest @ ..] = pattern {
-        let literal;
-        (literal, pattern) = rest.split_at_checked(usize::from(*len))?;
-        let len = value(*kind, literal, line, begin.take())?;
-        let (value, rest) = line.split_at_checked(len)?;
-        line = rest.get(literal.len()..)?;
-        if !core::mem::replace(&mut has_begun, true) {
-            told.begin(short);
+    let (literal, values) = pattern.split_at_checked(usize::from(*len))?;
+    let line = if literal.is_empty() { line } else { line.strip_prefix(literal)? };
+    let (mut behind, mut to) = (line, None::<&mut Told>);
+    // Most lines do not fit in the end: only of one that does it is taken what it tells.
+    for _ in 0..2 {
+        let (mut values, mut begin) = (values, begin);
+        behind = line;
+        while let [kind, len, rest @ ..] = values {
+            let literal;
+            (literal, values) = rest.split_at_checked(usize::from(*len))?;
+            let len = value(*kind, literal, behind, begin.take())?;
+            let (value, rest) = behind.split_at_checked(len)?;
+            behind = rest.get(literal.len()..)?;
+            // The small ones tell nothing.
+            if let Some(to) = to.as_mut().filter(|_| kind.is_ascii_uppercase()) {
+                to.put(*kind, value);
+            }
         }
-        told.put(*kind, value);
-    }
-    if !has_begun {
+        let Some(told) = told.take() else { break };
         told.begin(short);
+        to = Some(told);
     }
-    told.end();
-    Some(line)
+    if let Some(to) = to {
+        to.end();
+    }
+    Some(behind)
 }
 
 /// How long a value of this kind is at the line's beginning, with these letters behind it; `None` where there is none.
 ///
 /// At a pattern's end a number or words go as far as they go. All else goes up to the text's end: a name may have a
 /// newline. Only behind a panic of Rust code there is a second line.
-#[inline(never)]
 fn value(kind: u8, literal: &[u8], line: &[u8], begin: Option<usize>) -> Option<usize> {
     let near = |most: usize| line.get(..most + literal.len()).unwrap_or(line);
     let len = match kind {
         b'x' | b'X' | b'w' | b'W' => {
             let (set, most) = if kind & 0x5f == b'W' { (WORD, WORDS) } else { (DIGIT, DIGITS) };
-            let run = begin.filter(|_| set == WORD).unwrap_or_else(|| run(set, line, most));
-            // A letter that the value cannot have stands where it ends. Otherwise what follows may be part of the run.
+            let run = |most| begin.filter(|_| set == WORD).unwrap_or_else(|| run(set, line, most));
+            // A letter that the value cannot have stands where it ends. Otherwise what follows may be part of the run, and
+            // most lines do not have that.
             let inside = literal.first().is_some_and(|letter| is_in(set, *letter));
-            let len =
-                if inside { find(near(run.min(most.saturating_sub(literal.len()))), literal)? } else { run };
+            let len = if inside {
+                let len = find(line.get(..most).unwrap_or(line), literal)?;
+                if run(len) < len {
+                    return None;
+                }
+                len
+            } else {
+                run(most)
+            };
             return (line.get(len..)?.starts_with(literal) && (len != 0 || matches!(kind, b'X' | b'w')))
                 .then_some(len);
         }
         b'o' => return is_build(line).then_some(line.len()),
         b'c' => find(near(ANYTHING), literal)?,
-        b'C' | b'T' => find(near(TASK), literal)?,
+        b'C' => find(near(COMM), literal)?,
+        b'T' => find(near(TASK), literal)?,
         b'K' => {
             let find = |words: &[u8]| find(line.get(..TASK + words.len()).unwrap_or(line), words);
             BEHIND_COMM.split(|letter| *letter == b'\n').find_map(find)?
@@ -165,10 +181,10 @@ pub fn cut(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     (before, behind.get(1..).unwrap_or(&[]))
 }
 
-/// Does the text begin as one in a list, of which each has its length before it?
+/// Does the text begin as one in a list, of which each has its length before it? A length of 0 ends it, too.
 #[inline(never)]
 pub fn begins(text: &[u8], mut list: &[u8]) -> bool {
-    while let [len, rest @ ..] = list {
+    while let [len @ 1..=u8::MAX, rest @ ..] = list {
         let begin;
         (begin, list) = rest.split_at_checked(usize::from(*len)).unwrap_or_default();
         // Most are not even compared.
@@ -200,14 +216,14 @@ const DIGIT: u8 = 1;
 const WORD: u8 = 2;
 const OPTION: u8 = 4;
 
-/// Which sets each byte is in, from the blank on.
-static SETS: [u8; 96] = sets();
+/// Which sets each byte is in. All of them have a place: looking one up is all that most lines cost.
+static SETS: [u8; 256] = sets();
 
 #[expect(clippy::indexing_slicing, reason = "the compiler does it")]
-const fn sets() -> [u8; 96] {
-    let (mut sets, mut byte) = ([0; 96], 0);
-    while byte < 96 {
-        let letter = b' ' + byte as u8;
+const fn sets() -> [u8; 256] {
+    let (mut sets, mut byte) = ([0; 256], 0);
+    while byte < 256 {
+        let letter = byte as u8;
         let members = [
             (DIGIT, letter.is_ascii_hexdigit()),
             (
@@ -233,8 +249,13 @@ const fn sets() -> [u8; 96] {
     sets
 }
 
+/// May a number have it?
+pub fn is_digit(byte: u8) -> bool {
+    is_in(DIGIT, byte)
+}
+
 fn is_in(set: u8, byte: u8) -> bool {
-    SETS.get(usize::from(byte.wrapping_sub(b' '))).is_some_and(|sets| sets & set != 0)
+    SETS.get(usize::from(byte)).is_some_and(|sets| sets & set != 0)
 }
 
 impl Told {
@@ -248,7 +269,7 @@ impl Told {
 
     /// Nothing more is told.
     fn end(&mut self) {
-        if self.report.is_empty() {
+        if self.report.is_empty() && !self.short.is_empty() {
             self.report.bytes(self.short);
         }
     }
@@ -301,24 +322,24 @@ pub fn location(text: &mut Buffer<[u8]>, value: &[u8]) {
 pub fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 0xff;
     let (first, second) = (what.first()?, what.get(1));
-    let mut at = 0;
-    while let Some(here) = text.get(at..).filter(|here| here.len() >= what.len()) {
+    let firsts = ONES * u64::from(*first);
+    // All bits are as they should be where there is no second one.
+    let (seconds, known) = second.map_or((0, 0), |second| (ONES * u64::from(*second), u64::MAX));
+    let mut rest = text;
+    while rest.len() >= what.len() {
         let mut skip = 0;
-        if let Some([word @ .., last]) = here.first_chunk::<9>() {
-            let word = u64::from_le_bytes(*word);
-            let mut differ = word ^ (ONES * u64::from(*first));
-            if let Some(second) = second {
-                differ |= (word >> 8 | u64::from(*last) << 56) ^ (ONES * u64::from(*second));
-            }
+        if let Some(here) = rest.first_chunk::<9>() {
+            let ([word @ .., _], [_, next @ ..]) = (here, here);
+            let differ = u64::from_le_bytes(*word) ^ firsts | (u64::from_le_bytes(*next) ^ seconds) & known;
             // The lowest byte that is 0, 8 for none.
             skip = (differ.wrapping_sub(ONES) & !differ & (ONES << 7)).trailing_zeros() as usize / 8;
         }
-        at += skip;
+        rest = rest.get(skip..)?;
         if skip < 8 {
-            if text.get(at..)?.starts_with(what) {
-                return Some(at);
+            if rest.starts_with(what) {
+                return Some(text.len() - rest.len());
             }
-            at += 1;
+            rest = rest.get(1..)?;
         }
     }
     None
