@@ -16,7 +16,7 @@
 
 use lastwords_core::plan::Plan;
 use lastwords_core::sequence::{Sequence, Step, ThisCpu};
-use lastwords_sim::{CrashedCpu, CrashedKernel, RingSize, Sim};
+use lastwords_sim::{CrashedCpu, CrashedKernel, KCS, RingSize, Sim};
 use std::env;
 
 /// The log of a real crash.
@@ -89,7 +89,7 @@ fn main() {
     (sim.bmc.answer_us, sim.uart.byte_us) = (answer_us, 0);
     let elfcorehdr = kernel.put(&mut sim.memory);
     let line = format!("{ALL} {}", parameters.join(" "));
-    let mut plan = Plan::new("", &line);
+    let mut plan = Plan::new(KCS, &line);
     plan.tsc_khz = Some(sim.tsc_khz);
     let this_cpu = ThisCpu { apic_id: 0, tsc_aux: Some(cpus as u32 - 1) };
     words(&mut sim, plan, elfcorehdr, this_cpu);

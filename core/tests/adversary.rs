@@ -9,7 +9,7 @@ use lastwords_core::device::rtc;
 use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second};
 use lastwords_core::plan::Plan;
 use lastwords_core::sequence::{Sequence, Step, ThisCpu};
-use lastwords_sim::{Answer, CrashedKernel, Sim};
+use lastwords_sim::{Answer, CrashedKernel, KCS, Sim};
 
 /// What one register reads as.
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ impl Machine {
     fn report(&mut self, line: &str) -> u64 {
         let kernel = CrashedKernel::idle(4).with_log(&["Kernel panic - not syncing: why"]);
         let elfcorehdr = kernel.put(&mut self.sim.memory);
-        let mut plan = Plan::new("", line);
+        let mut plan = Plan::new(KCS, line);
         plan.tsc_khz = Some(KHZ);
         let this_cpu = ThisCpu { apic_id: 6, tsc_aux: Some(3) };
         let mut sequence = Sequence::new(self, plan, plan.bmc(), elfcorehdr, this_cpu);

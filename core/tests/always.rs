@@ -9,7 +9,7 @@ use lastwords_core::budget::{ACCESSES_PER_MS, BESIDE_A_CLOCK};
 use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second};
 use lastwords_core::plan::Plan;
 use lastwords_core::sequence::{Sequence, Step, ThisCpu};
-use lastwords_sim::{Answer, CrashedKernel, Sim};
+use lastwords_sim::{Answer, CrashedKernel, KCS, Sim};
 use proptest::prelude::*;
 
 /// How often an answer is replaced: never, or one in so many.
@@ -163,7 +163,7 @@ proptest! {
         let kernel = CrashedKernel::idle(4).with_log(&["BUG: kernel NULL pointer dereference, address: 0", "Kernel panic - not syncing: why"]);
         let elfcorehdr = kernel.put(&mut sim.memory);
         let mut machine = Noisy { sim, state: seed, kcs_status, kcs_data, rtc, uart, memory, tsc };
-        let mut plan = Plan::new("", LINE);
+        let mut plan = Plan::new(KCS, LINE);
         plan.tsc_khz = plan_khz.then_some(2_400_000);
         let bound = most_accesses(&plan, 8192);
         let mut sequence = Sequence::new(&mut machine, plan, plan.bmc(), elfcorehdr, ThisCpu { apic_id: 6, tsc_aux: Some(3) });
@@ -200,7 +200,7 @@ fn answer() -> impl Strategy<Value = Answer> {
 #[test]
 fn the_bound_of_the_default_plan_is_what_the_documents_say() {
     let plan = Plan::new(
-        "",
+        KCS,
         "lastwords.ipmi_handle_panic lastwords.output_cpu_ip lastwords.ipmi_watchdog=start=300",
     );
     let bound = most_accesses(&plan, 8192);
@@ -275,7 +275,7 @@ fn the_budget_is_kept_whatever_fails() {
                 break_bmc(&mut sim);
                 break_clock(&mut sim);
                 break_uart(&mut sim);
-                let mut plan = Plan::new("", LINE);
+                let mut plan = Plan::new(KCS, LINE);
                 plan.budget = 3;
                 // As the tool has measured it, whatever it does now.
                 plan.tsc_khz = Some(2_400_000);

@@ -4,7 +4,7 @@
 
 use lastwords_core::plan::Plan;
 use lastwords_core::sequence::{Sequence, Step, ThisCpu};
-use lastwords_sim::{CrashedCpu, CrashedKernel, Sim};
+use lastwords_sim::{CrashedCpu, CrashedKernel, KCS, Sim};
 use std::fmt::Write as _;
 use std::{fs, path::Path};
 
@@ -60,7 +60,7 @@ fn requests(sim: &mut Sim, kernel: &CrashedKernel, line: &str) -> String {
     let last = kernel.cpus.len() as u32 - 1;
     let this_cpu = ThisCpu { apic_id: 2 * last, tsc_aux: Some(0x1000 | last) };
     let mut sequence =
-        Sequence::new(sim, Plan::new("", line), Plan::new("", line).bmc(), elfcorehdr, this_cpu);
+        Sequence::new(sim, Plan::new(KCS, line), Plan::new(KCS, line).bmc(), elfcorehdr, this_cpu);
     for step in Step::ALL {
         if step == Step::Checksum && line.contains("DAMAGED") {
             sequence.corrupt(b"initrd");

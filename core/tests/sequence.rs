@@ -5,14 +5,14 @@ use lastwords_core::plan::Plan;
 use lastwords_core::report::Line;
 use lastwords_core::sequence::{Fault, Sequence, Step, ThisCpu};
 use lastwords_core::store::sel::{Decoded, Decoder, parse, text};
-use lastwords_sim::{Answer, CrashedCpu, CrashedKernel, LOG, LogBuf, Sim};
+use lastwords_sim::{Answer, CrashedCpu, CrashedKernel, KCS, LOG, LogBuf, Sim};
 
 type Break = fn(&mut Sim);
 
 /// Reports the crash of `kernel` by the parameters on `line`.
 fn report(sim: &mut Sim, kernel: &CrashedKernel, line: &str) {
     let elfcorehdr = kernel.put(&mut sim.memory);
-    let plan = Plan::new("", line);
+    let plan = Plan::new(KCS, line);
     let last = kernel.cpus.len() as u32 - 1;
     let this_cpu = ThisCpu { apic_id: 2 * last, tsc_aux: Some(0x1000 | last) };
     let mut sequence = Sequence::new(sim, plan, plan.bmc(), elfcorehdr, this_cpu);
@@ -290,6 +290,36 @@ fn memory_mapped_registers_serve_as_well() {
 }
 
 #[test]
+fn where_no_interface_is_named_a_bmc_is_looked_for_once_and_nothing_is_written_to_it() {
+    let line =
+        "console=ttyS0 lastwords.ipmi_watchdog=start=60 lastwords.ipmi_handle_panic lastwords.output_cpu_ip";
+    for (absent, found) in [
+        (true, "port 0xca3 reads 0xff, no BMC answers there"),
+        (false, "port 0xca3 reads 0x00, lastwords.ipmi_kcs_ports=0xca2,0xca3 would use it"),
+    ] {
+        let mut sim = Sim::default();
+        sim.bmc.absent = absent;
+        let kernel = CrashedKernel::idle(4);
+        let elfcorehdr = kernel.put(&mut sim.memory);
+        let plan = Plan::new("", line);
+        let mut sequence = Sequence::new(&mut sim, plan, plan.bmc(), elfcorehdr, ThisCpu::default());
+        for step in Step::ALL {
+            sequence.step(&mut sim, step);
+        }
+        let text = sim.uart.text();
+        for step in ["watchdog", "platform event", "SEL: gave up after 0 records", "watchdog again"] {
+            let whole = format!("{step}: no BMC interface is named; {found}");
+            assert_eq!(text.matches(&whole).count(), 1, "{whole}: {text}");
+        }
+        assert!(text.contains("starting the dump kernel"), "{text}");
+        // The CMOS clock and the UART.
+        let written: Vec<_> = sim.written.iter().filter(|port| !(0x3f8..=0x3ff).contains(*port)).collect();
+        assert_eq!(written, [&0x70], "{text}");
+        assert_eq!(sim.bmc.looks, 1);
+    }
+}
+
+#[test]
 fn a_bmc_that_comes_back_from_a_reset_of_its_own_gets_the_last_watchdog_start() {
     let mut sim = Sim::default();
     sim.bmc.away_us = 400..500_000;
@@ -315,7 +345,7 @@ fn a_ring_that_says_it_is_endless_costs_little() {
     ring[0x10..0x14].copy_from_slice(&24u32.to_le_bytes());
     ring[0x30..0x38].copy_from_slice(&0u64.to_le_bytes());
     sim.memory.put(LOG, ring);
-    let plan = Plan::new("", "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_log=1M");
+    let plan = Plan::new(KCS, "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_log=1M");
     let mut sequence = Sequence::new(&mut sim, plan, plan.bmc(), elfcorehdr, ThisCpu::default());
     for step in Step::ALL {
         sequence.step(&mut sim, step);
@@ -497,7 +527,7 @@ fn on_cpu(kernel: &CrashedKernel, this_cpu: ThisCpu, line: &str) -> Sim {
     let mut sim = Sim::default();
     let elfcorehdr = kernel.put(&mut sim.memory);
     let line = format!("console=ttyS0 lastwords.output_cpu_ip {line}");
-    let plan = Plan::new("", &line);
+    let plan = Plan::new(KCS, &line);
     let mut sequence = Sequence::new(&mut sim, plan, plan.bmc(), elfcorehdr, this_cpu);
     for step in Step::ALL {
         sequence.step(&mut sim, step);
@@ -572,7 +602,7 @@ fn where_nothing_tells_the_cpu_it_is_reported_as_unknown() {
         let line = format!("console=ttyS0 lastwords.output_cpu_ip {line}");
         let this_cpu = ThisCpu { apic_id: 6, tsc_aux: None };
         let mut sequence =
-            Sequence::new(&mut sim, Plan::new("", &line), Plan::new("", &line).bmc(), elfcorehdr, this_cpu);
+            Sequence::new(&mut sim, Plan::new(KCS, &line), Plan::new(KCS, &line).bmc(), elfcorehdr, this_cpu);
         for step in Step::ALL {
             sequence.step(&mut sim, step);
         }
@@ -650,7 +680,7 @@ fn without_an_elf_core_header_the_bmc_still_hears_of_it() {
     {
         let mut sim = Sim::default();
         CrashedKernel::idle(2).put(&mut sim.memory);
-        let plan = Plan::new("", "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip");
+        let plan = Plan::new(KCS, "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip");
         let mut sequence = Sequence::new(&mut sim, plan, plan.bmc(), address, ThisCpu::default());
         for step in Step::ALL {
             sequence.step(&mut sim, step);
@@ -666,7 +696,7 @@ fn without_an_elf_core_header_the_bmc_still_hears_of_it() {
 fn a_fault_in_a_step_is_printed_with_the_next_lines() {
     let mut sim = Sim::default();
     let elfcorehdr = CrashedKernel::idle(2).put(&mut sim.memory);
-    let plan = Plan::new("", "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip");
+    let plan = Plan::new(KCS, "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip");
     let mut sequence = Sequence::new(&mut sim, plan, plan.bmc(), elfcorehdr, ThisCpu::default());
     for step in Step::ALL {
         if step == Step::Crash {
@@ -767,7 +797,7 @@ fn report_corrupt(sim: &mut Sim, line: &str, segment: &[u8]) {
     let elfcorehdr = CrashedKernel::idle(2).put(&mut sim.memory);
     let this_cpu = ThisCpu { apic_id: 1, tsc_aux: Some(1) };
     let mut sequence =
-        Sequence::new(sim, Plan::new("", line), Plan::new("", line).bmc(), elfcorehdr, this_cpu);
+        Sequence::new(sim, Plan::new(KCS, line), Plan::new(KCS, line).bmc(), elfcorehdr, this_cpu);
     for step in Step::ALL {
         if step == Step::Checksum {
             sequence.corrupt(segment);
@@ -827,7 +857,7 @@ fn what_the_bmc_was_asked_for_last_is_not_taken_back() {
 fn what_a_copy_has_put_right_is_named_and_the_dump_kernel_starts() {
     let mut sim = Sim::default();
     let elfcorehdr = CrashedKernel::idle(2).put(&mut sim.memory);
-    let plan = Plan::new("", "console=ttyS0 lastwords.output_cpu_ip=sel");
+    let plan = Plan::new(KCS, "console=ttyS0 lastwords.output_cpu_ip=sel");
     let this_cpu = ThisCpu { apic_id: 1, tsc_aux: Some(1) };
     let mut sequence = Sequence::new(&mut sim, plan, plan.bmc(), elfcorehdr, this_cpu);
     sequence.restored(b"boot_params");

@@ -4,7 +4,7 @@
 use lastwords_core::hw::{Clock, Register, Registers};
 use lastwords_core::plan::Plan;
 use lastwords_core::sequence::{Sequence, Step, ThisCpu};
-use lastwords_sim::{CrashedKernel, Sim, StrictKcs};
+use lastwords_sim::{CrashedKernel, KCS, Sim, StrictKcs};
 
 const DATA: Register = Register::Port(0xca2);
 const STATUS: Register = Register::Port(0xca3);
@@ -73,7 +73,7 @@ fn report(mut sim: Sim, name: &str) -> StrictKcs {
     let kernel = CrashedKernel::idle(4).with_log(&["Kernel panic - not syncing: Fatal exception"]);
     let elfcorehdr = kernel.put(&mut sim.memory);
     let line = "lastwords.ipmi_watchdog=start=60 lastwords.ipmi_handle_panic lastwords.output_cpu_ip=sel";
-    let plan = Plan::new("", line);
+    let plan = Plan::new(KCS, line);
     let this_cpu = ThisCpu { apic_id: 6, tsc_aux: Some(3) };
     let mut sequence = Sequence::new(&mut sim, plan, plan.bmc(), elfcorehdr, this_cpu);
     for step in Step::ALL {

@@ -69,6 +69,8 @@ pub struct KcsBmc {
     pub watchdog: Option<WatchdogState>,
     /// Hard resets by Chassis Control.
     pub resets: u32,
+    /// So often one of its registers was read.
+    pub looks: u64,
     state: u8,
     out: Option<u8>,
     write_end: bool,
@@ -96,6 +98,7 @@ impl Default for KcsBmc {
             events: Vec::new(),
             watchdog: None,
             resets: 0,
+            looks: 0,
             state: IDLE,
             out: None,
             write_end: false,
@@ -134,6 +137,7 @@ impl KcsBmc {
     }
 
     pub(crate) fn read(&mut self, port: u16, time_us: u64) -> u8 {
+        self.looks += 1;
         if self.absent || self.is_away(time_us) {
             return 0xff;
         }

@@ -25,6 +25,10 @@ pub use uart::Uart;
 use lastwords_core::arch;
 use lastwords_core::device::rtc::CmosRtc;
 use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second};
+use std::collections::BTreeSet;
+
+/// The parameter that names the KCS interface of this machine.
+pub const KCS: &str = "lastwords.ipmi_kcs_ports=0xca2,0xca3";
 
 /// A whole machine.
 pub struct Sim {
@@ -50,6 +54,8 @@ pub struct Sim {
     pub mmio: Vec<(u64, u16)>,
     /// What was written to ports that nobody simulates.
     pub other_writes: Vec<(u16, u8)>,
+    /// Every port that was written to.
+    pub written: BTreeSet<u16>,
     /// How many times a register was read or written.
     pub accesses: u64,
     /// What the driver of the CMOS clock keeps.
@@ -70,6 +76,7 @@ impl Default for Sim {
             memory: Ram::default(),
             mmio: Vec::new(),
             other_writes: Vec::new(),
+            written: BTreeSet::new(),
             accesses: 0,
             cmos: CmosRtc::default(),
         }
@@ -106,6 +113,7 @@ impl Sim {
 
     fn write_port(&mut self, port: u16, value: u8) {
         self.pass_time();
+        self.written.insert(port);
         let ns = self.time_us * 1000 + self.ns;
         if let (0xca2..=0xca3, Some(strict)) = (port, &mut self.strict) {
             let obey = &mut |request: &[u8]| self.bmc.reply_to(request, Answer::Obey);

@@ -39,7 +39,7 @@ use crate::{
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::Args;
 use lastwords_boot::{self as boot, BzImage, Uki};
-use lastwords_core::{hw::Register, ipmi::interface::KcsPorts, plan::Plan};
+use lastwords_core::{hw::Register, plan::Plan};
 use std::{
     ffi::CString,
     fs::{self, File},
@@ -518,7 +518,8 @@ impl Load {
         let add =
             |cmdline: &mut Cmdline, name, value: &str| cmdline.append_unless_given(embedded, name, value);
         let iomem = IoMem::parse(&fs::read_to_string(root.join("proc/iomem")).unwrap_or_default());
-        let ports_asked = cmdline.has("ipmi_kcs_ports", embedded);
+        let ports_asked =
+            ["ipmi_kcs_ports", "ipmi_interface"].into_iter().any(|name| cmdline.has(name, embedded));
         if talks_to_bmc {
             let found = discovery::interfaces(root);
             for interface in found.iter().filter(|_| self.verbose) {
@@ -530,7 +531,7 @@ impl Load {
                     message::warning(
                         &error.context("the BMC's registers in the SMBIOS or ACPI tables are not used"),
                     );
-                } else if ports != KcsPorts::DEFAULT {
+                } else if !ports_asked {
                     add(&mut cmdline, "ipmi_kcs_ports", &ports.to_string());
                 }
             } else if let Some(interface) = best {
@@ -538,7 +539,7 @@ impl Load {
                     "the BMC may not be reached at a panic: {interface}\nhint: report to the console, too: --serial ttyS0"
                 ));
             } else if self.verbose {
-                message::output("BMC: no interface in the SMBIOS and ACPI tables, 0xca2,0xca3 will be tried");
+                message::output("BMC: no interface in the SMBIOS and ACPI tables");
             }
         }
         match watchdogs {
@@ -577,7 +578,8 @@ fn registers(
     ports_asked: bool,
 ) -> Result<()> {
     let (plan, console_asked) = (cmdline.plan(embedded)?, cmdline.has("console", embedded));
-    let bmc = [plan.kcs_ports.data, plan.kcs_ports.status].into_iter().filter(|_| plan.talks_to_bmc());
+    let bmc = plan.interface.filter(|_| plan.talks_to_bmc());
+    let bmc = bmc.into_iter().flat_map(|interface| interface.registers());
     if let Some(error) = in_ram(iomem, bmc) {
         return Err(error);
     }

@@ -83,12 +83,12 @@ impl IoPorts {
 
     /// Says who has the registers that the plan wants of a device of this kind, where that is another driver.
     pub fn conflict(&self, plan: &Plan, kind: Kind) -> Option<Error> {
-        let kcs = [plan.kcs_ports.data, plan.kcs_ports.status].map(|register| (register, 1, 1));
+        let bmc = plan.interface.filter(|_| plan.talks_to_bmc());
+        let bmc =
+            bmc.into_iter().flat_map(|interface| interface.registers()).map(|register| (register, 1, 1));
         let uart = plan.console.serial.map(|serial| (serial.base, UART, u32::from(serial.spacing)));
         let (device, option, registers): (_, _, Vec<_>) = match kind {
-            Kind::Bmc => {
-                ("BMC", "--ipmi-kcs-ports", kcs.into_iter().filter(|_| plan.talks_to_bmc()).collect())
-            }
+            Kind::Bmc => ("BMC", "--ipmi-kcs-ports", bmc.collect()),
             Kind::Uart => ("UART", "--serial", uart.into_iter().collect()),
         };
         for (first, count, spacing) in registers {

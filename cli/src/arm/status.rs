@@ -23,7 +23,7 @@ use clap::Args;
 use lastwords_boot as boot;
 use lastwords_core::{
     device::uart::Serial,
-    ipmi::{commands::Action, interface::KcsPorts, watchdog::Watchdog},
+    ipmi::{commands::Action, interface::Interface, watchdog::Watchdog},
     plan::Plan,
 };
 use serde_json::json;
@@ -517,14 +517,16 @@ impl Report {
         let untested = if self.tested.is_some() { "" } else { " (untested: lastwords test)" };
         let tabled = discovery::best(&self.interfaces).and_then(discovery::Interface::ports);
         // What the image uses is what it was loaded with, whatever the tables have.
-        if let Some(ports) = plan.map(|plan| plan.kcs_ports).filter(|ports| Some(*ports) != tabled)
-            && ports != KcsPorts::DEFAULT
-        {
-            return Row::new(LABEL, format!("KCS {ports} as loaded{untested}"));
+        let loaded = plan.and_then(|plan| plan.interface);
+        match loaded.filter(|interface| tabled.map(Interface::Kcs) != Some(*interface)) {
+            Some(Interface::Kcs(ports)) => {
+                return Row::new(LABEL, format!("KCS {ports} as loaded{untested}"));
+            }
+            Some(other) => return Row::new(LABEL, format!("{other} as loaded{untested}")),
+            None => {}
         }
         let Some(best) = discovery::best(&self.interfaces) else {
-            let text = format!("none found; KCS {} is tried{untested}", KcsPorts::DEFAULT);
-            return Row::new(LABEL, text);
+            return Row::new(LABEL, "none found");
         };
         let source = source(best.source);
         if let Some(ports) = best.ports() {
@@ -1053,7 +1055,7 @@ NOT READY on db04: no dump kernel can be loaded
 ! Memory       none reserved
                fix: boot with crashkernel=256M
   Lockdown     none
-  BMC          none found; KCS 0xca2,0xca3 is tried (untested: lastwords test)
+  BMC          none found
 "
         );
         report.kdump = Kdump { crash_size: 256 << 20, load_disabled: true, ..report.kdump };

@@ -232,6 +232,7 @@ impl Connection {
     pub fn transfer_error(&self, error: TransferError, command: &'static str) -> BmcError {
         let error = match error {
             TransferError::Absent => CommandError::Absent,
+            TransferError::Unnamed(status) => CommandError::Unnamed(status),
             TransferError::Timeout => CommandError::Silent,
             TransferError::State(_) | TransferError::TooLong => CommandError::Garbled,
             TransferError::Os(error) => CommandError::Os(error),
@@ -242,7 +243,9 @@ impl Connection {
     /// A command's error with what the user can do about it.
     fn error(&self, error: CommandError, command: &'static str) -> BmcError {
         match error {
-            CommandError::Absent => BmcError::Absent(self.ports.unwrap_or(KcsPorts::DEFAULT)),
+            CommandError::Absent | CommandError::Unnamed(_) => {
+                BmcError::Absent(self.ports.unwrap_or(KcsPorts::DEFAULT))
+            }
             CommandError::Silent | CommandError::NoTime => BmcError::Silent(command),
             CommandError::Garbled => BmcError::Garbled(command),
             CommandError::Refused(code) => BmcError::Refused(command, code),

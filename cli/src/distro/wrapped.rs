@@ -23,12 +23,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use lastwords_boot::{self as boot, BzImage, Uki};
-use lastwords_core::{
-    cmdline,
-    hw::Register,
-    ipmi::{interface::KcsPorts, watchdog::Watchdog},
-    plan::Plan,
-};
+use lastwords_core::{cmdline, hw::Register, ipmi::watchdog::Watchdog, plan::Plan};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -417,7 +412,7 @@ fn parameters(root: &Path, configured: &str, known: Option<&Record>) -> String {
         words.find(|word| word.starts_with(KCS_PORTS)).map(str::to_owned)
     };
     let ports = match ports {
-        Some(ports) => (ports != KcsPorts::DEFAULT).then(|| format!("{KCS_PORTS}{ports}")),
+        Some(ports) => Some(format!("{KCS_PORTS}{ports}")),
         None => before(),
     };
     ports.into_iter().fold(configured.to_owned(), |parameters, ports| format!("{parameters} {ports}"))

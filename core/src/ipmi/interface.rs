@@ -1,9 +1,81 @@
-//! Where the BMC's system interface is, as a parameter names it. So far it is KCS, at I/O ports or in memory.
+//! The BMC's system interface, as a parameter names it: its kind and where its registers are; and the one transport that
+//! speaks to whichever it is.
 
+use super::kcs::Kcs;
+use super::{TransferError, Transport};
 use crate::arch;
+use crate::budget::{Millis, Timer};
 use crate::cmdline;
-use crate::hw::Register;
+use crate::hw::{Clock, Register, Registers};
 use core::fmt;
+use core::ops::RangeInclusive;
+
+/// Most that lies between two registers, in bytes.
+const SPACINGS: RangeInclusive<u16> = 1..=256;
+
+/// A system interface (IPMI 2.0 section 6.3), and where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interface {
+    /// Keyboard controller style.
+    Kcs(KcsPorts),
+    /// Block transfer.
+    Bt(BtPorts),
+    /// SMBus.
+    Ssif(I801),
+}
+
+impl Interface {
+    /// What is taken, in a few words.
+    const WHY: &str = "takes kcs:DATA[,STATUS], bt:CTRL[,SPACING], ssif:i801:PORT,ADDRESS, or kcs: or bt: before \
+                       mmio:ADDR[,SPACING]";
+
+    /// Reads its kind, a colon, and what [`KcsPorts::parse`], [`BtPorts::parse`] or [`I801::parse`] take.
+    ///
+    /// # Errors
+    /// When it is not that, or [`arch::RESERVED`].
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let (kind, rest) = cmdline::cut(text, b':').ok_or(Self::WHY)?;
+        match kind {
+            "kcs" => KcsPorts::parse(rest).map(Self::Kcs),
+            "bt" => BtPorts::parse(rest).map(Self::Bt),
+            "ssif" => I801::parse(rest).map(Self::Ssif),
+            _ => Err(Self::WHY),
+        }
+    }
+
+    /// The register that tells whether anybody is there: it reads 0xff where nobody is.
+    #[must_use]
+    pub fn status(&self) -> Register {
+        match self {
+            Self::Kcs(ports) => ports.status,
+            Self::Bt(ports) => ports.control,
+            Self::Ssif(controller) => controller.register(0),
+        }
+    }
+
+    /// The registers that are read or written in a transfer.
+    pub fn registers(&self) -> impl Iterator<Item = Register> + use<> {
+        let mut registers = [None; I801::USED.len()];
+        match self {
+            Self::Kcs(KcsPorts { data: one, status: other })
+            | Self::Bt(BtPorts { control: one, buffer: other }) => {
+                [registers[0], registers[1]] = [Some(*one), Some(*other)];
+            }
+            Self::Ssif(controller) => registers = I801::USED.map(|at| Some(controller.register(at))),
+        }
+        registers.into_iter().flatten()
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kcs(ports) => write!(f, "kcs:{ports}"),
+            Self::Bt(ports) => write!(f, "bt:{ports}"),
+            Self::Ssif(controller) => write!(f, "ssif:{controller}"),
+        }
+    }
+}
 
 /// The registers of a KCS interface (IPMI 2.0 section 9.1), at I/O ports mostly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +91,7 @@ impl KcsPorts {
     pub const DEFAULT: Self = Self::io(0xca2, 0xca3);
 
     /// Most that lies between two registers, in bytes.
-    pub const SPACINGS: core::ops::RangeInclusive<u16> = 1..=256;
+    pub const SPACINGS: RangeInclusive<u16> = SPACINGS;
 
     /// At these two I/O ports.
     #[must_use]
@@ -50,8 +122,6 @@ impl KcsPorts {
             let addr = cmdline::number(addr);
             return addr.zip(spacing).and_then(|(addr, spacing)| Self::memory(addr, spacing)).ok_or(WHY);
         }
-        let port =
-            |text| cmdline::number(text).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
         let (data, status) = match cmdline::cut(text, b',') {
             Some((data, status)) => (port(data), port(status)),
             None => (port(text), port(text).and_then(|data| data.checked_add(1))),
@@ -73,6 +143,165 @@ impl fmt::Display for KcsPorts {
                 write!(f, "{},{}", self.data, status.wrapping_sub(data))
             }
             _ => write!(f, "{},{}", self.data, self.status),
+        }
+    }
+}
+
+/// The registers of a BT interface (IPMI 2.0 section 11.6). Behind these two comes INTMASK_REG, at the same distance, which
+/// nobody touches who polls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BtPorts {
+    /// BT_CTRL.
+    pub control: Register,
+    /// BT2HOST, the BMC's buffer, when it is read; HOST2BT, ours, when it is written.
+    pub buffer: Register,
+}
+
+impl BtPorts {
+    /// From this register on, with so many bytes from one to the next. `None` where that is no device's place.
+    #[must_use]
+    pub fn new(control: Register, spacing: u16) -> Option<Self> {
+        let spacing = Some(spacing).filter(|spacing| SPACINGS.contains(spacing))?;
+        let buffer = control.behind(spacing)?;
+        match control {
+            Register::Port(0) => return None,
+            Register::Port(_) => {}
+            Register::Memory(addr) => _ = Register::memory(addr)?,
+        }
+        buffer.behind(spacing)?;
+        Some(Self { control, buffer })
+    }
+
+    /// Reads `CTRL[,SPACING]`, the I/O port of BT_CTRL and how many bytes (1 when left out) lie from one register to the
+    /// next. Or `mmio:ADDR[,SPACING]`: in memory.
+    ///
+    /// # Errors
+    /// When it is not that, or [`arch::RESERVED`].
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const WHY: &str = "takes bt:CTRL[,SPACING], an I/O port such as bt:0xe4, or bt:mmio:ADDR[,SPACING]";
+        let (place, spacing) = cmdline::cut(text, b',').unwrap_or((text, "1"));
+        let spacing = cmdline::up_to(spacing, *SPACINGS.end()).ok_or(WHY)?;
+        let control = match place.strip_prefix(Register::MMIO) {
+            Some(addr) => cmdline::number(addr).map(Register::Memory),
+            None => port(place).map(Register::Port),
+        };
+        let ports = control.and_then(|control| Self::new(control, spacing)).ok_or(WHY)?;
+        match control {
+            Some(Register::Port(first)) if (0..3).any(|at| arch::is_reserved(first + at * spacing, 1)) => {
+                Err(arch::RESERVED)
+            }
+            _ => Ok(ports),
+        }
+    }
+}
+
+impl fmt::Display for BtPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spacing = match (self.control, self.buffer) {
+            (Register::Port(control), Register::Port(buffer)) => u64::from(buffer.wrapping_sub(control)),
+            (Register::Memory(control), Register::Memory(buffer)) => buffer.wrapping_sub(control),
+            _ => 0,
+        };
+        match spacing {
+            1 => write!(f, "{}", self.control),
+            _ => write!(f, "{},{spacing}", self.control),
+        }
+    }
+}
+
+/// A BMC at an Intel i801, the SMBus controller of Intel's chipsets since 1999 (QEMU's q35 has one), polled (section 12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct I801 {
+    /// The first of the controller's I/O ports (SMB_BASE).
+    pub port: u16,
+    /// The BMC's slave address, 7 bits.
+    pub address: u8,
+}
+
+impl I801 {
+    /// Slave addresses that a device can have (SMBus 3.1 appendix C has the others reserved).
+    pub const ADDRESSES: RangeInclusive<u8> = 0x08..=0x77;
+    /// The controller has so many I/O ports, and begins at a multiple of that.
+    pub const PORTS: u16 = 32;
+    /// Its registers that are used, as distances from the first: HST_STS, HST_CNT, HST_CMD, XMIT_SLVA, HST_D0, HOST_BLOCK_DB,
+    /// AUX_CTL.
+    pub const USED: [u16; 7] = [0x0, 0x2, 0x3, 0x4, 0x5, 0x7, 0xd];
+
+    /// At this controller and slave address. `None` where there can be none.
+    #[must_use]
+    pub fn new(port: u16, address: u8) -> Option<Self> {
+        let good = port != 0 && port.is_multiple_of(Self::PORTS) && Self::ADDRESSES.contains(&address);
+        good.then_some(Self { port, address })
+    }
+
+    /// The register at this distance.
+    #[must_use]
+    pub fn register(self, at: u16) -> Register {
+        Register::Port(self.port.wrapping_add(at))
+    }
+
+    /// Reads `i801:PORT,ADDRESS`.
+    ///
+    /// # Errors
+    /// When it is not that, or [`arch::RESERVED`].
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const WHY: &str =
+            "takes ssif:i801:PORT,ADDRESS, PORT a multiple of 32, ADDRESS 0x08 to 0x77 (7 bits)";
+        let (base, address) =
+            text.strip_prefix("i801:").and_then(|text| cmdline::cut(text, b',')).ok_or(WHY)?;
+        let address = cmdline::number(address).and_then(|address| u8::try_from(address).ok());
+        let found =
+            port(base).zip(address).and_then(|(port, address)| Self::new(port, address)).ok_or(WHY)?;
+        if arch::is_reserved(found.port, Self::PORTS) { Err(arch::RESERVED) } else { Ok(found) }
+    }
+}
+
+impl fmt::Display for I801 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "i801:{:#x},{:#x}", self.port, self.address)
+    }
+}
+
+/// An I/O port.
+fn port(text: &str) -> Option<u16> {
+    cmdline::number(text).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
+}
+
+/// The way to the BMC behind the interface that a plan names.
+pub enum SystemInterface {
+    /// None is named. Nothing is written, and a BMC is looked for once: what the status register at [`KcsPorts::DEFAULT`]
+    /// read then.
+    Unnamed(Option<u8>),
+    /// KCS.
+    Kcs(Kcs),
+}
+
+impl SystemInterface {
+    /// The way to this one. Touches nothing.
+    #[must_use]
+    pub fn new(interface: Option<Interface>) -> Self {
+        match interface {
+            Some(Interface::Kcs(ports)) => Self::Kcs(Kcs::new(ports)),
+            Some(Interface::Bt(_) | Interface::Ssif(_)) | None => Self::Unnamed(None),
+        }
+    }
+}
+
+impl<M: Registers + Clock> Transport<M> for SystemInterface {
+    fn transfer(
+        &mut self,
+        machine: &mut M,
+        timer: &mut Timer,
+        request: &[u8],
+        reply: &mut [u8],
+        deadline: Millis,
+    ) -> Result<usize, TransferError> {
+        match self {
+            Self::Unnamed(seen) => {
+                let status = *seen.get_or_insert_with(|| machine.get(KcsPorts::DEFAULT.status));
+                Err(TransferError::Unnamed(status))
+            }
+            Self::Kcs(kcs) => kcs.transfer(machine, timer, request, reply, deadline),
         }
     }
 }

@@ -38,6 +38,8 @@ pub trait Transport<M> {
 pub enum TransferError {
     /// Nobody is at the interface: its status register reads 0xff.
     Absent,
+    /// No interface is named. Nobody was asked; the status register where KCS usually is reads this.
+    Unnamed(u8),
     /// The BMC did not go on in time.
     Timeout,
     /// The BMC went into a state (the whole status register) that the protocol does not have here.
@@ -53,6 +55,8 @@ pub enum TransferError {
 pub enum CommandError {
     /// Nobody answers at the interface.
     Absent,
+    /// No interface is named; see [`TransferError::Unnamed`].
+    Unnamed(u8),
     /// The BMC did not answer in time twice in a row, now or before: it is left alone.
     Silent,
     /// It answers, but not as the protocol has it.
@@ -192,6 +196,7 @@ impl<T> Bmc<T> {
                     }
                 }
                 Err(TransferError::Absent) => self.absent = true,
+                Err(TransferError::Unnamed(status)) => return Err(CommandError::Unnamed(status)),
                 // One that had not all of its time is not unresponsive for that.
                 Err(TransferError::Timeout) if timer.spent(machine) => return Err(CommandError::NoTime),
                 Err(TransferError::Timeout) => self.timeouts += 1,

@@ -27,8 +27,7 @@ pub use parameters::{PARAMETERS, Parameter, parameter};
 use crate::budget::Millis;
 use crate::cmdline;
 use crate::ipmi::Bmc;
-use crate::ipmi::interface::KcsPorts;
-use crate::ipmi::kcs::Kcs;
+use crate::ipmi::interface::{Interface, SystemInterface};
 use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
 use crate::numbers::Numbers;
@@ -40,8 +39,8 @@ pub const PREFIX: &str = "lastwords.";
 /// Everything the image is to do. [`Plan::default`] is: nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan<'a> {
-    /// Registers of the BMC's KCS interface.
-    pub kcs_ports: KcsPorts,
+    /// The BMC's system interface, where one is named.
+    pub interface: Option<Interface>,
     /// Send the platform event and store the panic's cause.
     pub handle_panic: bool,
     /// What to do with the BMC's watchdog.
@@ -107,7 +106,7 @@ fn name_and_value(parameter: &str) -> (&str, Option<&str>) {
 impl Default for Plan<'_> {
     fn default() -> Self {
         Self {
-            kcs_ports: KcsPorts::DEFAULT,
+            interface: None,
             handle_panic: false,
             watchdog: Watchdog::Leave,
             cpu_ip: CpuIp { sel: false, console: false },
@@ -163,8 +162,8 @@ impl<'a> Plan<'a> {
 
     /// The BMC that the plan names. Touches nothing.
     #[must_use]
-    pub fn bmc(&self) -> Bmc<Kcs> {
-        Bmc::new(Kcs::new(self.kcs_ports), Millis::from(self.ipmi_timeout) * 1000)
+    pub fn bmc(&self) -> Bmc<SystemInterface> {
+        Bmc::new(SystemInterface::new(self.interface), Millis::from(self.ipmi_timeout) * 1000)
     }
 
     /// Does the BMC get a request?
@@ -254,6 +253,7 @@ mod tests {
     use crate::device::uart::Serial;
     use crate::hw::Register;
     use crate::ipmi::commands::Action;
+    use crate::ipmi::interface::{BtPorts, I801, KcsPorts};
     use proptest::prelude::*;
     use std::{
         format,
@@ -323,6 +323,26 @@ mod tests {
             ("lastwords.ipmi_kcs_ports=mmio:0", "takes DATA"),
             ("lastwords.ipmi_kcs_ports=mmio:0xfed00000,0", "takes DATA"),
             ("lastwords.ipmi_kcs_ports=mmio:0x10000000000000", "takes DATA"),
+            ("lastwords.ipmi_interface", "takes kcs:"),
+            ("lastwords.ipmi_interface=0xca2", "takes kcs:"),
+            ("lastwords.ipmi_interface=smic:0xca9", "takes kcs:"),
+            ("lastwords.ipmi_interface=kcs:", "takes DATA"),
+            ("lastwords.ipmi_interface=kcs:0x70", "names a port"),
+            ("lastwords.ipmi_interface=bt:0", "takes bt:"),
+            ("lastwords.ipmi_interface=bt:0xe4,0", "takes bt:"),
+            ("lastwords.ipmi_interface=bt:0xe4,257", "takes bt:"),
+            ("lastwords.ipmi_interface=bt:0xfffe", "takes bt:"),
+            ("lastwords.ipmi_interface=bt:0xff00,128", "takes bt:"),
+            ("lastwords.ipmi_interface=bt:0x6e,1", "names a port"),
+            ("lastwords.ipmi_interface=bt:0x50,16", "names a port"),
+            ("lastwords.ipmi_interface=bt:mmio:0xfff", "takes bt:"),
+            ("lastwords.ipmi_interface=ssif:0x700,0x42", "takes ssif:"),
+            ("lastwords.ipmi_interface=ssif:i801:0x700", "takes ssif:"),
+            ("lastwords.ipmi_interface=ssif:i801:0x701,0x42", "takes ssif:"),
+            ("lastwords.ipmi_interface=ssif:i801:0x0,0x42", "takes ssif:"),
+            ("lastwords.ipmi_interface=ssif:i801:0x700,0x84", "takes ssif:"),
+            ("lastwords.ipmi_interface=ssif:i801:0x700,0x7", "takes ssif:"),
+            ("lastwords.ipmi_interface=ssif:i801:0xce0,0x42", "names a port"),
             ("lastwords.console=mmio:0xfff", "takes ttyS0"),
             ("lastwords.ipmi_handle_panic=maybe", "takes no value"),
             ("lastwords.ipmi_watchdog=start=0", "takes start"),
@@ -374,6 +394,24 @@ mod tests {
                 .prop_map(|(data, status)| KcsPorts::io(data, status)),
             (Register::ADDRESSES, KcsPorts::SPACINGS)
                 .prop_map(|(addr, spacing)| KcsPorts::memory(addr, spacing).unwrap()),
+        ]
+    }
+
+    fn interface() -> impl Strategy<Value = Interface> {
+        let bt_port = (1u16..0xfe00, KcsPorts::SPACINGS)
+            .prop_filter("free ports", |(port, spacing)| {
+                (0..3).all(|at| !arch::is_reserved(port + at * spacing, 1))
+            })
+            .prop_map(|(port, spacing)| BtPorts::new(Register::Port(port), spacing).unwrap());
+        let bt_memory = (Register::ADDRESSES, KcsPorts::SPACINGS)
+            .prop_map(|(addr, spacing)| BtPorts::new(Register::Memory(addr), spacing).unwrap());
+        let i801 = (1u16..2048, I801::ADDRESSES)
+            .prop_filter("free ports", |(at, _)| !arch::is_reserved(at * I801::PORTS, I801::PORTS))
+            .prop_map(|(at, address)| I801::new(at * I801::PORTS, address).unwrap());
+        prop_oneof![
+            kcs_ports().prop_map(Interface::Kcs),
+            prop_oneof![bt_port, bt_memory].prop_map(Interface::Bt),
+            i801.prop_map(Interface::Ssif),
         ]
     }
 
@@ -445,7 +483,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_printed_is_parsed_to_the_same_plan(
-            kcs_ports in kcs_ports(),
+            interface in prop::option::of(interface()),
             handle_panic: bool, watchdog in watchdog(), cpu_ip in 0u8..4, ipmi_timeout in 1u16..=60,
             budget in 1u16..=600, console in console(), sel_records in 1u8..=128,
             sel_type in prop::sample::select(SelType::NAMES.map(|(_, sel_type)| sel_type).to_vec()),
@@ -460,7 +498,7 @@ mod tests {
             let cpu_numbers = cpu_numbers.as_deref().map(|text| Numbers::parse(text).unwrap());
             let cpu_online_mask = mask.as_deref().map(|text| Numbers::parse(text).unwrap());
             let plan = Plan {
-                kcs_ports, handle_panic, watchdog,
+                interface, handle_panic, watchdog,
                 cpu_ip: CpuIp { sel: cpu_ip & 1 != 0, console: cpu_ip & 2 != 0 },
                 ipmi_timeout, budget, console, sel_records, sel_type, output_log, on_corrupt, tsc_khz, apic_ids, cpu_numbers, cpu_online_mask,
                 bad: [None; 4],

@@ -8,7 +8,7 @@
 use super::{ConsoleDevices, CpuIp, OnCorrupt, PREFIX, Plan};
 use crate::budget::PLAUSIBLE_KHZ;
 use crate::cmdline;
-use crate::ipmi::interface::KcsPorts;
+use crate::ipmi::interface::{Interface, KcsPorts};
 use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
 use crate::numbers::Numbers;
@@ -42,9 +42,10 @@ pub fn parameter(name: &str) -> Option<&'static Parameter> {
     PARAMETERS.iter().find(|parameter| parameter.name == name)
 }
 
-/// `"name" => field: parse |value| …, print |value, f| …; the other fields of [`Parameter`]`.
+/// `name => field @ (shape): parse |value| …, print |value, f| …; the other fields of [`Parameter`]`. Of two names for
+/// one field each prints values of its own shape.
 macro_rules! parameters {
-    ($($name:literal => $field:ident:
+    ($($name:ident => $field:ident $(@ ($shape:pat))?:
        parse |$text:ident| $parse:expr, print |$shown:ident, $f:ident| $print:expr;
        $($key:ident: $setting:expr),* $(,)?;)*) => {
         impl<'a> Plan<'a> {
@@ -54,13 +55,13 @@ macro_rules! parameters {
             /// When the parameter is unknown or its value malformed or out of range.
             pub fn set(&mut self, name: &str, value: Option<&'a str>) -> Result<(), &'static str> {
                 // A comparison for each name would be longer than all of them together.
-                #[expect(non_camel_case_types, reason = "they are the fields' names")]
+                #[expect(non_camel_case_types, reason = "they are the parameters' names")]
                 enum Place {
-                    $($field,)*
+                    $($name,)*
                 }
-                const NAMES: &[u8] = concat!($($name, " ",)*).as_bytes();
+                const NAMES: &[u8] = concat!($(stringify!($name), " ",)*).as_bytes();
                 match NAMES.split(|byte| *byte == b' ').position(|one| one == name.as_bytes()) {
-                    $(Some(place) if place == Place::$field as usize => {
+                    $(Some(place) if place == Place::$name as usize => {
                         let $text = value;
                         self.$field = $parse?;
                     })*
@@ -73,9 +74,9 @@ macro_rules! parameters {
         /// All parameters, in the order in which they are printed.
         pub static PARAMETERS: &[Parameter] = &[$(
             Parameter {
-                name: $name,
+                name: stringify!($name),
                 $($key: $setting,)*
-                is_default: |plan| plan.$field == Plan::default().$field,
+                is_default: |plan| plan.$field == Plan::default().$field $(|| !matches!(plan.$field, $shape))?,
                 print: |plan, $f| {
                     let $shown = plan.$field;
                     $print
@@ -86,8 +87,26 @@ macro_rules! parameters {
 }
 
 parameters! {
-    "ipmi_kcs_ports" => kcs_ports:
-        parse |text| KcsPorts::parse(text.unwrap_or("")), print |ports, f| write!(f, "={ports}");
+    ipmi_interface => interface @ (Some(Interface::Bt(_) | Interface::Ssif(_))):
+        parse |text| Interface::parse(text.unwrap_or("")).map(Some),
+        print |interface, f| interface.map_or(Ok(()), |interface| write!(f, "={interface}"));
+        option: Some("ipmi-interface"),
+        value: "KIND:PLACE",
+        alone: None,
+        values: &[],
+        help: "Set the BMC's system interface: KCS, BT or SSIF, and its registers",
+        details: "BMC is the server's baseboard management controller. KIND:PLACE is one of kcs:DATA[,STATUS], \
+                  kcs:mmio:ADDR[,SPACING], bt:CTRL[,SPACING], bt:mmio:ADDR[,SPACING] and ssif:i801:PORT,ADDRESS. DATA, STATUS, \
+                  CTRL and PORT are I/O ports, ADDR is a physical address, SPACING is 1 to 256 bytes from one register to the \
+                  next, 1 when left out. ADDRESS is the BMC's SMBus address in 7 bits, 0x08 to 0x77.",
+        default: "from the running driver, SMBIOS or ACPI";
+
+    ipmi_kcs_ports => interface @ (Some(Interface::Kcs(_))):
+        parse |text| KcsPorts::parse(text.unwrap_or("")).map(|ports| Some(Interface::Kcs(ports))),
+        print |interface, f| match interface {
+            Some(Interface::Kcs(ports)) => write!(f, "={ports}"),
+            _ => Ok(()),
+        };
         option: Some("ipmi-kcs-ports"),
         value: "DATA[,STATUS]",
         alone: None,
@@ -96,9 +115,9 @@ parameters! {
         details: "KCS is the keyboard controller style interface to the BMC (baseboard management controller): two I/O \
                   ports, STATUS being DATA + 1 when left out, or mmio:ADDR[,SPACING], SPACING being 1 to 256 bytes, 1 \
                   when left out.",
-        default: "from the running driver, SMBIOS or ACPI, else 0xca2,0xca3";
+        default: "from the running driver, SMBIOS or ACPI";
 
-    "ipmi_handle_panic" => handle_panic:
+    ipmi_handle_panic => handle_panic:
         parse |text| switch(text), print |_on, _f| Ok(());
         option: Some("ipmi-handle-panic"),
         value: "",
@@ -108,7 +127,7 @@ parameters! {
         details: "",
         default: "off";
 
-    "ipmi_watchdog" => watchdog:
+    ipmi_watchdog => watchdog:
         parse |text| Watchdog::parse(text.unwrap_or("")), print |watchdog, f| write!(f, "={watchdog}");
         option: Some("ipmi-watchdog"),
         value: "start=SECONDS[,ACTION]|stop",
@@ -120,7 +139,7 @@ parameters! {
                   the next boot where the package's units are installed.",
         default: "left alone";
 
-    "output_cpu_ip" => cpu_ip:
+    output_cpu_ip => cpu_ip:
         parse |text| CpuIp::parse(text.unwrap_or("")), print |outputs, f| write!(f, "={outputs}");
         option: Some("output-cpu-ip"),
         value: "sel,console",
@@ -130,7 +149,7 @@ parameters! {
         details: "SEL is the BMC's System Event Log. Without a value both get them.",
         default: "off";
 
-    "ipmi_timeout" => ipmi_timeout:
+    ipmi_timeout => ipmi_timeout:
         parse |text| cmdline::up_to(text.unwrap_or(""), 60).ok_or("takes 1 to 60 seconds"),
         print |seconds, f| write!(f, "={seconds}");
         option: Some("ipmi-timeout"),
@@ -141,7 +160,7 @@ parameters! {
         details: "",
         default: "5";
 
-    "budget" => budget:
+    budget => budget:
         parse |text| cmdline::up_to(text.unwrap_or(""), 600).ok_or("takes 1 to 600 seconds"),
         print |seconds, f| write!(f, "={seconds}");
         option: Some("budget"),
@@ -152,7 +171,7 @@ parameters! {
         details: "",
         default: "15";
 
-    "console" => console:
+    console => console:
         parse |text| ConsoleDevices::parse(text.unwrap_or("")), print |console, f| write!(f, "={console}");
         option: None,
         value: "UART[,BAUD][,vga]|vga|none",
@@ -162,7 +181,7 @@ parameters! {
         details: "",
         default: "the dump kernel's own serial console";
 
-    "sel_records" => sel_records:
+    sel_records => sel_records:
         parse |text| cmdline::up_to(text.unwrap_or(""), 128).map(|count| count as u8).ok_or("takes 1 to 128 records"),
         print |count, f| write!(f, "={count}");
         option: Some("sel-records"),
@@ -173,7 +192,7 @@ parameters! {
         details: "",
         default: "32";
 
-    "sel_type" => sel_type:
+    sel_type => sel_type:
         parse |text| SelType::parse(text.unwrap_or("")), print |sel_type, f| write!(f, "={sel_type}");
         option: Some("sel-type"),
         value: "TYPE",
@@ -184,7 +203,7 @@ parameters! {
                   next one is tried. `lastwords probe --write-test` shows which types the BMC stores.",
         default: "oem";
 
-    "output_log" => output_log:
+    output_log => output_log:
         parse |text| log_bytes(text), print |bytes, f| write!(f, "={bytes}");
         option: Some("output-log"),
         value: "BYTES",
@@ -194,7 +213,7 @@ parameters! {
         details: "BYTES is up to 1M, 4096 without a number.",
         default: "off";
 
-    "on_corrupt" => on_corrupt:
+    on_corrupt => on_corrupt:
         parse |text| OnCorrupt::parse(text.unwrap_or("")), print |action, f| write!(f, "={action}");
         option: Some("on-corrupt"),
         value: "ACTION",
@@ -205,7 +224,7 @@ parameters! {
                   purgatory`: else the kernel's own purgatory has checked before.",
         default: "reset";
 
-    "tsc_khz" => tsc_khz:
+    tsc_khz => tsc_khz:
         parse |text| frequency(text).map(Some), print |khz, f| write!(f, "={}", khz.unwrap_or_default());
         option: None,
         value: "KHZ",
@@ -215,7 +234,7 @@ parameters! {
         details: "",
         default: "from CPUID, else measured";
 
-    "apic_ids" => apic_ids:
+    apic_ids => apic_ids:
         parse |text| Numbers::parse(text.unwrap_or("")).map(Some).ok_or(NUMBERS),
         print |ids, f| ids.map_or(Ok(()), |ids| write!(f, "={ids}"));
         option: None,
@@ -226,7 +245,7 @@ parameters! {
         details: "LIST is one of ID, FIRST-LAST and FIRST-LAST/STEP, such as 0-14/2,1-15/2.",
         default: "the CPU's own record of its number";
 
-    "cpu_numbers" => cpu_numbers:
+    cpu_numbers => cpu_numbers:
         parse |text| Numbers::parse(text.unwrap_or("")).map(Some).ok_or(NUMBERS),
         print |numbers, f| numbers.map_or(Ok(()), |numbers| write!(f, "={numbers}"));
         option: None,
@@ -237,7 +256,7 @@ parameters! {
         details: "LIST is as for apic_ids. Ignored where there are more or fewer crash notes.",
         default: "0, 1, 2 and so on";
 
-    "cpu_online_mask" => cpu_online_mask:
+    cpu_online_mask => cpu_online_mask:
         parse |text| Numbers::parse(text.unwrap_or("")).map(Some).ok_or(NUMBERS),
         print |mask, f| mask.map_or(Ok(()), |mask| write!(f, "={mask}"));
         option: None,

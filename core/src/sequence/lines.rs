@@ -6,6 +6,7 @@ use crate::budget::Millis;
 use crate::crash::{CoreHeaderError, Cpu};
 use crate::hw::Register;
 use crate::ipmi::CommandError;
+use crate::ipmi::interface::Interface;
 use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
 use crate::plan::{Bad, OnCorrupt, Plan};
@@ -261,7 +262,7 @@ pub fn outcome(
             if matches!(step, Step::Sel | Step::Checksum) {
                 text.str("gave up after ").dec(u64::from(count)).str(" records: ");
             }
-            bmc_error(text, error, plan.kcs_ports.status);
+            bmc_error(text, error, plan.interface);
             seconds(text, ms);
         }
         Outcome::NoCore(CoreHeaderError::Unreadable) => {
@@ -284,14 +285,22 @@ pub fn outcome(
     true
 }
 
-fn bmc_error(text: &mut ConsoleLine, error: CommandError, status: Register) {
+fn bmc_error(text: &mut ConsoleLine, error: CommandError, interface: Option<Interface>) {
     match error {
         CommandError::Absent => {
-            match status {
-                Register::Port(port) => text.str("port 0x").hex(u64::from(port)),
-                Register::Memory(addr) => text.str("register mmio:0x").hex(addr),
+            match interface.map(|interface| interface.status()) {
+                Some(Register::Port(port)) => text.str("port 0x").hex(u64::from(port)),
+                Some(Register::Memory(addr)) => text.str("register mmio:0x").hex(addr),
+                None => text.str("the interface"),
             };
             text.str(" reads 0xff, no BMC answers there");
+        }
+        CommandError::Unnamed(status) => {
+            text.str("no BMC interface is named; port 0xca3 reads 0x").hex_padded(u64::from(status), 2);
+            text.str(match status {
+                0xff => ", no BMC answers there",
+                _ => ", lastwords.ipmi_kcs_ports=0xca2,0xca3 would use it",
+            });
         }
         CommandError::Silent => {
             text.str("the BMC does not respond");

@@ -145,7 +145,8 @@ const LOADERS: [&str; 15] = [
 ];
 
 /// Options of `lastwords load` that kexec has not.
-const FURTHER: [(&str, Takes); 17] = [
+const FURTHER: [(&str, Takes); 18] = [
+    ("ipmi-interface", Takes::Value),
     ("ipmi-kcs-ports", Takes::Value),
     ("ipmi-handle-panic", Takes::Nothing),
     ("ipmi-watchdog", Takes::Value),
