@@ -325,10 +325,16 @@ measured() {
     section "$1-memory" cat "/cgroup/$1/memory.peak"
 }
 
-# ipmi: the kernel's IPMI driver up to /dev/ipmi0.
+# ipmi: the kernel's IPMI driver up to /dev/ipmi0, for whatever interface the BMC has.
 ipmi() {
     [ -e /dev/ipmi0 ] && return
-    for _module in ipmi_msghandler ipmi_si ipmi_devintf; do
+    _interface=ipmi_si
+    # Interface type of SMBIOS type 38.
+    if [ "$(dd if=/sys/firmware/dmi/entries/38-0/raw bs=1 skip=4 count=1 2>/dev/null)" = "$(printf '\004')" ]; then
+        smbus
+        _interface=ipmi_ssif
+    fi
+    for _module in ipmi_msghandler $_interface ipmi_devintf; do
         insmod "/modules/$_module.ko"
     done
     for _turn in 1 2 3 4 5 6 7 8 9 10; do
@@ -337,6 +343,21 @@ ipmi() {
     done
     echo "no /dev/ipmi0"
     return 1
+}
+
+# smbus: the driver of the SMBus's controller, and /dev/i2c-0.
+smbus() {
+    for _module in i2c-smbus i2c-i801 i2c-dev; do
+        [ ! -e "/modules/$_module.ko" ] || insmod "/modules/$_module.ko" 2>/dev/null
+    done
+}
+
+# eeproms: what the memory's EEPROMs hold, behind the BMC on the SMBus.
+eeproms() {
+    smbus
+    for _address in 0x50 0x51 0x52 0x53 0x54 0x55 0x56 0x57; do
+        i2cdump -y -r 0-127 0 "$_address" b
+    done
 }
 
 # The BMC as ipmitool sees it from this machine.

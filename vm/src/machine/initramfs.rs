@@ -16,10 +16,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What runs in the guests, besides busybox.
-const TOOLS: [&str; 5] = [
+const TOOLS: [&str; 6] = [
     "/usr/bin/ipmitool",
     "/usr/bin/makedumpfile",
     "/usr/bin/readelf",
+    "/usr/sbin/i2cdump",
     "/usr/sbin/kexec",
     "/usr/sbin/vmcore-dmesg",
 ];

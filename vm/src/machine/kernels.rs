@@ -160,11 +160,15 @@ pub fn depends(apt: &Apt, package: &str) -> Result<Vec<String>> {
 }
 
 /// The modules that the guests load, by their path below the kernel's own folder. A kernel may have the disk's built in.
-pub const MODULES: [&str; 10] = [
+pub const MODULES: [&str; 14] = [
     "drivers/char/ipmi/ipmi_msghandler",
     "drivers/char/ipmi/ipmi_si",
+    "drivers/char/ipmi/ipmi_ssif",
     "drivers/char/ipmi/ipmi_devintf",
     "drivers/char/ipmi/ipmi_watchdog",
+    "drivers/i2c/i2c-smbus",
+    "drivers/i2c/busses/i2c-i801",
+    "drivers/i2c/i2c-dev",
     "drivers/virtio/virtio_ring",
     "drivers/virtio/virtio",
     "drivers/virtio/virtio_pci_legacy_dev",

@@ -9,13 +9,14 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Everything that a scenario runs, on the host or copied into the guest, and what makes our own packages.
-const NEEDED: [&str; 24] = [
+const NEEDED: [&str; 25] = [
     "binutils",
     "busybox-static",
     "debhelper",
     "e2fsprogs",
     "freeipmi-tools",
     "gzip",
+    "i2c-tools",
     "ipmitool",
     "kexec-tools",
     "lintian",
