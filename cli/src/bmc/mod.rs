@@ -12,6 +12,7 @@ mod fake;
 mod kcs;
 mod lan;
 mod local;
+pub mod redfish;
 mod remote;
 mod sel;
 mod system;

@@ -4,6 +4,7 @@
 //! them all; what they do not show a note names. `docs/reading.md` lists the forms.
 
 use super::why;
+use crate::bmc::redfish::Maker;
 use lastwords_core::{
     report::{Line, Stage},
     store::sel::{self, TEXT_LEN},
@@ -51,6 +52,12 @@ pub enum Note {
     PartOfRecord,
     /// Of which kernel the symbols are, where there are crashes of several kernels.
     SymbolsOfAnyKernel,
+    /// Entries of a BMC's that it did not give.
+    PartOfLog,
+    /// The bytes of entries in Redfish, which may be a panic's.
+    NoRawData(Maker),
+    /// Whose log it is: nobody has checked the certificate.
+    CertificateNotChecked,
 }
 
 impl Note {
@@ -61,13 +68,25 @@ impl Note {
             Self::NoEventData => "no-event-data",
             Self::PartOfRecord => "part-of-record",
             Self::SymbolsOfAnyKernel => "symbols-of-any-kernel",
+            Self::PartOfLog => "part-of-log",
+            Self::NoRawData(_) => "no-raw-data",
+            Self::CertificateNotChecked => "certificate-not-checked",
         }
     }
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::NoRawData(maker) = self {
+            return write!(
+                f,
+                "{maker}. Records of a panic are missing here. IPMI has all of them: lastwords read --host, or on the server."
+            );
+        }
         f.write_str(match self {
+            Self::NoRawData(_) => "",
+            Self::PartOfLog => "the BMC did not give all entries of its log. There may be more panic reports.",
+            Self::CertificateNotChecked => "--insecure: nobody has checked that this is the BMC's own log.",
             Self::NoSequence => {
                 "this listing has no record numbers. Texts were joined by their looks, and missing records do not show. \
                  ipmitool sel writeraw FILE keeps the numbers."

@@ -43,8 +43,8 @@ const NONE_FOUND: u8 = 3;
 
 /// Show the panic reports in a BMC's event log
 ///
-/// Reads the System Event Log (SEL) of this machine's BMC (baseboard management controller), of one on the LAN, or from
-/// a file. Shows the newest crash in full: its reason and location, every CPU, the dump, and what to do next. Earlier
+/// Reads the System Event Log (SEL) of this machine's BMC (baseboard management controller), of one on the LAN (IPMI or
+/// Redfish), or from a file. Shows the newest crash in full: its reason and location, every CPU, the dump, and what to do next. Earlier
 /// crashes get a line each. The panic texts of Linux's own IPMI driver are shown, too.
 ///
 /// The form of a file is found by its content: ipmitool sel writeraw (complete), ipmitool sel list, elist, -v and -c,
@@ -56,6 +56,7 @@ Examples:
   lastwords read --all
   lastwords read -n 1 --json
   lastwords read -H bmc17 -U admin --password-file /etc/bmc17.password
+  lastwords read --redfish https://bmc17 -U admin --ca-file /etc/bmc-ca.pem
   ipmitool sel writeraw /tmp/sel; lastwords read --file /tmp/sel
   ssh server ipmitool sel list | lastwords read --file -
 
@@ -71,8 +72,8 @@ Files:
   /dev/ipmi0          this machine's BMC
 
 Environment:
-  LASTWORDS_PASSWORD  password for --host, before IPMI_PASSWORD
-  IPMI_PASSWORD       password for --host, as for ipmitool
+  LASTWORDS_PASSWORD  password for --host or --redfish, before IPMI_PASSWORD
+  IPMI_PASSWORD       the same, as for ipmitool
   NO_COLOR            no colour, unless --color always")]
 pub struct Read {
     #[command(flatten)]

@@ -2,15 +2,18 @@
 
 use super::{
     Log,
-    crash::{LAST_UPTIME, NO_TIME},
-    log::{LogError, MOST},
+    crash::{self, LAST_UPTIME, NO_TIME},
+    log::{LogError, MOST, Note},
 };
 use crate::{
-    bmc::{Connection, Local, Remote},
+    bmc::{
+        Connection, Local, Remote,
+        redfish::{Kind, Redfish},
+    },
     machine::{boot_id, hostname, now},
     message,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use lastwords_core::ipmi::commands::GetSelTime;
 use std::{
@@ -21,7 +24,7 @@ use std::{
 
 /// The options that name the log. Without any it is this machine's BMC's.
 #[derive(Args, Debug)]
-#[command(mut_arg("ipmi_kcs_ports", |option| option.conflicts_with("host").help("\
+#[command(mut_arg("ipmi_kcs_ports", |option| option.conflicts_with("bmc").help("\
 Use this machine's BMC at these registers [default: from SMBIOS or ACPI]").long_help("\
 Use this machine's BMC at these KCS (keyboard controller style) registers, where /dev/ipmi0 is missing and the SMBIOS \
 and ACPI tables are wrong [default: from SMBIOS or ACPI, else 0xca2,0xca3]")))]
@@ -29,7 +32,7 @@ pub struct Sources {
     #[command(flatten)]
     remote: Remote,
     /// Read the SEL from FILE, or from standard input if it is -
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "ipmi_kcs_ports"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["bmc", "ipmi_kcs_ports"])]
     file: Option<PathBuf>,
     #[command(flatten)]
     local: Local,
@@ -57,6 +60,9 @@ impl Sources {
     pub fn open(&self, root: &Path) -> Result<Source> {
         if let Some(path) = &self.file {
             return file(path);
+        }
+        if let Some(mut service) = self.remote.redfish()? {
+            return redfish(&mut service);
         }
         let (mut bmc, host, running) = match self.remote.connect()? {
             Some(bmc) => {
@@ -92,6 +98,60 @@ impl Source {
     pub fn here(root: &Path, bmc: &mut Connection) -> Result<Self> {
         Self::read(bmc, hostname(root), boot_id(root))
     }
+}
+
+/// Reads the log of a BMC's by Redfish. Where nothing is found, that is so: it is an error where something may have been
+/// left out.
+fn redfish(service: &mut Redfish) -> Result<Source> {
+    let host = service.host();
+    let mut log = Log::default();
+    if service.is_insecure() {
+        message::warning(&anyhow!(
+            "--insecure: the certificate of {host} is not checked. Whoever answers there gets the password"
+        ));
+        log.notes.insert(Note::CertificateNotChecked);
+    }
+    let (mut name, mut ahead, mut unknown, mut broken) = (String::new(), None, 0, None);
+    for service_log in service.logs()? {
+        let read = service.entries(&service_log)?;
+        let count = read.all.len();
+        for entry in read.all {
+            unknown += usize::from(entry.kind == Kind::Unknown);
+            log.entries.push(match entry.kind {
+                Kind::Record(record) => record.into(),
+                // It stands for itself, and carries nothing.
+                Kind::Other | Kind::Unknown => [0; 16].into(),
+            });
+        }
+        if let Some(of) = read.of {
+            message::warning(&anyhow!("{}: {count} of {of} entries read", service_log.name));
+            log.notes.insert(Note::PartOfLog);
+        }
+        if let Some(error) = read.broken {
+            log.notes.insert(Note::PartOfLog);
+            broken = Some(anyhow::Error::new(error).context(format!("{count} entries read, not all")));
+        }
+        ahead = ahead.or(service_log.ahead);
+        name = service_log.name;
+    }
+    let is_empty = crash::crashes(&log).is_empty();
+    match broken {
+        Some(error) if is_empty => return Err(error),
+        Some(error) => message::warning(&error),
+        None => {}
+    }
+    if unknown > 0 {
+        let maker = service.maker;
+        if is_empty {
+            bail!(
+                "{name}: whether there is a panic report cannot be told: {maker} ({unknown} of {} entries)\n\
+                 hint: read the SEL with --host (IPMI over LAN), or with lastwords read on the server",
+                log.entries.len()
+            );
+        }
+        log.notes.insert(Note::NoRawData(maker));
+    }
+    Ok(Source { log, name, ahead, host: Some(host), running: None })
 }
 
 fn file(path: &Path) -> Result<Source> {

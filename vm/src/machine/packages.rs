@@ -9,9 +9,10 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Everything that a scenario runs, on the host or copied into the guest, and what makes our own packages.
-const NEEDED: [&str; 25] = [
+const NEEDED: [&str; 26] = [
     "binutils",
     "busybox-static",
+    "curl",
     "debhelper",
     "e2fsprogs",
     "freeipmi-tools",

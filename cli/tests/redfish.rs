@@ -1,0 +1,558 @@
+//! `lastwords read --redfish` against a BMC of our own (`redfish/bmc.py`), over HTTPS with a certificate that openssl makes: what
+//! makers' BMCs answer, page by page (`redfish/README.md`), and what one answers that means harm. Needs Debian's packages
+//! curl, openssl and python3.
+
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+use tempfile::TempDir;
+
+const LOGIN: &str = "reader:se\"cr\\et:#";
+const SERVICE: &str = "/redfish/v1/Systems/1/LogServices/SEL";
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
+fn recorded(name: &str) -> Vec<Value> {
+    serde_json::from_slice(&fs::read(data("redfish").join(name)).unwrap()).unwrap()
+}
+
+/// A BMC that runs.
+struct Bmc {
+    folder: TempDir,
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Bmc {
+    fn drop(&mut self) {
+        let _ = (self.child.kill(), self.child.wait());
+    }
+}
+
+impl Bmc {
+    /// With these answers, and a certificate for this name.
+    fn named(name: &str, answers: &Value) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("answers.json"), answers.to_string()).unwrap();
+        fs::write(folder.path().join("password"), LOGIN.split_once(':').unwrap().1).unwrap();
+        let made = Command::new("openssl")
+            .current_dir(folder.path())
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-noenc",
+                "-days",
+                "10",
+            ])
+            .args(["-keyout", "key", "-out", "cert", "-subj", "/CN=bmc", "-addext"])
+            .arg(format!("subjectAltName={name}"))
+            .output()
+            .expect("openssl: install openssl");
+        assert!(made.status.success(), "{made:?}");
+        let mut child = Command::new("python3")
+            .arg(data("redfish/bmc.py"))
+            .arg(folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3: install python3");
+        let mut port = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        Self { folder, child, port: port.trim().parse().expect("bmc.py prints its port") }
+    }
+
+    fn new(answers: &Value) -> Self {
+        Self::named("IP:127.0.0.1", answers)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// `lastwords read --redfish` with these options.
+    fn command(&self, path: &str, options: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lastwords"));
+        command.args([
+            "read",
+            "--redfish",
+            &format!("https://127.0.0.1:{}{path}", self.port),
+            "--user",
+            "reader",
+        ]);
+        command.args(["--password-file", &self.file("password")]).args(options);
+        command
+    }
+
+    /// With its certificate trusted.
+    fn read(&self, options: &[&str]) -> Output {
+        let trusted = self.file("cert");
+        self.command("", &[&["--ca-file", &trusted], options].concat()).output().unwrap()
+    }
+
+    fn requests(&self) -> Vec<String> {
+        fs::read_to_string(self.file("requests")).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn json_of(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", text(output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Fails with this exit status and these words, without control characters, in so many requests at most.
+fn fails(bmc: &Bmc, options: &[&str], words: &[&str], requests: usize) {
+    let output = bmc.read(options);
+    let text = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(text.chars().all(|letter| letter == '\n' || !letter.is_control()), "{text:?}");
+    assert!(bmc.requests().len() <= requests, "{:?}", bmc.requests());
+}
+
+fn link(path: &str) -> Value {
+    json!({"@odata.id": path})
+}
+
+/// A service with one system that has one log, in these pages.
+fn service(pages: &[Value]) -> Value {
+    let collection = |path: &str, member: &str| json!({"json": {"@odata.id": path, "Members": [link(member)], "Members@odata.count": 1}});
+    let entries = format!("{SERVICE}/Entries");
+    let mut answers = json!({
+        "login": LOGIN,
+        "/redfish/v1/": {"json": {"@odata.id": "/redfish/v1/", "Systems": link("/redfish/v1/Systems")}},
+        "/redfish/v1/Systems": collection("/redfish/v1/Systems", "/redfish/v1/Systems/1"),
+        "/redfish/v1/Systems/1": {"json": {"@odata.id": "/redfish/v1/Systems/1",
+            "LogServices": link("/redfish/v1/Systems/1/LogServices")}},
+        "/redfish/v1/Systems/1/LogServices": collection("/redfish/v1/Systems/1/LogServices", SERVICE),
+        SERVICE: {"json": {"@odata.id": SERVICE, "Id": "SEL", "LogEntryType": "SEL", "Entries": link(&entries)}},
+    });
+    for (number, page) in pages.iter().enumerate() {
+        let path = if number == 0 { entries.clone() } else { format!("{entries}?$skip={number}") };
+        let mut page = page.clone();
+        if number + 1 < pages.len() && page["json"]["Members@odata.nextLink"].is_null() {
+            page["json"]["Members@odata.nextLink"] = json!(format!("{entries}?$skip={}", number + 1));
+        }
+        answers[path] = page;
+    }
+    answers
+}
+
+fn page(entries: &[Value]) -> Value {
+    json!({"json": {"@odata.id": format!("{SERVICE}/Entries"), "Members": entries}})
+}
+
+/// An entry of OpenBMC's (see `redfish/README.md`), and its number.
+fn openbmc(number: usize, record: &[u8], created: &str) -> Value {
+    let hex = record.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02X}"));
+    json!({
+        "@odata.id": format!("{SERVICE}/Entries/{number}"), "@odata.type": "#LogEntry.v1_9_0.LogEntry", "Created": created,
+        "EntryType": "Event", "Id": number.to_string(), "Message": format!("SEL Entry Added: {hex}"), "MessageArgs": [hex],
+        "MessageId": "OpenBMC.0.1.SELEntryAdded", "Name": "System Event Log Entry", "Severity": "OK",
+    })
+}
+
+/// The records of the SEL that the other forms are of, as Add SEL Entry hands them over: without number and time.
+fn sel() -> Vec<([u8; 16], String)> {
+    let bytes = fs::read(data("read/ipmitool-writeraw.bin")).unwrap();
+    let (records, _) = bytes.as_chunks::<16>();
+    let mut time = String::from("2026-11-22T16:17:10+00:00");
+    let mut sent = Vec::new();
+    for record in records {
+        let mut record = *record;
+        record[..2].fill(0);
+        if record[2] == 2 {
+            let seconds = u32::from_le_bytes(record[3..7].try_into().unwrap());
+            let date =
+                Command::new("date").args(["-u", &format!("-d@{seconds}"), "+%FT%T+00:00"]).output().unwrap();
+            time = String::from_utf8_lossy(&date.stdout).trim().to_string();
+            record[3..7].fill(0);
+        }
+        sent.push((record, time.clone()));
+    }
+    sent
+}
+
+/// The crashes that are read of a file.
+fn of_file() -> Value {
+    let file = data("read/ipmitool-writeraw.bin");
+    let output = Command::new(env!("CARGO_BIN_EXE_lastwords"))
+        .args(["read", "--json", "--file"])
+        .arg(file)
+        .output()
+        .unwrap();
+    json_of(&output)["crashes"].clone()
+}
+
+#[test]
+fn openbmcs_log_reads_as_the_sel_page_by_page_forwards_and_backwards() {
+    let entries: Vec<_> =
+        sel().iter().enumerate().map(|(number, (record, time))| openbmc(number, record, time)).collect();
+    let backwards: Vec<_> = entries.iter().rev().cloned().collect();
+    for entries in [&entries, &backwards] {
+        let pages: Vec<_> = entries.chunks(20).map(page).collect();
+        let bmc = Bmc::new(&service(&pages));
+        assert_eq!(json_of(&bmc.read(&["--json"]))["crashes"], of_file());
+        // Root, systems, system, log services, log: then one for each page.
+        assert_eq!(bmc.requests().len(), 5 + pages.len(), "{:?}", bmc.requests());
+    }
+}
+
+#[test]
+fn a_list_of_links_is_read_entry_by_entry() {
+    let entries: Vec<_> =
+        sel().iter().enumerate().map(|(number, (record, time))| openbmc(number, record, time)).collect();
+    let links: Vec<_> = entries.iter().map(|entry| link(entry["@odata.id"].as_str().unwrap())).collect();
+    let mut answers = service(&[page(&links)]);
+    for entry in &entries {
+        answers[entry["@odata.id"].as_str().unwrap()] = json!({"json": entry});
+    }
+    let bmc = Bmc::new(&answers);
+    assert_eq!(json_of(&bmc.read(&["--json"]))["crashes"], of_file());
+    assert_eq!(bmc.requests().len(), 6 + entries.len());
+}
+
+/// What iDRAC makes of the platform event of a panic, by the rule of `redfish/idrac.json`: event data in hex without leading zeros.
+fn stop_of_idrac(number: usize) -> Value {
+    json!({
+        "@odata.id": format!("/redfish/v1/Managers/iDRAC.Embedded.1/Logs/Sel/{number}"), "Created": "2026-11-22T20:13:20-06:00",
+        "EntryCode": "Assert", "EntryType": "SEL", "Id": number.to_string(), "Message": "A runtime critical stop occurred.",
+        "MessageId": "a16174", "SensorNumber": 0x46, "SensorType": "OS Stop/Shutdown", "Severity": "Critical",
+    })
+}
+
+/// And of the records of its text.
+fn oem_of_idrac(number: usize) -> Value {
+    json!({
+        "@odata.id": format!("/redfish/v1/Managers/iDRAC.Embedded.1/Logs/Sel/{number}"), "Created": "2026-11-22T20:13:20-06:00",
+        "EntryType": "SEL", "Id": number.to_string(), "Message": "An OEM diagnostic event occurred.", "Severity": "OK",
+    })
+}
+
+/// iDRAC's service: the log is the manager's.
+fn idrac(entries: &[Value]) -> Value {
+    let mut answers = service(&[]);
+    answers["/redfish/v1/"]["json"]["Oem"] = json!({"Dell": {}});
+    answers["/redfish/v1/"]["json"]["Managers"] = link("/redfish/v1/Managers");
+    answers["/redfish/v1/Systems/1"]["json"]["LogServices"] = Value::Null;
+    let log = "/redfish/v1/Managers/iDRAC.Embedded.1/LogServices/Sel";
+    let owner = "/redfish/v1/Managers/iDRAC.Embedded.1";
+    answers["/redfish/v1/Managers"] = json!({"json": {"Members": [link(owner)]}});
+    answers[owner] = json!({"json": {"LogServices": link(&format!("{owner}/LogServices"))}});
+    answers[format!("{owner}/LogServices")] = json!({"json": {"Members": [link(log)]}});
+    answers[log] =
+        json!({"json": {"Id": "Sel", "LogEntryType": "SEL", "Entries": link(&format!("{log}/Entries"))}});
+    answers[format!("{log}/Entries")] = page(entries);
+    answers
+}
+
+#[test]
+fn idrac_shows_the_platform_event_and_a_note_says_what_is_missing() {
+    let recorded = recorded("idrac.json");
+    let entries = [vec![oem_of_idrac(60), oem_of_idrac(59), stop_of_idrac(58)], recorded.clone()].concat();
+    let bmc = Bmc::new(&idrac(&entries));
+    let report = text(&bmc.read(&["--all"]));
+    assert!(
+        report.starts_with(&format!("PANIC on 127.0.0.1:{}, 2026-11-23 02:13:20 (BMC clock)", bmc.port)),
+        "{report}"
+    );
+    assert!(report.contains("\nFat... (only the platform event is recorded)"), "{report}");
+    assert!(report.contains("iDRAC shows OEM records") && report.contains("--host"), "{report}");
+    assert_eq!(json_of(&bmc.read(&["--json"]))["notes"], json!(["no-raw-data"]));
+
+    // Without any, there is none: all of what it shows is known.
+    for entries in [recorded.clone(), self::recorded("idrac8.json"), self::recorded("bluefield.json"), vec![]]
+    {
+        let output = Bmc::new(&idrac(&entries)).read(&[]);
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+        assert!(text(&output).starts_with("No panic report in https://127.0.0.1:"), "{}", text(&output));
+    }
+    // Records that may be a panic's are no "none".
+    let bmc = Bmc::new(&idrac(&[vec![oem_of_idrac(59)], recorded].concat()));
+    fails(&bmc, &[], &["cannot be told", "iDRAC", "1 of 5 entries", "hint: read the SEL with --host"], 20);
+}
+
+#[test]
+fn where_a_maker_shows_no_bytes_that_is_said_and_not_that_there_is_no_report() {
+    for (maker, log, file, words) in [
+        ("Hpe", "IML", "ilo.json", "iLO has no SEL"),
+        ("Lenovo", "PlatformLog", "xcc.json", "XCC has no SEL"),
+    ] {
+        let mut answers = service(&[page(&recorded(file))]);
+        answers["/redfish/v1/"]["json"]["Oem"] = json!({maker: {}});
+        answers[SERVICE]["json"]["Id"] = json!(log);
+        answers[SERVICE]["json"]["LogEntryType"] = json!("OEM");
+        fails(&Bmc::new(&answers), &[], &["cannot be told", words, "2 of 2 entries"], 6);
+    }
+}
+
+#[test]
+fn a_wrong_password_is_refused_once() {
+    let mut answers = service(&[page(&[])]);
+    answers["login"] = json!("reader:another");
+    let bmc = Bmc::new(&answers);
+    fails(&bmc, &[], &["refuses the login", "hint: check user and password"], 2);
+    assert_eq!(bmc.requests(), ["200 /redfish/v1/", "401 /redfish/v1/Systems login"]);
+}
+
+#[test]
+fn a_certificate_is_checked_with_its_name_and_not_checking_it_is_said() {
+    let answers = service(&[page(&[])]);
+    let bmc = Bmc::new(&answers);
+    let output = bmc.command("", &[]).output().unwrap();
+    assert!(
+        text(&output).contains("not trusted") && text(&output).contains("--ca-file FILE"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!((output.status.code(), bmc.requests()), (Some(1), vec![]));
+
+    let other = Bmc::named("DNS:another", &answers);
+    fails(&other, &[], &["not trusted, or is for another name"], 0);
+    let output = bmc.command("", &["--ca-file", "/nonexistent"]).output().unwrap();
+    assert!(text(&output).contains("--ca-file: there is no certificate in it"), "{}", text(&output));
+
+    let entries: Vec<_> =
+        sel().iter().enumerate().map(|(number, (record, time))| openbmc(number, record, time)).collect();
+    let bmc = Bmc::new(&service(&[page(&entries)]));
+    let output = bmc.command("", &["--insecure", "--json"]).output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("warning: --insecure: the certificate of 127.0.0.1"),
+        "{}",
+        text(&output)
+    );
+    assert_eq!(json_of(&output)["notes"], json!(["certificate-not-checked", "no-symbols"]));
+}
+
+/// A curl that writes down how it was called.
+fn spy(folder: &Path) -> String {
+    let curl = folder.join("curl");
+    let real = Command::new("sh").args(["-c", "command -v curl"]).output().unwrap();
+    let real = String::from_utf8(real.stdout).unwrap();
+    let real = real.trim();
+    fs::write(
+        &curl,
+        format!("#!/bin/sh\n{{ echo \"$@\"; env; }} >>{}/called\nexec {real} \"$@\"\n", folder.display()),
+    )
+    .unwrap();
+    fs::set_permissions(&curl, fs::Permissions::from_mode(0o755)).unwrap();
+    format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn the_password_is_in_no_argument_and_no_variable_and_curls_own_settings_do_not_count() {
+    let bmc = Bmc::new(&service(&[page(&[])]));
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join(".curlrc"), "url = \"https://127.0.0.1:1/\"\ninsecure\n").unwrap();
+    let output = bmc
+        .command("", &["--ca-file", &bmc.file("cert")])
+        .env("PATH", spy(home.path()))
+        .env("HOME", home.path())
+        .env("https_proxy", "http://127.0.0.1:1")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    let called = fs::read_to_string(home.path().join("called")).unwrap();
+    assert!(called.contains("-q --config -\n") && !called.contains("se\"cr"), "{called}");
+    // From the environment it goes no further.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lastwords"));
+    command.args([
+        "read",
+        "--redfish",
+        &format!("https://127.0.0.1:{}", bmc.port),
+        "-U",
+        "reader",
+        "--ca-file",
+        &bmc.file("cert"),
+    ]);
+    let output = command
+        .env("PATH", spy(home.path()))
+        .env("LASTWORDS_PASSWORD", LOGIN.split_once(':').unwrap().1)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    let called = fs::read_to_string(home.path().join("called")).unwrap();
+    assert!(!called.contains("se\"cr"), "{called}");
+}
+
+#[test]
+fn without_curl_the_package_is_named() {
+    let bmc = Bmc::new(&service(&[]));
+    let empty = tempfile::tempdir().unwrap();
+    let output = bmc.command("", &[]).env("PATH", empty.path()).output().unwrap();
+    assert!(
+        text(&output).contains("curl, which is missing\nhint: install the package curl"),
+        "{}",
+        text(&output)
+    );
+}
+
+#[test]
+fn of_several_systems_one_is_chosen_by_its_address() {
+    let mut answers = service(&[page(&[stop_of_idrac(1)])]);
+    answers["/redfish/v1/Systems"]["json"]["Members"] =
+        json!([link("/redfish/v1/Systems/1"), link("/redfish/v1/Systems/2")]);
+    for path in ["", "/LogServices", "/LogServices/SEL"] {
+        let one =
+            answers[format!("/redfish/v1/Systems/1{path}")].to_string().replace("Systems/1", "Systems/2");
+        answers[format!("/redfish/v1/Systems/2{path}")] = serde_json::from_str(&one).unwrap();
+    }
+    answers["/redfish/v1/Systems/2/LogServices/SEL/Entries"] = page(&[]);
+    let bmc = Bmc::new(&answers);
+    let choice = |number| format!("--redfish https://127.0.0.1:{}/redfish/v1/Systems/{number}", bmc.port);
+    fails(&bmc, &[], &["several systems with logs", &choice(1), &choice(2)], 20);
+    for (path, status) in [
+        ("/redfish/v1/Systems/1", 0),
+        ("/redfish/v1/Systems/2", 3),
+        ("/redfish/v1/Systems/1/LogServices/SEL", 0),
+        ("/redfish/v1/Systems/3", 1),
+    ] {
+        let output = bmc.command(path, &["--ca-file", &bmc.file("cert")]).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{path}: {}", text(&output));
+    }
+}
+
+/// The first page is good, and has a report. What follows is not: what was read is shown, and that it is not all.
+fn goes_on_with(next: &Value, link_to_it: Option<&str>, options: &[&str], words: &str, requests: usize) {
+    let mut first = page(&[stop_of_idrac(1)]);
+    if let Some(link) = link_to_it {
+        first["json"]["Members@odata.nextLink"] = json!(link);
+    }
+    let bmc = Bmc::new(&service(&[first, next.clone()]));
+    let output = bmc.read(&[&["--json"], options].concat());
+    let warning = String::from_utf8_lossy(&output.stderr);
+    assert!(warning.contains("1 entries read, not all") && warning.contains(words), "{warning}");
+    let json = json_of(&output);
+    assert_eq!((json["crashes"].as_array().unwrap().len(), &json["notes"]), (1, &json!(["part-of-log"])));
+    assert!(bmc.requests().len() <= requests, "{:?}", bmc.requests());
+}
+
+#[test]
+fn what_was_read_is_shown_when_the_rest_does_not_come() {
+    let entries = format!("{SERVICE}/Entries");
+    let good = page(&[stop_of_idrac(2)]);
+    goes_on_with(&good, Some(&entries), &[], "goes on with what has been read", 6);
+    goes_on_with(&good, Some("https://evil.example/redfish"), &[], "is not on it and is not followed", 6);
+    goes_on_with(&good, Some("//evil.example/x"), &[], "is not followed", 6);
+    let mut again = page(&[stop_of_idrac(1)]);
+    again["json"]["Members@odata.nextLink"] = json!(format!("{entries}?$skip=9"));
+    goes_on_with(&again, None, &[], "goes on with what has been read", 7);
+    goes_on_with(&json!({"redirect": "https://evil.example/"}), None, &[], "redirects", 7);
+    goes_on_with(&json!({"status": 500}), None, &[], "HTTP status 500", 7);
+    goes_on_with(&json!({"text": "{\"Members\": ["}), None, &[], "no Redfish resource", 7);
+    goes_on_with(&json!({"megabytes": 100}), None, &[], "longer than 8 MiB", 7);
+    goes_on_with(&json!({"megabytes": 100, "chunked": true}), None, &[], "longer than 8 MiB", 7);
+    goes_on_with(&json!({"drip": 1, "megabytes": 1}), None, &["--timeout", "3"], "did not answer in time", 7);
+}
+
+#[test]
+fn a_log_without_an_end_ends_and_what_is_no_log_is_refused() {
+    let of = |entries: Value| {
+        let mut answers = service(&[]);
+        answers[format!("{SERVICE}/Entries")] = entries;
+        Bmc::new(&answers)
+    };
+    fails(
+        &of(json!({"endless": 1})),
+        &["--timeout", "600"],
+        &["more answers than a log can take (300 pages)"],
+        305,
+    );
+    fails(&of(json!({"megabytes": 100})), &[], &["longer than 8 MiB"], 6);
+    fails(
+        &of(json!({"drip": 1, "megabytes": 1})),
+        &["--timeout", "2"],
+        &["did not answer in time", "--timeout"],
+        6,
+    );
+    fails(&of(json!({"text": "[".repeat(4 << 20)})), &[], &["longer than 8 MiB"], 6);
+    fails(&of(json!({"text": "[[[["})), &[], &["no Redfish resource"], 6);
+    fails(&of(json!({"text": ""})), &[], &["no Redfish resource"], 6);
+    fails(&of(json!({"json": {}})), &[], &["no Redfish resource"], 6);
+    fails(&of(json!({"redirect": "https://evil.example/"})), &[], &["redirects", "not followed"], 7);
+    fails(&of(page(&[link("https://evil.example/1")])), &[], &["is not on it and is not followed"], 6);
+    fails(&of(json!({"status": 503})), &[], &["HTTP status 503"], 6);
+    fails(&of(json!({"status": 403})), &[], &["does not let this user read"], 6);
+}
+
+#[test]
+fn what_leads_to_no_log_is_told() {
+    let root = "/redfish/v1/";
+    fails(&Bmc::new(&json!({})), &[], &["has nothing at /redfish/v1/"], 1);
+    fails(&Bmc::new(&json!({root: {"json": {}}})), &[], &["no log of system events in Redfish"], 1);
+    fails(&Bmc::new(&json!({root: {"text": "<html>"}})), &[], &["no Redfish resource"], 1);
+    fails(&Bmc::new(&json!({root: {"redirect": "https://evil.example/"}})), &[], &["redirects"], 1);
+    let elsewhere = json!({root: {"json": {"Systems": link("http://evil.example/\u{1b}[2J")}}});
+    fails(&Bmc::new(&elsewhere), &[], &["links to", "is not followed"], 1);
+    let mut answers = service(&[page(&[])]);
+    answers[SERVICE]["json"]["Id"] = json!("Journal");
+    answers[SERVICE]["json"]["LogEntryType"] = json!("Event");
+    fails(&Bmc::new(&answers), &[], &["no log of system events in Redfish", "hint: use --host"], 5);
+    // A thousand systems are not looked at.
+    let mut answers = service(&[page(&[])]);
+    let many: Vec<_> = (0..1000).map(|number| link(&format!("/redfish/v1/Systems/x{number}"))).collect();
+    answers["/redfish/v1/Systems"]["json"]["Members"] = json!(many);
+    fails(&Bmc::new(&answers), &[], &["has nothing at"], 40);
+}
+
+#[test]
+fn entries_without_fields_or_with_control_characters_are_no_reports_and_not_printed_raw() {
+    let odd = "\u{1b}[2J\u{9b}\u{202e}";
+    let entries = [
+        json!({}),
+        json!(null),
+        json!([1]),
+        json!("x"),
+        json!({"Message": odd, "MessageId": odd, "SensorType": odd, "Created": odd}),
+        json!({"MessageId": "OpenBMC.0.1.SELEntryAdded", "MessageArgs": [odd]}),
+        json!({"EntryType": "SEL", "SensorType": "OS Stop/Shutdown", "MessageId": odd, "SensorNumber": -1}),
+    ];
+    let mut answers = service(&[page(&entries)]);
+    answers["/redfish/v1/"]["json"]["Vendor"] = json!(odd);
+    answers[SERVICE]["json"]["Id"] = json!("SEL");
+    fails(&Bmc::new(&answers), &[], &["cannot be told", "6 of 7 entries"], 6);
+    // In the records themselves, too.
+    let record = *b"\0\0\xf0\x20\x80ab\x1b[2J\x9b\xe2\x80\xaec";
+    let output = Bmc::new(&service(&[page(&[openbmc(1, &record, odd)])])).read(&["--all"]);
+    assert!(
+        output.status.success() && text(&output).chars().all(|letter| letter == '\n' || !letter.is_control()),
+        "{}",
+        text(&output)
+    );
+}
+
+#[test]
+fn entries_that_the_bmc_counts_and_does_not_give_are_told() {
+    let mut first = page(&[stop_of_idrac(1)]);
+    first["json"]["Members@odata.count"] = json!(3639);
+    let output = Bmc::new(&service(&[first])).read(&["--json"]);
+    assert!(text(&output).contains("1 of 3639 entries read"), "{}", text(&output));
+    assert_eq!(json_of(&output)["notes"], json!(["part-of-log"]));
+}
+
+#[test]
+fn a_resource_behind_a_slash_is_found_as_ilo_has_it() {
+    let mut answers = service(&[page(&[stop_of_idrac(1)])]);
+    for path in ["/redfish/v1/Systems", &format!("{SERVICE}/Entries")] {
+        answers[format!("{path}/")] = answers[path].take();
+        answers[path] = json!({"redirect": format!("{path}/")});
+    }
+    let bmc = Bmc::new(&answers);
+    assert_eq!(json_of(&bmc.read(&["--json"]))["crashes"].as_array().unwrap().len(), 1);
+    assert_eq!(bmc.requests().len(), 8, "{:?}", bmc.requests());
+}
