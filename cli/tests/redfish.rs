@@ -415,7 +415,7 @@ fn of_several_systems_one_is_chosen_by_its_address() {
     answers["/redfish/v1/Systems/2/LogServices/SEL/Entries"] = page(&[]);
     let bmc = Bmc::new(&answers);
     let choice = |number| format!("--redfish https://127.0.0.1:{}/redfish/v1/Systems/{number}", bmc.port);
-    fails(&bmc, &[], &["several systems with logs", &choice(1), &choice(2)], 20);
+    fails(&bmc, &[], &["logs of several systems", &choice(1), &choice(2)], 20);
     for (path, status) in [
         ("/redfish/v1/Systems/1", 0),
         ("/redfish/v1/Systems/2", 3),

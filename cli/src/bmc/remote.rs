@@ -2,7 +2,7 @@
 
 use super::{
     Connection, Host,
-    redfish::{self, Address, Asking, Redfish},
+    redfish::{self, Asking, Redfish},
 };
 use crate::message;
 use anyhow::{Context, Result};
@@ -10,7 +10,7 @@ use clap::Args;
 use std::{env, fs::File, io::Read, os::unix::ffi::OsStringExt, path::PathBuf, time::Duration};
 
 /// The environment variables that have the password when no file is given, ours before ipmitool's.
-pub const PASSWORDS: [&str; 2] = ["LASTWORDS_PASSWORD", "IPMI_PASSWORD"];
+const PASSWORDS: [&str; 2] = ["LASTWORDS_PASSWORD", "IPMI_PASSWORD"];
 
 /// A BMC on the LAN.
 #[derive(Args, Clone, Debug, Default)]
@@ -27,8 +27,8 @@ pub struct Remote {
     /// For BMCs without IPMI over LAN. Needs curl. Some makers do not show all of a SEL record in Redfish; lastwords then
     /// prints that. User and password are given as for --host. Where the BMC has several systems, or another log is meant, its
     /// address stands behind the host: https://HOST/redfish/v1/Systems/2
-    #[arg(long, value_name = "https://HOST[:PORT]", requires = "user", group = "bmc")]
-    redfish: Option<Address>,
+    #[arg(long, value_name = "https://HOST[:PORT]", requires = "user", group = "bmc", value_parser = redfish::checked)]
+    redfish: Option<String>,
 
     /// Log in as this user (privilege level User or role ReadOnly)
     #[arg(short = 'U', long, value_name = "NAME", requires = "bmc")]

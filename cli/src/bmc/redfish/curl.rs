@@ -7,7 +7,7 @@
 //! Several addresses go to one curl, so that the handshake, the slowest part for a BMC, is made once for all of them.
 
 use super::{address::Address, error::RedfishError};
-use crate::{bmc::remote::PASSWORDS, sys};
+use crate::sys;
 use std::{
     ffi::OsStr,
     fs::File,
@@ -97,8 +97,9 @@ impl Curl {
         let mut output = sys::memory_file(c"answers", &[]).map_err(RedfishError::Run)?;
         let child = Command::new("curl")
             .args(["-q", "--config", "-"])
-            .env_remove(PASSWORDS[0])
-            .env_remove(PASSWORDS[1])
+            // Which has the password, perhaps, and settings of curl's.
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .stdin(Stdio::from(settings))
             .stdout(Stdio::from(output.try_clone().map_err(RedfishError::Run)?))
             .stderr(Stdio::null())

@@ -162,24 +162,29 @@ fn event_data(id: &str) -> Option<[u8; 3]> {
     if !id.is_ascii() || !(3..=6).contains(&id.len()) {
         return None;
     }
-    let splits = (1..3).flat_map(|first| (1..3).map(move |second| (first, first + second)));
-    let mut found = splits.filter_map(|(one, two)| {
-        let parts = [id.get(..one)?, id.get(one..two)?, id.get(two..)?].map(shortest);
-        Some([parts[0]?, parts[1]?, parts[2]?])
-    });
     // Of several the one that our own events or those without text can have; nothing where there are two of these.
-    let all: Vec<_> = found.by_ref().collect();
-    let is_ours = |data: &&[u8; 3]| match **data {
-        [CRITICAL_STOP_WITH_TEXT, second, third] => [second, third].into_iter().all(is_of_text),
-        [CRITICAL_STOP, second, third] => [[0, 0], [0xff, 0xff]].contains(&[second, third]),
-        _ => false,
-    };
-    let ours: Vec<_> = all.iter().filter(is_ours).collect();
-    match (&ours[..], &all[..]) {
-        ([data], _) => Some(**data),
-        ([], [data, ..]) if all.iter().all(|other| other[0] & 0xf != CRITICAL_STOP) => Some(*data),
-        _ => None,
+    let (mut ours, mut others, mut is_stop) = (None, None, false);
+    for one in 1..3 {
+        for two in one + 1..one + 3 {
+            let part = |from: usize, to| id.get(from..to).and_then(shortest);
+            let (Some(first), Some(second), Some(third)) =
+                (part(0, one), part(one, two), part(two, id.len()))
+            else {
+                continue;
+            };
+            let is_ours = match first {
+                CRITICAL_STOP_WITH_TEXT => is_of_text(second) && is_of_text(third),
+                CRITICAL_STOP => matches!((second, third), (0, 0) | (0xff, 0xff)),
+                _ => false,
+            };
+            if is_ours && ours.replace([first, second, third]).is_some() {
+                return None;
+            }
+            others = Some([first, second, third]);
+            is_stop |= first & 0xf == CRITICAL_STOP;
+        }
     }
+    ours.or(others.filter(|_| !is_stop))
 }
 
 /// May this character stand in an event's text (docs/sel-format.md)?

@@ -1,10 +1,10 @@
 //! Why a Redfish service could not be asked, and what the user can do about it.
 
 use crate::message;
-use std::io;
+use std::{fmt, io};
 
 /// Why a Redfish service could not be asked. The first text is the BMC's address.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum RedfishError {
     #[error("--redfish needs the program curl, which is missing\nhint: install the package curl")]
     NoCurl,
@@ -62,8 +62,15 @@ pub enum RedfishError {
         "{0} has no log of system events in Redfish\nhint: use --host (IPMI over LAN), or read the SEL on the server"
     )]
     NoLog(String),
-    #[error("{0} has several {1} with logs\nhint: choose one: {2}")]
-    Several(String, &'static str, String),
+    #[error("{0} has logs of several systems\nhint: choose one:{1}")]
+    Several(String, String),
     #[error("a user's name has no colon, and neither name nor password a NUL or a line end")]
     Characters,
+}
+
+/// As people see it: what is derived is large.
+impl fmt::Debug for RedfishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }

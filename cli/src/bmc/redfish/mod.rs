@@ -11,14 +11,20 @@ mod curl;
 mod entry;
 mod error;
 
-pub use address::Address;
+use address::Address;
 pub use entry::{Entry, Kind};
 pub use error::RedfishError;
 
 use crate::machine::now;
 use curl::{Answer, Curl};
-use serde_json::Value;
-use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
+use serde_json::{Map, Value};
+use std::{fmt, path::PathBuf, time::Duration};
+
+/// An address that a user gives, once it has been looked at. It stays a text: for each type that the command line has, its
+/// parser gets larger.
+pub fn checked(text: &str) -> Result<String, &'static str> {
+    text.parse::<Address>().map(|_| text.to_owned())
+}
 
 /// Where every service begins.
 const ROOT: &str = "/redfish/v1/";
@@ -85,11 +91,11 @@ pub struct Redfish {
     root: Value,
 }
 
-/// A log service of a system or manager, and how good it is for us.
-struct Ranked {
+/// The best logs that were found, and whose they are.
+struct Best {
     rank: usize,
-    owner: String,
-    log: LogService,
+    logs: Vec<LogService>,
+    owners: Vec<String>,
 }
 
 /// A log.
@@ -114,6 +120,13 @@ pub struct Entries {
     pub broken: Option<RedfishError>,
 }
 
+/// A page of a log: how many entries it has, how many there are on all of them, and the next one.
+struct Page {
+    given: u64,
+    count: Option<u64>,
+    next: Option<String>,
+}
+
 /// How the service is to be asked.
 pub struct Asking {
     pub user: String,
@@ -128,8 +141,9 @@ impl Redfish {
     ///
     /// # Errors
     /// When there is none.
-    pub fn open(address: &Address, asking: Asking) -> Result<Self, RedfishError> {
-        let mut curl = Curl::new(address.clone(), &asking.user, asking.password, asking.limit)?;
+    pub fn open(address: &str, asking: Asking) -> Result<Self, RedfishError> {
+        let address = address.parse().map_err(|_| RedfishError::Characters)?;
+        let mut curl = Curl::new(address, &asking.user, asking.password, asking.limit)?;
         curl.ca_file = asking.ca_file;
         curl.insecure = asking.insecure;
         let mut service = Self { curl, maker: Maker::Other, root: Value::Null };
@@ -160,71 +174,77 @@ impl Redfish {
         if let Some(log) = self.log_service(&start) {
             return Ok(vec![log]);
         }
+        let mut best = Best { rank: NO_RANK, logs: Vec::new(), owners: Vec::new() };
         if start["LogServices"].is_object() {
-            let found = self.ranked(vec![start])?;
-            return self.choose(found, "systems");
+            self.look(&[start], &mut best)?;
+            return self.choose(best);
         }
-        let mut best = (Vec::new(), "systems");
-        for (name, plural) in [("Systems", "systems"), ("Managers", "managers")] {
+        for name in ["Systems", "Managers"] {
             let Some(link) = link(&start[name]) else { continue };
             let path = self.path(link)?;
             // By itself: a password that is wrong is refused once.
             let collection = self.get(&path, true)?;
             let owners = self.members(&collection)?;
-            let found = self.ranked(owners)?;
-            let rank = |found: &[Ranked]| found.iter().map(|found| found.rank).min().unwrap_or(usize::MAX);
-            if rank(&found) < rank(&best.0) {
-                best = (found, plural);
-            }
-            if rank(&best.0) == 0 {
+            self.look(&owners, &mut best)?;
+            if best.rank == 0 {
                 break;
             }
         }
-        self.choose(best.0, best.1)
+        self.choose(best)
     }
 
-    /// The best logs of these systems or managers, each with its rank and its owner.
-    fn ranked(&mut self, owners: Vec<Value>) -> Result<Vec<Ranked>, RedfishError> {
-        let mut found = Vec::new();
-        let mut failed = None;
+    /// The logs of these systems or managers, where they are better than what was found.
+    fn look(&mut self, owners: &[Value], best: &mut Best) -> Result<(), RedfishError> {
+        let (mut failed, mut rank) = (None, best.rank);
         for owner in owners {
             let Some(link) = link(&owner["LogServices"]) else { continue };
             let path = self.path(link)?;
-            let services = self.get(&path, true).and_then(|collection| self.members(&collection));
-            let owner = owner["@odata.id"].as_str().unwrap_or(link).to_owned();
-            match services {
-                Ok(services) => found.extend(services.iter().filter_map(|service| {
-                    Some(Ranked {
-                        rank: rank(service)?,
-                        owner: owner.clone(),
-                        log: self.log_service(service)?,
-                    })
-                })),
-                Err(error) => failed = Some(error),
+            let services = match self.get(&path, true).and_then(|collection| self.members(&collection)) {
+                Ok(services) => services,
+                // Whoever fails may be without a log, as long as another has one.
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
+            };
+            let owner = self.path(owner["@odata.id"].as_str().unwrap_or(link))?;
+            for service in &services {
+                let of = self::rank(service);
+                let Some(log) = self.log_service(service).filter(|_| of <= rank && of < best.rank) else {
+                    continue;
+                };
+                if of < rank {
+                    rank = of;
+                    best.logs.clear();
+                    best.owners.clear();
+                }
+                best.logs.push(log);
+                if best.owners.last() != Some(&owner) {
+                    best.owners.push(owner.clone());
+                }
             }
         }
-        // Whoever fails may be without a log, as long as another has one.
+        best.rank = rank;
         match failed {
-            Some(error) if found.is_empty() => Err(error),
-            _ => Ok(found),
+            Some(error) if best.logs.is_empty() => Err(error),
+            _ => Ok(()),
         }
     }
 
     /// The best ones, which are to be of one owner.
-    fn choose(&self, mut found: Vec<Ranked>, plural: &'static str) -> Result<Vec<LogService>, RedfishError> {
-        let address = &self.curl.address;
-        let best = found.iter().map(|found| found.rank).min().unwrap_or_default();
-        found.retain(|found| found.rank == best);
-        if found.is_empty() {
-            return Err(RedfishError::NoLog(address.to_string()));
+    fn choose(&self, best: Best) -> Result<Vec<LogService>, RedfishError> {
+        if best.logs.is_empty() {
+            return Err(RedfishError::NoLog(self.host()));
         }
-        let owners: BTreeSet<_> = found.iter().filter_map(|found| address.path_of(&found.owner)).collect();
-        if owners.len() > 1 {
-            let choices: Vec<_> =
-                owners.iter().map(|path| format!("--redfish {}", address.url(path))).collect();
-            return Err(RedfishError::Several(address.to_string(), plural, choices.join(", ")));
+        if best.owners.len() == 1 {
+            return Ok(best.logs);
         }
-        Ok(found.into_iter().map(|found| found.log).collect())
+        let mut choices = String::new();
+        for owner in &best.owners {
+            choices += " --redfish ";
+            choices += &self.curl.address.url(owner);
+        }
+        Err(RedfishError::Several(self.host(), choices))
     }
 
     /// All entries of a log. Where the BMC fails in the middle, those that were read.
@@ -233,45 +253,17 @@ impl Redfish {
     /// When none could be read.
     pub fn entries(&mut self, log: &LogService) -> Result<Entries, RedfishError> {
         let mut read = Entries::default();
-        let mut seen = BTreeSet::new();
-        let mut pages = BTreeSet::new();
+        let mut seen = Map::new();
+        let mut pages = Vec::new();
         let (mut given, mut count) = (0, None);
         let mut next = Some(log.entries.clone());
         while let Some(path) = next.take() {
-            let page = self.get(&path, true).and_then(|page| {
-                count = count.max(page["Members@odata.count"].as_u64());
-                let members = page["Members"].as_array().map(Vec::as_slice);
-                let members = members.ok_or_else(|| self.garbled(&path))?;
-                given += members.len() as u64;
-                // The same again, when the log has grown meanwhile.
-                let is_new = |member: &&Value| {
-                    member["@odata.id"].as_str().is_none_or(|id| seen.insert(id.to_owned()))
-                };
-                let new: Vec<Value> = members.iter().filter(is_new).cloned().collect();
-                let link =
-                    page["Members@odata.nextLink"].as_str().or_else(|| page["@odata.nextLink"].as_str());
-                let link = link.map(|link| self.path(link));
-                Ok((new, link))
-            });
-            pages.insert(path);
-            let take = |service: &mut Self| {
-                let (new, link) = page?;
-                let is_same = new.is_empty();
-                service.take(&new, &mut read.all)?;
-                let Some(link) = link.transpose()? else { return Ok(None) };
-                if is_same || pages.contains(&link) {
-                    return Err(RedfishError::Circle(log.name.clone()));
+            match self.page(path, &mut pages, &mut seen, &mut read.all) {
+                Ok(page) => {
+                    given += page.given;
+                    count = count.max(page.count);
+                    next = page.next;
                 }
-                if pages.len() >= MOST_PAGES {
-                    return Err(RedfishError::TooMany(log.name.clone(), "300 pages"));
-                }
-                if read.all.len() > MOST_ENTRIES {
-                    return Err(RedfishError::TooMany(log.name.clone(), "65534 entries"));
-                }
-                Ok(Some(link))
-            };
-            match take(self) {
-                Ok(link) => next = link,
                 Err(error) if read.all.is_empty() => return Err(error),
                 Err(error) => read.broken = Some(error),
             }
@@ -282,20 +274,35 @@ impl Redfish {
         Ok(read)
     }
 
-    /// Adds these entries, which may be links alone.
-    fn take(&mut self, members: &[Value], entries: &mut Vec<Entry>) -> Result<(), RedfishError> {
-        let is_link = |member: &Value| {
-            member.as_object().is_some_and(|fields| fields.len() == 1) && link(member).is_some()
-        };
-        if !members.first().is_some_and(is_link) {
-            entries.extend(members.iter().map(Entry::new));
-            return Ok(());
+    /// Adds the entries of a page that are new: it may have some again, when the log has grown meanwhile.
+    fn page(
+        &mut self,
+        path: String,
+        pages: &mut Vec<String>,
+        seen: &mut Map<String, Value>,
+        entries: &mut Vec<Entry>,
+    ) -> Result<Page, RedfishError> {
+        let page = self.get(&path, true)?;
+        let Some(members) = page["Members"].as_array() else { return Err(self.garbled(&path)) };
+        pages.push(path);
+        let (mut is_same, mut links) = (true, Vec::new());
+        for member in members {
+            let id = link(member);
+            if id.is_some_and(|id| seen.insert(id.to_owned(), Value::Null).is_some()) {
+                continue;
+            }
+            is_same = false;
+            match id {
+                // A link alone.
+                Some(id) if member.as_object().is_some_and(|fields| fields.len() == 1) => {
+                    links.push(self.path(id)?);
+                }
+                _ => entries.push(Entry::new(member)),
+            }
         }
-        let paths = members.iter().map(|member| self.path(link(member).unwrap_or_default()));
-        let paths = paths.collect::<Result<Vec<_>, _>>()?;
-        for paths in paths.chunks(AT_ONCE) {
-            for (answer, path) in self.curl.get(paths, true)?.into_iter().zip(paths) {
-                match self.json(&answer, path) {
+        for paths in links.chunks(AT_ONCE) {
+            for (answer, path) in self.curl.get(paths, true)?.iter().zip(paths) {
+                match self.json(answer, path) {
                     Ok(entry) => entries.push(Entry::new(&entry)),
                     // It has gone meanwhile.
                     Err(RedfishError::NotFound(..)) => {}
@@ -303,7 +310,18 @@ impl Redfish {
                 }
             }
         }
-        Ok(())
+        let link = page["Members@odata.nextLink"].as_str().or_else(|| page["@odata.nextLink"].as_str());
+        let next = match link {
+            Some(link) => Some(self.path(link)?),
+            None => None,
+        };
+        if next.as_ref().is_some_and(|next| is_same || pages.contains(next)) {
+            return Err(RedfishError::Circle(self.host()));
+        }
+        if next.is_some() && (pages.len() >= MOST_PAGES || entries.len() > MOST_ENTRIES) {
+            return Err(RedfishError::TooMany(self.host(), "300 pages"));
+        }
+        Ok(Page { given: members.len() as u64, count: page["Members@odata.count"].as_u64(), next })
     }
 
     /// A log service, if it is one.
@@ -317,16 +335,24 @@ impl Redfish {
 
     /// What a collection has.
     fn members(&mut self, collection: &Value) -> Result<Vec<Value>, RedfishError> {
-        let links =
-            collection["Members"].as_array().into_iter().flatten().filter_map(link).take(MOST_MEMBERS);
-        let paths = links.map(|link| self.path(link)).collect::<Result<Vec<_>, _>>()?;
-        let answers = self.curl.get(&paths, true)?;
-        // One that fails, as of a part that is switched off, is not the one.
-        let all: Vec<_> = answers.iter().zip(&paths).map(|(answer, path)| self.json(answer, path)).collect();
-        if all.iter().all(Result::is_err) {
-            return all.into_iter().collect();
+        let mut paths = Vec::new();
+        for member in
+            collection["Members"].as_array().map_or(&[][..], Vec::as_slice).iter().take(MOST_MEMBERS)
+        {
+            paths.push(self.path(link(member).unwrap_or_default())?);
         }
-        Ok(all.into_iter().flatten().collect())
+        let (mut found, mut failed) = (Vec::new(), None);
+        for (answer, path) in self.curl.get(&paths, true)?.iter().zip(&paths) {
+            match self.json(answer, path) {
+                Ok(member) => found.push(member),
+                // One that fails, as of a part that is switched off, is not the one.
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            Some(error) if found.is_empty() => Err(error),
+            _ => Ok(found),
+        }
     }
 
     fn get(&mut self, path: &str, login: bool) -> Result<Value, RedfishError> {
@@ -383,13 +409,16 @@ fn link(json: &Value) -> Option<&str> {
     json["@odata.id"].as_str()
 }
 
-/// How good a log is for us: a SEL, by its type or its name, is the best. `None` is none.
-fn rank(service: &Value) -> Option<usize> {
+/// The rank of a log that is none for us.
+const NO_RANK: usize = OTHER_LOGS.len() + 1;
+
+/// How good a log is for us: a SEL, by its type or its name, is the best.
+fn rank(service: &Value) -> usize {
     let id = service["Id"].as_str().unwrap_or_default().to_ascii_lowercase();
     if service["LogEntryType"] == "SEL" || id == "sel" {
-        return Some(0);
+        return 0;
     }
-    OTHER_LOGS.iter().position(|name| *name == id).map(|at| at + 1)
+    OTHER_LOGS.iter().position(|name| *name == id).map_or(NO_RANK, |at| at + 1)
 }
 
 /// Some list the newest first, as their times tell, or their numbers where all of one crash is in the same second.
@@ -412,13 +441,10 @@ mod tests {
     #[test]
     fn the_log_that_is_a_sel_comes_before_others_and_many_are_none() {
         let rank = |id: &str, kind: &str| rank(&json!({"Id": id, "LogEntryType": kind}));
-        assert_eq!(
-            (rank("Sel", "SEL"), rank("Log1", "SEL"), rank("SEL", "Multiple")),
-            (Some(0), Some(0), Some(0))
-        );
+        assert_eq!((rank("Sel", "SEL"), rank("Log1", "SEL"), rank("SEL", "Multiple")), (0, 0, 0));
         assert!(rank("EventLog", "Event") < rank("Lclog", "Event"));
         for none in ["Journal", "Dump", "PostCodes", "FaultLog", "AuditLog", "IEL", "SL", "Log1", ""] {
-            assert_eq!(rank(none, "Event"), None, "{none}");
+            assert_eq!(rank(none, "Event"), NO_RANK, "{none}");
         }
     }
 
