@@ -12,18 +12,21 @@ use crate::{
         image::{CHECKSUM, IMAGE},
         kdump::Kdump,
         loading::{Loading, Trial},
-        ranges::IoMem,
         refusal::{Refusal, Situation},
         sign::{self, Signer},
     },
-    bmc::discovery,
+    bmc::{self, discovery},
     config::{self, Config},
     crashes::watchdog,
     message, sys,
 };
 use anyhow::{Context, Result, bail, ensure};
 use lastwords_boot::{self as boot, BzImage, Uki};
-use lastwords_core::{cmdline, hw::Register, ipmi::watchdog::Watchdog, plan::Plan};
+use lastwords_core::{
+    cmdline,
+    ipmi::watchdog::Watchdog,
+    plan::{PREFIX, Plan},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -42,8 +45,6 @@ pub const FOLDER: &str = "var/lib/kdump/lastwords";
 const NAME: &str = "vmlinuz-";
 /// The schema's version.
 const SCHEMA: u32 = 1;
-/// The parameter that discovery adds.
-const KCS_PORTS: &str = "lastwords.ipmi_kcs_ports=";
 
 /// What a wrapped kernel was made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -390,32 +391,31 @@ fn refusal(root: &Path, path: &Path, wrapped: &[u8]) -> Result<Option<Refusal>> 
     })
 }
 
-/// The configured parameters, and what this machine's tables add to them. What the tables no longer show, as before the
-/// BMC's driver is loaded, stays as the record has it: else each boot would make it anew twice.
+/// The configured parameters, and the BMC's interface as this machine has it. What it no longer shows, as before the BMC's
+/// driver is loaded, stays as the record has it: else each boot would make it anew twice.
 fn parameters(root: &Path, configured: &str, known: Option<&Record>) -> String {
     let plan = Plan::new("", configured);
-    if !plan.talks_to_bmc() || configured.contains(KCS_PORTS) {
+    if !plan.talks_to_bmc() || plan.interface.is_some() {
         return configured.to_owned();
     }
-    let interfaces = discovery::interfaces(root);
-    let iomem = fs::read_to_string(root.join("proc/iomem")).unwrap_or_default();
-    let iomem = IoMem::parse(&iomem);
-    let in_ram = |register: &Register| match register {
-        Register::Memory(addr) => iomem.system_ram().any(|ram| ram.contains(addr)),
-        Register::Port(_) => false,
+    let named = |interface| {
+        let (name, value) = bmc::named(interface);
+        format!("{PREFIX}{name}={value}")
     };
-    let ports = discovery::best(&interfaces)
-        .and_then(discovery::Interface::ports)
-        .filter(|ports| ![ports.data, ports.status].iter().any(in_ram));
     let before = || {
-        let mut words = cmdline::words(&known?.parameters);
-        words.find(|word| word.starts_with(KCS_PORTS)).map(str::to_owned)
+        let line = &known?.parameters;
+        let is_one = |word: &&str| bmc::named_interface(word).is_some();
+        cmdline::words(line).filter(is_one).last().map(str::to_owned)
     };
-    let ports = match ports {
-        Some(ports) => Some(format!("{KCS_PORTS}{ports}")),
-        None => before(),
+    let mut found = discovery::interfaces(root);
+    let parameter = match discovery::best(&found) {
+        Some((_, interface)) => Some(named(interface)),
+        None => before().or_else(|| {
+            discovery::ask(root, &mut found);
+            discovery::best(&found).map(|(_, interface)| named(interface))
+        }),
     };
-    ports.into_iter().fold(configured.to_owned(), |parameters, ports| format!("{parameters} {ports}"))
+    parameter.into_iter().fold(configured.to_owned(), |line, parameter| format!("{line} {parameter}"))
 }
 
 /// Puts a wrapped kernel aside: it is not loaded until what it is made from changes, or `lastwords enable` runs.
