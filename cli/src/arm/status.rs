@@ -517,7 +517,7 @@ impl Report {
         let untested = if self.tested.is_some() { "" } else { " (untested: lastwords test)" };
         let best = discovery::best(&self.interfaces);
         let used = self.used();
-        let known = |interface| self.interfaces.iter().find(|one| one.interface().ok() == Some(interface));
+        let known = |interface| self.interfaces.iter().find(|one| one.may_be(interface));
         let first = match (used, best) {
             (Some(interface), _) => {
                 let from =
@@ -543,6 +543,7 @@ impl Report {
                 seen.push(Some(interface));
                 Some(format!("not used: {} from {}", short(interface), source(one)))
             }
+            Err(_) if used.is_some_and(|used| one.may_be(used)) => None,
             Err(_) => Some(one.to_string()),
         });
         let others: Vec<_> = others.map(|text| Row::new("", text)).collect();
@@ -627,7 +628,7 @@ impl Report {
                 "interface": interface.interface().ok().map(|interface| interface.to_string()),
                 "needs": interface.interface().err(),
                 "source": source(interface),
-                "used": self.used() == interface.interface().ok() && self.used().is_some(),
+                "used": self.used().is_some_and(|used| interface.may_be(used)),
             })).collect::<Vec<_>>(),
             "last_test": self.tested.as_ref().map(|tested| json!({
                 "time": tested.time,

@@ -23,7 +23,6 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use lastwords_boot::{self as boot, BzImage, Uki};
 use lastwords_core::{
-    cmdline,
     ipmi::watchdog::Watchdog,
     plan::{PREFIX, Plan},
 };
@@ -402,15 +401,13 @@ fn parameters(root: &Path, configured: &str, known: Option<&Record>) -> String {
         let (name, value) = bmc::named(interface);
         format!("{PREFIX}{name}={value}")
     };
-    let before = || {
-        let line = &known?.parameters;
-        let is_one = |word: &&str| bmc::named_interface(word).is_some();
-        cmdline::words(line).filter(is_one).last().map(str::to_owned)
-    };
     let mut found = discovery::interfaces(root);
+    // Unless the machine shows that it is another one now.
+    let before = known.and_then(|known| bmc::named_interface(&known.parameters));
+    let before = before.filter(|before| found.is_empty() || found.iter().any(|one| one.may_be(*before)));
     let parameter = match discovery::best(&found) {
         Some((_, interface)) => Some(named(interface)),
-        None => before().or_else(|| {
+        None => before.map(named).or_else(|| {
             discovery::ask(root, &mut found);
             discovery::best(&found).map(|(_, interface)| named(interface))
         }),
@@ -476,4 +473,36 @@ pub fn running(root: &Path) -> Result<String> {
 #[must_use]
 pub fn is_root() -> bool {
     sys::effective_user() == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bmc::discovery::tests::{Root, spmi_table};
+
+    #[test]
+    fn the_bmcs_interface_is_added_as_it_is_and_what_is_no_longer_shown_as_it_was() {
+        const ASKED: &str = "lastwords.ipmi_handle_panic";
+        let root = Root::new();
+        let made = |configured: &str, before: &str| {
+            let known = Record { parameters: format!("{ASKED} {before}"), ..Record::default() };
+            parameters(root.path(), configured, Some(&known))
+        };
+        let [ca2, ca4] = ["lastwords.ipmi_kcs_ports=0xca2,0xca3", "lastwords.ipmi_kcs_ports=0xca4,0xca5"];
+        let pci = "lastwords.ipmi_kcs_ports=0xc080,0xc084";
+        // Nothing is shown.
+        assert_eq!(made(ASKED, ""), ASKED);
+        assert_eq!(made(ASKED, pci), format!("{ASKED} {pci}"));
+        // A PCI device that nobody can ask is the one that it was, or another.
+        root.pci("0000:00:04.0", 0x0c_0701, (0x1b36, 0x000d), &[(0xc080, 8, true)]);
+        assert_eq!(made(ASKED, pci), format!("{ASKED} {pci}"));
+        assert_eq!(made(ASKED, ca4), ASKED);
+        // Also the usual ports are named: no image takes them unasked.
+        root.write("sys/firmware/acpi/tables/SPMI", spmi_table(1, 8, 0xca2));
+        assert_eq!(made(ASKED, ca4), format!("{ASKED} {ca2}"));
+        // What is configured counts, and what does not talk to a BMC needs none.
+        let bt = format!("{ASKED} lastwords.ipmi_interface=bt:0xe4");
+        assert_eq!(made(&bt, ""), bt);
+        assert_eq!(made("lastwords.output_cpu_ip=console", ""), "lastwords.output_cpu_ip=console");
+    }
 }

@@ -138,6 +138,24 @@ impl Found {
         Interface::parse(&named.to_string()).map_err(str::to_owned)
     }
 
+    /// Is it this interface, as far as its source shows? A PCI device's registers may lie further apart, a table has no controller
+    /// of the SMBus.
+    #[must_use]
+    pub fn may_be(&self, interface: Interface) -> bool {
+        match (interface, self.place) {
+            (_, _) if self.interface() == Ok(interface) => true,
+            (Interface::Ssif(one), Place::Smbus { address, controller: None }) => {
+                u16::from(one.address) == address
+            }
+            _ => {
+                self.ask.is_some()
+                    && self
+                        .named()
+                        .is_some_and(|named| named.registers().next() == interface.registers().next())
+            }
+        }
+    }
+
     /// The interface, whatever else it may need.
     fn named(&self) -> Option<Interface> {
         let port = |address| u16::try_from(address).ok().filter(|port| *port != 0);
@@ -208,16 +226,11 @@ pub fn place(interface: Interface) -> String {
     }
 }
 
-/// Where an interface is and who knows of it, for people; of a PCI device's the distance of the registers is not in `found`.
+/// Where an interface is and who knows of it, for people.
 #[must_use]
 pub fn describe(found: &[Found], interface: Interface) -> String {
-    let is_it = |one: &&Found| one.named().is_some_and(|named| named.registers().eq(interface.registers()));
-    let begins = |one: &&Found| {
-        one.named().is_some_and(|named| named.registers().next() == interface.registers().next())
-    };
-    let known = found.iter().find(is_it).or_else(|| found.iter().find(begins));
-    let source = known.map_or("its parameter", Found::source_name);
-    format!("{}, from {source}", place(interface))
+    let known = found.iter().find(|one| one.may_be(interface));
+    format!("{}, from {}", place(interface), known.map_or("its parameter", Found::source_name))
 }
 
 /// All interfaces that the drivers, the tables and the PCI devices show, the most trustworthy first. No register is touched.
@@ -459,9 +472,18 @@ pub mod tests {
             let shown = found.to_string();
             assert!(shown.starts_with(text.trim_end_matches(')')), "{shown}");
         }
-        let all = [KCS_CA2];
+        let pci =
+            Found { ask: Some(8), needs: Some(String::new()), ..Found::new(Kind::Kcs, io, Source::Pci) };
+        let all = [KCS_CA2, Found::ssif(0x42, Err(String::new()), Source::Smbios), pci];
         let interface = |text| Interface::parse(text).unwrap();
         assert_eq!(describe(&all, interface("kcs:0xca2")), KCS_CA2.to_string());
-        assert_eq!(describe(&all, interface("bt:0xe4")), "BT at I/O ports from 0xe4, from its parameter");
+        for (value, text) in [
+            ("kcs:0xe4,0xe8", "KCS at I/O ports 0xe4,0xe8, from its PCI class"),
+            ("kcs:0xca4", "KCS at I/O ports 0xca4,0xca5, from its parameter"),
+            ("ssif:i801:0x700,0x42", "SSIF at SMBus address 0x42 of the i801 at 0x700, from SMBIOS type 38"),
+            ("ssif:i801:0x700,0x43", "SSIF at SMBus address 0x43 of the i801 at 0x700, from its parameter"),
+        ] {
+            assert_eq!(describe(&all, interface(value)), text);
+        }
     }
 }
