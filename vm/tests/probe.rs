@@ -270,7 +270,9 @@ fn without_a_bmc_it_fails_and_says_what_to_do() -> Result<()> {
     let outcome = machine(Release::V6_12, Bmc::None, "section probe lastwords probe")?;
     let probe = outcome.section("probe")?;
     ensure!(
-        probe.status == 1 && probe.text.contains("no BMC answers at the ports 0xca2,0xca3"),
+        probe.status == 1
+            && probe.text.contains("no BMC interface was found")
+            && probe.text.contains("port 0xca3 reads 0xff"),
         "{}",
         probe.text
     );

@@ -30,7 +30,7 @@ use super::{
     },
 };
 use crate::{
-    bmc::discovery,
+    bmc::{self, discovery},
     crashes::watchdog,
     message,
     symbols::{kallsyms, store},
@@ -39,7 +39,7 @@ use crate::{
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::Args;
 use lastwords_boot::{self as boot, BzImage, Uki};
-use lastwords_core::{hw::Register, plan::Plan};
+use lastwords_core::{hw::Register, ipmi::interface::Interface, plan::Plan};
 use std::{
     ffi::CString,
     fs::{self, File},
@@ -57,7 +57,8 @@ use std::{
 /// own. What can be checked is checked first. When the kernel then refuses it all the same, no dump kernel is loaded.
 ///
 /// The reporting options become parameters on the dump kernel's command line. Where they are not given there, the BMC's
-/// KCS (keyboard controller style) ports, the frequency of the time stamp counter and the APIC IDs of the CPUs are added.
+/// system interface (KCS, BT or SSIF) as this machine has it, the frequency of the time stamp counter and the APIC IDs of the
+/// CPUs are added. Where no BMC is found, panics are reported to the console alone: no register of a guessed BMC is written.
 ///
 /// Where the running kernel demands signatures (Secure Boot, lockdown), the dump kernel is signed: with the key that is given
 /// or configured, else with one that this machine has and the kernel trusts.
@@ -167,6 +168,11 @@ impl Load {
             path.display(),
             kdump.crash_size >> 20
         ));
+        let plan = Plan::new(&embedded, &line);
+        if let Some(interface) = plan.interface.filter(|_| plan.talks_to_bmc()) {
+            let found = discovery::interfaces(root);
+            message::output(format_args!("BMC: {}", discovery::describe(&found, interface)));
+        }
         if !self.no_symbols {
             self.save_symbols(root);
         }
@@ -505,6 +511,9 @@ impl Load {
             ));
             return Ok(cmdline);
         }
+        // Before all other warnings: without a BMC there is not much of a report.
+        let interface_asked = bmc::PARAMETERS.iter().any(|name| cmdline.has(name, embedded));
+        let interface = if talks_to_bmc { self.interface(root, interface_asked) } else { None };
         if encryption == Encryption::Memory {
             message::warning(&anyhow!(
                 "memory is encrypted (SME): at a panic the reason and the CPU locations cannot be read, and are not reported\n\
@@ -517,30 +526,8 @@ impl Load {
         let watchdogs = watchdogs::advice(&watchdogs::running(root), &plan, cmdline.has("budget", embedded));
         let add =
             |cmdline: &mut Cmdline, name, value: &str| cmdline.append_unless_given(embedded, name, value);
-        let iomem = IoMem::parse(&fs::read_to_string(root.join("proc/iomem")).unwrap_or_default());
-        let ports_asked =
-            ["ipmi_kcs_ports", "ipmi_interface"].into_iter().any(|name| cmdline.has(name, embedded));
-        if talks_to_bmc {
-            let found = discovery::interfaces(root);
-            for interface in found.iter().filter(|_| self.verbose) {
-                message::output(format_args!("BMC: {interface}"));
-            }
-            let best = discovery::best(&found);
-            if let Some(ports) = best.and_then(discovery::Interface::ports) {
-                if let Some(error) = in_ram(&iomem, [ports.data, ports.status]) {
-                    message::warning(
-                        &error.context("the BMC's registers in the SMBIOS or ACPI tables are not used"),
-                    );
-                } else if !ports_asked {
-                    add(&mut cmdline, "ipmi_kcs_ports", &ports.to_string());
-                }
-            } else if let Some(interface) = best {
-                message::warning(&anyhow!(
-                    "the BMC may not be reached at a panic: {interface}\nhint: report to the console, too: --serial ttyS0"
-                ));
-            } else if self.verbose {
-                message::output("BMC: no interface in the SMBIOS and ACPI tables");
-            }
+        if let Some((name, value)) = interface.map(bmc::named) {
+            add(&mut cmdline, name, &value);
         }
         match watchdogs {
             Advice::None => {}
@@ -563,28 +550,45 @@ impl Load {
         if cpus.tsc_is_steady() {
             add(&mut cmdline, "tsc_khz", &sys::measure_tsc_khz().to_string());
         }
-        registers(root, &iomem, &mut cmdline, embedded, ports_asked)?;
+        registers(root, &mut cmdline, embedded, interface_asked)?;
         Ok(cmdline)
+    }
+
+    /// The BMC's interface, where none is asked for: the one that this machine has. Says what keeps from using it.
+    fn interface(&self, root: &Path, asked: bool) -> Option<Interface> {
+        let mut found = discovery::interfaces(root);
+        if !asked {
+            discovery::ask(root, &mut found);
+        }
+        for one in found.iter().filter(|_| self.verbose) {
+            message::output(format_args!("BMC: {one}"));
+        }
+        if asked {
+            return None;
+        }
+        let best = discovery::best(&found).map(|(_, interface)| interface);
+        if best.is_none() {
+            let why = found.first().map_or("no BMC interface was found".to_owned(), ToString::to_string);
+            message::warning(&anyhow!(
+                "the next panic will be reported to the console alone: {why}\n\
+                 hint: name the BMC's interface with --ipmi-interface"
+            ));
+        }
+        best
     }
 }
 
 /// Refuses registers that are another device's or RAM, where they were asked for; where they were found in tables or are
 /// the dump kernel's own console, warns: that is no reason to be without a dump kernel.
-fn registers(
-    root: &Path,
-    iomem: &IoMem,
-    cmdline: &mut Cmdline,
-    embedded: &str,
-    ports_asked: bool,
-) -> Result<()> {
+fn registers(root: &Path, cmdline: &mut Cmdline, embedded: &str, interface_asked: bool) -> Result<()> {
     let (plan, console_asked) = (cmdline.plan(embedded)?, cmdline.has("console", embedded));
+    let iomem = &IoMem::parse(&fs::read_to_string(root.join("proc/iomem")).unwrap_or_default());
     let bmc = plan.interface.filter(|_| plan.talks_to_bmc());
-    let bmc = bmc.into_iter().flat_map(|interface| interface.registers());
-    if let Some(error) = in_ram(iomem, bmc) {
+    if let Some(error) = in_ram(iomem, bmc.into_iter().flat_map(|interface| interface.registers())) {
         return Err(error);
     }
     let ports = IoPorts::parse(&fs::read_to_string(root.join("proc/ioports")).unwrap_or_default());
-    for (kind, asked) in [(Kind::Bmc, ports_asked), (Kind::Uart, console_asked)] {
+    for (kind, asked) in [(Kind::Bmc, interface_asked), (Kind::Uart, console_asked)] {
         match ports.conflict(&plan, kind) {
             Some(error) if !asked => message::warning(&error),
             Some(error) => return Err(error),
@@ -720,7 +724,7 @@ fn in_ram(iomem: &IoMem, registers: impl IntoIterator<Item = Register>) -> Optio
     };
     registers.into_iter().find(is_in_ram).map(|register| {
         anyhow!(
-            "{register} lies in RAM (/proc/iomem)\nhint: give a device's address to --ipmi-kcs-ports or --serial"
+            "{register} lies in RAM (/proc/iomem)\nhint: give a device's address to --ipmi-interface or --serial"
         )
     })
 }

@@ -21,15 +21,13 @@ use std::{
 
 /// The options that name the log. Without any it is this machine's BMC's.
 #[derive(Args, Debug)]
-#[command(mut_arg("ipmi_kcs_ports", |option| option.conflicts_with("host").help("\
-Use this machine's BMC at these registers [default: from SMBIOS or ACPI]").long_help("\
-Use this machine's BMC at these KCS (keyboard controller style) registers, where /dev/ipmi0 is missing and the SMBIOS \
-and ACPI tables are wrong [default: from SMBIOS or ACPI, else 0xca2,0xca3]")))]
+#[command(mut_arg("ipmi_interface", |option| option.conflicts_with("host")))]
+#[command(mut_arg("ipmi_kcs_ports", |option| option.conflicts_with("host")))]
 pub struct Sources {
     #[command(flatten)]
     remote: Remote,
     /// Read the SEL from FILE, or from standard input if it is -
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "ipmi_kcs_ports"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "ipmi_interface", "ipmi_kcs_ports"])]
     file: Option<PathBuf>,
     #[command(flatten)]
     local: Local,
@@ -63,7 +61,7 @@ impl Sources {
                 let host = bmc.name().to_owned();
                 (bmc, Some(host), None)
             }
-            None => (Connection::local(root, self.local.ipmi_kcs_ports)?, hostname(root), boot_id(root)),
+            None => (Connection::local(root, self.local.interface())?, hostname(root), boot_id(root)),
         };
         Source::read(&mut bmc, host, running)
     }

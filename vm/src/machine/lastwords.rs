@@ -110,13 +110,17 @@ pub fn image_elf() -> Result<PathBuf> {
         .context("the program's build has left no image")
 }
 
-/// `lastwords wrap`: the kernel with the image in front of it, written to `out`.
+/// `lastwords wrap`: the kernel with the image in front of it, written to `out`. It runs on the host, whose BMC, or none, is not
+/// the guest's: that is named, unless the options name another interface.
 ///
 /// # Errors
 /// When it refuses.
 pub fn wrap(kernel: &Path, out: &Path, options: &str) -> Result<()> {
     let mut wrap = Command::new(program()?);
     wrap.arg("wrap").arg(kernel).arg("-o").arg(out).args(options.split_whitespace());
+    if !["--ipmi-interface", "--ipmi-kcs-ports"].iter().any(|option| options.contains(option)) {
+        wrap.arg("--ipmi-kcs-ports=0xca2,0xca3");
+    }
     process::output(&mut wrap)?;
     Ok(())
 }

@@ -14,7 +14,10 @@ use std::time::Duration;
 impl Fault {
     pub(super) fn scenario(self, way: Way, shared: &Arc<Shared>, tell: Sender<()>) -> Scenario {
         let arm = match way {
-            Way::Purgatory => Arm::Lastwords(format!("--via purgatory {OPTIONS}")),
+            // Where there is no BMC in the tables, none is tried that is not named.
+            Way::Purgatory => {
+                Arm::Lastwords(format!("--via purgatory --ipmi-kcs-ports 0xca2,0xca3 {OPTIONS}"))
+            }
             Way::Wrap => Arm::Wrapped(Call::FileLoad, OPTIONS.to_owned()),
             Way::Linux | Way::Kexec => Arm::Stock(Call::FileLoad),
         };

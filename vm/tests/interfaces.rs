@@ -1,0 +1,58 @@
+//! BMCs behind other interfaces than KCS at I/O ports of the tables: found without being told, and spoken to with no driver.
+
+use anyhow::{Result, ensure};
+use lastwords_vm::judge::outcome::Outcome;
+use lastwords_vm::judge::{console, dump};
+use lastwords_vm::machine::bmc::Bmc;
+use lastwords_vm::machine::kernels::Release;
+use lastwords_vm::scenarios::{Arm, Scenario};
+
+const REPORTS: &str = "--ipmi-handle-panic --output-cpu-ip=sel";
+
+/// A crash of a machine whose BMC, QEMU's own, is this device, with these drivers in the first kernel.
+fn crash(device: &str, drivers: &str, arm: Arm, dump: &str) -> Result<Outcome> {
+    let outcome = Scenario::new(Release::V6_1)
+        .bmc(Bmc::None)
+        .qemu(["-device", "ipmi-bmc-sim,id=bmc0", "-device", &format!("{device},bmc=bmc0")])
+        .arm(arm)
+        .lastwords_at_hand()
+        .before(&format!("{drivers}\nsection probe lastwords probe\nsection json lastwords probe --json"))
+        .death("section status lastwords status\nsection test lastwords test\npanic_on 0")
+        .dump(&format!("{dump}\ncollect_vmcore\ncollect_dump"))
+        .run()?;
+    for section in ["arm", "probe", "json", "status", "test"] {
+        println!("{section}:\n{}", outcome.section(section)?.text);
+    }
+    dump::check(&outcome, 2)?;
+    Ok(outcome)
+}
+
+/// The SEL has the panic, as ipmitool reads it.
+fn reported(outcome: &Outcome) -> Result<()> {
+    let sel = outcome.text("sel")?;
+    let count = |text: &str| sel.lines().filter(|line| line.contains(text)).count();
+    ensure!(count("panic: sysrq trigg") == 1 && count("Run-time critical stop") == 1, "{sel}");
+    let said = console::lines(outcome);
+    ensure!(!said.iter().any(|line| line.contains("no BMC")), "{said:#?}");
+    Ok(())
+}
+
+#[test]
+fn kcs_behind_pci_is_found_by_its_class_and_by_its_answer() -> Result<()> {
+    let outcome = crash("pci-ipmi-kcs", "", Arm::Lastwords(REPORTS.to_owned()), "collect_bmc")?;
+    let load = outcome.text("arm")?;
+    ensure!(load.contains("BMC: KCS at I/O ports 0x") && load.contains(", from its PCI class"), "{load}");
+    let probe = outcome.text("probe")?;
+    ensure!(probe.contains("KCS at I/O ports 0x") && probe.contains("from its PCI class"), "{probe}");
+    ensure!(outcome.section("test")?.status == 0, "{}", outcome.text("test")?);
+    reported(&outcome)
+}
+
+#[test]
+fn kcs_behind_pci_that_the_driver_has_is_the_drivers() -> Result<()> {
+    let outcome = crash("pci-ipmi-kcs", "ipmi", Arm::Lastwords(REPORTS.to_owned()), "collect_bmc")?;
+    let load = outcome.text("arm")?;
+    ensure!(load.contains("BMC: KCS at I/O ports 0x") && load.contains("ipmi_si driver"), "{load}");
+    ensure!(outcome.text("json")?.contains(r#""source": "driver""#));
+    reported(&outcome)
+}
