@@ -220,7 +220,7 @@ parameters! {
         alone: None,
         values: &["reset", "halt", "boot"],
         help: "Reset, halt, or boot when the dump kernel is corrupt",
-        details: "It is corrupt when its checksum (SHA-256) differs from the one loaded. Only with `load --via \
+        details: "It is corrupt when its checksum (--digest) differs from the one loaded. Only with `load --via \
                   purgatory`: else the kernel's own purgatory has checked before.",
         default: "reset";
 

@@ -199,7 +199,9 @@ impl fmt::Display for Found {
 }
 
 impl Found {
-    fn source_name(&self) -> &'static str {
+    /// Where it is from, for people.
+    #[must_use]
+    pub fn source_name(&self) -> &'static str {
         match self.source {
             Source::Driver if self.kind == Kind::Ssif => "the running ipmi_ssif driver",
             Source::Driver => "the running ipmi_si driver",
