@@ -431,9 +431,15 @@ fn a_named_bmc_interface_is_embedded_and_two_names_for_it_exclude_each_other() {
         assert_eq!(parameters, format!("{embedded} lastwords.ipmi_handle_panic"));
     }
     let both = "--ipmi-interface bt:0xe4 --ipmi-kcs-ports 0xca2";
-    for command in
-        ["wrap kernel -o new", "load kernel --append a", "probe", "mark saved", "read", "test", "read --host h"]
-    {
+    for command in [
+        "wrap kernel -o new",
+        "load kernel --append a",
+        "probe",
+        "mark saved",
+        "read",
+        "test",
+        "read --host h",
+    ] {
         refuses(&folder, &format!("{command} {both}"), 2, "cannot be used with");
         refuses(&folder, &format!("{command} --ipmi-interface smic:0xca9"), 2, "takes kcs:");
     }

@@ -62,6 +62,9 @@ struct Shown {
     text: String,
     #[serde(skip)]
     from: &'static str,
+    /// The interface that another source has, before this one.
+    #[serde(skip)]
+    same_as: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -103,7 +106,11 @@ impl Report {
     ) -> Self {
         // The first of several sources that have it.
         let used = interfaces.iter().position(|one| interface.is_some() && one.interface().ok() == interface);
-        let shown = interfaces.iter().enumerate().map(|(at, one)| Shown::new(one, used == Some(at)));
+        let shown = interfaces.iter().enumerate().map(|(at, one)| {
+            let is_it = |other: &Found| other.interface().is_ok_and(|interface| one.may_be(interface));
+            let same_as = interfaces[..at].iter().position(is_it);
+            Shown { same_as, ..Shown::new(one, used == Some(at)) }
+        });
         Self {
             schema: SCHEMA,
             interfaces: shown.collect(),
@@ -176,6 +183,7 @@ impl Shown {
             used,
             text: found.to_string(),
             from: found.source_name(),
+            same_as: None,
         }
     }
 }
@@ -251,13 +259,12 @@ impl Report {
     fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         // They stand in the order of trust. What several sources have is shown once, with all of them.
-        let mut shown: Vec<(&Shown, Vec<&str>)> = Vec::new();
-        for one in &self.interfaces {
-            match shown.iter_mut().find(|(other, _)| one.usable && other.interface == one.interface) {
-                Some((_, also)) => also.push(one.from),
-                None => shown.push((one, Vec::new())),
-            }
-        }
+        let also = |at| {
+            let others = self.interfaces.iter().filter(move |other| other.same_as == Some(at));
+            others.map(|other| other.from).collect::<Vec<_>>()
+        };
+        let shown = self.interfaces.iter().enumerate().filter(|(_, one)| one.same_as.is_none());
+        let shown: Vec<_> = shown.map(|(at, one)| (one, also(at))).collect();
         for (index, (interface, also)) in shown.iter().enumerate() {
             let label = if index == 0 { "Interface" } else { "" };
             let also =
@@ -426,7 +433,8 @@ NOT READY: the BMC cannot be reached at a panic
     #[test]
     fn what_several_sources_have_is_shown_once() {
         let at = |address, source| found(Kind::Kcs, Place::Io { address, spacing: 1 }, source);
-        let all = [KCS, at(0xca4, Source::Acpi), at(0xca2, Source::Smbios), at(0xca2, Source::Acpi)];
+        let uncertain = at(0xca2, Source::Acpi).needing("modprobe ipmi_si");
+        let all = [KCS, at(0xca4, Source::Acpi), at(0xca2, Source::Smbios), uncertain];
         let named = Some(Interface::Kcs(KcsPorts::DEFAULT));
         let report = Report::new(&all, "/dev/ipmi0", named, DEVICE, None, None, None);
         let text = anstream::adapter::strip_str(&report.text(200)).to_string();
