@@ -49,6 +49,8 @@ pub struct I801 {
     pub byte_us: u64,
     /// The BMC acknowledges no request until this microsecond.
     pub deaf_until_us: u64,
+    /// The BMC acknowledges a read always, and has its last answer until it has the next.
+    pub remains: bool,
     /// The length of answers is this.
     pub wrong_len: Option<u8>,
     /// What the host did that it may not.
@@ -74,6 +76,8 @@ pub struct I801 {
     ends: Option<(u64, u8)>,
     /// The BMC's answer, and from when on it is there.
     answer: Option<(u64, Vec<u8>)>,
+    /// The one before.
+    last: Option<Vec<u8>>,
 }
 
 impl Default for I801 {
@@ -86,6 +90,7 @@ impl Default for I801 {
             bus: Bus::Free,
             byte_us: 90,
             deaf_until_us: 0,
+            remains: false,
             wrong_len: None,
             violations: Vec::new(),
             transactions: BTreeSet::new(),
@@ -102,6 +107,7 @@ impl Default for I801 {
             at: 0,
             ends: None,
             answer: None,
+            last: None,
         }
     }
 }
@@ -261,18 +267,20 @@ impl I801 {
             (false, 2) if us < self.deaf_until_us => DEV_ERR,
             (false, 2) if (1..=32).contains(&self.len) => {
                 let (answer, later) = ask(&self.buffer[..usize::from(self.len)]);
+                self.last = self.answer.take().map(|(_, answer)| answer);
                 self.answer = answer.map(|answer| (us + later, answer));
                 INTR
             }
-            (true, 3) => match &self.answer {
-                Some((at, answer)) if *at <= us => {
-                    let len = answer.len().min(32);
-                    self.buffer[..len].copy_from_slice(&answer[..len]);
-                    self.len = self.wrong_len.unwrap_or(len as u8);
-                    INTR
-                }
-                _ => DEV_ERR,
-            },
+            (true, 3) => {
+                let ready = self.answer.as_ref().filter(|(at, _)| *at <= us).map(|(_, answer)| answer);
+                let Some(answer) = ready.or(self.last.as_ref().filter(|_| self.remains)) else {
+                    return DEV_ERR;
+                };
+                let len = answer.len().min(32);
+                self.buffer[..len].copy_from_slice(&answer[..len]);
+                self.len = self.wrong_len.unwrap_or(len as u8);
+                INTR
+            }
             (_, command) => {
                 self.violation(&format!("command {command:#x}, {} bytes", self.len));
                 DEV_ERR

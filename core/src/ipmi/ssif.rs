@@ -92,8 +92,6 @@ const PAUSE: Millis = 10;
 const TRIES: u32 = 6_100;
 /// Accesses of one try at most.
 const ACCESSES: u64 = 50;
-/// Answers to somebody else's commands that are dropped in a transfer.
-const STALE: u32 = 8;
 /// No transaction takes longer: a slave that holds the clock for 35 ms is over it (SMBus 3.1 table 2), 33 bytes are 4 ms.
 const SLOWEST: Millis = 50;
 
@@ -187,9 +185,11 @@ impl<M: Registers + Clock> Wire<'_, M> {
         result
     }
 
-    /// Writes the request until it is acknowledged, then reads until there is its answer.
+    /// Writes the request until it is acknowledged, then reads until there is its answer. Other answers are no answer yet: a BMC
+    /// may still have one for the crashed kernel, and QEMU's acknowledges always, and has remains of the last one until it
+    /// is ready. To write the request again could have it carried out twice.
     fn exchange(&mut self, request: &[u8], reply: &mut [u8]) -> Result<u8, TransferError> {
-        let (mut block, mut stale) = (request, 0);
+        let mut block = request;
         for _ in 0..TRIES {
             let status = self.transaction(block)?;
             if status & (FAILED | BUS_ERR | DEV_ERR) == 0 {
@@ -199,10 +199,6 @@ impl<M: Registers + Clock> Wire<'_, M> {
                 }
                 if let Some(len) = self.take(request, reply) {
                     return Ok(len);
-                }
-                stale += 1;
-                if stale == STALE {
-                    break;
                 }
             }
             self.timer.pause(self.machine, PAUSE);
@@ -245,7 +241,7 @@ impl<M: Registers + Clock> Wire<'_, M> {
             *byte = self.get(HOST_BLOCK_DB);
         }
         match (block, request) {
-            ([net_fn, cmd, ..], [asked_net_fn, asked_cmd, ..])
+            ([net_fn, cmd, _, ..], [asked_net_fn, asked_cmd, ..])
                 if *net_fn == asked_net_fn | 4 && cmd == asked_cmd =>
             {
                 Some(len)
