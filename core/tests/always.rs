@@ -131,7 +131,8 @@ fn most_accesses(plan: &Plan, cpus: u64) -> u64 {
     waiting(plan) + commands * ATTEMPTS * TRANSFER + lines * LINE_ACCESSES
 }
 
-/// Request and answer, each byte with eight reads of both registers.
+/// Request and answer, each byte with eight reads of both registers. Over BT that is eight answers that are dropped; over SSIF a
+/// try takes 50, but comes every 10 ms only.
 const TRANSFER: u64 = (20 + 40) * (2 * 8 + 4);
 /// Garbled, busy and silent answers of one command.
 const ATTEMPTS: u64 = 3 + 10 + 2 + 1;

@@ -90,8 +90,6 @@ const BLOCKS: core::ops::RangeInclusive<usize> = 1..=32;
 const PAUSE: Millis = 10;
 /// More tries than fit into the longest time limit of a command, 60 s.
 const TRIES: u32 = 6_100;
-/// Accesses of one try at most.
-const ACCESSES: u64 = 50;
 /// No transaction takes longer: a slave that holds the clock for 35 ms is over it (SMBus 3.1 table 2), 33 bytes are 4 ms.
 const SLOWEST: Millis = 50;
 
@@ -211,7 +209,6 @@ impl<M: Registers + Clock> Wire<'_, M> {
 
     /// One transaction: writes a block, or reads one where there is none. Returns the status that it ended with.
     fn transaction(&mut self, block: &[u8]) -> Result<u8, TransferError> {
-        self.timer.count(ACCESSES);
         let address = self.controller.address << 1;
         let (address, command) =
             if block.is_empty() { (address | READ, RESPONSE) } else { (address, REQUEST) };
