@@ -322,8 +322,10 @@ fn the_budget_is_kept_whatever_fails() {
     for (interface, (bmc, break_bmc)) in
         faults(KCS, &BMCS).chain(faults(BT, &BTS)).chain(faults(SSIF, &SSIFS))
     {
+        // What a UART does is the same whatever the BMC is behind.
+        let uarts = if interface == KCS { &UARTS[..] } else { &UARTS[..1] };
         for (clock, break_clock) in CLOCKS {
-            for (uart, break_uart) in UARTS {
+            for (uart, break_uart) in uarts {
                 let mut sim = Sim::default();
                 let log: Vec<_> = (0..30)
                     .map(|line| format!("line {line} of a log that is longer than a slow UART likes"))
