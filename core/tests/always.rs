@@ -131,7 +131,8 @@ fn most_accesses(plan: &Plan, cpus: u64) -> u64 {
     waiting(plan) + commands * ATTEMPTS * TRANSFER + lines * LINE_ACCESSES
 }
 
-/// Request and answer, each byte with eight reads of both registers.
+/// Request and answer, each byte with eight reads of both registers. Over BT that is eight answers that are dropped; over SSIF a
+/// try takes 50, but comes every 10 ms only.
 const TRANSFER: u64 = (20 + 40) * (2 * 8 + 4);
 /// Garbled, busy and silent answers of one command.
 const ATTEMPTS: u64 = 3 + 10 + 2 + 1;
@@ -321,8 +322,10 @@ fn the_budget_is_kept_whatever_fails() {
     for (interface, (bmc, break_bmc)) in
         faults(KCS, &BMCS).chain(faults(BT, &BTS)).chain(faults(SSIF, &SSIFS))
     {
+        // What a UART does is the same whatever the BMC is behind.
+        let uarts = if interface == KCS { &UARTS[..] } else { &UARTS[..1] };
         for (clock, break_clock) in CLOCKS {
-            for (uart, break_uart) in UARTS {
+            for (uart, break_uart) in uarts {
                 let mut sim = Sim::default();
                 let log: Vec<_> = (0..30)
                     .map(|line| format!("line {line} of a log that is longer than a slow UART likes"))

@@ -74,26 +74,41 @@ fn whatever_a_crashed_kernel_has_left_the_request_is_served() {
             served("a request that was taken", |sim| sim.bt.leave_request(0, us, &device_id(seq)));
         }
     }
+    for us in [2, 300, 400_000] {
+        // Get Device ID, which the BMC has not taken yet.
+        served("a request that is there", |sim| sim.bt.leave_attention(us, &[3, 0x18, 7, 0x01]));
+    }
+    served("an answer that has to be taken first", |sim| {
+        sim.bt.waits_for_host = true;
+        sim.bt.leave_answer(&device_id(7));
+        sim.bt.leave_request(0, 100, &device_id(8));
+    });
     served("in the middle of writing", |sim| sim.bt.leave_writing(&[0x07, 0x18, 0x01]));
     served("answers of its own", |sim| {
         for at in 0..6 {
             sim.bt.leave_request(0, at * 100, &device_id(at as u8));
         }
     });
-    // BMCs that do not clear B2H_ATN at once.
-    served("B2H_ATN four times", |sim| {
-        sim.bt.hits = 4;
-        sim.bt.leave_answer(&device_id(1));
-    });
 }
 
-/// The crashed kernel's own record under its number, which could be ours: its answer names another record.
 #[test]
-fn an_answer_to_the_same_command_with_another_number_is_not_taken_for_ours() {
+fn a_bmc_that_does_not_clear_b2h_atn_at_once_is_served() {
     let mut sim = Sim::default();
-    sim.bt.leave_request(0, 200, &[6, 0x2c, 9, 0x44, 0xc4, 7, 7]);
-    let (result, _) = add(&mut sim);
-    assert_eq!((result, sim.bmc.requests.len()), (Ok(()), 1));
+    sim.bt.hits = 8;
+    sim.bt.leave_answer(&[4, 0x1c, 1, 0x01, 0]);
+    let mut timer = Timer::start(&mut sim, Some(2_400_000), 60_000);
+    let result = interface().transfer(&mut sim, &mut timer, &[0x18, 0x22], &mut [0; 8], 5_000);
+    assert_eq!((result, sim.bmc.requests.len()), (Ok(3), 1));
+}
+
+#[test]
+fn an_answer_that_differs_in_number_netfn_or_command_alone_is_not_taken_for_ours() {
+    for [net_fn, seq, cmd] in [[0x2c, 9, 0x44], [0x1c, SEQ + 1, 0x44], [0x2c, SEQ + 1, 0x40]] {
+        let mut sim = Sim::default();
+        sim.bt.leave_request(0, 200, &[6, net_fn, seq, cmd, 0xc4, 7, 7]);
+        let (result, _) = add(&mut sim);
+        assert_eq!((result, sim.bmc.requests.len()), (Ok(()), 1), "{net_fn:#x} {seq:#x} {cmd:#x}");
+    }
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub struct Bt {
     pub stuck: Option<u8>,
     /// Microseconds from H2B_ATN until the request is taken, and from there until B_BUSY clears.
     pub take_us: u64,
+    /// B_BUSY stays as long as an answer is there that nobody takes.
+    pub waits_for_host: bool,
     /// So often B2H_ATN must be cleared.
     pub hits: u32,
     /// The sequence number of answers is changed by this.
@@ -51,6 +53,7 @@ impl Default for Bt {
             absent: false,
             stuck: None,
             take_us: 20,
+            waits_for_host: false,
             hits: 1,
             wrong_seq: 0,
             wrong_len: None,
@@ -87,6 +90,13 @@ impl Bt {
         self.host2bt = begun.to_vec();
     }
 
+    /// Leaves it as a kernel that died as soon as its request was there would: the BMC takes it after `us` microseconds.
+    pub fn leave_attention(&mut self, us: u64, message: &[u8]) {
+        self.control |= H2B_ATN;
+        self.host2bt = message.to_vec();
+        self.taken_us = Some(us);
+    }
+
     /// Leaves it as a kernel that died waiting for an answer would: the BMC can take the next request after `free_us`
     /// microseconds, and the answer comes after `us`.
     pub fn leave_request(&mut self, free_us: u64, us: u64, answer: &[u8]) {
@@ -105,7 +115,6 @@ impl Bt {
         self.control |= B2H_ATN;
         self.left_hits = self.hits;
         self.bt2host = answer;
-        self.at = 0;
     }
 
     fn violation(&mut self, what: &str) {
@@ -134,7 +143,8 @@ impl Bt {
                 self.violation(&format!("message {message:02x?}"));
             }
         }
-        if self.free_us.take_if(|at| *at <= us).is_some() {
+        let is_held = self.waits_for_host && self.control & (B2H_ATN | H_BUSY) != 0;
+        if self.free_us.take_if(|at| *at <= us && !is_held).is_some() {
             self.control &= !B_BUSY;
         }
         // BT2HOST holds one answer, and is the host's while that is busy.

@@ -17,6 +17,10 @@ const KILL: u8 = 0x02;
 const START: u8 = 0x40;
 const E32B: u8 = 0x02;
 
+/// Microseconds from START until HOST_BUSY, and between the flags and the end of HOST_BUSY.
+const BUSY_AFTER_US: u64 = 3;
+const FLAGS_BEFORE_US: u64 = 20;
+
 /// The BMC's slave address.
 pub const BMC: u8 = 0x42;
 
@@ -72,6 +76,8 @@ pub struct I801 {
     len: u8,
     buffer: [u8; 32],
     at: usize,
+    /// When the last transaction of ours began.
+    began_us: u64,
     /// When the transaction under way ends, and the status then.
     ends: Option<(u64, u8)>,
     /// The BMC's answer, and from when on it is there.
@@ -105,6 +111,7 @@ impl Default for I801 {
             len: 0,
             buffer: [0; 32],
             at: 0,
+            began_us: 0,
             ends: None,
             answer: None,
             last: None,
@@ -146,6 +153,12 @@ impl I801 {
         self.in_use = false;
     }
 
+    /// Does it show why a transaction has ended?
+    #[must_use]
+    pub fn has_flags(&self) -> bool {
+        self.status & !HOST_BUSY != 0
+    }
+
     /// Is a transaction under way?
     #[must_use]
     pub fn is_busy(&self) -> bool {
@@ -157,6 +170,12 @@ impl I801 {
     }
 
     fn go_on(&mut self, us: u64) {
+        // Why it ends shows a little before it has ended.
+        if let Some((at, status)) = self.ends
+            && at <= us.saturating_add(FLAGS_BEFORE_US)
+        {
+            self.status |= status;
+        }
         if let Some((_, status)) = self.ends.take_if(|(at, _)| *at <= us) {
             self.status = self.status & !HOST_BUSY | status;
         }
@@ -173,7 +192,9 @@ impl I801 {
                 if !in_use {
                     self.in_use = !self.no_semaphore;
                 }
-                self.stuck.unwrap_or(self.status | if in_use && !self.no_semaphore { INUSE } else { 0 })
+                let hidden = if us < self.began_us + BUSY_AFTER_US { HOST_BUSY } else { 0 };
+                let in_use = if in_use && !self.no_semaphore { INUSE } else { 0 };
+                self.stuck.unwrap_or(self.status & !hidden | in_use)
             }
             0x2 => {
                 self.at = 0;
@@ -253,6 +274,7 @@ impl I801 {
             Bus::Empty => (self.byte_us, DEV_ERR),
         };
         self.status |= HOST_BUSY;
+        self.began_us = us;
         self.ends = Some((us.saturating_add(takes), status));
     }
 
@@ -278,6 +300,7 @@ impl I801 {
                 };
                 let len = answer.len().min(32);
                 self.buffer[..len].copy_from_slice(&answer[..len]);
+                self.at = len;
                 self.len = self.wrong_len.unwrap_or(len as u8);
                 INTR
             }

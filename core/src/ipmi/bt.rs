@@ -10,7 +10,7 @@ use super::{TransferError, Transport, wait};
 use crate::budget::{Millis, Timer};
 use crate::hw::{Clock, Registers};
 
-/// BT_CTRL (IPMI 2.0 table 11-4), written: the next write goes to the start of HOST2BT.
+/// BT_CTRL, written: the next write goes to the start of HOST2BT.
 pub const CLR_WR_PTR: u8 = 0x01;
 /// Written: the next read is from the start of BT2HOST.
 pub const CLR_RD_PTR: u8 = 0x02;
@@ -107,7 +107,7 @@ impl<M: Registers + Clock> Wire<'_, M> {
         }
     }
 
-    /// Waits until the BMC can take a request (section 11.6.1). The crashed kernel may have been in the middle of reading, and
+    /// Waits until the BMC can take a request. The crashed kernel may have been in the middle of reading, and
     /// left H_BUSY set; its request may be under way, and the BMC may not go on until that one's answer is taken.
     fn make_ready(&mut self, message: [u8; 4], reply: &mut [u8]) -> Result<(), TransferError> {
         // Nobody there is no reason to write.
@@ -123,7 +123,7 @@ impl<M: Registers + Clock> Wire<'_, M> {
         Err(TransferError::State(self.status()))
     }
 
-    /// Takes an answer (section 11.6.2); returns its length from NetFn on, without the sequence number. `None` where it is not
+    /// Takes an answer; returns its length from NetFn on, without the sequence number. `None` where it is not
     /// the message's.
     #[inline(never)]
     fn take(&mut self, message: [u8; 4], reply: &mut [u8]) -> Result<Option<usize>, TransferError> {

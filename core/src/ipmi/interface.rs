@@ -15,7 +15,7 @@ use core::ops::RangeInclusive;
 /// Most that lies between two registers, in bytes.
 const SPACINGS: RangeInclusive<u16> = 1..=256;
 
-/// A system interface (IPMI 2.0 section 6.3), and where it is.
+/// A system interface (IPMI 2.0 chapters 9, 11 and 12), and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interface {
     /// Keyboard controller style.
@@ -146,7 +146,7 @@ impl fmt::Display for KcsPorts {
     }
 }
 
-/// The registers of a BT interface (IPMI 2.0 section 11.6). Behind these two comes INTMASK_REG, at the same distance, which
+/// The registers of a BT interface (IPMI 2.0 section 11). Behind these two comes INTMASK_REG, at the same distance, which
 /// nobody touches who polls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BtPorts {
@@ -203,7 +203,7 @@ pub struct I801 {
 }
 
 impl I801 {
-    /// Slave addresses that a device can have (SMBus 3.1 appendix C has the others reserved).
+    /// Slave addresses that a device can have; SMBus has reserved the others.
     pub const ADDRESSES: RangeInclusive<u8> = 0x08..=0x77;
     /// The controller has so many I/O ports, and begins at a multiple of that.
     pub const PORTS: u16 = 32;

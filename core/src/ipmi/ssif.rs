@@ -3,8 +3,8 @@
 //!
 //! The memory's SPD EEPROMs are on the same bus: one slave address is ever spoken to, the BMC's, with two commands. Requests and
 //! answers of a report have one part each: a block write of command 2, and block reads of command 3, which the BMC does not
-//! acknowledge until it has an answer. Packet error codes are left out, as section 12 lets a host do: no BMC may demand
-//! them, and an answer that is garbled is noticed by NetFn and command, or is one text of the report.
+//! acknowledge until it has an answer. Packet error codes are left out: they are optional, and whether a BMC has them only
+//! one more command would tell.
 //!
 //! # Whose the controller is
 //! INUSE_STS is a semaphore: the first read of HST_STS takes it, and writing it gives it back. Firmware honours it (SMM, ACPI).
@@ -78,7 +78,7 @@ pub const AAC: u8 = 0x01;
 /// XMIT_SLVA: read.
 pub const READ: u8 = 0x01;
 
-/// Commands (table 12-1): a request, an answer, in one part.
+/// Commands: a request, an answer, in one part.
 pub const REQUEST: u8 = 0x02;
 /// See [`REQUEST`].
 pub const RESPONSE: u8 = 0x03;
@@ -90,9 +90,7 @@ const BLOCKS: core::ops::RangeInclusive<usize> = 1..=32;
 const PAUSE: Millis = 10;
 /// More tries than fit into the longest time limit of a command, 60 s.
 const TRIES: u32 = 6_100;
-/// Accesses of one try at most.
-const ACCESSES: u64 = 50;
-/// No transaction takes longer: a slave that holds the clock for 35 ms is over it (SMBus 3.1 table 2), 33 bytes are 4 ms.
+/// No transaction takes longer: a clock held low is given up after 35 ms at most (SMBus, T_TIMEOUT), and 35 bytes are 4 ms.
 const SLOWEST: Millis = 50;
 
 /// One BMC on the bus.
@@ -211,7 +209,6 @@ impl<M: Registers + Clock> Wire<'_, M> {
 
     /// One transaction: writes a block, or reads one where there is none. Returns the status that it ended with.
     fn transaction(&mut self, block: &[u8]) -> Result<u8, TransferError> {
-        self.timer.count(ACCESSES);
         let address = self.controller.address << 1;
         let (address, command) =
             if block.is_empty() { (address | READ, RESPONSE) } else { (address, REQUEST) };

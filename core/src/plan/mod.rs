@@ -376,6 +376,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn two_parameters_name_the_interface_and_the_last_one_wins() {
+        for (line, printed) in [
+            ("lastwords.ipmi_interface=kcs:0xca8", "lastwords.ipmi_kcs_ports=0xca8,0xca9"),
+            ("lastwords.ipmi_interface=kcs:0xca2,0xca3", "lastwords.ipmi_kcs_ports=0xca2,0xca3"),
+            ("lastwords.ipmi_interface=kcs:mmio:0xfe000000", "lastwords.ipmi_kcs_ports=mmio:0xfe000000,1"),
+            ("lastwords.ipmi_interface=bt:228", "lastwords.ipmi_interface=bt:0xe4"),
+            ("lastwords.ipmi_interface=bt:0xc00,4", "lastwords.ipmi_interface=bt:0xc00,4"),
+            (
+                "lastwords.ipmi_interface=bt:mmio:0xfe000000,16",
+                "lastwords.ipmi_interface=bt:mmio:0xfe000000,16",
+            ),
+            (
+                "lastwords.ipmi_interface=ssif:i801:0x700,0x42",
+                "lastwords.ipmi_interface=ssif:i801:0x700,0x42",
+            ),
+            (
+                "lastwords.ipmi_interface=bt:0xe4 lastwords.ipmi_kcs_ports=0xca8,0xcac",
+                "lastwords.ipmi_kcs_ports=0xca8,0xcac",
+            ),
+            (
+                "lastwords.ipmi_kcs_ports=0xca8,0xcac lastwords.ipmi_interface=bt:0xe4",
+                "lastwords.ipmi_interface=bt:0xe4",
+            ),
+            (
+                "lastwords.ipmi_interface=bt:0xe4 lastwords.ipmi_kcs_ports=0",
+                "lastwords.ipmi_interface=bt:0xe4",
+            ),
+            ("quiet", ""),
+        ] {
+            assert_eq!(Plan::new("", line).to_string(), printed, "{line}");
+        }
+    }
+
     fn watchdog() -> impl Strategy<Value = Watchdog> {
         let action = prop::sample::select(Action::NAMES.map(|(_, action)| action).to_vec());
         prop_oneof![
