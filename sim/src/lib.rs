@@ -6,6 +6,7 @@
 
 mod bmc;
 mod crash;
+pub mod lan;
 mod log_buf;
 mod memory;
 mod printk;
