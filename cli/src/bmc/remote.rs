@@ -36,7 +36,7 @@ pub struct Remote {
 
     /// Take the BMC's own key (Kg) from the first line of FILE
     ///
-    /// For BMCs on which one was set beside the users' passwords. At most 20 bytes of text, or 0x and hex digits.
+    /// For BMCs that have one. At most 20 bytes of text, or 0x and hex digits.
     #[arg(long, value_name = "FILE", requires = "host")]
     kg_file: Option<PathBuf>,
 }

@@ -533,7 +533,7 @@ mod tests {
         assert_eq!(refused.code(), Some(CompletionCode(0xd4)));
         assert_eq!(
             refused.to_string(),
-            "the BMC refused Add SEL Entry: completion code 0xd4, not allowed at this privilege or on this interface"
+            "the BMC refused Add SEL Entry: completion code 0xd4, Insufficient privilege level"
         );
         assert!(matches!(bmc(|_| Vec::new()).send(&ReserveSel), Err(BmcError::Garbled(_))));
         let late = bmc(|_| vec![0, 1, 0]).within(Duration::ZERO).send(&ReserveSel);

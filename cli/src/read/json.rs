@@ -27,6 +27,7 @@ pub struct Root<'a> {
     crashes: Vec<CrashJson>,
     notes: Vec<&'static str>,
     kernels_without_symbols: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     sel: Option<&'a Part>,
 }
 

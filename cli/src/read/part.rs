@@ -178,6 +178,112 @@ impl fmt::Display for Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        bmc::{Lan, SelList},
+        read::crash::Crash,
+    };
+    use lastwords_sim::lan::{LanBmc, OwnIds};
+    use std::time::Duration;
+
+    const LIMIT: Duration = Duration::from_secs(600);
+    const NEWEST: Wanted = Wanted { newest: Some(1), since: None };
+
+    /// A fan, an hour after the one before.
+    fn fan(at: u32) -> [u8; 16] {
+        let mut record = *b"\0\0\x02time\x20\x00\x04\x04\x30\x01\x09\xff\xff";
+        record[3..7].copy_from_slice(&(0x6a00_0000 + 3600 * at).to_le_bytes());
+        record
+    }
+
+    /// A full log: many fans, a crash of 17 records, and two fans again.
+    fn log() -> Vec<[u8; 16]> {
+        let stored = include_bytes!("../../tests/read/ipmitool-writeraw.bin");
+        let (stored, _) = stored.as_chunks::<16>();
+        let of_crash = |number: &u8| *number != 0x98 && (*number < 0xa2 || [0xa6, 0xa9].contains(number));
+        let crash = (0x92..=0xa9).filter(of_crash).map(|number| stored[usize::from(number - 0x83)]);
+        let log: Vec<_> = (0..3620).map(fan).chain(crash).chain((4600..4602).map(fan)).collect();
+        assert_eq!(log.len(), 3639);
+        log
+    }
+
+    fn read(lan: &Lan, wanted: Wanted) -> SelList {
+        lan.connect(LIMIT).unwrap().read_sel(wanted.enough(None).as_deref_mut()).unwrap()
+    }
+
+    fn newest(list: &SelList) -> Crash {
+        crashes(&list.entries.iter().map(|entry| entry.record).collect()).pop().unwrap()
+    }
+
+    #[test]
+    fn the_newest_crash_of_a_full_log_in_order_takes_60_packets() {
+        let lan = Lan::new(LanBmc::new(log()));
+        let list = read(&lan, NEWEST);
+        let whole = read(&Lan::new(LanBmc::new(log())), Wanted::default());
+        assert_eq!((newest(&list), list.from_end), (newest(&whole), true));
+        assert_eq!((whole.entries.len(), whole.from_end), (3639, false));
+        // Get SEL Time, and its answer.
+        let packets = lan.bmc(|bmc| bmc.heard + bmc.sent) + 2;
+        assert!(packets <= 60, "{packets} packets");
+    }
+
+    #[test]
+    fn where_ids_are_not_in_order_all_is_read_and_in_no_more_round_trips_than_there_are_records_and_12() {
+        let with = |ids| LanBmc { own_ids: ids, ..LanBmc::new(log()) };
+        let mut gap = LanBmc::new(log());
+        gap.sel[3625] = [0; 16];
+        gap.unreadable = Some((3626, lastwords_sim::lan::Unreadable::Code(0xcb)));
+        for bmc in [with(OwnIds::FirstTwice), with(OwnIds::Senders), with(OwnIds::OffByOne), gap] {
+            let (ids, is_gap) = (bmc.own_ids, bmc.unreadable.is_some());
+            let lan = Lan::new(bmc);
+            let list = read(&lan, NEWEST);
+            let trips = lan.bmc(|bmc| bmc.heard);
+            assert!(trips <= 3639 + 12, "{ids:?}: {trips}");
+            if ids == OwnIds::FirstTwice || is_gap {
+                // It shows in the middle, or before the first record.
+                assert!(list.entries.len() >= 3638 || list.from_end);
+            } else {
+                assert_eq!((list.entries.len(), list.from_end), (3639, false), "{ids:?}");
+            }
+            assert_eq!(newest(&list).dump.len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_log_is_read_back_to_a_moment() {
+        let since = Since::At(i64::from(0x6a00_0000 + 3600 * 3600));
+        let lan = Lan::new(LanBmc::new(log()));
+        let list = read(&lan, Wanted { newest: None, since: Some(since) });
+        // 20 fans, and those that show that there are no others.
+        assert_eq!(list.entries.len(), 2 + 17 + 20 + MARGIN);
+        assert_eq!(newest(&list).records, 17);
+    }
+
+    #[test]
+    fn where_there_is_no_crash_the_newest_one_is_looked_for_in_all_of_the_log() {
+        let lan = Lan::new(LanBmc::new((0..500).map(fan).collect()));
+        let list = read(&lan, NEWEST);
+        assert_eq!((list.entries.len(), list.from_end), (500, false));
+        assert!(lan.bmc(|bmc| bmc.heard) <= 500 + 12);
+    }
+
+    #[test]
+    fn what_was_not_read_is_said() {
+        let mut lan = LanBmc::new(log());
+        (lan.gone_from, lan.delay) = (Some(2000), 10);
+        let part = Part::of(&read(&Lan::new(lan), Wanted::default()));
+        let text = part.note().unwrap().to_string();
+        assert!(part.is_cut() && part.missing == 3639 - part.read, "{part:?}");
+        assert!(
+            text.ends_with(" of 3639 SEL records read: the BMC did not answer Get SEL Entry in time."),
+            "{text}"
+        );
+        let unreadable = Some((5, lastwords_sim::lan::Unreadable::Short));
+        let part = Part::of(&read(&Lan::new(LanBmc { unreadable, ..LanBmc::new(log()) }), Wanted::default()));
+        let text = part.note().unwrap().to_string();
+        assert_eq!(text, "3638 of 3639 SEL records read: the BMC does not show the others.");
+        let part = Part::of(&read(&Lan::new(LanBmc::new(log())), NEWEST));
+        assert_eq!((part.note(), part.newest_only), (None, true));
+    }
 
     #[test]
     fn a_moment_is_a_time_ago_or_a_date() {

@@ -7,7 +7,7 @@ use super::{
     part::{Part, Wanted},
 };
 use crate::{
-    bmc::{Connection, Local, Remote},
+    bmc::{Connection, Local, Remote, SelList},
     layout,
     machine::{boot_id, hostname, now},
     message,
@@ -82,44 +82,42 @@ impl Sources {
         if layout::can_show_progress() {
             bmc.on_progress(message::progress());
         }
-        let source = Source::read(&mut bmc, host, running, wanted);
+        let ahead = ahead(&mut bmc);
+        let list = bmc.read_sel(wanted.enough(ahead).as_deref_mut());
         if layout::can_show_progress() {
             message::end_progress();
         }
-        source
+        Ok(Source::of(&bmc, list?, ahead, host, running))
     }
 }
 
 impl Source {
-    /// Reads a BMC's log.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    fn read(
-        bmc: &mut Connection,
+    /// A log that was read from this BMC.
+    fn of(
+        bmc: &Connection,
+        list: SelList,
+        ahead: Option<i64>,
         host: Option<String>,
         running: Option<String>,
-        wanted: Wanted,
-    ) -> Result<Self> {
-        let ahead = ahead(bmc);
-        let mut enough = wanted.enough(ahead);
-        let list = bmc.read_sel(enough.as_deref_mut())?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             part: Some(Part::of(&list)),
             log: list.entries.into_iter().map(|entry| entry.record).collect(),
             name: bmc.name().to_owned(),
             ahead,
             host,
             running,
-        })
+        }
     }
 
-    /// Reads the log of this machine's own BMC.
+    /// Reads all of the log of this machine's own BMC.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not answer to the log's end: who remembers crashes comes again.
     pub fn here(root: &Path, bmc: &mut Connection) -> Result<Self> {
-        Self::read(bmc, hostname(root), boot_id(root), Wanted::default())
+        let list = bmc.read_sel(None)?.whole()?;
+        let ahead = ahead(bmc);
+        Ok(Self::of(bmc, list, ahead, hostname(root), boot_id(root)))
     }
 }
 

@@ -373,7 +373,7 @@ mod tests {
         let left: Vec<_> = result.left.iter().map(|left| left.id).collect();
         assert_eq!(left, [1, 2, 3]);
         let why = &result.left[0].error;
-        assert_eq!(why, "the BMC refused Delete SEL Entry: completion code 0xc1, unknown command");
+        assert_eq!(why, "the BMC refused Delete SEL Entry: completion code 0xc1, Invalid Command");
     }
 
     /// A record that is not ours.
