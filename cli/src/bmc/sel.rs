@@ -379,7 +379,7 @@ impl<'a> Walk<'a> {
             self.list.is_distinct = is_distinct && came_to_end;
             let is_short = self.list.count.is_some_and(|count| self.list.entries.len() < usize::from(count));
             if is_short || !came_to_end {
-                self.from_behind(known);
+                self.take_from_end(known);
             }
             return match refused {
                 // It shows nothing at all.
@@ -400,7 +400,7 @@ impl<'a> Walk<'a> {
 
     /// Takes what is behind the place where the list has ended: from the log's end back, by the ids below the last one's.
     /// What is `known` of the end, the newest first, is not asked for again.
-    fn from_behind(&mut self, known: Vec<Entry>) {
+    fn take_from_end(&mut self, known: Vec<Entry>) {
         let mut records: BTreeSet<_> = self.list.entries.iter().map(|entry| entry.record).collect();
         let mut found = known;
         if found.is_empty() && self.list.ended_by.is_none() {

@@ -163,7 +163,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.counted {
             Some(counted) if usize::from(counted) > self.read => {
-                write!(f, "{} of {counted} SEL records read", self.read)?
+                write!(f, "{} of {counted} SEL records read", self.read)?;
             }
             _ if self.missing > 0 => write!(f, "{} SEL records read, {} more not", self.read, self.missing)?,
             _ => write!(f, "{} SEL records read", self.read)?,

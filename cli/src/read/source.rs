@@ -69,15 +69,12 @@ impl Sources {
             return file(path);
         }
         let limit = Duration::from_secs(self.timeout.into());
-        let (mut bmc, host, running) = match self.remote.connect(limit)? {
-            Some(bmc) => {
-                let host = bmc.name().to_owned();
-                (bmc, Some(host), None)
-            }
-            None => {
-                let bmc = Connection::local(root, self.local.interface())?.within(limit);
-                (bmc, hostname(root), boot_id(root))
-            }
+        let (mut bmc, host, running) = if let Some(bmc) = self.remote.connect(limit)? {
+            let host = bmc.name().to_owned();
+            (bmc, Some(host), None)
+        } else {
+            let bmc = Connection::local(root, self.local.interface())?.within(limit);
+            (bmc, hostname(root), boot_id(root))
         };
         if layout::can_show_progress() {
             bmc.on_progress(message::progress());
