@@ -55,7 +55,10 @@ section options lastwords probe --print-options
 section after ipmitool sel elist",
     )?;
     let ports = outcome.text("ports")?;
-    ensure!(row(ports, "Interface")? == "KCS at I/O ports 0xca2,0xca3, from SMBIOS type 38");
+    ensure!(
+        row(ports, "Interface")?
+            == "KCS at I/O ports 0xca2,0xca3, from SMBIOS type 38, and from ACPI IPI0001"
+    );
     ensure!(row(ports, "Asked through")? == "KCS ports 0xca2,0xca3");
     ensure!(row(ports, "SEL")? == "0 records, room for 128 more");
     ensure!(row(ports, "Watchdog")? == "not running");

@@ -734,6 +734,7 @@ mod tests {
     use super::*;
     use crate::{
         arm::sign::tests::{Machine, signer},
+        bmc::discovery::tests::{Root, spmi_table},
         config,
     };
     use clap::Parser;
@@ -923,6 +924,37 @@ mod tests {
             ),
         ] {
             assert_eq!(cmdline(options, "fpu", embedded), line, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_found_is_passed_on_also_where_it_is_usual_and_what_cannot_be_used_is_not() {
+        let root = Root::new();
+        let cmdline = |options: &str| {
+            let words = ["test", "kernel", "--append", "a"].into_iter().chain(options.split(' '));
+            let load = Only::try_parse_from(words).unwrap().load;
+            load.whole_cmdline(root.path(), "", 2047).unwrap().finish().unwrap()
+        };
+        let asked = "a lastwords.ipmi_handle_panic";
+        assert_eq!(cmdline("--ipmi-handle-panic"), asked);
+        // SSIF without a controller that the image can drive, and a PCI device that nobody can ask.
+        let mut table = spmi_table(4, 8, 0x84);
+        table[36] = 4;
+        root.write("sys/firmware/acpi/tables/SPMI1", table);
+        root.pci("0000:00:04.0", 0x0c_0701, (0x1b36, 0x000d), &[(0xc080, 8, true)]);
+        assert_eq!(cmdline("--ipmi-handle-panic"), asked);
+        root.write("sys/firmware/acpi/tables/SPMI2", spmi_table(1, 8, 0xca2));
+        assert_eq!(cmdline("--ipmi-handle-panic"), format!("{asked} lastwords.ipmi_kcs_ports=0xca2,0xca3"));
+        root.i801("0000:00:1f.3", 0x700);
+        let ssif = format!("{asked} lastwords.ipmi_interface=ssif:i801:0x700,0x42");
+        assert_eq!(cmdline("--ipmi-handle-panic"), ssif);
+        // Either name for it keeps from adding one.
+        for (option, parameter) in [
+            ("--ipmi-kcs-ports 0xca8", "ipmi_kcs_ports=0xca8,0xca9"),
+            ("--ipmi-interface bt:0xe4", "ipmi_interface=bt:0xe4"),
+        ] {
+            let line = format!("a lastwords.{parameter} lastwords.ipmi_handle_panic");
+            assert_eq!(cmdline(&format!("--ipmi-handle-panic {option}")), line);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The interfaces that Linux' own drivers use: they have tried them.
 
-use super::{Found, Kind, Place, Source, folder, smbus};
+use super::{Found, Kind, Place, Source, folder, smbios, smbus, spmi};
 use lastwords_core::cmdline;
 use std::{
     fs, iter,
@@ -68,7 +68,8 @@ fn ssif(root: &Path, device: &Path) -> Option<Found> {
     let named = name.split_once('-').filter(|(number, _)| *number == bus.to_string());
     let address = named
         .and_then(|(_, address)| u16::from_str_radix(address, 16).ok())
-        .or_else(|| threads(root).find(|(on, _)| *on == bus).map(|(_, address)| address))?;
+        .or_else(|| threads(root).find(|(on, _)| *on == bus).map(|(_, address)| address))
+        .or_else(|| tabled(root))?;
     let controller = adapter.parent().ok_or_else(String::new).and_then(|parent| {
         smbus::i801(parent).map_err(|_| {
             let name = fs::read_to_string(adapter.join("name")).unwrap_or_default();
@@ -89,10 +90,21 @@ fn threads(root: &Path) -> impl Iterator<Item = (u16, u16)> {
     })
 }
 
+/// The one SSIF address that the tables have: later drivers may have no such thread.
+fn tabled(root: &Path) -> Option<u16> {
+    let found = smbios::interfaces(root).into_iter().chain(spmi::interfaces(root));
+    let mut addresses = found.filter_map(|one| match one.place {
+        Place::Smbus { address, .. } => Some(address),
+        Place::Io { .. } | Place::Memory { .. } => None,
+    });
+    let first = addresses.next()?;
+    addresses.all(|address| address == first).then_some(first)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bmc::discovery::tests::{KCS_CA2, Root};
+    use crate::bmc::discovery::tests::{KCS_CA2, Root, spmi_table};
     use proptest::prelude::*;
 
     #[test]
@@ -146,6 +158,19 @@ mod tests {
         root.write("proc/57/comm", "kssif0110\n"); // of bus 1
         root.write("proc/58/comm", "kssif0020\n");
         assert_eq!(values(), [Ok("ssif:i801:0x700,0x20".to_owned())]);
+        // Without the thread it is the one that the tables have.
+        let spmi = |address: u64| {
+            let mut table = spmi_table(4, 8, address);
+            table[36] = 4;
+            table
+        };
+        root.remove("proc/58/comm");
+        assert_eq!(values(), []);
+        root.write("sys/firmware/acpi/tables/SPMI", spmi(0x84));
+        assert_eq!(values(), [Ok("ssif:i801:0x700,0x42".to_owned())]);
+        root.write("sys/firmware/acpi/tables/SPMI2", spmi(0x20));
+        assert_eq!(values(), []);
+        root.write("proc/58/comm", "kssif0020\n");
         // Behind another controller it is found, and cannot be used.
         root.write("sys/devices/pci0000:00/0000:00:1f.3/vendor", "0x1022\n");
         root.write("sys/devices/pci0000:00/0000:00:1f.3/i2c-0/name", "SMBus PIIX4 adapter port 0 at 0b00\n");

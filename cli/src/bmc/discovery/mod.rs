@@ -139,11 +139,11 @@ impl Found {
     }
 
     /// Is it this interface, as far as its source shows? A PCI device's registers may lie further apart, a table has no controller
-    /// of the SMBus.
+    /// of the SMBus, and where ACPI has three registers they may be another kind's.
     #[must_use]
     pub fn may_be(&self, interface: Interface) -> bool {
         match (interface, self.place) {
-            (_, _) if self.interface() == Ok(interface) => true,
+            _ if self.named() == Some(interface) => true,
             (Interface::Ssif(one), Place::Smbus { address, controller: None }) => {
                 u16::from(one.address) == address
             }
@@ -199,7 +199,9 @@ impl fmt::Display for Found {
 }
 
 impl Found {
-    fn source_name(&self) -> &'static str {
+    /// Where it is from, for people.
+    #[must_use]
+    pub fn source_name(&self) -> &'static str {
         match self.source {
             Source::Driver if self.kind == Kind::Ssif => "the running ipmi_ssif driver",
             Source::Driver => "the running ipmi_si driver",
@@ -306,6 +308,11 @@ pub mod tests {
     }
 
     impl Found {
+        /// The same, with something that it needs.
+        pub fn needing(self, needs: &str) -> Self {
+            Self { needs: Some(needs.to_owned()), ..self }
+        }
+
         /// The value of the parameter.
         pub fn value(&self) -> Result<String, String> {
             self.interface().map(|interface| interface.to_string())

@@ -60,6 +60,11 @@ struct Shown {
     used: bool,
     #[serde(skip)]
     text: String,
+    #[serde(skip)]
+    from: &'static str,
+    /// The interface that another source has, before this one.
+    #[serde(skip)]
+    same_as: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -101,7 +106,11 @@ impl Report {
     ) -> Self {
         // The first of several sources that have it.
         let used = interfaces.iter().position(|one| interface.is_some() && one.interface().ok() == interface);
-        let shown = interfaces.iter().enumerate().map(|(at, one)| Shown::new(one, used == Some(at)));
+        let shown = interfaces.iter().enumerate().map(|(at, one)| {
+            let is_it = |other: &Found| other.interface().is_ok_and(|interface| one.may_be(interface));
+            let same_as = interfaces[..at].iter().position(is_it);
+            Shown { same_as, ..Shown::new(one, used == Some(at)) }
+        });
         Self {
             schema: SCHEMA,
             interfaces: shown.collect(),
@@ -173,6 +182,8 @@ impl Shown {
             needs: interface.err(),
             used,
             text: found.to_string(),
+            from: found.source_name(),
+            same_as: None,
         }
     }
 }
@@ -247,17 +258,20 @@ impl Report {
 
     fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
-        // They stand in the order of trust. What several sources have is shown once, with the first of them.
-        let is_new = |(at, one): &(usize, &Shown)| {
-            one.interface.is_none()
-                || self.interfaces[..*at].iter().all(|other| other.interface != one.interface)
+        // They stand in the order of trust. What several sources have is shown once, with all of them.
+        let also = |at| {
+            let others = self.interfaces.iter().filter(move |other| other.same_as == Some(at));
+            others.map(|other| other.from).collect::<Vec<_>>()
         };
-        let shown: Vec<_> = self.interfaces.iter().enumerate().filter(is_new).map(|(_, one)| one).collect();
-        for (index, interface) in shown.iter().enumerate() {
+        let shown = self.interfaces.iter().enumerate().filter(|(_, one)| one.same_as.is_none());
+        let shown: Vec<_> = shown.map(|(at, one)| (one, also(at))).collect();
+        for (index, (interface, also)) in shown.iter().enumerate() {
             let label = if index == 0 { "Interface" } else { "" };
+            let also =
+                if also.is_empty() { String::new() } else { format!(", and from {}", also.join(", ")) };
             let is_one_of_several = shown.len() > 1 && interface.used;
             let used = if is_one_of_several { " (used: the first that can be)" } else { "" };
-            rows.push(Row::new(label, format!("{}{used}", interface.text)));
+            rows.push(Row::new(label, format!("{}{also}{used}", interface.text)));
         }
         if rows.is_empty() {
             rows.push(Row::new("Interface", "none in SMBIOS, ACPI and PCI"));
@@ -414,6 +428,20 @@ NOT READY: the BMC cannot be reached at a panic
             let text = report(Report::new(&[one], "/dev/ipmi0", interface, DEVICE, Some(SEL), None, None));
             assert!(text.starts_with("READY: ") && text.contains(option), "{text}");
         }
+    }
+
+    #[test]
+    fn what_several_sources_have_is_shown_once() {
+        let at = |address, source| found(Kind::Kcs, Place::Io { address, spacing: 1 }, source);
+        let uncertain = at(0xca2, Source::Acpi).needing("modprobe ipmi_si");
+        let all = [KCS, at(0xca4, Source::Acpi), at(0xca2, Source::Smbios), uncertain];
+        let named = Some(Interface::Kcs(KcsPorts::DEFAULT));
+        let report = Report::new(&all, "/dev/ipmi0", named, DEVICE, None, None, None);
+        let text = anstream::adapter::strip_str(&report.text(200)).to_string();
+        let rows = "  Interface        KCS at I/O ports 0xca2,0xca3, from the running ipmi_si driver, and from SMBIOS \
+                    type 38, ACPI IPI0001 (used: the first that can be)\n                   \
+                    KCS at I/O ports 0xca4,0xca5, from ACPI IPI0001\n";
+        assert!(text.contains(rows), "{text}");
     }
 
     #[test]
