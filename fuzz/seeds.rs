@@ -156,6 +156,10 @@ fn main() -> io::Result<()> {
         .map(|chunk| event_record(std::array::from_fn(|at| chunk.get(at).copied().unwrap_or(0))));
     put("sel", "events", &events.collect::<Vec<_>>().concat())?;
 
+    // Every packet as it is; some lost, twice, cut, changed.
+    put("lan", "kind", &[0; 4])?;
+    put("lan", "not-kind", &[0, 144, 128, 0, 0, 192, 30, 1, 0, 160, 40, 0, 144, 0, 250, 3, 6, 0, 255, 0])?;
+
     put("bzimage", "synthetic", &synthetic::Kernel::default().build())?;
     let wrapped =
         wrap(&synthetic::Kernel::default().build(), &synthetic::image(4096, 8192), "lastwords.budget=1");

@@ -51,6 +51,12 @@ impl Color {
     }
 }
 
+/// Is there somebody at a terminal who waits?
+#[must_use]
+pub fn can_show_progress() -> bool {
+    io::stderr().is_terminal()
+}
+
 /// The columns of standard output.
 #[must_use]
 pub fn width() -> usize {

@@ -16,10 +16,14 @@ use std::{
     io::{self, Write},
     path::Path,
     process::Stdio,
+    time::{Duration, Instant},
 };
 
 /// What separates an error's fact from what to do about it.
 const HINT: &str = "\nhint: ";
+
+/// Between two lines of progress.
+const PROGRESS: Duration = Duration::from_millis(200);
 
 /// Prints a line of output.
 pub fn output(line: impl Display) {
@@ -108,6 +112,24 @@ pub fn warning(error: &anyhow::Error) {
 /// Prints what to do about the error or warning above.
 pub fn hint(text: impl Display) {
     complain(format_args!("hint: {text}"));
+}
+
+/// Prints how far reading a SEL has come, in one line of a terminal, now and then.
+pub fn progress() -> Box<dyn FnMut(usize, Option<u16>) + Send> {
+    let mut last = Instant::now();
+    Box::new(move |read, count| {
+        // A terminal on a serial line is slow.
+        if last.elapsed() >= PROGRESS {
+            last = Instant::now();
+            let of = count.map(|count| format!(" of {count}")).unwrap_or_default();
+            let _ = write!(io::stderr(), "\rReading the SEL: {read}{of} records");
+        }
+    })
+}
+
+/// Clears the line of [`progress`].
+pub fn end_progress() {
+    let _ = write!(io::stderr(), "\r{:50}\r", "");
 }
 
 /// Standard error, for the output of another program.

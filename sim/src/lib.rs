@@ -8,6 +8,7 @@ mod bmc;
 mod bt;
 mod crash;
 mod i801;
+pub mod lan;
 mod log_buf;
 mod memory;
 mod printk;

@@ -177,8 +177,8 @@ fn bmcs_that_do_not_keep_oem_records() -> Result<()> {
         (forgets, "accepted but not stored", "stored", "system"),
         (
             refuses,
-            "refused: completion code 0xd4, not allowed at this privilege or on this interface",
-            "refused: completion code 0xd4, not allowed at this privilege or on this interface",
+            "refused: completion code 0xd4, Insufficient privilege level",
+            "refused: completion code 0xd4, Insufficient privilege level",
             "event",
         ),
     ] {

@@ -402,7 +402,7 @@ mod tests {
     fn a_file_that_is_lent_to_somebody_to_write_to_is_waited_for() {
         let path = file(b"lent");
         let lent = sys::lent(&path);
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| {
                 while !sys::is_asked_for(&lent) {
                     thread::yield_now();

@@ -56,12 +56,28 @@ pub enum BmcError {
     NoAnswer(String),
     /// No common cipher suite.
     #[error(
-        "{0} accepts neither cipher suite 17 nor 3\nhint: enable one of them (ipmitool lan print shows them)"
+        "{0} accepts neither cipher suite 17 nor 3 ({1})\nhint: enable one of them (ipmitool lan print shows them)"
     )]
-    NoSuite(String),
+    NoSuite(String, String),
+    /// All of its sessions are somebody else's.
+    #[error(
+        "{0} has no session free ({1})\nhint: end other programs' sessions with this BMC, or retry in a minute"
+    )]
+    NoSession(String, String),
     /// The BMC refuses the login.
     #[error("{0} refuses the login: {1}")]
-    Login(String, &'static str),
+    Login(String, String),
+    /// It knows the password, and another key.
+    #[error(
+        "{0} accepts the password, but its key (Kg) is another one\nhint: give the BMC's key with --kg-file FILE"
+    )]
+    Kg(String),
+    /// It has no RMCP+.
+    #[error(
+        "{0} has IPMI 1.5 only on the LAN, without encryption\n\
+         hint: ipmitool -I lan -H {0} -U USER sel writeraw FILE, then lastwords read --file FILE"
+    )]
+    Only15(String),
     /// No answer in time.
     #[error("the BMC did not answer {0} in time\nhint: retry, or restart the BMC: ipmitool mc reset cold")]
     Silent(&'static str),

@@ -20,10 +20,12 @@ pub use device::wait;
 pub use error::BmcError;
 #[cfg(test)]
 pub use fake::Fake;
-pub use lan::Host;
+#[cfg(test)]
+pub use lan::simulated::Lan;
+pub use lan::{Host, Login};
 pub use local::{Local, PARAMETERS, named, named_interface};
 pub use remote::Remote;
-pub use sel::{Entry, SelList, is_same, names_one};
+pub use sel::{Enough, Entry, SelList, is_same, names_one};
 pub use system::System;
 
 use lastwords_core::{
@@ -39,7 +41,12 @@ use lastwords_core::{
     report::Stage,
     store::sel::Sel,
 };
-use std::{io, path::Path, thread, time::Duration};
+use std::{
+    io,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// Longest wait for one answer. OpenBMC itself gives a request up after 5 s.
 const TIMEOUT: Millis = 10_000;
@@ -70,7 +77,11 @@ pub struct Connection {
     system: System,
     timer: Timer,
     name: String,
+    progress: Option<Progress>,
 }
+
+/// Is told of each record that was read: how many there are so far, and of how many, where that is known.
+pub type Progress = Box<dyn FnMut(usize, Option<u16>) + Send>;
 
 impl Connection {
     /// This machine's own: through /dev/ipmi0 when it is there, else through this interface, or where none is named, the one
@@ -116,30 +127,36 @@ impl Connection {
             Interface::Ssif(_) => return Err(BmcError::OnSmbus(interface)),
         };
         let system = System::new(Some(ports::Ports::open(root, interface.registers())?));
-        Ok(Self::of(system, SystemInterface::new(Some(interface)), name))
+        Ok(Self::of(system, SystemInterface::new(Some(interface)), name, TIMEOUT))
     }
 
-    /// The one at this host, over the LAN, at privilege level User: enough to read.
+    /// The one at this host, over the LAN, at privilege level User: enough to read. After so much time from now every command
+    /// fails at once.
     ///
     /// # Errors
-    /// [`BmcError::NoAnswer`], [`BmcError::NoSuite`], [`BmcError::Login`], [`BmcError::Io`].
-    pub fn lan(host: &Host, user: &str, password: &[u8]) -> Result<Self, BmcError> {
-        Ok(Self::new(lan::Session::open(host, user, password)?, host.to_string()))
+    /// [`BmcError::NoAnswer`], [`BmcError::NoSession`], [`BmcError::NoSuite`], [`BmcError::Only15`], [`BmcError::Login`],
+    /// [`BmcError::Kg`], [`BmcError::Io`].
+    pub fn lan(host: &Host, login: &Login, limit: Duration) -> Result<Self, BmcError> {
+        let start = Instant::now();
+        let session = lan::open(host, login, limit)?;
+        let connection = Self::of(System::new(None), session, host.to_string(), lan::TIMEOUT);
+        Ok(connection.within(limit.saturating_sub(start.elapsed())))
     }
 
     /// The one behind this transport, with this name in errors and reports.
     pub fn new(transport: impl Transport<System> + Send + 'static, name: impl Into<String>) -> Self {
-        Self::of(System::new(None), transport, name)
+        Self::of(System::new(None), transport, name, TIMEOUT)
     }
 
     fn of(
         mut system: System,
         transport: impl Transport<System> + Send + 'static,
         name: impl Into<String>,
+        timeout: Millis,
     ) -> Self {
         let timer = system.timer(None);
-        let bmc = Bmc::new(AnyTransport(Box::new(transport)), TIMEOUT);
-        Self { bmc, system, timer, name: name.into() }
+        let bmc = Bmc::new(AnyTransport(Box::new(transport)), timeout);
+        Self { bmc, system, timer, name: name.into(), progress: None }
     }
 
     /// Through what it is reached: `/dev/ipmi0`, `KCS ports 0xca2,0xca3`, `BT ports from 0xe4`, `host:623`.
@@ -153,6 +170,16 @@ impl Connection {
     pub fn within(mut self, limit: Duration) -> Self {
         self.timer = self.system.timer(Some(limit));
         self
+    }
+
+    /// Tells somebody how far reading the SEL has come.
+    pub fn on_progress(&mut self, progress: Progress) {
+        self.progress = Some(progress);
+    }
+
+    /// Lets so much time pass, but not more than there is.
+    fn pause(&mut self, pause: Millis) {
+        self.timer.pause(&mut self.system, pause);
     }
 
     /// Sends a command and returns what its answer has.

@@ -18,6 +18,9 @@ const NAP: Duration = Duration::from_millis(1);
 pub struct System {
     ports: Option<Ports>,
     start: Instant,
+    /// Nanoseconds of a clock in whose time a test waits.
+    #[cfg(test)]
+    pub simulated: Option<std::sync::Arc<std::sync::atomic::AtomicU64>>,
 }
 
 impl System {
@@ -26,7 +29,12 @@ impl System {
 
     /// With I/O ports, where a transport needs them.
     pub fn new(ports: Option<Ports>) -> Self {
-        Self { ports, start: Instant::now() }
+        Self {
+            ports,
+            start: Instant::now(),
+            #[cfg(test)]
+            simulated: None,
+        }
     }
 
     /// A timer that ends after so much time; never where there is no limit.
@@ -65,6 +73,10 @@ impl System {
 
 impl Clock for System {
     fn ticks(&mut self) -> u64 {
+        #[cfg(test)]
+        if let Some(clock) = &self.simulated {
+            return clock.load(std::sync::atomic::Ordering::Relaxed);
+        }
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
@@ -73,6 +85,11 @@ impl Clock for System {
     }
 
     fn relax(&mut self) {
+        #[cfg(test)]
+        if let Some(clock) = &self.simulated {
+            clock.fetch_add(NAP.as_nanos() as u64, std::sync::atomic::Ordering::Relaxed);
+            return;
+        }
         thread::sleep(NAP);
     }
 }

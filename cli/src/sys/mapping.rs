@@ -206,7 +206,7 @@ pub fn lease(file: &File) -> io::Result<()> {
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    if !OWN.iter().any(|own| i64::from(*own) == known.f_type as i64) {
+    if !OWN.iter().any(|own| i64::from(*own) == known.f_type) {
         return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
     }
     // One that is ignored, unlike SIGIO.

@@ -81,6 +81,14 @@ pub fn vmcore_log() -> Result<PathBuf> {
     build(env!("CARGO_PKG_NAME"), "vmcore-log", "dev", &[])
 }
 
+/// Builds the BMC on the LAN that has quirks, and returns its path.
+///
+/// # Errors
+/// When it does not build.
+pub fn lan_bmc() -> Result<PathBuf> {
+    build("lastwords-sim", "lan-bmc", "dev", &[])
+}
+
 fn build(package: &str, program: &str, profile: &str, more: &[&str]) -> Result<PathBuf> {
     let target = cache::target()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -391,7 +391,7 @@ READY: the BMC stores panic reports (--sel-type=system)
 ! Watchdog         running for sms-os, reset in 8.6 of 10.0 s
                    fix: --ipmi-watchdog stop, or start=SECONDS longer than a
                    dump takes
-  OEM records      refused: completion code 0xcc, invalid data field
+  OEM records      refused: completion code 0xcc, Invalid data field in Request
   System events    stored
   Platform events  stored
   Left in the SEL  test records 0x0007, which do no harm: the BMC is gone
