@@ -30,12 +30,13 @@ pub fn program() -> Result<&'static Path> {
     built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-/// Builds the program as users have it, and returns its path.
+/// The program as users have it, which is that of the packages.
 ///
 /// # Errors
-/// When it does not build.
+/// When they cannot be made.
 pub fn release() -> Result<PathBuf> {
-    build("lastwords", "lastwords", "release", &["--no-default-features"])
+    packages()?;
+    Ok(cache::target()?.join("x86_64-unknown-linux-gnu/release/lastwords"))
 }
 
 /// The program's packages.
