@@ -50,10 +50,7 @@ const PORTS: std::ops::RangeInclusive<u16> = 0xca2..=0xca9;
 
 /// A machine with this device, and with recorders.
 fn machine(release: Release, device: Device) -> Scenario {
-    let mut machine = Scenario::new(release)
-        .bmc(Bmc::None)
-        .qemu(["-device", "ipmi-bmc-sim,id=bmc0", "-device", device.qemu()])
-        .lastwords_at_hand();
+    let mut machine = Scenario::new(release).bmc_device(device.qemu()).lastwords_at_hand();
     for port in PORTS {
         machine = machine.qemu([
             "-chardev",

@@ -41,6 +41,7 @@ use clap::Args;
 use lastwords_boot::{self as boot, BzImage, Uki};
 use lastwords_core::{hw::Register, ipmi::interface::Interface, plan::Plan};
 use std::{
+    cell::Cell,
     ffi::CString,
     fs::{self, File},
     io,
@@ -162,7 +163,7 @@ impl Load {
         let kdump = Kdump::read(root);
         Refusal::beforehand(&kdump)?;
         let Done { method, lines: [embedded, line] } =
-            anew(|take| self.load_files(root, &kdump, path, take))?;
+            anew(root, |take| self.load_files(root, &kdump, path, take))?;
         message::output(format_args!(
             "loaded: {} in {} MiB of reserved memory",
             path.display(),
@@ -183,9 +184,14 @@ impl Load {
         Ok(())
     }
 
-    /// Loads what the files have. `None` where one of them turned out to have changed meanwhile: what was loaded may be of
-    /// both versions then, or nothing is.
-    fn load_files(&self, root: &Path, kdump: &Kdump, path: &Path, take: Take) -> Result<Option<Done>> {
+    /// Loads what the files have, where none of them turned out to have changed meanwhile.
+    fn load_files(
+        &self,
+        root: &Path,
+        kdump: &Kdump,
+        path: &Path,
+        take: Take,
+    ) -> Result<Result<Done, Changed>> {
         let name = || path.display().to_string();
         // Before anything is read: what does not fit is not worth the memory.
         let fits = |bytes| Refusal::too_small(kdump, bytes);
@@ -232,7 +238,7 @@ impl Load {
         };
         match load() {
             // Of zeros, where a part of it could not be read.
-            Err(_) if !bytes.are_whole() => Ok(None),
+            Err(_) if !bytes.are_whole() => Ok(Err(Changed::Before)),
             result => result,
         }
     }
@@ -254,7 +260,7 @@ impl Load {
         kdump: &Kdump,
         dump: &DumpKernel<'_>,
         is_whole: impl Fn() -> bool,
-    ) -> Result<Option<Done>> {
+    ) -> Result<Result<Done, Changed>> {
         let name = || dump.path.display().to_string();
         let unwrapped = if dump.bz_image.is_wrapped() { Some(dump.unwrapped()?) } else { None };
         let kernel = unwrapped.as_ref().map_or(dump.kernel, |(bytes, len)| &bytes[..*len]);
@@ -284,7 +290,7 @@ impl Load {
                 && file.as_ref().is_none_or(Bytes::are_whole)
         };
         if !is_whole() {
-            return Ok(None);
+            return Ok(Err(Changed::Before));
         }
         if self.verbose {
             // Line by line: what is no printable character within one is shown as a question mark.
@@ -297,11 +303,14 @@ impl Load {
         let result = loading.load(dump.root, kdump, self.verbose, || dump.is_safe());
         // Once more, whatever came of it: the kernel has read the files after us. What it holds may be right all the same.
         let is_changed = || !loading.holds() || !is_whole();
-        if matches!(result, Ok(false)) || is_changed() && !(result.is_ok() && loading.is_loaded(dump.root)) {
-            return Ok(None);
+        if matches!(result, Ok(false)) {
+            return Ok(Err(Changed::Before));
+        }
+        if is_changed() && !(result.is_ok() && loading.is_loaded(dump.root)) {
+            return Ok(Err(Changed::After));
         }
         result?;
-        Ok(Some(Done { method: "purgatory (kexec_load)", lines: lines.map(str::to_owned) }))
+        Ok(Ok(Done { method: "purgatory (kexec_load)", lines: lines.map(str::to_owned) }))
     }
 
     fn load_wrapped(
@@ -309,7 +318,7 @@ impl Load {
         kdump: &Kdump,
         dump: &DumpKernel<'_>,
         is_whole: impl Fn() -> bool,
-    ) -> Result<Option<Done>> {
+    ) -> Result<Result<Done, Changed>> {
         let name = || dump.path.display().to_string();
         let (wrapped, was_signed) = (dump.bz_image.is_wrapped(), dump.bz_image.is_signed());
         let as_it_is = wrapped || dump.guest.is_some();
@@ -342,7 +351,7 @@ impl Load {
             (None, None) => in_memory(&[dump.kernel])?,
         };
         if !is_whole() {
-            return Ok(None);
+            return Ok(Err(Changed::Before));
         }
         let situation = Situation { kdump, signed: is_signed, was_signed, needs: dump.needs };
         let files = kernel.metadata()?.len() + dump.initrd.as_ref().map_or(0, Initrd::len);
@@ -354,14 +363,14 @@ impl Load {
         let result = loading.load(dump.root, kdump, self.verbose, || dump.is_safe());
         // The kernel has copied the files, and summed up its copies: those it read from disk must be what they were.
         let is_file = |initrd: &Initrd| dump.take == Take::Mapped && initrd.is_changed();
-        if matches!(result, Ok(false))
-            || dump.source.is_some_and(Source::is_changed)
-            || dump.initrd.as_ref().is_some_and(is_file)
-        {
-            return Ok(None);
+        if matches!(result, Ok(false)) {
+            return Ok(Err(Changed::Before));
+        }
+        if dump.source.is_some_and(Source::is_changed) || dump.initrd.as_ref().is_some_and(is_file) {
+            return Ok(Err(Changed::After));
         }
         result?;
-        Ok(Some(Done { method: "wrap (kexec_file_load)", lines: lines.map(str::to_owned) }))
+        Ok(Ok(Done { method: "wrap (kexec_file_load)", lines: lines.map(str::to_owned) }))
     }
 
     /// The dump kernel signed: because that is asked for, or because the running kernel demands it. `None` where it is to be
@@ -637,16 +646,40 @@ struct Done {
     lines: [String; 2],
 }
 
+/// A file was changed while it was loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Changed {
+    /// Nothing was given to the kernel: what was loaded before still is.
+    Before,
+    /// The kernel may have taken something of both versions, or let what was loaded go and taken nothing.
+    After,
+}
+
 /// Loads; where a file was changed meanwhile, anew, from copies, which nobody can change. A file that is written to while
 /// it is copied is given a second chance.
-fn anew<T>(load: impl Fn(Take) -> Result<Option<T>>) -> Result<T> {
-    if let Some(loaded) = load(Take::Mapped)? {
-        return Ok(loaded);
-    }
+fn anew<T>(root: &Path, load: impl Fn(Take) -> Result<Result<T, Changed>>) -> Result<T> {
+    let first = match load(Take::Mapped)? {
+        Ok(loaded) => return Ok(loaded),
+        Err(changed) => changed,
+    };
     message::warning(&anyhow!("a file was changed while it was loaded: loading it anew"));
-    let changed = "a file was changed while it was loaded, so that the dump kernel may not start";
-    let copied = || load(Take::Copied)?.context("it was changed again\nhint: retry when it is complete");
-    copied().or_else(|_| copied()).context(changed)
+    let touched = Cell::new(first == Changed::After);
+    let copied = || match load(Take::Copied)? {
+        Ok(loaded) => Ok(loaded),
+        Err(changed) => {
+            touched.set(touched.get() || changed == Changed::After);
+            bail!("it was changed again\nhint: retry when it is complete")
+        }
+    };
+    copied().or_else(|_| copied()).with_context(|| {
+        let is_loaded = Kdump::read(root).crash_loaded == Some(true);
+        let what = match (is_loaded, touched.get()) {
+            (true, false) => "not loaded, the earlier dump kernel is still loaded",
+            (true, true) => "the dump kernel that is loaded may not start",
+            (false, _) => "no dump kernel is loaded now",
+        };
+        format!("{what}: a file was changed while it was loaded")
+    })
 }
 
 impl DumpKernel<'_> {
@@ -819,26 +852,41 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_while_it_was_loaded_is_loaded_anew_from_a_copy() {
-        let load = |answers: [Result<Option<u8>, &'static str>; 3]| {
+    fn what_was_changed_while_it_was_loaded_is_loaded_anew_from_a_copy_or_it_is_said_what_is_loaded() {
+        type Answer = Result<Result<u8, Changed>, &'static str>;
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("sys/kernel")).unwrap();
+        let load = |loaded: &str, answers: [Answer; 3]| {
+            fs::write(root.path().join("sys/kernel/kexec_crash_loaded"), loaded).unwrap();
             let (answers, takes) =
                 (std::cell::RefCell::new(answers.into_iter()), std::cell::RefCell::default());
-            let result = anew(|take| {
+            let result = anew(root.path(), |take| {
                 Vec::push(&mut *takes.borrow_mut(), take);
                 answers.borrow_mut().next().unwrap().map_err(Error::msg)
             });
             (result.map_err(|error| format!("{error:#}")), takes.into_inner())
         };
-        let (changed, never) = (Ok(None), Err("never asked"));
-        assert_eq!(load([Ok(Some(1)), never, never]), (Ok(1), vec![Take::Mapped]));
-        assert_eq!(load([Err("refused"), never, never]), (Err("refused".to_owned()), vec![Take::Mapped]));
+        let (before, after, never) = (Ok(Err(Changed::Before)), Ok(Err(Changed::After)), Err("never asked"));
+        assert_eq!(load("1", [Ok(Ok(1)), never, never]), (Ok(1), vec![Take::Mapped]));
+        assert_eq!(
+            load("1", [Err("refused"), never, never]),
+            (Err("refused".to_owned()), vec![Take::Mapped])
+        );
         let takes = vec![Take::Mapped, Take::Copied, Take::Copied];
-        assert_eq!(load([changed, Ok(Some(2)), never]), (Ok(2), takes[..2].to_vec()));
-        for once in [changed, Err("empty file")] {
-            assert_eq!(load([changed, once, Ok(Some(3))]), (Ok(3), takes.clone()));
-            let (result, asked) = load([changed, Ok(None), once]);
-            let error = result.unwrap_err();
-            assert!(error.contains("may not start") && asked == takes, "{error}");
+        assert_eq!(load("1", [after, Ok(Ok(2)), never]), (Ok(2), takes[..2].to_vec()));
+        for once in [before, after, Err("empty file")] {
+            assert_eq!(load("1", [after, once, Ok(Ok(3))]), (Ok(3), takes.clone()));
+            for (loaded, answers, what) in [
+                ("1", [before, before, Err("empty file")], "not loaded, the earlier dump kernel is still"),
+                ("1", [after, before, once], "the dump kernel that is loaded may not start"),
+                ("1", [before, after, once], "the dump kernel that is loaded may not start"),
+                ("0", [after, before, once], "no dump kernel is loaded now"),
+                ("0", [before, before, once], "no dump kernel is loaded now"),
+            ] {
+                let (result, asked) = load(loaded, answers);
+                let error = result.unwrap_err();
+                assert!(error.starts_with(what) && asked == takes, "{error}");
+            }
         }
     }
 
