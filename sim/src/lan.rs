@@ -164,7 +164,7 @@ struct Session {
 /// A switch's name, and what it does.
 pub type Quirk = (&'static str, fn(&mut LanBmc));
 
-/// The quirks, by name. `full` and `full-late` begin with the clock.
+/// The quirks, by name.
 pub const QUIRKS: &[Quirk] = &[
     ("none", |_| {}),
     ("record ids 1, 1, 2, 3", |bmc| bmc.own_ids = OwnIds::FirstTwice),
@@ -314,8 +314,12 @@ impl LanBmc {
         }
         self.state.sessions.retain(|session| now < session.used + SESSION_ENDS);
         match packet[4] {
-            0 => self.without_session(packet),
+            0 => {
+                let answer = self.without_session(packet.get(14..)?)?;
+                Some([&[6, 0, 0xff, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, answer.len() as u8], &answer[..]].concat())
+            }
             6 if !self.ipmi_15 => match packet.get(5)? {
+                0x00 => Some(plain(0x00, &self.without_session(packet.get(HEAD..)?)?)),
                 0x10 => self.open(now, packet.get(HEAD..)?),
                 0x12 => self.rakp_1(now, packet.get(HEAD..)?),
                 0x14 => self.rakp_3(now, packet.get(HEAD..)?),
@@ -326,9 +330,8 @@ impl LanBmc {
         }
     }
 
-    /// What is asked without a session, in IPMI 1.5's form.
-    fn without_session(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
-        let message = packet.get(14..)?;
+    /// What is asked without a session.
+    fn without_session(&self, message: &[u8]) -> Option<Vec<u8>> {
         let data: &[u8] = match (message.get(1)? >> 2, *message.get(5)?) {
             // Get Channel Authentication Capabilities (22.13).
             (6, 0x38) if self.ipmi_15 => &[0, 1, 0x04, 0x04, 0, 0, 0, 0, 0],
@@ -338,11 +341,7 @@ impl LanBmc {
             (6, 0x54) => &[0, 1, 0xc0, 3, 1, 0x41, 0x81, 0xc0, 17, 3, 0x44, 0x81],
             _ => &[0xc1],
         };
-        let answer = self.message(message, data);
-        let mut packet = vec![6, 0, 0xff, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        packet.push(answer.len() as u8);
-        packet.extend(answer);
-        Some(packet)
+        Some(self.message(message, data))
     }
 
     /// A message's answer: completion code and data.
@@ -393,7 +392,10 @@ impl LanBmc {
             used: now,
         });
         let rest = request.get(8..)?;
-        Some(plain(0x11, &[&self.head(tag, 0, console)[..], &id, rest].concat()))
+        let mut head = self.head(tag, 0, console);
+        // Highest privilege level: administrator.
+        head[2] = 4;
+        Some(plain(0x11, &[&head[..], &id, rest].concat()))
     }
 
     fn rakp_1(&mut self, now: Ms, request: &[u8]) -> Option<Vec<u8>> {

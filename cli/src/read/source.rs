@@ -34,14 +34,14 @@ pub struct Sources {
     file: Option<PathBuf>,
     #[command(flatten)]
     local: Local,
-    /// Give up after so many seconds (1 to 86400), print what was read
+    /// Give up after so many seconds (1 to 65535), print what was read
     #[arg(long, value_name = "SECONDS", default_value_t = SECONDS, conflicts_with = "file")]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=86400))]
-    timeout: u32,
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    timeout: u16,
 }
 
 /// How long reading a SEL may take at most. A slow BMC with a full one takes minutes.
-const SECONDS: u32 = 600;
+const SECONDS: u16 = 600;
 
 /// A log, and what is known of where it is from.
 pub struct Source {

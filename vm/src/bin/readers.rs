@@ -20,8 +20,9 @@ const HEAD: &str = "| the BMC | lastwords | ipmitool | ipmi-sel |\n| --- | --- |
 const USER: &str = "reader";
 const PASSWORD: &str = "secret";
 const KG: &str = "a key of the BMC";
-/// Seconds for each.
+/// Seconds for each, and bytes of output: some of them end never.
 const LIMIT: &str = "240";
+const OUTPUT: usize = 1_000_000;
 
 /// A stored log, the first record of a crash in it, and how many there are, without this one of somebody else's.
 const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cli/tests/read/ipmitool-writeraw.bin");
@@ -74,8 +75,8 @@ fn main() -> Result<()> {
         let tools = [Tool::Lastwords, Tool::Ipmitool, Tool::IpmiSel];
         let row = |quirk| tools.map(|tool| scope.spawn(move || read(quirk, tool)));
         let rows: Vec<_> = quirks.iter().map(|quirk| row(quirk)).collect();
-        let done = |row: [thread::ScopedJoinHandle<'_, Result<usize>>; 3]| {
-            let [a, b, c] = row.map(|read| read.join().unwrap_or_else(|_| Ok(0)));
+        let done = |row: [thread::ScopedJoinHandle<'_, Result<(usize, bool)>>; 3]| {
+            let [a, b, c] = row.map(|read| read.join().unwrap_or_else(|_| Ok((0, true))));
             Ok([a?, b?, c?])
         };
         rows.into_iter().map(done).collect::<Result<_>>()
@@ -83,13 +84,16 @@ fn main() -> Result<()> {
     let mut table = String::from(HEAD);
     let mut behind = Vec::new();
     for (quirk, read) in quirks.iter().zip(rows) {
-        let [ours, ipmitool, ipmi_sel] = read.map(|read| match read {
-            0 => "nothing".to_owned(),
-            RECORDS => "all".to_owned(),
-            read => format!("{read} of {RECORDS}"),
+        let [ours, ipmitool, ipmi_sel] = read.map(|(read, ends)| {
+            let read = match read {
+                0 => "nothing".to_owned(),
+                RECORDS => "all".to_owned(),
+                read => format!("{read} of {RECORDS}"),
+            };
+            if ends { read } else { read + ", without end" }
         });
         writeln!(table, "| {quirk} | {ours} | {ipmitool} | {ipmi_sel} |")?;
-        if read[0] < read[1].max(read[2]) {
+        if read[0].0 < read[1].0.max(read[2].0) {
             behind.push(*quirk);
         }
     }
@@ -108,12 +112,12 @@ impl Bench {
         Ok(Bmc(bmc, port.trim().to_owned()))
     }
 
-    /// How many different records a tool shows.
-    fn read(&self, quirk: &str, tool: Tool) -> Result<usize> {
+    /// How many different records a tool shows, and whether it comes to an end.
+    fn read(&self, quirk: &str, tool: Tool) -> Result<(usize, bool)> {
         let bmc = self.start(quirk)?;
         let kg = quirk.starts_with("Kg");
-        let mut command = Command::new("timeout");
-        command.arg(LIMIT);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("timeout {LIMIT} \"$@\" 2>&1 | head -c {OUTPUT}"), "sh"]);
         let text = match tool {
             Tool::Lastwords => {
                 let folder = |name| self.folder.join(name);
@@ -131,7 +135,7 @@ impl Bench {
                 let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
                 let crashes = json["crashes"].as_array().cloned().unwrap_or_default();
                 let records = crashes.iter().filter_map(|crash| crash["records"].as_u64()).sum::<u64>();
-                return Ok(usize::try_from(records)?);
+                return Ok((usize::try_from(records)?, true));
             }
             Tool::Ipmitool => {
                 command.args(["ipmitool", "-I", "lanplus", "-H", "127.0.0.1", "-p", &bmc.1, "-L", "USER"]);
@@ -153,24 +157,33 @@ impl Bench {
             }
         };
         fs::write(self.folder.join(format!("{}-{}.txt", quirk.replace([' ', ','], "-"), tool as u8)), &text)?;
-        Ok(records(&text, &fs::read(&self.log)?))
+        Ok((records(&text, &fs::read(&self.log)?), text.len() < OUTPUT))
     }
 }
 
 /// What a tool prints, whether it succeeds or not.
 fn said(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output()?;
-    Ok([output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// How many of the log's records are in a text: of text records the 12 bytes of text in hex, of the event its three bytes.
+/// How many of the log's records are in a text: in hex, or of text records the text, of the event its three bytes.
 fn records(text: &str, log: &[u8]) -> usize {
-    let text: String = text.to_lowercase().chars().filter(char::is_ascii_hexdigit).collect();
+    let digits = |line: &str| match line.split_once("RID:") {
+        // ipmi-sel has each byte in brackets.
+        Some((_, bytes)) => bytes.split('[').filter_map(|byte| byte.get(..2)).collect::<String>(),
+        None => line.chars().filter(char::is_ascii_hexdigit).collect(),
+    };
+    let digits = text.lines().map(digits).collect::<Vec<_>>().join("\n").to_lowercase();
+    let lines: BTreeSet<_> =
+        text.lines().filter_map(|line| line.split_once(": ")).map(|(_, text)| text).collect();
     let (log, _) = log.as_chunks::<16>();
+    let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     let shown = |record: &&[u8; 16]| {
-        let bytes = if record[2] == 2 { &record[13..] } else { &record[3..] };
-        let hex = bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        text.contains(&hex)
+        let text = String::from_utf8_lossy(&record[5..]);
+        let is_event = record[2] == 2;
+        digits.contains(&hex(&record[if is_event { 13 } else { 3 }..]))
+            || !is_event && lines.contains(text.trim_end_matches('\0'))
     };
     log.iter().filter(shown).collect::<BTreeSet<_>>().len()
 }

@@ -16,19 +16,21 @@ use std::{collections::BTreeSet, fmt, io, time::Duration};
 
 /// A packet is sent again after so long, while nothing is known of how fast the BMC answers; and later at least.
 const FIRST: Duration = Duration::from_millis(1500);
-const SHORTEST: Duration = Duration::from_secs(1);
+const SHORTEST: Duration = Duration::from_millis(500);
 /// As long as the BMC takes for an answer, it is at most taken to need.
 const SLOWEST: Duration = Duration::from_secs(15);
 /// Each further copy of a packet is given so many times the time of the first one.
 const GROWTH: u32 = 2;
 /// So many copies of a request without an answer, and the BMC has forgotten the session; of a step while one is opened.
-const COPIES: usize = 8;
-const STEP_COPIES: usize = 6;
+const COPIES: usize = 12;
+const STEP_COPIES: usize = 8;
 
 /// Where nobody answers at all, no longer is waited.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Opening a session takes no longer. A BMC that has none free ends those that are not used after a minute (6.12.15).
-const OPENING: Duration = Duration::from_secs(120);
+/// So many times is begun anew where packets are lost, or a BMC drops what it does not like.
+const TRIES: usize = 8;
+/// A BMC that has no session free ends those that are not used after a minute (6.12.15).
+const FULL: Duration = Duration::from_secs(120);
 /// Between two questions whether a session is free.
 const FULL_PAUSE: Duration = Duration::from_secs(5);
 
@@ -185,9 +187,9 @@ struct Open {
     sequence: u32,
     /// The last request's number.
     request: u8,
-    /// The highest number of a packet that was taken, and the codes of all of them.
+    /// The highest number of a packet that was taken, and the end of each, with its code.
     highest: u32,
-    taken: BTreeSet<Vec<u8>>,
+    taken: BTreeSet<[u8; 16]>,
 }
 
 /// An Open Session Request.
@@ -223,7 +225,8 @@ impl<L: Link> Session<L> {
 
     /// How long the answer to this copy of a packet is waited for.
     fn patience(&self, copy: usize) -> Duration {
-        let first = self.takes.map_or(FIRST, |takes| (takes * 2).clamp(SHORTEST, 2 * SLOWEST));
+        let Some(takes) = self.takes else { return FIRST };
+        let first = (takes * 2).clamp(SHORTEST, 2 * SLOWEST);
         if copy == 0 { first } else { first * GROWTH }
     }
 
@@ -244,18 +247,22 @@ impl<L: Link> Session<L> {
     /// # Errors
     /// [`LoginError`].
     pub fn open(&mut self, deadline: Duration) -> Result<(), LoginError> {
-        let until = deadline.min(self.link.now() + OPENING);
+        let full_until = deadline.min(self.link.now() + FULL);
         self.heard = false;
         let mut suites = Suite::ALL.to_vec();
+        let mut tries = 1;
         loop {
-            let error = match self.handshake(&mut suites, until) {
+            let error = match self.handshake(&mut suites, deadline) {
                 Ok(()) => return Ok(()),
-                Err(Failed::Again) if self.link.now() < until => continue,
+                Err(Failed::Again) if self.link.now() < deadline && tries < TRIES => {
+                    tries += 1;
+                    continue;
+                }
                 Err(Failed::Again) => LoginError::Silent,
                 Err(Failed::Error(error)) => error,
             };
             let now = self.link.now();
-            if !matches!(error, LoginError::Full(_)) || now + FULL_PAUSE >= until {
+            if !matches!(error, LoginError::Full(_)) || now + FULL_PAUSE >= full_until {
                 self.refused |=
                     !matches!(error, LoginError::Full(_) | LoginError::Silent | LoginError::Io(_));
                 return Err(error);
@@ -559,9 +566,8 @@ impl Open {
     /// BMCs do not count their packets; but two that they sign have never the same code, since each has random bytes.
     fn is_new(&mut self, packet: &[u8]) -> bool {
         let sequence = sequence(packet);
-        let code = packet.len().saturating_sub(self.keys.suite.cut());
-        let is_new =
-            sequence.saturating_add(WINDOW) >= self.highest && self.taken.insert(packet[code..].to_vec());
+        let Some(code) = packet.last_chunk() else { return false };
+        let is_new = sequence.saturating_add(WINDOW) >= self.highest && self.taken.insert(*code);
         self.highest = self.highest.max(sequence);
         is_new
     }

@@ -288,7 +288,8 @@ fn what_was_read_is_kept_when_the_bmc_goes_or_the_time_is_over() {
         assert!(read.len() > 10 && read == (1..=read.len() as u16).collect::<Vec<_>>(), "{read:?}");
         assert_eq!((list.count, list.missing()), (Some(200), 200 - read.len()));
         assert!(matches!(list.ended_by, Some(BmcError::Silent(_))), "{:?}", list.ended_by);
-        assert!(lan.elapsed() <= limit, "{:?}", lan.elapsed());
+        // One packet more closes the session.
+        assert!(lan.elapsed() <= limit + Duration::from_millis(1), "{:?}", lan.elapsed());
     }
 }
 
@@ -298,7 +299,7 @@ fn under_heavy_loss_a_log_is_read_whichever_packets_are_lost() {
     for seed in 0..100 {
         let lan = Lan::new(quirky(10, "half of all packets lost").seeded(seed));
         let result = read_within(&lan, login(), LIMIT);
-        assert!(lan.elapsed() <= LIMIT);
+        assert!(lan.elapsed() <= LIMIT + Duration::from_millis(1));
         assert_eq!(lan.bmc(|bmc| bmc.refused), 0, "{seed}");
         // What it does not say is wrong in no case.
         if let Ok(list) = &result {
@@ -308,7 +309,7 @@ fn under_heavy_loss_a_log_is_read_whichever_packets_are_lost() {
             assert!(read.len() == 10 || list.ended_by.is_some(), "{seed}");
         }
     }
-    assert!(whole >= 90, "{whole} of 100");
+    assert!(whole >= 95, "{whole} of 100");
 }
 
 #[test]
