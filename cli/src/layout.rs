@@ -5,6 +5,7 @@ use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueEnum};
 use std::{
+    env,
     fmt::{self, Write},
     io::{self, IsTerminal},
 };
@@ -51,10 +52,10 @@ impl Color {
     }
 }
 
-/// Is there somebody at a terminal who waits?
+/// Is there somebody at a terminal who waits, and can a line there be written over?
 #[must_use]
 pub fn can_show_progress() -> bool {
-    io::stderr().is_terminal()
+    io::stderr().is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// The columns of standard output.

@@ -16,6 +16,7 @@ use std::{
     io::{self, Write},
     path::Path,
     process::Stdio,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -114,6 +115,9 @@ pub fn hint(text: impl Display) {
     complain(format_args!("hint: {text}"));
 }
 
+/// Is there a line of [`progress`]?
+static HAS_PROGRESS: AtomicBool = AtomicBool::new(false);
+
 /// Prints how far reading a SEL has come, in one line of a terminal, now and then.
 pub fn progress() -> Box<dyn FnMut(usize, Option<u16>) + Send> {
     let mut last = Instant::now();
@@ -122,14 +126,17 @@ pub fn progress() -> Box<dyn FnMut(usize, Option<u16>) + Send> {
         if last.elapsed() >= PROGRESS {
             last = Instant::now();
             let of = count.map(|count| format!(" of {count}")).unwrap_or_default();
+            HAS_PROGRESS.store(true, Relaxed);
             let _ = write!(io::stderr(), "\rReading the SEL: {read}{of} records");
         }
     })
 }
 
-/// Clears the line of [`progress`].
+/// Clears the line of [`progress`], where there is one.
 pub fn end_progress() {
-    let _ = write!(io::stderr(), "\r{:50}\r", "");
+    if HAS_PROGRESS.swap(false, Relaxed) {
+        let _ = write!(io::stderr(), "\r{:50}\r", "");
+    }
 }
 
 /// Standard error, for the output of another program.
