@@ -85,6 +85,15 @@ impl IoPorts {
         around.max_by_key(|resource| resource.depth).map(|resource| resource.name.as_str())
     }
 
+    /// The first register of a BMC's interface that another device has, with who that is.
+    pub fn stranger(&self, interface: Interface) -> Option<(u16, &str)> {
+        let kind = if matches!(interface, Interface::Ssif(_)) { Kind::Smbus } else { Kind::Bmc };
+        interface.registers().find_map(|register| {
+            let Register::Port(port) = register else { return None };
+            self.owner(port.into()).filter(|owner| !kind.may_be(owner)).map(|owner| (port, owner))
+        })
+    }
+
     /// Says who has the registers that the plan wants of a device of this kind, where that is another driver.
     pub fn conflict(&self, plan: &Plan, kind: Kind) -> Option<Error> {
         let interface = plan.interface.filter(|_| plan.talks_to_bmc());

@@ -16,6 +16,7 @@ mod spmi;
 
 pub use ask::ask;
 
+use crate::arm::ports::IoPorts;
 use lastwords_core::{
     hw::Register,
     ipmi::interface::{BtPorts, I801, Interface, KcsPorts},
@@ -96,6 +97,10 @@ pub enum Source {
     Pci,
 }
 
+/// SMBus addresses of memory modules: write protection, and the SPD EEPROMs themselves (JEDEC 21-C, 4.1.4). A BMC's command
+/// would be written into them.
+const MEMORY: [std::ops::RangeInclusive<u16>; 2] = [0x30..=0x37, 0x50..=0x57];
+
 /// A BMC interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -132,6 +137,11 @@ impl Found {
         }
         if let Some(needs) = &self.needs {
             return Err(needs.clone());
+        }
+        if let (Kind::Ssif, Place::Smbus { address, .. }) = (self.kind, self.place)
+            && MEMORY.iter().any(|addresses| addresses.contains(&address))
+        {
+            return Err(format!("SMBus address {address:#x} is that of a memory module: the table is wrong"));
         }
         let named = self.named().ok_or("its table has no address that can be right")?;
         // What the parameter does not take, the image does not either.
@@ -249,7 +259,13 @@ pub fn interfaces(root: &Path) -> Vec<Found> {
         let has = |one: &Resource| one.name == "System RAM" && (one.start..=one.last).contains(&address);
         resources(&iomem).filter(has).any(|one| one.last != 0)
     };
+    let ioports = IoPorts::parse(&fs::read_to_string(root.join("proc/ioports")).unwrap_or_default());
     for one in &mut found {
+        // A table that lies would have the BMC's commands written to whatever is there.
+        if let Some((port, owner)) = one.named().and_then(|interface| ioports.stranger(interface)) {
+            one.needs =
+                Some(format!("I/O port {port:#x} belongs to {owner} (/proc/ioports): the table is wrong"));
+        }
         let mut registers = one.named().into_iter().flat_map(|interface| interface.registers());
         if registers.any(|register| matches!(register, Register::Memory(address) if is_ram(address))) {
             one.needs = Some("its registers would lie in RAM (/proc/iomem): the table is wrong".to_owned());
@@ -432,6 +448,37 @@ pub mod tests {
         // An interface that cannot be used gives way to one that can.
         root.write("sys/bus/platform/drivers/ipmi_si/dmi-ipmi-si.0/params", b"smic,i/o,0xca9,rsp=1,rsi=1");
         assert_eq!((interfaces(root.path())[0].source, source()), (Source::Driver, Some(Source::Smbios)));
+    }
+
+    #[test]
+    fn what_a_table_says_of_other_devices_is_not_used() {
+        let root = Root::new();
+        let table = |address| spmi_table(1, 8, address);
+        root.write(
+            "proc/ioports",
+            "0000-0cf7 : PCI Bus 0000:00\n  0600-067f : 0000:00:1f.0\n    0604-0605 : ACPI PM1a_CNT_BLK\n\
+             \x20 03f8-03ff : serial\n  0ca2-0ca2 : dmi-ipmi-si.0\n  0ca8-0ca9 : pnp 00:05\n",
+        );
+        for (at, address) in [0x604, 0x603, 0x3f8, 0xca2, 0xca8, 0x610].into_iter().enumerate() {
+            root.write(&format!("sys/firmware/acpi/tables/SPMI{at}"), table(address));
+        }
+        let used: Vec<_> = interfaces(root.path()).iter().map(|one| one.value().is_ok()).collect();
+        assert_eq!(used, [false, false, false, true, true, true]);
+        let shown = interfaces(root.path())[0].to_string();
+        assert!(shown.contains("I/O port 0x604 belongs to ACPI PM1a_CNT_BLK"), "{shown}");
+        // The memory's EEPROMs are on the BMC's SMBus.
+        for (address, is_used) in [
+            (0x20, true),
+            (0x2f, true),
+            (0x30, false),
+            (0x37, false),
+            (0x42, true),
+            (0x50, false),
+            (0x57, false),
+        ] {
+            let found = Found::ssif(address, Ok(0x700), Source::Smbios);
+            assert_eq!(found.interface().is_ok(), is_used, "{found}");
+        }
     }
 
     #[test]
