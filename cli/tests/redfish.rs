@@ -434,11 +434,9 @@ fn goes_on_with(next: &Value, link_to_it: Option<&str>, options: &[&str], words:
         first["json"]["Members@odata.nextLink"] = json!(link);
     }
     let bmc = Bmc::new(&service(&[first, next.clone()]));
-    let output = bmc.read(&[&["--json"], options].concat());
-    let warning = String::from_utf8_lossy(&output.stderr);
-    assert!(warning.contains("1 entries read, not all") && warning.contains(words), "{warning}");
-    let json = json_of(&output);
-    assert_eq!((json["crashes"].as_array().unwrap().len(), &json["notes"]), (1, &json!(["part-of-log"])));
+    let json = json_of(&bmc.read(&[&["--json"], options].concat()));
+    assert_eq!((json["crashes"].as_array().unwrap().len(), &json["sel"]["read"]), (1, &json!(1)), "{json:#}");
+    assert!(json["sel"]["error"].as_str().is_some_and(|error| error.contains(words)), "{json:#}");
     assert!(bmc.requests().len() <= requests, "{:?}", bmc.requests());
 }
 
@@ -470,7 +468,7 @@ fn a_log_without_an_end_ends_and_what_is_no_log_is_refused() {
     fails(
         &of(json!({"endless": 1})),
         &["--timeout", "600"],
-        &["more answers than a log can take (300 pages)"],
+        &["300 SEL records read: ", "more answers than a log can take (300 pages"],
         305,
     );
     fails(&of(json!({"megabytes": 100})), &[], &["longer than 8 MiB"], 6);
@@ -540,9 +538,69 @@ fn entries_without_fields_or_with_control_characters_are_no_reports_and_not_prin
 fn entries_that_the_bmc_counts_and_does_not_give_are_told() {
     let mut first = page(&[stop_of_idrac(1)]);
     first["json"]["Members@odata.count"] = json!(3639);
-    let output = Bmc::new(&service(&[first])).read(&["--json"]);
-    assert!(text(&output).contains("1 of 3639 entries read"), "{}", text(&output));
-    assert_eq!(json_of(&output)["notes"], json!(["part-of-log"]));
+    let bmc = Bmc::new(&service(&[first]));
+    let report = text(&bmc.read(&[]));
+    assert!(report.contains("1 of 3639 SEL records read: the BMC does not show the others."), "{report}");
+    let part = json!({"read": 1, "counted": 3639, "missing": 3638, "newest_only": false, "error": null});
+    assert_eq!(json_of(&bmc.read(&["--json"]))["sel"], part);
+}
+
+#[test]
+fn a_log_by_the_name_of_the_examples_whose_list_goes_round_is_whole_once_all_is_read() {
+    // As DMTF's mockup of a rack server has it: no type, and a next page that is the first one.
+    let mut first = page(&[stop_of_idrac(1), stop_of_idrac(2)]);
+    first["json"]["Members@odata.count"] = json!(2);
+    first["json"]["@odata.nextLink"] = json!(format!("{SERVICE}/Entries?$skiptoken=2"));
+    let mut answers = service(&[first]);
+    answers[SERVICE]["json"]["Id"] = json!("Log1");
+    answers[SERVICE]["json"]["LogEntryType"] = Value::Null;
+    let bmc = Bmc::new(&answers);
+    let json = json_of(&bmc.read(&["--json"]));
+    assert_eq!((&json["sel"]["read"], &json["sel"]["error"]), (&json!(2), &Value::Null));
+    assert_eq!(bmc.requests().len(), 7, "{:?}", bmc.requests());
+}
+
+#[test]
+fn where_the_newest_come_first_no_more_pages_are_read_than_are_wanted() {
+    let fan = |number: usize| {
+        let created = format!("2026-10-{:02}T{:02}:00:00+00:00", 1 + number / 24, number % 24);
+        let id = format!("{SERVICE}/Entries/f{number}");
+        json!({"@odata.id": id, "Created": created, "Id": number.to_string(), "SensorType": "Fan"})
+    };
+    let of_crash = sel();
+    let crash = of_crash.iter().enumerate().map(|(at, (record, time))| openbmc(1000 + at, record, time));
+    let forwards: Vec<_> = (0..600).map(fan).chain(crash).collect();
+    let backwards: Vec<_> = forwards.iter().rev().cloned().collect();
+    let newest = |crashes: &Value| crashes.as_array().unwrap().last().unwrap().clone();
+    for (entries, is_backwards) in [(&backwards, true), (&forwards, false)] {
+        let pages: Vec<_> = entries.chunks(50).map(page).collect();
+        for options in [&["-n", "1"][..], &["--since", "2026-11-01"]] {
+            let bmc = Bmc::new(&service(&pages));
+            let json = json_of(&bmc.read(&[&["--json"], options].concat()));
+            assert_eq!(newest(&json["crashes"]), newest(&of_file()));
+            assert_eq!(
+                (&json["sel"]["newest_only"], &json["sel"]["missing"]),
+                (&json!(is_backwards), &json!(0))
+            );
+            let read = bmc.requests().len() - 5;
+            assert_eq!(read < pages.len(), is_backwards, "{options:?}: {read} pages of {}", pages.len());
+            assert!(!is_backwards || read <= 3, "{options:?}: {read} pages of {}", pages.len());
+        }
+    }
+}
+
+#[test]
+fn records_without_bytes_that_are_older_than_what_is_wanted_do_not_count() {
+    let mut old = oem_of_idrac(1);
+    old["Created"] = json!("2026-01-01T00:00:00Z");
+    let recorded = recorded("idrac.json");
+    let of = |entries: &[Vec<Value>], since: &str| {
+        Bmc::new(&idrac(&entries.concat())).read(&["--since", since]).status.code()
+    };
+    assert_eq!(of(&[vec![old.clone()], recorded.clone()], "2026-11-01"), Some(3));
+    assert_eq!(of(&[vec![old.clone()], recorded.clone()], "2025-11-01"), Some(1));
+    // A crash before them is none of these.
+    assert_eq!(of(&[vec![oem_of_idrac(3), stop_of_idrac(2), old], recorded], "2026-12-01"), Some(3));
 }
 
 #[test]

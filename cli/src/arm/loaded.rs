@@ -107,7 +107,7 @@ pub fn last(root: &Path) -> Option<Loaded> {
     if !fs::metadata(&path).ok()?.is_file() {
         return None;
     }
-    let loaded: Loaded = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
+    let loaded: Loaded = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     (loaded.schema == SCHEMA && Some(&loaded.boot_id) == boot_id(root).as_ref()).then_some(loaded)
 }
 

@@ -70,7 +70,7 @@ impl Tested {
         if !fs::metadata(&path).ok()?.is_file() {
             return None;
         }
-        let tested: Self = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
+        let tested: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
         (tested.schema == SCHEMA).then_some(tested)
     }
 }

@@ -52,8 +52,6 @@ pub enum Note {
     PartOfRecord,
     /// Of which kernel the symbols are, where there are crashes of several kernels.
     SymbolsOfAnyKernel,
-    /// Entries of a BMC's that it did not give.
-    PartOfLog,
     /// The bytes of entries in Redfish, which may be a panic's.
     NoRawData(Maker),
     /// Whose log it is: nobody has checked the certificate.
@@ -68,7 +66,6 @@ impl Note {
             Self::NoEventData => "no-event-data",
             Self::PartOfRecord => "part-of-record",
             Self::SymbolsOfAnyKernel => "symbols-of-any-kernel",
-            Self::PartOfLog => "part-of-log",
             Self::NoRawData(_) => "no-raw-data",
             Self::CertificateNotChecked => "certificate-not-checked",
         }
@@ -85,7 +82,6 @@ impl fmt::Display for Note {
         }
         f.write_str(match self {
             Self::NoRawData(_) => "",
-            Self::PartOfLog => "the BMC did not give all entries of its log. There may be more panic reports.",
             Self::CertificateNotChecked => "--insecure: nobody has checked that this is the BMC's own log.",
             Self::NoSequence => {
                 "this listing has no record numbers. Texts were joined by their looks, and missing records do not show. \

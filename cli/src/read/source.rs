@@ -1,15 +1,17 @@
-//! Where a System Event Log is read from: this machine's BMC, one on the LAN, a file, standard input.
+//! Where a System Event Log is read from: this machine's BMC, one on the LAN by IPMI or Redfish, a file, standard input.
 
 use super::{
-    Log,
-    crash::{self, LAST_UPTIME, NO_TIME},
+    Log, Reading,
+    crash::{LAST_UPTIME, NO_TIME},
     log::{LogError, MOST, Note},
+    part::{Part, Wanted},
 };
 use crate::{
     bmc::{
-        Connection, Local, Remote,
-        redfish::{Kind, Redfish},
+        Connection, Local, Remote, SelList,
+        redfish::{Entries, Kind, Redfish},
     },
+    layout,
     machine::{boot_id, hostname, now},
     message,
 };
@@ -20,23 +22,29 @@ use std::{
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// The options that name the log. Without any it is this machine's BMC's.
 #[derive(Args, Debug)]
-#[command(mut_arg("ipmi_kcs_ports", |option| option.conflicts_with("bmc").help("\
-Use this machine's BMC at these registers [default: from SMBIOS or ACPI]").long_help("\
-Use this machine's BMC at these KCS (keyboard controller style) registers, where /dev/ipmi0 is missing and the SMBIOS \
-and ACPI tables are wrong [default: from SMBIOS or ACPI, else 0xca2,0xca3]")))]
+#[command(mut_arg("ipmi_interface", |option| option.conflicts_with("bmc")))]
+#[command(mut_arg("ipmi_kcs_ports", |option| option.conflicts_with("bmc")))]
 pub struct Sources {
     #[command(flatten)]
     remote: Remote,
     /// Read the SEL from FILE, or from standard input if it is -
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["bmc", "ipmi_kcs_ports"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["bmc", "ipmi_interface", "ipmi_kcs_ports"])]
     file: Option<PathBuf>,
     #[command(flatten)]
     local: Local,
+    /// Give up after so many seconds (1 to 65535), print what was read
+    #[arg(long, value_name = "SECONDS", default_value_t = SECONDS, conflicts_with = "file")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    timeout: u16,
 }
+
+/// How long reading a SEL may take at most. A slow BMC with a full one takes minutes.
+const SECONDS: u16 = 600;
 
 /// A log, and what is known of where it is from.
 pub struct Source {
@@ -50,6 +58,8 @@ pub struct Source {
     pub host: Option<String>,
     /// Boot id of the running system, when the log is this machine's own.
     pub running: Option<String>,
+    /// How much of the log it is, where a BMC has it.
+    pub part: Option<Part>,
 }
 
 impl Sources {
@@ -57,92 +67,101 @@ impl Sources {
     ///
     /// # Errors
     /// When there is no BMC, it does not answer, the file cannot be read, or it is no SEL.
-    pub fn open(&self, root: &Path) -> Result<Source> {
+    pub fn open(&self, root: &Path, wanted: Wanted) -> Result<Source> {
         if let Some(path) = &self.file {
             return file(path);
         }
-        if let Some(mut service) = self.remote.redfish()? {
-            return redfish(&mut service);
+        let limit = Duration::from_secs(self.timeout.into());
+        if let Some(mut service) = self.remote.redfish(limit)? {
+            return redfish(&mut service, wanted);
         }
-        let (mut bmc, host, running) = match self.remote.connect()? {
-            Some(bmc) => {
-                let host = bmc.name().to_owned();
-                (bmc, Some(host), None)
-            }
-            None => (Connection::local(root, self.local.ipmi_kcs_ports)?, hostname(root), boot_id(root)),
+        let (mut bmc, host, running) = if let Some(bmc) = self.remote.connect(limit)? {
+            let host = bmc.name().to_owned();
+            (bmc, Some(host), None)
+        } else {
+            let bmc = Connection::local(root, self.local.interface())?.within(limit);
+            (bmc, hostname(root), boot_id(root))
         };
-        Source::read(&mut bmc, host, running)
+        if layout::can_show_progress() {
+            bmc.on_progress(message::progress());
+        }
+        let ahead = ahead(&mut bmc);
+        let list = bmc.read_sel(wanted.enough(ahead).as_deref_mut());
+        if layout::can_show_progress() {
+            message::end_progress();
+        }
+        Ok(Source::of(&bmc, list?, ahead, host, running))
     }
 }
 
 impl Source {
-    /// Reads a BMC's log.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    fn read(bmc: &mut Connection, host: Option<String>, running: Option<String>) -> Result<Self> {
-        let records = bmc.sel_entries()?;
-        Ok(Self {
-            log: records.into_iter().map(|entry| entry.record).collect(),
+    /// A log that was read from this BMC.
+    fn of(
+        bmc: &Connection,
+        list: SelList,
+        ahead: Option<i64>,
+        host: Option<String>,
+        running: Option<String>,
+    ) -> Self {
+        Self {
+            part: Some(Part::of(&list)),
+            log: list.entries.into_iter().map(|entry| entry.record).collect(),
             name: bmc.name().to_owned(),
-            ahead: ahead(bmc),
+            ahead,
             host,
             running,
-        })
+        }
     }
 
-    /// Reads the log of this machine's own BMC.
+    /// Reads all of the log of this machine's own BMC.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not answer to the log's end: who remembers crashes comes again.
     pub fn here(root: &Path, bmc: &mut Connection) -> Result<Self> {
-        Self::read(bmc, hostname(root), boot_id(root))
+        let list = bmc.read_sel(None)?.whole()?;
+        let ahead = ahead(bmc);
+        Ok(Self::of(bmc, list, ahead, hostname(root), boot_id(root)))
     }
 }
 
-/// Reads the log of a BMC's by Redfish. Where nothing is found, that is so: it is an error where something may have been
-/// left out.
-fn redfish(service: &mut Redfish) -> Result<Source> {
-    let host = service.host();
-    let mut log = Log::default();
+/// Reads the log of a BMC by Redfish. Where nothing is found in it, that is so: it is an error where the BMC may have left
+/// something out.
+fn redfish(service: &mut Redfish, wanted: Wanted) -> Result<Source> {
+    let (host, mut log, mut part, mut unknown) = (service.host(), Log::default(), Part::default(), 0);
+    let (mut name, mut ahead) = (String::new(), None);
     if service.is_insecure() {
         message::warning(&anyhow!(
             "--insecure: the certificate of {host} is not checked. Whoever answers there gets the password"
         ));
         log.notes.insert(Note::CertificateNotChecked);
     }
-    let (mut name, mut ahead, mut unknown, mut broken) = (String::new(), None, 0, None);
-    for service_log in service.logs()? {
-        let read = service.entries(&service_log)?;
-        let count = read.all.len();
-        for entry in read.all {
-            unknown += usize::from(entry.kind == Kind::Unknown);
-            log.entries.push(match entry.kind {
-                Kind::Record(record) => record.into(),
-                // It stands for itself, and carries nothing.
-                Kind::Other | Kind::Unknown => [0; 16].into(),
-            });
-        }
-        if let Some(of) = read.of {
-            message::warning(&anyhow!("{}: {count} of {of} entries read", service_log.name));
-            log.notes.insert(Note::PartOfLog);
-        }
-        if let Some(error) = read.broken {
-            log.notes.insert(Note::PartOfLog);
-            broken = Some(anyhow::Error::new(error).context(format!("{count} entries read, not all")));
-        }
-        ahead = ahead.or(service_log.ahead);
-        name = service_log.name;
+    if layout::can_show_progress() {
+        service.progress = Some(message::progress());
     }
-    let is_empty = crash::crashes(&log).is_empty();
-    match broken {
-        Some(error) if is_empty => return Err(error),
-        Some(error) => message::warning(&error),
-        None => {}
+    for one in service.logs()? {
+        let read = service.entries(&one, wanted.enough(one.ahead).as_deref_mut());
+        message::end_progress();
+        let read = match read {
+            Ok(read) => read,
+            Err(error) if log.entries.is_empty() => return Err(error.into()),
+            Err(error) => Entries { ended_by: Some(error), ..Entries::default() },
+        };
+        part.add(&read);
+        let since = wanted.since.map_or(i64::MIN, |since| since.seconds(one.ahead));
+        for entry in read.all {
+            unknown += usize::from(entry.kind == Kind::Unknown && entry.created.is_none_or(|at| at >= since));
+            log.entries.push(entry.record().into());
+        }
+        ahead = ahead.or(one.ahead);
+        name = one.name;
     }
     if unknown > 0 {
         let maker = service.maker;
-        if is_empty {
+        let mut reading = Reading::new(&log, &name);
+        if let Some(since) = wanted.since {
+            reading.keep_since(since.seconds(ahead));
+        }
+        if reading.crashes.is_empty() {
             bail!(
                 "{name}: whether there is a panic report cannot be told: {maker} ({unknown} of {} entries)\n\
                  hint: read the SEL with --host (IPMI over LAN), or with lastwords read on the server",
@@ -151,7 +170,7 @@ fn redfish(service: &mut Redfish) -> Result<Source> {
         }
         log.notes.insert(Note::NoRawData(maker));
     }
-    Ok(Source { log, name, ahead, host: Some(host), running: None })
+    Ok(Source { log, name, ahead, host: Some(host), running: None, part: Some(part) })
 }
 
 fn file(path: &Path) -> Result<Source> {
@@ -176,6 +195,7 @@ fn file(path: &Path) -> Result<Source> {
         ahead: None,
         host: None,
         running: None,
+        part: None,
     })
 }
 

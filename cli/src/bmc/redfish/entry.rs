@@ -40,10 +40,22 @@ const CRITICAL_STOP_WITH_TEXT: u8 = 0xa1;
 /// Event type: specific to the sensor.
 const SENSOR_SPECIFIC: u8 = 0x6f;
 /// Times up to this one count from the BMC's start (section 37.1), and this one is none.
-const LAST_UPTIME: i64 = 0x2000_0000;
+pub const LAST_UPTIME: i64 = 0x2000_0000;
 const NO_TIME: u32 = u32::MAX;
 
 impl Entry {
+    /// It as a record. What is no record of a panic, or cannot be told, has a time and nothing else.
+    pub fn record(&self) -> [u8; 16] {
+        match self.kind {
+            Kind::Record(record) => record,
+            Kind::Other | Kind::Unknown => {
+                let mut record = [0; 16];
+                record[TIME].copy_from_slice(&time_of(self.created).to_le_bytes());
+                record
+            }
+        }
+    }
+
     /// Reads one.
     pub fn new(json: &Value) -> Self {
         let created =
@@ -63,10 +75,15 @@ impl Entry {
 fn with_time(mut record: [u8; 16], created: Option<i64>) -> [u8; 16] {
     let time = u32::from_le_bytes([record[3], record[4], record[5], record[6]]);
     if record[2] == SYSTEM_EVENT && (i64::from(time) <= LAST_UPTIME || time == NO_TIME) {
-        let time = created.filter(|time| *time > LAST_UPTIME).and_then(|time| u32::try_from(time).ok());
-        record[TIME].copy_from_slice(&time.unwrap_or(NO_TIME).to_le_bytes());
+        record[TIME].copy_from_slice(&time_of(created).to_le_bytes());
     }
     record
+}
+
+/// As a record has it.
+fn time_of(created: Option<i64>) -> u32 {
+    let time = created.filter(|time| *time > LAST_UPTIME);
+    time.and_then(|time| u32::try_from(time).ok()).unwrap_or(NO_TIME)
 }
 
 fn kind(json: &Value) -> Kind {

@@ -15,6 +15,7 @@ use address::Address;
 pub use entry::{Entry, Kind};
 pub use error::RedfishError;
 
+use super::{Enough, Progress};
 use crate::machine::now;
 use curl::{Answer, Curl};
 use serde_json::{Map, Value};
@@ -28,8 +29,6 @@ pub fn checked(text: &str) -> Result<String, &'static str> {
 
 /// Where every service begins.
 const ROOT: &str = "/redfish/v1/";
-/// Time for all of it, where the user gives none. A BMC answers with 50 entries in a second or two.
-pub const LIMIT: u16 = 120;
 /// Most systems, managers, and log services of one that are looked at.
 const MOST_MEMBERS: usize = 32;
 /// Most pages of a log: iDRAC has 50 entries on one.
@@ -43,8 +42,8 @@ const MOST_OBJECTS: usize = 1 << 16;
 const MOST_VALUES: usize = 1 << 20;
 
 /// The logs that can hold a SEL's records where no log is one by its type or name, the best first: OpenBMC, iLO, XCC, XCC
-/// of older servers, iDRAC.
-const OTHER_LOGS: [&str; 5] = ["eventlog", "iml", "platformlog", "standardlog", "lclog"];
+/// of older servers, iDRAC; Supermicro and others that have the name from DMTF's examples.
+const OTHER_LOGS: [&str; 7] = ["eventlog", "iml", "platformlog", "standardlog", "lclog", "log1", "log"];
 
 /// Who has made the BMC, as far as it matters for what its entries leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +88,8 @@ pub struct Redfish {
     /// Who has made it.
     pub maker: Maker,
     root: Value,
+    /// Is told how many entries were read.
+    pub progress: Option<Progress>,
 }
 
 /// The best logs that were found, and whose they are.
@@ -114,17 +115,14 @@ pub struct LogService {
 pub struct Entries {
     /// The oldest first.
     pub all: Vec<Entry>,
-    /// How many the BMC counts, where it gave fewer.
-    pub of: Option<u64>,
+    /// How many the BMC counts.
+    pub count: Option<usize>,
+    /// How many it has given; one that is a link to what has gone meanwhile among them.
+    pub given: usize,
+    /// Are older ones left out, because they were not wanted?
+    pub newest_only: bool,
     /// Why the rest was not read.
-    pub broken: Option<RedfishError>,
-}
-
-/// A page of a log: how many entries it has, how many there are on all of them, and the next one.
-struct Page {
-    given: u64,
-    count: Option<u64>,
-    next: Option<String>,
+    pub ended_by: Option<RedfishError>,
 }
 
 /// How the service is to be asked.
@@ -146,7 +144,7 @@ impl Redfish {
         let mut curl = Curl::new(address, &asking.user, asking.password, asking.limit)?;
         curl.ca_file = asking.ca_file;
         curl.insecure = asking.insecure;
-        let mut service = Self { curl, maker: Maker::Other, root: Value::Null };
+        let mut service = Self { curl, maker: Maker::Other, root: Value::Null, progress: None };
         service.root = service.get(ROOT, false)?;
         service.maker = Maker::new(&service.root);
         Ok(service)
@@ -247,44 +245,51 @@ impl Redfish {
         Err(RedfishError::Several(self.host(), choices))
     }
 
-    /// All entries of a log. Where the BMC fails in the middle, those that were read.
+    /// All entries of a log; or, where `enough` is given and the BMC lists the newest first, these up to those that are. Where
+    /// the BMC fails in the middle, those that were read.
     ///
     /// # Errors
     /// When none could be read.
-    pub fn entries(&mut self, log: &LogService) -> Result<Entries, RedfishError> {
+    pub fn entries(
+        &mut self,
+        log: &LogService,
+        mut enough: Option<&mut Enough<'_>>,
+    ) -> Result<Entries, RedfishError> {
         let mut read = Entries::default();
         let mut seen = Map::new();
         let mut pages = Vec::new();
-        let (mut given, mut count) = (0, None);
         let mut next = Some(log.entries.clone());
         while let Some(path) = next.take() {
-            match self.page(path, &mut pages, &mut seen, &mut read.all) {
-                Ok(page) => {
-                    given += page.given;
-                    count = count.max(page.count);
-                    next = page.next;
-                }
+            match self.page(path, &mut pages, &mut seen, &mut read) {
+                Ok(link) => next = link,
                 Err(error) if read.all.is_empty() => return Err(error),
-                Err(error) => read.broken = Some(error),
+                Err(error) => read.ended_by = Some(error),
+            }
+            if let Some(progress) = &mut self.progress {
+                progress(read.all.len(), read.count.and_then(|count| count.try_into().ok()));
+            }
+            if next.is_some() && enough.as_mut().is_some_and(|enough| are_enough(&read.all, enough)) {
+                (read.newest_only, next) = (true, None);
             }
         }
-        read.all.truncate(MOST_ENTRIES);
-        read.of = count.filter(|count| *count > given);
         oldest_first(&mut read.all);
         Ok(read)
     }
 
-    /// Adds the entries of a page that are new: it may have some again, when the log has grown meanwhile.
+    /// Adds the entries of a page that are new: it may have some again, when the log has grown meanwhile. Is there another
+    /// page?
     fn page(
         &mut self,
         path: String,
         pages: &mut Vec<String>,
         seen: &mut Map<String, Value>,
-        entries: &mut Vec<Entry>,
-    ) -> Result<Page, RedfishError> {
+        read: &mut Entries,
+    ) -> Result<Option<String>, RedfishError> {
         let page = self.get(&path, true)?;
         let Some(members) = page["Members"].as_array() else { return Err(self.garbled(&path)) };
         pages.push(path);
+        read.count =
+            read.count.max(page["Members@odata.count"].as_u64().and_then(|count| count.try_into().ok()));
         let (mut is_same, mut links) = (true, Vec::new());
         for member in members {
             let id = link(member);
@@ -292,18 +297,19 @@ impl Redfish {
                 continue;
             }
             is_same = false;
+            read.given += 1;
             match id {
                 // A link alone.
                 Some(id) if member.as_object().is_some_and(|fields| fields.len() == 1) => {
                     links.push(self.path(id)?);
                 }
-                _ => entries.push(Entry::new(member)),
+                _ => read.all.push(Entry::new(member)),
             }
         }
         for paths in links.chunks(AT_ONCE) {
             for (answer, path) in self.curl.get(paths, true)?.iter().zip(paths) {
                 match self.json(answer, path) {
-                    Ok(entry) => entries.push(Entry::new(&entry)),
+                    Ok(entry) => read.all.push(Entry::new(&entry)),
                     // It has gone meanwhile.
                     Err(RedfishError::NotFound(..)) => {}
                     Err(error) => return Err(error),
@@ -316,12 +322,14 @@ impl Redfish {
             None => None,
         };
         if next.as_ref().is_some_and(|next| is_same || pages.contains(next)) {
-            return Err(RedfishError::Circle(self.host()));
+            let is_all = read.count.is_some_and(|count| count <= read.given);
+            return if is_all { Ok(None) } else { Err(RedfishError::Circle(self.host())) };
         }
-        if next.is_some() && (pages.len() >= MOST_PAGES || entries.len() > MOST_ENTRIES) {
-            return Err(RedfishError::TooMany(self.host(), "300 pages"));
+        if read.all.len() > MOST_ENTRIES || next.is_some() && pages.len() >= MOST_PAGES {
+            read.all.truncate(MOST_ENTRIES);
+            return Err(RedfishError::TooMany(self.host(), "300 pages, 65,534 entries"));
         }
-        Ok(Page { given: members.len() as u64, count: page["Members@odata.count"].as_u64(), next })
+        Ok(next)
     }
 
     /// A log service, if it is one.
@@ -421,16 +429,44 @@ fn rank(service: &Value) -> usize {
     OTHER_LOGS.iter().position(|name| *name == id).map_or(NO_RANK, |at| at + 1)
 }
 
-/// Some list the newest first, as their times tell, or their numbers where all of one crash is in the same second.
-fn oldest_first(entries: &mut [Entry]) {
-    let falls = |of: &dyn Fn(&Entry) -> Option<i64>| {
-        let all: Vec<_> = entries.iter().filter_map(of).collect();
-        let count = |is: fn(&i64, &i64) -> bool| all.windows(2).filter(|pair| is(&pair[0], &pair[1])).count();
-        count(i64::gt).cmp(&count(i64::lt))
+/// Some list the newest first, as their times tell, or their numbers where all of one crash is in the same second. How often
+/// they fall, and how often they rise: a clock may have been set.
+fn falls_and_rises(entries: &[Entry]) -> (usize, usize) {
+    let of = |key: fn(&Entry) -> Option<i64>| {
+        let (mut last, mut falls, mut rises) = (None, 0, 0);
+        for key in entries.iter().filter_map(key) {
+            if let Some(last) = last.replace(key) {
+                falls += usize::from(key < last);
+                rises += usize::from(key > last);
+            }
+        }
+        (falls, rises)
     };
-    if falls(&|entry| entry.created).then_with(|| falls(&|entry| entry.number)).is_gt() {
+    let times = of(|entry| entry.created.filter(|time| *time > entry::LAST_UPTIME));
+    if times.0 == times.1 { of(|entry| entry.number) } else { times }
+}
+
+fn oldest_first(entries: &mut [Entry]) {
+    let (falls, rises) = falls_and_rises(entries);
+    if falls > rises {
         entries.reverse();
     }
+}
+
+/// Are these, the first of a log, the newest, and all that are wanted?
+fn are_enough(entries: &[Entry], enough: &mut Enough<'_>) -> bool {
+    let (falls, rises) = falls_and_rises(entries);
+    if falls == 0 || rises > 0 {
+        return false;
+    }
+    // By a number of ours, since many have none.
+    let numbers = (1..=u16::MAX).rev();
+    let numbered = entries.iter().zip(numbers).map(|(entry, id)| {
+        let mut record = entry.record();
+        record[..2].copy_from_slice(&id.to_le_bytes());
+        super::Entry { id, record }
+    });
+    enough(&numbered.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -443,24 +479,26 @@ mod tests {
         let rank = |id: &str, kind: &str| rank(&json!({"Id": id, "LogEntryType": kind}));
         assert_eq!((rank("Sel", "SEL"), rank("Log1", "SEL"), rank("SEL", "Multiple")), (0, 0, 0));
         assert!(rank("EventLog", "Event") < rank("Lclog", "Event"));
-        for none in ["Journal", "Dump", "PostCodes", "FaultLog", "AuditLog", "IEL", "SL", "Log1", ""] {
+        assert!(rank("Lclog", "Event") < rank("Log1", "Multiple") && rank("Log", "") < NO_RANK);
+        for none in ["Journal", "Dump", "PostCodes", "FaultLog", "AuditLog", "IEL", "SL", ""] {
             assert_eq!(rank(none, "Event"), NO_RANK, "{none}");
         }
     }
 
     #[test]
     fn a_list_with_the_newest_first_is_turned_round() {
+        const BASE: i64 = 0x6a00_0000;
         let of = |times: &[i64]| {
             let mut entries: Vec<_> = times
                 .iter()
                 .map(|time| Entry {
                     kind: Kind::Other,
-                    created: Some(*time).filter(|time| *time > 0),
+                    created: (*time > 0).then_some(BASE + time),
                     number: None,
                 })
                 .collect();
             oldest_first(&mut entries);
-            entries.iter().map(|entry| entry.created.unwrap_or(0)).collect::<Vec<_>>()
+            entries.iter().map(|entry| entry.created.map_or(0, |time| time - BASE)).collect::<Vec<_>>()
         };
         assert_eq!(of(&[9, 5, 0, 5, 1]), [1, 5, 0, 5, 9]);
         assert_eq!(of(&[1, 5, 0, 5, 9, 2]), [1, 5, 0, 5, 9, 2]);
