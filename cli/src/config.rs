@@ -1,7 +1,7 @@
 //! The configuration: /etc/lastwords.conf (TOML), and /etc/lastwords.conf.d/*.conf over it in the order of their names. What
 //! is reported has the names of `lastwords load`'s options, read by the same table of parameters.
 
-use crate::{arm::file, bmc};
+use crate::{arm::file, bmc, sort};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use lastwords_core::plan::{PARAMETERS, PREFIX, Plan};
 use std::{
@@ -215,7 +215,7 @@ fn files(root: &Path) -> Result<Vec<PathBuf>> {
     }
     .with_context(|| folder.display().to_string())?;
     over.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
-    over.sort();
+    sort::all(&mut over);
     over.insert(0, root.join(FILE));
     Ok(over)
 }

@@ -20,6 +20,7 @@ mod layout;
 mod machine;
 mod message;
 mod read;
+mod sort;
 mod symbols;
 #[allow(unsafe_code, reason = "system calls, each with its reason; all are in there")]
 mod sys;

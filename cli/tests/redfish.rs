@@ -468,7 +468,7 @@ fn a_log_without_an_end_ends_and_what_is_no_log_is_refused() {
     fails(
         &of(json!({"endless": 1})),
         &["--timeout", "600"],
-        &["300 SEL records read: ", "more answers than a log can take (300 pages"],
+        &["300 SEL records read: ", "more answers than a log can take"],
         305,
     );
     fails(&of(json!({"megabytes": 100})), &[], &["longer than 8 MiB"], 6);

@@ -1,6 +1,7 @@
 //! What the running kernel shows of its CPUs in /proc and /sys, for the image, which cannot find it out by itself when the
 //! kernel is dead.
 
+use crate::sort;
 use std::{fmt, fs, io, path::Path};
 
 /// What the image cannot find out by itself about the CPUs when the kernel is dead.
@@ -18,7 +19,7 @@ pub fn numbers(root: &Path) -> io::Result<Vec<u32>> {
     let number = |name: &str| name.strip_prefix("cpu")?.parse().ok();
     let entries = fs::read_dir(root.join("sys/devices/system/cpu"))?;
     let mut cpus: Vec<_> = entries.filter_map(|entry| number(entry.ok()?.file_name().to_str()?)).collect();
-    cpus.sort_unstable();
+    sort::all(&mut cpus);
     Ok(cpus)
 }
 

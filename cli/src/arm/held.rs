@@ -11,6 +11,7 @@ use super::{
     kimage::{KImage, Segment, hex},
     sign,
 };
+use crate::sort;
 use lastwords_boot::{self as boot, BzImage, SETUP_MAX, SetupHeader, Uki, Unhooked};
 use lastwords_core::{abi::MAGIC, cmdline, plan::PREFIX};
 use sha2::{Digest, Sha256};
@@ -355,7 +356,7 @@ fn listed(folder: &Path, names: &[&str]) -> Vec<PathBuf> {
         names.iter().any(|prefix| name.starts_with(prefix))
     };
     let mut paths: Vec<_> = entries.map(|entry| entry.path()).filter(is_called).collect();
-    paths.sort();
+    sort::all(&mut paths);
     paths
 }
 

@@ -1,6 +1,7 @@
 //! Watchdogs that the running kernel has started. They count on when it has panicked, and the report takes time of theirs:
 //! it must not be what makes one reset the machine amid the dump.
 
+use crate::sort;
 use anyhow::{Error, anyhow};
 use lastwords_core::{ipmi::watchdog::Watchdog, plan::Plan};
 use std::{fmt, fs, path::Path};
@@ -58,7 +59,7 @@ pub fn running(root: &Path) -> Vec<Running> {
     let entries = fs::read_dir(&folder).into_iter().flatten();
     let mut running: Vec<_> =
         entries.filter_map(|entry| one(entry.ok()?.file_name().into_string().ok()?)).collect();
-    running.sort_by(|one, other| one.name.cmp(&other.name));
+    sort::by(&mut running, |one, other| one.name.cmp(&other.name));
     running
 }
 

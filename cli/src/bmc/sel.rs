@@ -401,7 +401,8 @@ impl<'a> Walk<'a> {
     /// Takes what is behind the place where the list has ended: from the log's end back, by the ids below the last one's.
     /// What is `known` of the end, the newest first, is not asked for again.
     fn take_from_end(&mut self, known: Vec<Entry>) {
-        let mut records: BTreeSet<_> = self.list.entries.iter().map(|entry| entry.record).collect();
+        let mut records = BTreeSet::new();
+        records.extend(self.list.entries.iter().map(|entry| entry.record));
         let mut found = known;
         if found.is_empty() && self.list.ended_by.is_none() {
             match self.get(LAST_RECORD) {

@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     journal::{self, Priority},
     layout::printable,
-    message, sys,
+    message, sort, sys,
 };
 use anyhow::{Context, Error, Result, anyhow, bail};
 use std::{
@@ -103,7 +103,7 @@ fn executables(root: &Path) -> Vec<PathBuf> {
         return Vec::new();
     }
     paths.retain(|path| is_safe(path));
-    paths.sort();
+    sort::all(&mut paths);
     paths
 }
 

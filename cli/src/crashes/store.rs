@@ -3,7 +3,7 @@
 //! been: so a power cut leads to two reports, not to none.
 
 use super::watchdog::Stopped;
-use crate::{arm::file, machine::now, message, read::Found, symbols::store, utc::date_and_time};
+use crate::{arm::file, machine::now, message, read::Found, sort, symbols::store, utc::date_and_time};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -153,7 +153,7 @@ impl<'a> Store<'a> {
         let entries = fs::read_dir(self.path("")).into_iter().flatten().flatten();
         let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.retain(|name| name.strip_suffix(".json").is_some_and(|name| !name.starts_with('.')));
-        names.sort();
+        sort::all(&mut names);
         names
     }
 

@@ -2,6 +2,7 @@
 //! What is ours goes, what is the administrator's stays and is named.
 
 use super::service::Service;
+use crate::sort;
 use lastwords_boot::{self as boot, BzImage};
 use lastwords_core::{
     cmdline,
@@ -123,7 +124,7 @@ impl Old {
         for folder in ["var/lib/kdump", "boot"] {
             let entries = fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
             let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
-            paths.sort();
+            sort::all(&mut paths);
             for path in paths {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 if !name.starts_with("vmlinuz") || path.is_symlink() {

@@ -18,7 +18,7 @@ use crate::{
     bmc::{self, discovery},
     config::{self, Config},
     crashes::watchdog,
-    message, sys,
+    message, sort, sys,
 };
 use anyhow::{Context, Result, bail, ensure};
 use lastwords_boot::{self as boot, BzImage, Uki};
@@ -151,7 +151,7 @@ pub fn versions(root: &Path) -> Vec<String> {
     let version =
         |name: String| name.strip_prefix(NAME).or_else(|| name.strip_suffix(".json")).map(str::to_owned);
     let mut versions: Vec<_> = names.filter_map(version).collect();
-    versions.sort();
+    sort::all(&mut versions);
     versions.dedup();
     versions
 }

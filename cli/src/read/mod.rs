@@ -279,7 +279,8 @@ impl Reading {
     fn name_locations(&mut self, root: &Path, source: &Source, symbols: Option<&Symbols>) {
         let ahead = source.ahead.unwrap_or_default();
         let running = source.running.as_deref();
-        let kernels: BTreeSet<_> = self.crashes.iter().filter_map(|crash| crash.build_id).collect();
+        let mut kernels = BTreeSet::new();
+        kernels.extend(self.crashes.iter().filter_map(|crash| crash.build_id));
         if kernels.len() > 1 && symbols.is_some_and(|symbols| !symbols.have_build_id()) {
             self.notes.insert(Note::SymbolsOfAnyKernel);
         }

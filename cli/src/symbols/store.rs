@@ -19,7 +19,7 @@ use super::{
     stream::{self, Modules},
     table::{self, Table},
 };
-use crate::{message::path as shown, sys};
+use crate::{message::path as shown, sort, sys};
 use anyhow::{Context, Result, bail};
 use flate2::{Compression, GzBuilder, bufread::MultiGzDecoder, write::GzEncoder};
 use lastwords_core::digest;
@@ -252,7 +252,7 @@ impl<'a> Packed<'a> {
 /// Removes all but the newest kernels and boots.
 fn prune(folder: &Path) {
     let mut saved = list(folder);
-    saved.sort_by_key(|saved| std::cmp::Reverse(saved.modified));
+    sort::by_key(&mut saved, |saved| std::cmp::Reverse(saved.modified));
     let (boots, kernels): (Vec<_>, Vec<_>) = saved.iter().partition(|saved| saved.is_boot);
     for saved in boots.iter().skip(KEPT).chain(kernels.iter().skip(KEPT)) {
         // Too many files do no harm.

@@ -7,7 +7,7 @@ use super::{
     SymbolError,
     table::{SYMBOLS, next_line},
 };
-use crate::layout::printable;
+use crate::{layout::printable, sort};
 use std::{
     collections::BTreeMap,
     io::{self, BufRead, Write},
@@ -38,7 +38,9 @@ impl<'a> Modules<'a> {
             let start = u64::from_str_radix(start.strip_prefix("0x")?, 16).ok()?;
             Some((name, (start, start.saturating_add(size.parse().ok()?))))
         };
-        Self(text.lines().filter_map(module).collect())
+        let mut modules = Self::default();
+        modules.0.extend(text.lines().filter_map(module));
+        modules
     }
 }
 
@@ -205,7 +207,7 @@ impl Module {
     }
 
     fn write(&mut self, boot: &mut dyn Write) -> io::Result<()> {
-        self.symbols.sort_by_key(|(address, ..)| *address);
+        sort::by_key(&mut self.symbols, |(address, ..)| *address);
         for (address, start, end) in self.symbols.drain(..) {
             write!(boot, "{address:x} t ")?;
             for part in [&self.names[start..end], b" [", &self.name, b"]\n"] {

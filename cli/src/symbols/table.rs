@@ -5,7 +5,7 @@
 //! kernel's.
 
 use super::{Name, SymbolError, vmlinux};
-use crate::layout::printable;
+use crate::{layout::printable, sort};
 use std::{
     collections::BTreeMap,
     io::{self, BufRead, Read},
@@ -102,7 +102,7 @@ impl Table {
         }
         // System.map's order among equals is the linker's.
         if modules.is_empty() && table.build_id.is_none() {
-            vmlinux::sort(&mut image);
+            vmlinux::as_the_kernel(&mut image);
         }
         table.set_image(image.into_iter().map(|(_, symbol)| symbol).collect())?;
         table.set_modules(modules, &ranges);
@@ -136,7 +136,7 @@ impl Table {
             symbol.end = text.map_or(0, |text| text.end);
             text.is_some()
         });
-        symbols.sort_by_key(|symbol| symbol.address);
+        sort::by_key(&mut symbols, |symbol| symbol.address);
         self.image = symbols;
         Ok(())
     }
@@ -144,7 +144,7 @@ impl Table {
     /// Keeps the modules' text. `ranges`: the most that they take, as /proc/modules has it; what a module throws away
     /// after its start lies elsewhere.
     fn set_modules(&mut self, mut symbols: Vec<(char, Symbol)>, ranges: &BTreeMap<String, Range<u64>>) {
-        symbols.sort_by_key(|(_, symbol)| symbol.address);
+        sort::by_key(&mut symbols, |(_, symbol)| symbol.address);
         // The next symbol at a higher address.
         let (mut here, mut next) = ((u64::MAX, None), (u64::MAX, None));
         for (_, symbol) in symbols.iter_mut().rev() {

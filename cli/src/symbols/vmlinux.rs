@@ -4,7 +4,7 @@ use super::{
     SymbolError,
     table::{SYMBOLS, Symbol, Table},
 };
-use crate::layout::printable;
+use crate::{layout::printable, sort};
 use object::{Endianness, Object, ObjectSymbol, ReadRef, SymbolSection, read::elf::ElfFile64};
 
 impl Table {
@@ -28,10 +28,10 @@ impl Table {
             })
             .collect();
         // As `nm -n` does, from whose output the kernel's table is made.
-        symbols.sort_by(|(_, one), (_, other)| {
+        sort::by(&mut symbols, |(_, one), (_, other)| {
             one.address.cmp(&other.address).then_with(|| one.name.cmp(&other.name))
         });
-        sort(&mut symbols);
+        as_the_kernel(&mut symbols);
         let build_id = elf.build_id()?.map(<[u8]>::to_owned);
         let mut table = Self::default();
         table.build_id = build_id;
@@ -50,8 +50,8 @@ fn is_in_the_kernels_table(name: &str) -> bool {
 /// Puts symbols in the order of the kernel's table (`compare_symbols` in `scripts/kallsyms.c`): at one address weak
 /// ones come last, before them the linker script's, and names with more underscores in front come after those with
 /// fewer. The first of them is the one that the kernel prints.
-pub fn sort(symbols: &mut [(char, Symbol)]) {
-    symbols.sort_by_key(|(kind, symbol)| {
+pub fn as_the_kernel(symbols: &mut [(char, Symbol)]) {
+    sort::by_key(symbols, |(kind, symbol)| {
         let underscores = symbol.name.bytes().take_while(|byte| *byte == b'_').count();
         (symbol.address, matches!(kind, 'w' | 'W'), is_linker_scripts(&symbol.name), underscores)
     });

@@ -4,7 +4,10 @@
 //! One segment holds it all: boot_params, the command line, the list of setup_data and the EFI memory map.
 
 use super::{PAGE, core_header::LOW_1M, put};
-use crate::arm::ranges::{IoMem, without};
+use crate::{
+    arm::ranges::{IoMem, without},
+    sort,
+};
 use std::ops::Range;
 
 /// Offsets in boot_params; those from 0x1f1 on are setup_header's (`zero-page.rst`, `asm/bootparam.h`).
@@ -108,7 +111,7 @@ pub fn e820(iomem: &IoMem, core_header: &Range<u64>) -> Vec<E820Entry> {
         table.extend(left.into_iter().map(|range| E820Entry { range, kind }));
     }
     table.retain(|entry| !entry.range.is_empty());
-    table.sort_by_key(|entry| entry.range.start);
+    sort::by_key(&mut table, |entry| entry.range.start);
     table
 }
 

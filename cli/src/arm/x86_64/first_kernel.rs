@@ -5,7 +5,10 @@ use super::{
     boot_params::{self, Efi},
     core_header::{self, Mapping},
 };
-use crate::arm::{cpus, ranges::IoMem};
+use crate::{
+    arm::{cpus, ranges::IoMem},
+    sort,
+};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File},
@@ -142,7 +145,7 @@ fn efi(root: &Path, systab: &str) -> Option<Efi> {
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
-    regions.sort_unstable();
+    sort::all(&mut regions);
     let region = |at: &u32| {
         let value = |name: &str| value(&format!("runtime-map/{at}/{name}"));
         Some([

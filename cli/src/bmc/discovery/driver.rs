@@ -1,6 +1,7 @@
 //! The interfaces that Linux' own drivers use: they have tried them.
 
 use super::{Found, Kind, Place, Source, folder, smbios, smbus, spmi};
+use crate::sort;
 use lastwords_core::cmdline;
 use std::{
     fs, iter,
@@ -21,8 +22,8 @@ pub fn interfaces(root: &Path) -> impl Iterator<Item = Found> {
         let device = fs::canonicalize(device).ok();
         numbers.iter().position(|one| Some(one) == device.as_ref()).unwrap_or(usize::MAX)
     };
-    devices.sort();
-    devices.sort_by_cached_key(number);
+    sort::all(&mut devices);
+    sort::by_key(&mut devices, number);
     let root = root.to_owned();
     devices.into_iter().filter_map(move |device| match fs::read_to_string(device.join("params")) {
         Ok(params) => parse(&params),

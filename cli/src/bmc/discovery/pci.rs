@@ -2,6 +2,7 @@
 //! says how far its registers lie apart. It is believed when it has answered Get Device ID ([`super::ask`]).
 
 use super::{Found, Kind, Place, Source, folder};
+use crate::sort;
 use lastwords_core::cmdline;
 use std::{
     fs,
@@ -85,7 +86,7 @@ fn driver(folder: &Path) -> Option<String> {
 /// All PCI devices, in the order of their addresses.
 pub fn devices(root: &Path) -> Vec<Device> {
     let mut folders: Vec<PathBuf> = folder(&root.join("sys/bus/pci/devices"));
-    folders.sort();
+    sort::all(&mut folders);
     folders.iter().filter_map(|folder| Device::read(folder)).collect()
 }
 

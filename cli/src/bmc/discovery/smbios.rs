@@ -1,6 +1,7 @@
 //! What the firmware has in SMBIOS type 38.
 
 use super::{Found, Kind, Place, Source, folder, smbus};
+use crate::sort;
 use std::{fs, path::Path};
 
 /// A structure of this length has the base address modifier and the interrupt (SMBIOS 2.3.4). In a shorter one the lowest bit
@@ -13,7 +14,7 @@ pub fn interfaces(root: &Path) -> Vec<Found> {
     entries.retain(|entry| {
         entry.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("38-"))
     });
-    entries.sort();
+    sort::all(&mut entries);
     let mut structures: Vec<_> =
         entries.into_iter().filter_map(|entry| fs::read(entry.join("raw")).ok()).collect();
     if structures.is_empty() {

@@ -1,6 +1,7 @@
 //! What the firmware has in ACPI's Service Processor Management Interface tables.
 
 use super::{Found, Kind, Place, Source, folder, smbus};
+use crate::sort;
 use std::{fs, path::Path};
 
 /// The interfaces that the tables have: `SPMI`, or `SPMI1` and `SPMI2` where there are several.
@@ -9,7 +10,7 @@ pub fn interfaces(root: &Path) -> Vec<Found> {
     tables.retain(|path| {
         path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("SPMI"))
     });
-    tables.sort();
+    sort::all(&mut tables);
     tables.into_iter().filter_map(|path| parse(root, &fs::read(path).ok()?)).collect()
 }
 
