@@ -48,7 +48,7 @@ pub struct Remote {
     /// Take the BMC's own key (Kg) from the first line of FILE
     ///
     /// For BMCs that have one. At most 20 bytes of text, or 0x and hex digits.
-    #[arg(long, value_name = "FILE", requires = "host")]
+    #[arg(long, value_name = "FILE", requires = "host", conflicts_with = "redfish")]
     kg_file: Option<PathBuf>,
 
     /// Trust the certificates in FILE (PEM) [default: the system's]
