@@ -54,7 +54,7 @@ mod tests {
             expected.sort_by_key(|item| item.0);
             by_key(&mut sorted, |item| item.0);
             prop_assert_eq!(&sorted, &expected);
-            expected.sort();
+            expected.sort_unstable();
             all(&mut sorted);
             prop_assert_eq!(sorted, expected);
         }
