@@ -226,7 +226,8 @@ fn the_bmc_that_answers_is_used_and_one_that_does_not_is_not_ready() -> Result<(
              ipmi
              section driver lastwords probe
              section beside lastwords probe --ipmi-interface bt:0xe4
-             section its lastwords probe --ipmi-interface kcs:0xca2
+             section kcs lastwords probe --ipmi-interface kcs:0xca2
+             section ssif lastwords probe --ipmi-interface ssif:i801:0x700,0x42
              section read lastwords read --ipmi-interface bt:0xe4
              section end true
              poweroff -f"
@@ -241,7 +242,9 @@ fn the_bmc_that_answers_is_used_and_one_that_does_not_is_not_ready() -> Result<(
         ("named", 1, "no BMC answers at BT ports from 0xe4"),
         ("driver", 0, "Asked through    /dev/ipmi0"),
         ("beside", 1, "no BMC answers at BT ports from 0xe4"),
-        ("its", 0, "Asked through    /dev/ipmi0"),
+        // Linux serves the one on the SMBus; the other one's registers are nobody's.
+        ("kcs", 0, "Asked through    KCS ports 0xca2,0xca3"),
+        ("ssif", 0, "Asked through    /dev/ipmi0"),
         ("read", 1, "no BMC answers at BT ports from 0xe4"),
     ];
     for (name, status, part) in expected {
