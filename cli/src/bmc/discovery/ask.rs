@@ -30,8 +30,9 @@ fn look_at(root: &Path, found: &mut [Found]) {
     if usable.len() < 2 {
         return;
     }
+    // By numbers as the driver's own devices are sorted: for each type of key there would be all of sorting once more.
     found.sort_by_cached_key(|one| match one.interface().map(|interface| look(root, interface)) {
-        Ok(Some(NOBODY)) => 2,
+        Ok(Some(NOBODY)) => 2usize,
         Ok(None) => 1,
         Ok(Some(_)) => 0,
         // It keeps its place among its like.
