@@ -14,6 +14,13 @@ pub fn by_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
     by(items, |one, other| key(one).cmp(&key(other)));
 }
 
+/// As [`slice::sort_by_cached_key`]: each item is asked once.
+pub fn by_cached_key<T, K: Ord>(items: &mut [T], key: impl FnMut(&T) -> K) {
+    let keys: Vec<_> = items.iter().map(key).collect();
+    let order = order(keys.len(), &|one, other| keys[*one].cmp(&keys[*other]));
+    arrange(order, &mut |one, other| items.swap(one, other));
+}
+
 /// As [`slice::sort_by`].
 pub fn by<T>(items: &mut [T], compare: impl Fn(&T, &T) -> Ordering) {
     let order = order(items.len(), &|one, other| compare(&items[*one], &items[*other]));
@@ -54,6 +61,12 @@ mod tests {
             expected.sort_by_key(|item| item.0);
             by_key(&mut sorted, |item| item.0);
             prop_assert_eq!(&sorted, &expected);
+            let (mut sorted, mut asked) = (items.clone(), 0);
+            by_cached_key(&mut sorted, |item| {
+                asked += 1;
+                item.0
+            });
+            prop_assert_eq!((&sorted, asked), (&expected, items.len()));
             expected.sort_unstable();
             all(&mut sorted);
             prop_assert_eq!(sorted, expected);
