@@ -151,6 +151,45 @@ pairwise! {
     ssif_without_a_driver: Smbus, false, Purgatory, Release::V6_1;
 }
 
+/// A BMC that is no part of QEMU, and records: every request of a report comes once, in its order.
+fn every_request(device: Device, release: Release) -> Result<()> {
+    let outcome = Scenario::new(release)
+        .bmc(Bmc::Ours(obedient()))
+        .bmc_device(device.qemu())
+        .arm(Arm::Lastwords(format!("--via purgatory {}", Asked::ALL.options())))
+        .dump("collect_vmcore\ncollect_dump")
+        .run()?;
+    println!("{outcome}");
+    dump::check(&outcome, 2)?;
+    Asked::ALL.check_console(&outcome, 0)?;
+    // Behind PCI loading asks for the device ID, once.
+    let before: &[_] = if matches!(device, PciKcs | PciBt) { &[(0x06, 0x01)] } else { &[] };
+    Asked::ALL.check_requests_behind(before, &outcome, 0)
+}
+
+#[test]
+fn a_recording_bmc_behind_ssif_gets_every_request_once() -> Result<()> {
+    every_request(Smbus, Release::V6_12)
+}
+
+#[test]
+#[ignore = "make test-all: faults:: has a BMC that records behind BT"]
+fn a_recording_bmc_behind_bt_gets_every_request_once() -> Result<()> {
+    every_request(IsaBt, Release::V6_1)
+}
+
+#[test]
+#[ignore = "make test-all: faults:: has a BMC that records behind BT"]
+fn a_recording_bmc_behind_pci_bt_gets_every_request_once() -> Result<()> {
+    every_request(PciBt, Release::V6_12)
+}
+
+#[test]
+#[ignore = "make test-all: the same KCS as at the usual ports"]
+fn a_recording_bmc_behind_pci_kcs_gets_every_request_once() -> Result<()> {
+    every_request(PciKcs, Release::V6_1)
+}
+
 /// Over the registers, with no driver and also without /dev/port (by ioperm(2)); over the SMBus by the driver alone.
 fn the_tool(device: Device, parameter: &str) -> Result<()> {
     let driver = if device == Smbus { "ipmi" } else { "" };
