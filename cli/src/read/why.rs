@@ -53,6 +53,11 @@ fn part(record: &[u8; 16]) -> Option<(u8, Vec<u8>)> {
         .then(|| (number, text.to_vec()))
 }
 
+/// Is it a part of it?
+pub fn is_part(record: &[u8; 16]) -> bool {
+    part(record).is_some()
+}
+
 /// The parts that have been found so far.
 #[derive(Clone, Debug, Default)]
 pub struct Parts(BTreeMap<u8, Vec<u8>>);
