@@ -109,19 +109,26 @@ impl Read {
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
         self.color.apply();
         let symbols = self.symbols.as_deref().map(Symbols::open).transpose()?;
-        let source = self.sources.open(root)?;
-        let mut reading = Reading::new(&source.log, &source.name);
+        let sources = self.sources.open(root)?;
         let view = match self.newest.or(self.last.then_some(1)) {
             _ if self.all => View::All,
             None => View::Overview,
             Some(count) => View::Newest(count.into()),
         };
-        if let View::Newest(count) = view {
-            reading.keep_newest(count);
+        let mut found = false;
+        for (index, source) in sources.iter().enumerate() {
+            let mut reading = Reading::new(&source.log, &source.name);
+            if let View::Newest(count) = view {
+                reading.keep_newest(count);
+            }
+            reading.complete(root, source, symbols.as_ref());
+            if index > 0 && !self.json {
+                message::output("");
+            }
+            reading.show(view, self.json)?;
+            found |= !reading.crashes.is_empty();
         }
-        reading.complete(root, &source, symbols.as_ref());
-        reading.show(view, self.json)?;
-        Ok(if reading.crashes.is_empty() { ExitCode::from(NONE_FOUND) } else { ExitCode::SUCCESS })
+        Ok(if found { ExitCode::SUCCESS } else { ExitCode::from(NONE_FOUND) })
     }
 }
 

@@ -337,9 +337,9 @@ fn fits(letters: [u8; EVENT_LEN], begin: &[u8]) -> bool {
     for (letter, at) in letters.into_iter().zip(0..) {
         match begin.get(at) {
             Some(byte) if *byte == letter => {}
-            // What was cut ends in dots, and of other characters there is a question mark.
-            Some(b'.') => return begin.iter().skip(at).all(|byte| *byte == b'.'),
+            // Of other characters there is a question mark, and what was cut ends in dots.
             Some(_) if !matches!(letter, 0x20..=0x7e) => return true,
+            Some(b'.') => return begin.iter().skip(at).all(|byte| *byte == b'.'),
             Some(_) => return false,
             None => return true,
         }
