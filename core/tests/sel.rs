@@ -592,7 +592,9 @@ proptest! {
             _ => {}
         };
         let mut decoder = Decoder::default();
-        log.iter().for_each(|record| decoder.push(record, &mut keep));
+        for record in &log {
+            decoder.push(record, &mut keep);
+        }
         decoder.finish(&mut keep);
         let mut told = Vec::new();
         for (head, lines) in &heads {

@@ -159,14 +159,20 @@ impl Log {
         bytes: &[u8],
         refused: &mut dyn FnMut(&str, LogError),
     ) -> Result<Vec<(Option<String>, Self)>, LogError> {
-        let mut logs = Vec::new();
+        let (mut logs, mut others) = (Vec::new(), Vec::new());
         for (host, text) in by_host(&text(bytes)).unwrap_or_default() {
             match Self::parse(text.as_bytes()) {
                 Ok(log) => logs.push((Some(host), log)),
-                Err(error) => refused(&host, error),
+                Err(error) => others.push((host, error)),
             }
         }
-        if logs.is_empty() { Ok(vec![(None, Self::parse(bytes)?)]) } else { Ok(logs) }
+        if logs.is_empty() {
+            return Ok(vec![(None, Self::parse(bytes)?)]);
+        }
+        for (host, error) in &others {
+            refused(host, *error);
+        }
+        Ok(logs)
     }
 }
 
@@ -274,8 +280,8 @@ struct Listing {
     in_stream: bool,
     /// The bytes of the line before, where it was sixteen in hex.
     bytes: Option<[u8; 16]>,
-    /// The dates that were shown, in their order.
-    dates: BTreeMap<String, u32>,
+    /// The last date that was shown, and how many were before.
+    date: (String, u32),
 }
 
 impl Listing {
@@ -342,7 +348,7 @@ impl Listing {
         let is_date = date.contains(is_mark) && date.contains(|letter: char| letter.is_ascii_digit());
         (is_date || date.starts_with("Pre-Init") || date.starts_with("Un")).then_some(())?;
         let number = sensor.split_once("#0x").and_then(|(_, number)| u8::from_str_radix(number, 16).ok());
-        Some(self.event(event, number, None, format!("{date} {time}")))
+        Some(self.event(event, number, None, &format!("{date} {time}")))
     }
 
     /// A line of FreeIPMI's `ipmi-sel`:
@@ -386,11 +392,11 @@ impl Listing {
         };
         let data = codes.or_else(|| letters().map(|[_, data2, data3]| (data2, data3)));
         let event = if is_critical_stop { shown.split(" ; ").next()? } else { "" };
-        Some(self.event(event, number, data, format!("{} {}", date.trim(), time.trim())))
+        Some(self.event(event, number, data, &format!("{} {}", date.trim(), time.trim())))
     }
 
     /// A system event.
-    fn event(&mut self, event: &str, number: Option<u8>, data: Option<(u8, u8)>, time: String) -> Row {
+    fn event(&mut self, event: &str, number: Option<u8>, data: Option<(u8, u8)>, time: &str) -> Row {
         if !event.trim().eq_ignore_ascii_case("run-time critical stop") {
             self.in_stream = false;
             // Any other record: it stands for itself, and carries nothing.
@@ -408,6 +414,9 @@ impl Listing {
             }
             (None, _) => [0; 3],
         };
+        // Japan's marks in the middle of a date and a time are dashes and colons elsewhere.
+        let time: String =
+            time.replace(['年', '月'], "-").replace(['時', '分'], ":").replace(['日', '秒'], "");
         let mut record = sel::event_record(text);
         record[3..7].copy_from_slice(&self.seconds(&time).unwrap_or(0).to_le_bytes());
         Row::Record(Entry { record, time: Some(time) })
@@ -426,8 +435,10 @@ impl Listing {
             return None;
         };
         let afternoon = if clock.contains("PM") && hours < 12 { 12 } else { 0 };
-        let next = self.dates.len() as u32;
-        let day = *self.dates.entry(date.to_owned()).or_insert(next);
+        if self.date.0 != date {
+            self.date = (date.to_owned(), self.date.1.wrapping_add(1));
+        }
+        let day = self.date.1;
         (hours < 24 && minutes < 60 && seconds <= 60)
             .then(|| (1 + 2 * (day % 0x2000)) * DAY + (hours + afternoon) * 3600 + minutes * 60 + seconds)
     }
@@ -492,7 +503,7 @@ impl Listing {
                 _ => paragraph.time.trim().to_owned(),
             };
             let data = paragraph.data.map(|[_, data2, data3]| (data2, data3));
-            self.event(&paragraph.event, paragraph.number, data, time)
+            self.event(&paragraph.event, paragraph.number, data, &time)
         };
         self.rows.push(row);
     }
@@ -826,7 +837,7 @@ mod tests {
     fn a_japanese_date_is_a_date() {
         let list = list(&["id 5f3e9a1b"]).replace("11/22/2026 | 16:17:10", "2026年11月22日 | 16時17分10秒");
         let [crash] = &crashes_of(&list)[..] else { panic!() };
-        assert_eq!(crash.time.as_ref().unwrap().to_string(), "2026年11月22日 16時17分10秒");
+        assert_eq!(crash.time.as_ref().unwrap().to_string(), "2026-11-22 16:17:10");
     }
 
     #[test]

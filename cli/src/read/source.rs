@@ -12,7 +12,6 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use flate2::bufread::MultiGzDecoder;
 use lastwords_core::ipmi::commands::GetSelTime;
 use std::{
     fs::File,
@@ -120,14 +119,10 @@ fn bounded(reader: impl Read) -> Result<Vec<u8>> {
     if bytes.len() as u64 > MOST { Err(LogError::TooLong.into()) } else { Ok(bytes) }
 }
 
-/// Unpacks what is packed with gzip, and with the programs that their users have. Where one is not there, the error names it.
+/// Unpacks what is packed, with the programs that its users have. Where one is not there, the error names it.
 fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>> {
-    const GZIP: &[u8] = b"\x1f\x8b";
-    const PROGRAMS: [(&[u8], &str); 3] =
-        [(b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2")];
-    if bytes.starts_with(GZIP) {
-        return bounded(MultiGzDecoder::new(&*bytes)).context("cannot be unpacked");
-    }
+    const PROGRAMS: [(&[u8], &str); 4] =
+        [(b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2")];
     match PROGRAMS.iter().find(|(begin, _)| bytes.starts_with(begin)) {
         Some((_, program)) => Ok(unpack_with(program, &bytes)?.unwrap_or(bytes)),
         None => Ok(bytes),

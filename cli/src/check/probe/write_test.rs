@@ -610,26 +610,18 @@ mod tests {
             decoder.finish(&mut found);
             read
         }
-        let changes: [(fn(&mut Fake, u8), bool); 6] = [
-            (|fake, _| fake.sel.iter_mut().for_each(|record| record[7] = 0x20), true),
-            (
-                |fake, _| fake.sel.iter_mut().for_each(|record| record[7..9].copy_from_slice(&[0x21, 0x60])),
-                true,
-            ),
-            (
-                |fake, _| {
-                    fake.sel.iter_mut().filter(|record| record[2] == 2).for_each(|record| record[2] = 0)
-                },
-                true,
-            ),
-            (
-                |fake, _| {
-                    fake.sel.iter_mut().filter(|record| record[2] == 2).for_each(|record| record[2] = 4)
-                },
-                true,
-            ),
-            (|fake, _| fake.sel.iter_mut().for_each(|record| record[9] = 3), true),
-            (|fake, _| fake.sel.iter_mut().for_each(|record| record[14] = 0xff), false),
+        /// Changes all system events.
+        fn each(fake: &mut Fake, change: impl Fn(&mut [u8; 16])) {
+            fake.sel.iter_mut().filter(|record| record[2] < 0xc0).for_each(change);
+        }
+        type Change = fn(&mut Fake, u8);
+        let changes: [(Change, bool); 6] = [
+            (|fake, _| each(fake, |record| record[7] = 0x20), true),
+            (|fake, _| each(fake, |record| record[7..9].copy_from_slice(&[0x21, 0x60])), true),
+            (|fake, _| each(fake, |record| record[2] = 0), true),
+            (|fake, _| each(fake, |record| record[2] = 4), true),
+            (|fake, _| each(fake, |record| record[9] = 3), true),
+            (|fake, _| each(fake, |record| record[14] = 0xff), false),
         ];
         for (index, (change, is_kept)) in changes.into_iter().enumerate() {
             let (result, _) = changed_by(change);

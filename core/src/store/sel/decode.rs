@@ -350,10 +350,14 @@ fn fits(letters: [u8; EVENT_LEN], begin: &[u8]) -> bool {
 impl Decoder {
     /// Takes the next record and hands on what it completes.
     pub fn push(&mut self, record: &[u8; 16], mut found: impl FnMut(Decoded)) {
+        self.record(record, &mut found);
+    }
+
+    fn record(&mut self, record: &[u8; 16], found: &mut dyn FnMut(Decoded)) {
         let at = self.pushed;
         self.pushed = self.pushed.saturating_add(1);
         if let [_, _, RECORD_TYPE, LINUX, number, ref text @ ..] = *record {
-            self.text_record(at, number, text, &mut found);
+            self.text_record(at, number, text, found);
         }
         let [_, _, SYSTEM_EVENT, .., OS_STOP, number, SENSOR_SPECIFIC, data1, data2, data3] = content(record)
         else {
@@ -366,10 +370,10 @@ impl Decoder {
             return;
         }
         if data1 == CRITICAL_STOP_TEXT && self.is_piece(letters, time) {
-            self.piece(at, letters, time, &mut found);
+            self.piece(at, letters, time, found);
         } else if matches!(data1, CRITICAL_STOP | CRITICAL_STOP_TEXT) {
-            self.end_stream(&mut found);
-            self.event(Event { letters, at }, time, &mut found);
+            self.end_stream(found);
+            self.event(Event { letters, at }, time, found);
         }
     }
 
@@ -426,7 +430,7 @@ impl Decoder {
             })
     }
 
-    fn piece(&mut self, at: u32, letters: [u8; EVENT_LEN], time: u32, found: &mut impl FnMut(Decoded)) {
+    fn piece(&mut self, at: u32, letters: [u8; EVENT_LEN], time: u32, found: &mut dyn FnMut(Decoded)) {
         self.last = None;
         let [first, ..] = letters;
         if let Some(stream) = &mut self.stream {
@@ -475,7 +479,7 @@ impl Decoder {
     }
 
     /// What was taken for the only part that is left of a stream is the platform event of the crash that begins so.
-    fn lone_piece(&mut self, begin: &[u8], found: &mut impl FnMut(Decoded)) {
+    fn lone_piece(&mut self, begin: &[u8], found: &mut dyn FnMut(Decoded)) {
         let Some(stream) = self.stream.as_ref().filter(|stream| !stream.started) else { return };
         if let [letters] = *stream.pieces()
             && fits(letters, begin)
@@ -488,7 +492,7 @@ impl Decoder {
     }
 
     /// A stream ends: it was a mark, or it is a crash of its own.
-    fn end_stream(&mut self, found: &mut impl FnMut(Decoded)) {
+    fn end_stream(&mut self, found: &mut dyn FnMut(Decoded)) {
         let Some(mut stream) = self.stream.take() else { return };
         let (check, _) = stream.check();
         let text = stream.text();
@@ -509,7 +513,7 @@ impl Decoder {
         self.streamed = Some(stream);
     }
 
-    fn event(&mut self, event: Event, time: u32, found: &mut impl FnMut(Decoded)) {
+    fn event(&mut self, event: Event, time: u32, found: &mut dyn FnMut(Decoded)) {
         self.last = None;
         if let Some((before, then)) = self.event
             && before.letters == event.letters
@@ -541,7 +545,7 @@ impl Decoder {
         self.event = Some((event, time));
     }
 
-    fn text_record(&mut self, at: u32, byte: u8, text: &[u8; TEXT_LEN], found: &mut impl FnMut(Decoded)) {
+    fn text_record(&mut self, at: u32, byte: u8, text: &[u8; TEXT_LEN], found: &mut dyn FnMut(Decoded)) {
         let (starts, number) = (byte & STARTS_LINE != 0, usize::from(byte & !STARTS_LINE));
         if number == 0 {
             self.lone_piece(text_of(text), found);
@@ -626,7 +630,7 @@ impl Decoder {
     }
 
     /// Another crash begins before the text of this number: with those that came once more, where they lead there.
-    fn next_crash(&mut self, number: usize, found: &mut impl FnMut(Decoded)) {
+    fn next_crash(&mut self, number: usize, found: &mut dyn FnMut(Decoded)) {
         let repeated = core::mem::take(&mut self.repeated);
         let mut texts = Texts::default();
         let leads = repeated.count > 0 && repeated.last.abs_diff(number) <= DISORDER + 1;
@@ -665,7 +669,7 @@ impl Decoder {
     }
 
     /// Hands on the crash that is held, and what the dump kernel reported. What is kept for the next one becomes that one.
-    fn flush(&mut self, found: &mut impl FnMut(Decoded)) {
+    fn flush(&mut self, found: &mut dyn FnMut(Decoded)) {
         self.drop_stragglers(None);
         let repeated = core::mem::take(&mut self.repeated);
         let texts = core::mem::take(&mut self.texts);
@@ -746,7 +750,7 @@ fn is_crash_id(text: &[u8]) -> bool {
 }
 
 /// Hands on a stream's lines: whole only where nothing speaks against it.
-fn stream_lines(stream: &Stream, check: Check, missing: u8, found: &mut impl FnMut(Decoded)) {
+fn stream_lines(stream: &Stream, check: Check, missing: u8, found: &mut dyn FnMut(Decoded)) {
     let text = stream.text();
     for (index, line) in text.as_bytes().split(|byte| *byte == b'\n').enumerate() {
         found(match check {
@@ -862,7 +866,7 @@ impl Texts {
 }
 
 /// Hands on the lines of one crash's records.
-fn text_lines(texts: &Texts, found: &mut impl FnMut(Decoded)) {
+fn text_lines(texts: &Texts, found: &mut dyn FnMut(Decoded)) {
     let linux = texts.source() == Some(Source::Linux);
     let (full, changed) = (texts.full(), texts.is_changed());
     let mut held: Option<Assembly> = None;
@@ -910,7 +914,7 @@ fn is_longest(text: &[u8]) -> bool {
 }
 
 /// Hands on a line. `whole`: its end is there.
-fn finish_line(line: &Assembly, whole: bool, linux: bool, found: &mut impl FnMut(Decoded)) {
+fn finish_line(line: &Assembly, whole: bool, linux: bool, found: &mut dyn FnMut(Decoded)) {
     let text = line.text.as_bytes();
     if text.is_empty() {
         return;

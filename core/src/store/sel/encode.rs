@@ -126,7 +126,7 @@ pub fn records(text: &[u8], first: u8) -> impl Iterator<Item = [u8; 16]> {
 /// Does nothing show where this line ends? It fills its last record, and there are longer ones of its kind.
 pub(super) fn may_go_on(line: Line) -> bool {
     let is_longest = matches!(line, Line::BuildId(_) | Line::CrashId(_));
-    !is_longest && text(line).as_bytes().len() % TEXT_LEN == 0
+    !is_longest && text(line).as_bytes().len().is_multiple_of(TEXT_LEN)
 }
 
 /// The record that ends such a line where it is a report's last: no text, and no start of a line.
