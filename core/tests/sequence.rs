@@ -257,8 +257,8 @@ fn a_bmc_that_refuses_text_records_gets_system_events_and_then_platform_events()
         sim.bmc.refused = vec![(0xf0, code)];
         report(&mut sim, &with_log(4), line);
         assert_eq!(decoded(&sim), short);
-        // STX, 15 characters, LF, 8 characters, ETX: three at a time.
-        assert_eq!(sim.bmc.sel.len(), 9);
+        // STX, 15 characters, LF, 8 characters, filled up, and the end with its check: three at a time.
+        assert_eq!(sim.bmc.sel.len(), 10);
         assert!(sim.uart.text().contains("SEL: 10 system event records added"), "{}", sim.uart.text());
 
         sim.bmc = lastwords_sim::KcsBmc::default();
