@@ -2,13 +2,61 @@
 //! itself makes. `cargo run --bin seeds`, in this folder.
 
 use lastwords_boot::{synthetic, wrap};
+use lastwords_core::budget::Timer;
+use lastwords_core::device::rtc;
+use lastwords_core::hw::{Clock, Register, Registers, Second};
+use lastwords_core::ipmi::commands::{Action, GetSelInfo, SetWatchdogTimer};
+use lastwords_core::plan::Plan;
 use lastwords_core::report::{CpuLocation, Line, Location, Stage};
 use lastwords_core::store::sel::{self, event_record, mark, records, stream};
 use lastwords_core::text::Text;
-use lastwords_sim::{CrashedKernel, LogBuf, Sim};
+use lastwords_sim::{BT, CrashedKernel, LogBuf, SSIF, Sim};
 use std::fs;
 use std::io;
 use std::path::Path;
+
+/// A simulated machine, and what its registers have read, but for the clock.
+struct Recording(Sim, Vec<u8>);
+
+impl Registers for Recording {
+    fn get(&mut self, register: Register) -> u8 {
+        let value = self.0.get(register);
+        if register != rtc::DATA {
+            self.1.push(value);
+        }
+        value
+    }
+
+    fn put(&mut self, register: Register, value: u8) {
+        self.0.put(register, value);
+    }
+}
+
+impl Clock for Recording {
+    fn ticks(&mut self) -> u64 {
+        self.0.ticks()
+    }
+
+    fn second(&mut self) -> Second {
+        self.0.second()
+    }
+
+    fn relax(&mut self) {
+        self.0.relax();
+    }
+}
+
+/// What the registers read while two commands are sent over this interface, which was left like this.
+fn reads(interface: &str, left: impl FnOnce(&mut Sim)) -> Vec<u8> {
+    let mut machine = Recording(Sim::default(), Vec::new());
+    left(&mut machine.0);
+    let mut timer = Timer::start(&mut machine, Some(2_400_000), 1000);
+    let mut bmc = Plan::new("", interface).bmc();
+    let watchdog = SetWatchdogTimer { seconds: 60, action: Action::Reset };
+    bmc.send(&mut machine, &mut timer, &watchdog).expect("it works");
+    bmc.send(&mut machine, &mut timer, &GetSelInfo).expect("it works");
+    machine.1
+}
 
 fn main() -> io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -70,8 +118,15 @@ fn main() -> io::Result<()> {
     let taken = [0x80].repeat(3 * 20);
     put("kcs", "answered", &[&[0u8; 3][..], &taken, &[0x41, 0x2c, 0x41, 0x44, 0x41, 0, 0]].concat())?;
     put("kcs", "error", &[0xc0; 40])?;
+    put("bt", "answered", &reads(BT, |_| {}))?;
+    put("bt", "left-reading", &reads(BT, |sim| sim.bt.leave_reading(&[4, 0x1c, 1, 0x01, 0])))?;
+    put("bt", "request-under-way", &reads(BT, |sim| sim.bt.leave_request(20, 100, &[4, 0x1c, 1, 0x01, 0])))?;
+    put("ssif", "answered", &reads(SSIF, |sim| sim.bmc.answer_us = 0))?;
+    put("ssif", "not-ready", &reads(SSIF, |sim| sim.bmc.answer_us = 15_000))?;
+    put("ssif", "under-way", &reads(SSIF, |sim| sim.i801.leave_busy(true, 0x15, 0x84, Some(400))))?;
     put("plan", "all", b"elfcorehdr=834932K console=ttyS0,115200 lastwords.ipmi_handle_panic lastwords.output_cpu_ip=sel \
         lastwords.ipmi_watchdog=start=300,power-cycle lastwords.ipmi_kcs_ports=0xca8,0xcac lastwords.ipmi_timeout=9 \
+        lastwords.ipmi_interface=bt:mmio:0xfe000000,4 lastwords.ipmi_interface=ssif:i801:0x700,0x42 \
         lastwords.budget=30 lastwords.sel_records=40 lastwords.sel_type=system lastwords.output_log=64K \
         lastwords.console=ttyS1,9600,vga lastwords.on_corrupt=boot lastwords.tsc_khz=2394000 lastwords.apic_ids=0-14/2,1-15/2 \
         lastwords.cpu_numbers=0-1,3 lastwords.cpu_online_mask=0x1c2f5a0,0x5f3e9a1b")?;
@@ -100,6 +155,10 @@ fn main() -> io::Result<()> {
         .chunks(3)
         .map(|chunk| event_record(std::array::from_fn(|at| chunk.get(at).copied().unwrap_or(0))));
     put("sel", "events", &events.collect::<Vec<_>>().concat())?;
+
+    // Every packet as it is; some lost, twice, cut, changed.
+    put("lan", "kind", &[0; 4])?;
+    put("lan", "not-kind", &[0, 144, 128, 0, 0, 192, 30, 1, 0, 160, 40, 0, 144, 0, 250, 3, 6, 0, 255, 0])?;
 
     put("bzimage", "synthetic", &synthetic::Kernel::default().build())?;
     let wrapped =

@@ -1,7 +1,7 @@
 //! The configuration: /etc/lastwords.conf (TOML), and /etc/lastwords.conf.d/*.conf over it in the order of their names. What
 //! is reported has the names of `lastwords load`'s options, read by the same table of parameters.
 
-use crate::arm::file;
+use crate::{arm::file, bmc};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use lastwords_core::plan::{PARAMETERS, PREFIX, Plan};
 use std::{
@@ -128,6 +128,11 @@ impl Settings {
             .iter()
             .filter_map(|one| parameter(key(one), self.get("report", key(one))?).transpose())
             .collect::<Result<Vec<_>>>()?;
+        let named = |name: &&str| parameters.iter().any(|one| one.starts_with(&format!("{PREFIX}{name}=")));
+        ensure!(
+            bmc::PARAMETERS.into_iter().filter(named).count() < 2,
+            "[report] has ipmi-interface and ipmi-kcs-ports\nhint: give one of the two, and false for the other"
+        );
         let path = |name| self.text("sign", name).map(PathBuf::from);
         let command = self.text("sign", "command").map(str::to_owned);
         let sign = Sign { key: path("key"), cert: path("cert"), command };
@@ -173,9 +178,12 @@ pub fn key(parameter: &lastwords_core::plan::Parameter) -> &'static str {
 /// A line of `[report]` as a parameter; `None` where it is switched off.
 fn parameter(name: &str, value: &Value) -> Result<Option<String>> {
     let Some(parameter) = PARAMETERS.iter().find(|one| key(one) == name) else {
-        bail!(
-            "[report] {name}: no such setting\nhint: the settings are the reporting options of lastwords load"
-        );
+        let hint = if ["serial", "serial-baud", "console-serial", "console-vga"].contains(&name) {
+            "console = \"UART[,BAUD][,vga]\" has what these options have, such as console = \"ttyS0,115200\""
+        } else {
+            "the settings are the reporting options of lastwords load"
+        };
+        bail!("[report] {name}: no such setting\nhint: {hint}");
     };
     let text = match value {
         Value::Switch(false) => return Ok(None),
@@ -248,6 +256,21 @@ mod tests {
     }
 
     #[test]
+    fn the_bmcs_interface_and_the_console_are_settings() {
+        let config = read(&[
+            ("lastwords.conf", "[report]\nipmi-kcs-ports = \"0xca8,0xcac\"\nconsole = \"ttyS1,9600,vga\"\n"),
+            (
+                "lastwords.conf.d/10.conf",
+                "[report]\nipmi-kcs-ports = false\nipmi-interface = \"ssif:i801:0x700,0x42\"\n",
+            ),
+        ]);
+        assert_eq!(
+            config.unwrap().parameters,
+            "lastwords.ipmi_interface=ssif:i801:0x700,0x42 lastwords.console=ttyS1,9600,vga"
+        );
+    }
+
+    #[test]
     fn a_file_that_would_hang_is_an_error() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join(FILE)).unwrap();
@@ -260,7 +283,10 @@ mod tests {
             ("[report]\nipmi-handle-panik = true\n", "ipmi-handle-panik: no such setting"),
             ("[report]\nbudget = \"soon\"\n", "budget: takes"),
             ("[report]\nbudget = [1]\n", "budget: takes"),
-            ("[report]\nserial = \"a b\"\n", "serial"),
+            ("[report]\nserial = \"ttyS1\"\n", "console = \"ttyS0,115200\""),
+            ("[report]\nconsole = \"a b\"\n", "console: takes no blanks"),
+            ("[report]\nipmi-interface = \"0xca2\"\n", "ipmi-interface: takes kcs:"),
+            ("[report]\nipmi-interface = \"bt:0xe4\"\nipmi-kcs-ports = \"0xca2\"\n", "give one of the two"),
             ("\n[report\n", "line 2: "),
             ("[sign]\nkey = '/k'\n", "key or cert"),
             ("[sign]\nkee = '/k'\n", "line 2: [sign] kee: no such setting"),

@@ -5,6 +5,7 @@ use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueEnum};
 use std::{
+    env,
     fmt::{self, Write},
     io::{self, IsTerminal},
 };
@@ -49,6 +50,12 @@ impl Color {
         };
         choice.write_global();
     }
+}
+
+/// Is there somebody at a terminal who waits, and can a line there be written over?
+#[must_use]
+pub fn can_show_progress() -> bool {
+    io::stderr().is_terminal() && env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// The columns of standard output.

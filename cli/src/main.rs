@@ -162,7 +162,7 @@ fn run(lastwords: &Lastwords) -> Result<ExitCode> {
         Command::Load(load) => return load.run(root),
         Command::Unload => unload::run(root)?,
         Command::Status(status) => return status.run(root),
-        Command::Wrap(wrap) => wrap.run()?,
+        Command::Wrap(wrap) => wrap.run(root)?,
         Command::Read(read) => return read.run(root),
         Command::Probe(probe) => return probe.run(root),
         Command::List(list) => return list.run(root),

@@ -16,10 +16,15 @@ use std::{
     io::{self, Write},
     path::Path,
     process::Stdio,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant},
 };
 
 /// What separates an error's fact from what to do about it.
 const HINT: &str = "\nhint: ";
+
+/// Between two lines of progress.
+const PROGRESS: Duration = Duration::from_millis(200);
 
 /// Prints a line of output.
 pub fn output(line: impl Display) {
@@ -108,6 +113,30 @@ pub fn warning(error: &anyhow::Error) {
 /// Prints what to do about the error or warning above.
 pub fn hint(text: impl Display) {
     complain(format_args!("hint: {text}"));
+}
+
+/// Is there a line of [`progress`]?
+static HAS_PROGRESS: AtomicBool = AtomicBool::new(false);
+
+/// Prints how far reading a SEL has come, in one line of a terminal, now and then.
+pub fn progress() -> Box<dyn FnMut(usize, Option<u16>) + Send> {
+    let mut last = Instant::now();
+    Box::new(move |read, count| {
+        // A terminal on a serial line is slow.
+        if last.elapsed() >= PROGRESS {
+            last = Instant::now();
+            let of = count.map(|count| format!(" of {count}")).unwrap_or_default();
+            HAS_PROGRESS.store(true, Relaxed);
+            let _ = write!(io::stderr(), "\rReading the SEL: {read}{of} records");
+        }
+    })
+}
+
+/// Clears the line of [`progress`], where there is one.
+pub fn end_progress() {
+    if HAS_PROGRESS.swap(false, Relaxed) {
+        let _ = write!(io::stderr(), "\r{:50}\r", "");
+    }
 }
 
 /// Standard error, for the output of another program.

@@ -410,3 +410,38 @@ fn wrap_that_is_cut_off_leaves_nothing_behind() {
     let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["kernel"]);
 }
+
+#[test]
+fn a_named_bmc_interface_is_embedded_and_two_names_for_it_exclude_each_other() {
+    let folder = folder(&Kernel::default());
+    for (options, embedded) in [
+        ("--ipmi-interface bt:0xe4", "lastwords.ipmi_interface=bt:0xe4"),
+        ("--ipmi-interface=ssif:i801:0x700,0x42", "lastwords.ipmi_interface=ssif:i801:0x700,0x42"),
+        // Older images know this one, too.
+        ("--ipmi-interface kcs:0xca8,0xcac", "lastwords.ipmi_kcs_ports=0xca8,0xcac"),
+        ("--ipmi-kcs-ports 0xca8,0xcac", "lastwords.ipmi_kcs_ports=0xca8,0xcac"),
+    ] {
+        let output = lastwords(&folder, &format!("wrap kernel -o out --ipmi-handle-panic {options}"));
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert!(output.status.success() && stderr.is_empty(), "{options}: {stderr}");
+        // What is named is not this machine's.
+        assert!(!stdout.contains("BMC:"), "{stdout}");
+        let wrapped = fs::read(folder.path().join("out")).unwrap();
+        let parameters = lastwords_boot::embedded_parameters(&wrapped).unwrap();
+        assert_eq!(parameters, format!("{embedded} lastwords.ipmi_handle_panic"));
+    }
+    let both = "--ipmi-interface bt:0xe4 --ipmi-kcs-ports 0xca2";
+    for command in [
+        "wrap kernel -o new",
+        "load kernel --append a",
+        "probe",
+        "mark saved",
+        "read",
+        "test",
+        "read --host h",
+    ] {
+        refuses(&folder, &format!("{command} {both}"), 2, "cannot be used with");
+        refuses(&folder, &format!("{command} --ipmi-interface smic:0xca9"), 2, "takes kcs:");
+    }
+    refuses(&folder, "read --file sel --ipmi-interface bt:0xe4", 2, "cannot be used with");
+}

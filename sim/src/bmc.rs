@@ -13,6 +13,9 @@ pub(crate) const READ: u8 = 0x40;
 pub(crate) const WRITE: u8 = 0x80;
 pub(crate) const ERROR: u8 = 0xc0;
 
+/// Carries a request out: the answer from NetFn on, where there is one, and the microseconds until it is there.
+pub(crate) type Ask<'a> = &'a mut dyn FnMut(&[u8]) -> (Option<Vec<u8>>, u64);
+
 /// What it does with one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -238,6 +241,17 @@ impl KcsBmc {
                 self.state = ERROR;
             }
             answer => self.pending = Some((time_us + self.answer_us, self.reply_to(&request, answer))),
+        }
+    }
+
+    /// A request by another interface than KCS; returns the answer from NetFn on, where there is one.
+    pub(crate) fn request(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        match self.answers.pop_front().unwrap_or(self.then.clone()) {
+            Answer::Nothing | Answer::Error => {
+                self.requests.push(request.to_vec());
+                None
+            }
+            answer => Some(self.reply_to(request, answer)),
         }
     }
 

@@ -5,7 +5,10 @@
 //! same figures every time, and a wait that never ends would show as one. Each part can be told to misbehave.
 
 mod bmc;
+mod bt;
 mod crash;
+mod i801;
+pub mod lan;
 mod log_buf;
 mod memory;
 mod printk;
@@ -14,7 +17,9 @@ mod strict;
 mod uart;
 
 pub use bmc::{Answer, KcsBmc, WatchdogState};
+pub use bt::Bt;
 pub use crash::{CrashedCpu, CrashedKernel, LOG};
+pub use i801::{BMC as SSIF_BMC, Bus, I801};
 pub use log_buf::LogBuf;
 pub use memory::Ram;
 pub use printk::RingSize;
@@ -29,6 +34,11 @@ use std::collections::BTreeSet;
 
 /// The parameter that names the KCS interface of this machine.
 pub const KCS: &str = "lastwords.ipmi_kcs_ports=0xca2,0xca3";
+
+/// The same of its BT interface.
+pub const BT: &str = "lastwords.ipmi_interface=bt:0xe4";
+/// The same of its SSIF.
+pub const SSIF: &str = "lastwords.ipmi_interface=ssif:i801:0x700,0x42";
 
 /// A whole machine.
 pub struct Sim {
@@ -46,6 +56,10 @@ pub struct Sim {
     pub bmc: KcsBmc,
     /// The interface in front of it that forgives nothing, where one is.
     pub strict: Option<StrictKcs>,
+    /// Another interface of the same BMC, at ports 0xe4 to 0xe6.
+    pub bt: Bt,
+    /// And another, on the bus of a controller at port 0x700.
+    pub i801: I801,
     /// The UART at port 0x3f8.
     pub uart: Uart,
     /// Physical memory.
@@ -72,6 +86,8 @@ impl Default for Sim {
             rtc: Rtc::default(),
             bmc: KcsBmc::default(),
             strict: None,
+            bt: Bt::default(),
+            i801: I801::default(),
             uart: Uart::default(),
             memory: Ram::default(),
             mmio: Vec::new(),
@@ -106,6 +122,11 @@ impl Sim {
         match port {
             0x70..=0x71 => self.rtc.read(port, self.time_us),
             0xca2..=0xca3 => self.bmc.read(port, self.time_us),
+            0xe4..=0xe6 => {
+                let later = self.bmc.answer_us;
+                self.bt.read(port - 0xe4, self.time_us, &mut |request| (self.bmc.request(request), later))
+            }
+            0x700..=0x71f => self.i801.read(port - 0x700, self.time_us),
             0x3f8..=0x3ff => self.uart.read(port - 0x3f8, self.time_us),
             _ => 0xff,
         }
@@ -122,6 +143,16 @@ impl Sim {
         match port {
             0x70..=0x71 => self.rtc.write(port, value),
             0xca2..=0xca3 => self.bmc.write(port, value, self.time_us),
+            0xe4..=0xe6 => {
+                let later = self.bmc.answer_us;
+                let ask = &mut |request: &[u8]| (self.bmc.request(request), later);
+                self.bt.write(port - 0xe4, value, self.time_us, ask);
+            }
+            0x700..=0x71f => {
+                let later = self.bmc.answer_us;
+                let ask = &mut |request: &[u8]| (self.bmc.request(request), later);
+                self.i801.write(port - 0x700, value, self.time_us, ask);
+            }
             0x3f8..=0x3ff => self.uart.write(port - 0x3f8, value, self.time_us),
             _ => self.other_writes.push((port, value)),
         }

@@ -77,6 +77,7 @@ crashes! {
     old_simulator_lastwords: V6_1, Simulator, Lastwords, 1 CPUs, panic on 0, loop on None;
     #[ignore = "make test-all: another cell of the grid"]
     old_openipmi_file_load: V6_1, OpenIpmi, FileLoad, 8 CPUs, panic on 3, loop on Some(0);
+    #[ignore = "make test-all: another cell of the grid"]
     old_openipmi_load: V6_1, OpenIpmi, Load, 1 CPUs, panic on 0, loop on None;
     #[ignore = "make test-all: another cell of the grid"]
     old_openipmi_lastwords: V6_1, OpenIpmi, Lastwords, 2 CPUs, panic on 1, loop on None;

@@ -88,3 +88,20 @@ fn a_panic_in_a_panic_notifier() -> Result<()> {
     ensure!(run.taken.events == 1 && run.taken.records > 3, "{:?}", run.taken);
     Ok(())
 }
+
+/// QEMU's BT has B_BUSY set for as long as its BMC has a request.
+#[test]
+#[ignore = "make test-all: behind SSIF it is in make test; core's tests have what BT does"]
+fn a_bmc_behind_bt_that_falls_silent() -> Result<()> {
+    let run = survives(Fault::Bt(&Fault::SilentFromThird), Way::Purgatory)?;
+    said(&run, "watchdog: ", "started, 300 s to reset")?;
+    said(&run, "platform event: ", "the BMC")
+}
+
+/// It never acknowledges a read.
+#[test]
+fn a_bmc_behind_ssif_that_falls_silent() -> Result<()> {
+    let run = survives(Fault::Ssif(&Fault::SilentFromThird), Way::Wrap)?;
+    said(&run, "watchdog: ", "started, 300 s to reset")?;
+    said(&run, "platform event: ", "the BMC")
+}

@@ -15,6 +15,7 @@ mod figures;
 mod growth;
 mod image;
 mod inject;
+mod interfaces;
 mod kexec;
 mod loading;
 mod log;

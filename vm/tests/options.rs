@@ -94,7 +94,7 @@ alone! {
         Asked { watchdog: Watchdog::Start(300), ..Asked::NOTHING };
     watchdog_stop, by_parameter [by_option, on_simulator, on_openipmi]:
         Asked { watchdog: Watchdog::Stop, ..Asked::NOTHING };
-    cpu_ip_to_the_sel, by_parameter, by_option [on_simulator, on_openipmi]:
+    cpu_ip_to_the_sel, by_parameter [by_option, on_simulator, on_openipmi]:
         Asked { sel: true, ..Asked::NOTHING };
     cpu_ip_to_the_console, by_parameter [by_option, on_simulator, on_openipmi]:
         Asked { console: true, ..Asked::NOTHING };

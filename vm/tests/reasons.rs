@@ -151,26 +151,31 @@ reasons! {
     #[ignore = "make test-all: the other kernel has this kind in make test"]
     null_pointer: NullPointer, V6_1, Simulator, Wrap;
     null_pointer_new: NullPointer, V6_12, Simulator, Load;
+    #[ignore = "make test-all: core's tests have this kind's logs"]
     fatal_exception: FatalException, V6_12, OpenIpmi, Wrap;
     #[ignore = "make test-all: core's tests have this kind's logs"]
     protection_fault: ProtectionFault, V6_1, OpenIpmi, Load;
-    #[ignore = "make test-all: the other kernel has this kind in make test"]
+    #[ignore = "make test-all: core's tests have this kind's logs"]
     protection_fault_new: ProtectionFault, V6_12, Simulator, Wrap;
-    #[ignore = "make test-all: the other kernel has this kind in make test"]
+    #[ignore = "make test-all: core's tests have this kind's logs"]
     bug: Bug, V6_1, Simulator, Load;
     #[ignore = "make test-all: core's tests have this kind's logs"]
     bug_new: Bug, V6_12, Simulator, Wrap;
-    #[ignore = "make test-all: the other kernel has this kind in make test"]
+    #[ignore = "make test-all: core's tests have this kind's logs"]
     stack_overflow: StackOverflow, V6_1, Simulator, Load;
+    #[ignore = "make test-all: core's tests have this kind's logs"]
     stack_overflow_new: StackOverflow, V6_12, OpenIpmi, Wrap;
+    #[ignore = "make test-all: core's tests have this kind's logs"]
     killed_init: KilledInit, V6_1, Simulator, Load;
     #[ignore = "make test-all: core's tests have this kind's logs"]
     hung_task: HungTask, V6_1, OpenIpmi, Wrap;
+    #[ignore = "make test-all: core's tests have this kind's logs"]
     soft_lockup: SoftLockup, V6_12, Simulator, Load;
     hard_lockup: HardLockup, V6_1, Simulator, Load;
     #[ignore = "make test-all: the other kernel has this kind in make test"]
     hard_lockup_new: HardLockup, V6_12, OpenIpmi, Wrap;
     rcu_stall: RcuStall, V6_1, Simulator, Wrap;
+    #[ignore = "make test-all: core's tests have this kind's logs"]
     out_of_memory: OutOfMemory, V6_12, Simulator, Load;
     nmi: Nmi, V6_1, OpenIpmi, Wrap;
     #[ignore = "make test-all: the other kernel has this kind in make test"]
@@ -180,8 +185,9 @@ reasons! {
     machine_check_new: MachineCheck, V6_12, Simulator, Wrap;
     #[ignore = "make test-all: core's tests have this kind's logs"]
     warning: Warning, V6_12, Simulator, Load;
-    #[ignore = "make test-all: another kernel has this kind in make test"]
+    #[ignore = "make test-all: core's tests have this kind's logs"]
     warning_old: Warning, V6_1, OpenIpmi, Wrap;
+    #[ignore = "make test-all: core's tests have this kind's logs"]
     warning_newest: Warning, Newest, Simulator, Wrap;
     #[ignore = "make test-all: another kernel has this kind in make test"]
     refcount: Refcount, V6_12, OpenIpmi, Wrap;
@@ -224,7 +230,7 @@ reasons! {
     null_pointer_newest: NullPointer, Newest, Simulator, Load;
     #[ignore = "make test-all: another kernel has this kind in make test"]
     hung_task_newest: HungTask, Newest, Simulator, Wrap;
-    #[ignore = "make test-all: another kernel has this kind in make test"]
+    #[ignore = "make test-all: core's tests have this kind's logs"]
     soft_lockup_newest: SoftLockup, Newest, Simulator, Load;
     #[ignore = "make test-all: another kernel has this kind in make test"]
     rcu_stall_newest: RcuStall, Newest, Simulator, Load;

@@ -54,6 +54,10 @@ fn check(outcome: &Outcome, name: &str, exit: i32, expected: &Value) -> Result<(
     Ok(())
 }
 
+/// The wrapped kernel's, with this machine's BMC, and that of the command line.
+const PARAMETERS: &str = "lastwords.ipmi_handle_panic lastwords.budget=7 lastwords.ipmi_kcs_ports=0xca2,0xca3 \
+                          lastwords.budget=8";
+
 fn told_apart(kernel: Release) -> Result<()> {
     let outcome = Scenario::new(kernel).arm(Arm::Not).lastwords_at_hand().death(LOADS).run()?;
     println!("{outcome}");
@@ -82,7 +86,7 @@ fn told_apart(kernel: Release) -> Result<()> {
         check(&outcome, &format!("other-{call}"), 3, &common(stranger))?;
         let reporting = json!({
             "loaded_as": "wrapped", "kernel": wrapped, "kernel_release": release, "is_running_kernel": true,
-            "parameters": "lastwords.ipmi_handle_panic lastwords.budget=7 lastwords.budget=8", "ready": true,
+            "parameters": PARAMETERS, "ready": true,
             "reports": ["panic reason, to SEL and ttyS0"],
         });
         check(&outcome, &format!("wrapped-{call}"), 0, &common(reporting))?;

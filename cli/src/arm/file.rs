@@ -6,8 +6,9 @@
 //! loaded dump kernel away first, could find the file cut short. So a file is mapped only with a lease, under which the kernel
 //! lets nobody write to it. Where there can be none, as while somebody has it open for writing, it is copied, as kexec does.
 
-use crate::sys;
-use anyhow::{Context, Result, ensure};
+use super::memory::cgroup_limit;
+use crate::{message, sys};
+use anyhow::{Context, Result, anyhow, ensure};
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
     io::{self, Read, Seek, Write},
@@ -41,7 +42,12 @@ pub fn open(path: &Path) -> Result<(File, u64)> {
 fn open_regular(path: &Path) -> Result<File> {
     // Opening a device can be too much already.
     check_kind(&fs::metadata(path)?)?;
-    Ok(OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?)
+    let open = |flags| OpenOptions::new().read(true).custom_flags(flags | libc::O_NOCTTY).open(path);
+    Ok(match open(libc::O_NONBLOCK) {
+        // A file server has lent it to somebody to write to (a lease): the kernel asks for it back, and has us wait.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => open(0)?,
+        file => file?,
+    })
 }
 
 fn check_kind(metadata: &Metadata) -> Result<()> {
@@ -159,7 +165,7 @@ impl<'a> Source<'a> {
     }
 
     /// Opens a file to be loaded. One that is open for writing is being written, most likely: waits until it is closed, but
-    /// not for long.
+    /// not for long, and then says so.
     ///
     /// # Errors
     /// As [`open`].
@@ -172,7 +178,14 @@ impl<'a> Source<'a> {
             drop(source);
             thread::sleep(PAUSE);
         }
-        Self::open(path)
+        let (source, is_written) = Self::lease(path)?;
+        if is_written {
+            message::warning(&anyhow!(
+                "{}: somebody has it open for writing; taken as it is\nhint: load again when it is complete",
+                path.display()
+            ));
+        }
+        source.checked()
     }
 
     /// Opens a regular file, with a lease where that can be; and is it open for writing somewhere?
@@ -195,14 +208,18 @@ impl<'a> Source<'a> {
         Ok(self)
     }
 
-    /// Its bytes. Mapped ones are in memory from here on, and stay there.
+    /// Its bytes. Mapped ones are in memory from here on, and stay there, unless our memory is limited to not much more than
+    /// that: the limit counts pages that stay, and the kernel would kill us for it.
     ///
     /// # Errors
     /// When it cannot be read, or is written to meanwhile.
     pub fn bytes(&self, take: Take) -> Result<Bytes> {
         let map = || {
             let mapping = sys::Mapping::new(&self.file, usize::try_from(self.len).ok()?).ok()?;
-            mapping.pin().ok()?;
+            // There are two files at most.
+            if cgroup_limit(Path::new("/")).is_none_or(|limit| self.len < limit / 4) {
+                mapping.pin().ok()?;
+            }
             Some(Bytes::Mapped(mapping))
         };
         let mapped = if take == Take::Mapped && self.is_leased { map() } else { None };
@@ -379,6 +396,22 @@ mod tests {
                 return source;
             }
         }
+    }
+
+    #[test]
+    fn a_file_that_is_lent_to_somebody_to_write_to_is_waited_for() {
+        let path = file(b"lent");
+        let lent = sys::lent(&path);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !sys::is_asked_for(&lent) {
+                    thread::yield_now();
+                }
+                drop(lent);
+            });
+            let source = Source::open(&path).unwrap();
+            assert_eq!(*source.bytes(Take::Copied).unwrap(), *b"lent");
+        });
     }
 
     #[test]

@@ -30,7 +30,7 @@ use super::{
     },
 };
 use crate::{
-    bmc::discovery,
+    bmc::{self, discovery},
     crashes::watchdog,
     message,
     symbols::{kallsyms, store},
@@ -39,8 +39,9 @@ use crate::{
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::Args;
 use lastwords_boot::{self as boot, BzImage, Uki};
-use lastwords_core::{hw::Register, plan::Plan};
+use lastwords_core::{hw::Register, ipmi::interface::Interface, plan::Plan};
 use std::{
+    cell::Cell,
     ffi::CString,
     fs::{self, File},
     io,
@@ -57,7 +58,8 @@ use std::{
 /// own. What can be checked is checked first. When the kernel then refuses it all the same, no dump kernel is loaded.
 ///
 /// The reporting options become parameters on the dump kernel's command line. Where they are not given there, the BMC's
-/// KCS (keyboard controller style) ports, the frequency of the time stamp counter and the APIC IDs of the CPUs are added.
+/// system interface (KCS, BT or SSIF) as this machine has it, the frequency of the time stamp counter and the APIC IDs of the
+/// CPUs are added. Where no BMC is found, panics are reported to the console alone: no register of a guessed BMC is written.
 ///
 /// Where the running kernel demands signatures (Secure Boot, lockdown), the dump kernel is signed: with the key that is given
 /// or configured, else with one that this machine has and the kernel trusts.
@@ -161,12 +163,17 @@ impl Load {
         let kdump = Kdump::read(root);
         Refusal::beforehand(&kdump)?;
         let Done { method, lines: [embedded, line] } =
-            anew(|take| self.load_files(root, &kdump, path, take))?;
+            anew(root, |take| self.load_files(root, &kdump, path, take))?;
         message::output(format_args!(
             "loaded: {} in {} MiB of reserved memory",
             path.display(),
             kdump.crash_size >> 20
         ));
+        let plan = Plan::new(&embedded, &line);
+        if let Some(interface) = plan.interface.filter(|_| plan.talks_to_bmc()) {
+            let found = discovery::interfaces(root);
+            message::output(format_args!("BMC: {}", discovery::describe(&found, interface)));
+        }
         if !self.no_symbols {
             self.save_symbols(root);
         }
@@ -177,9 +184,14 @@ impl Load {
         Ok(())
     }
 
-    /// Loads what the files have. `None` where one of them turned out to have changed meanwhile: what was loaded may be of
-    /// both versions then, or nothing is.
-    fn load_files(&self, root: &Path, kdump: &Kdump, path: &Path, take: Take) -> Result<Option<Done>> {
+    /// Loads what the files have, where none of them turned out to have changed meanwhile.
+    fn load_files(
+        &self,
+        root: &Path,
+        kdump: &Kdump,
+        path: &Path,
+        take: Take,
+    ) -> Result<Result<Done, Changed>> {
         let name = || path.display().to_string();
         // Before anything is read: what does not fit is not worth the memory.
         let fits = |bytes| Refusal::too_small(kdump, bytes);
@@ -226,7 +238,7 @@ impl Load {
         };
         match load() {
             // Of zeros, where a part of it could not be read.
-            Err(_) if !bytes.are_whole() => Ok(None),
+            Err(_) if !bytes.are_whole() => Ok(Err(Changed::Before)),
             result => result,
         }
     }
@@ -248,7 +260,7 @@ impl Load {
         kdump: &Kdump,
         dump: &DumpKernel<'_>,
         is_whole: impl Fn() -> bool,
-    ) -> Result<Option<Done>> {
+    ) -> Result<Result<Done, Changed>> {
         let name = || dump.path.display().to_string();
         let unwrapped = if dump.bz_image.is_wrapped() { Some(dump.unwrapped()?) } else { None };
         let kernel = unwrapped.as_ref().map_or(dump.kernel, |(bytes, len)| &bytes[..*len]);
@@ -278,7 +290,7 @@ impl Load {
                 && file.as_ref().is_none_or(Bytes::are_whole)
         };
         if !is_whole() {
-            return Ok(None);
+            return Ok(Err(Changed::Before));
         }
         if self.verbose {
             // Line by line: what is no printable character within one is shown as a question mark.
@@ -291,11 +303,14 @@ impl Load {
         let result = loading.load(dump.root, kdump, self.verbose, || dump.is_safe());
         // Once more, whatever came of it: the kernel has read the files after us. What it holds may be right all the same.
         let is_changed = || !loading.holds() || !is_whole();
-        if matches!(result, Ok(false)) || is_changed() && !(result.is_ok() && loading.is_loaded(dump.root)) {
-            return Ok(None);
+        if matches!(result, Ok(false)) {
+            return Ok(Err(Changed::Before));
+        }
+        if is_changed() && !(result.is_ok() && loading.is_loaded(dump.root)) {
+            return Ok(Err(Changed::After));
         }
         result?;
-        Ok(Some(Done { method: "purgatory (kexec_load)", lines: lines.map(str::to_owned) }))
+        Ok(Ok(Done { method: "purgatory (kexec_load)", lines: lines.map(str::to_owned) }))
     }
 
     fn load_wrapped(
@@ -303,7 +318,7 @@ impl Load {
         kdump: &Kdump,
         dump: &DumpKernel<'_>,
         is_whole: impl Fn() -> bool,
-    ) -> Result<Option<Done>> {
+    ) -> Result<Result<Done, Changed>> {
         let name = || dump.path.display().to_string();
         let (wrapped, was_signed) = (dump.bz_image.is_wrapped(), dump.bz_image.is_signed());
         let as_it_is = wrapped || dump.guest.is_some();
@@ -336,7 +351,7 @@ impl Load {
             (None, None) => in_memory(&[dump.kernel])?,
         };
         if !is_whole() {
-            return Ok(None);
+            return Ok(Err(Changed::Before));
         }
         let situation = Situation { kdump, signed: is_signed, was_signed, needs: dump.needs };
         let files = kernel.metadata()?.len() + dump.initrd.as_ref().map_or(0, Initrd::len);
@@ -348,14 +363,14 @@ impl Load {
         let result = loading.load(dump.root, kdump, self.verbose, || dump.is_safe());
         // The kernel has copied the files, and summed up its copies: those it read from disk must be what they were.
         let is_file = |initrd: &Initrd| dump.take == Take::Mapped && initrd.is_changed();
-        if matches!(result, Ok(false))
-            || dump.source.is_some_and(Source::is_changed)
-            || dump.initrd.as_ref().is_some_and(is_file)
-        {
-            return Ok(None);
+        if matches!(result, Ok(false)) {
+            return Ok(Err(Changed::Before));
+        }
+        if dump.source.is_some_and(Source::is_changed) || dump.initrd.as_ref().is_some_and(is_file) {
+            return Ok(Err(Changed::After));
         }
         result?;
-        Ok(Some(Done { method: "wrap (kexec_file_load)", lines: lines.map(str::to_owned) }))
+        Ok(Ok(Done { method: "wrap (kexec_file_load)", lines: lines.map(str::to_owned) }))
     }
 
     /// The dump kernel signed: because that is asked for, or because the running kernel demands it. `None` where it is to be
@@ -505,6 +520,9 @@ impl Load {
             ));
             return Ok(cmdline);
         }
+        // Before all other warnings: without a BMC there is not much of a report.
+        let interface_asked = bmc::PARAMETERS.iter().any(|name| cmdline.has(name, embedded));
+        let interface = if talks_to_bmc { self.interface(root, interface_asked) } else { None };
         if encryption == Encryption::Memory {
             message::warning(&anyhow!(
                 "memory is encrypted (SME): at a panic the reason and the CPU locations cannot be read, and are not reported\n\
@@ -517,30 +535,8 @@ impl Load {
         let watchdogs = watchdogs::advice(&watchdogs::running(root), &plan, cmdline.has("budget", embedded));
         let add =
             |cmdline: &mut Cmdline, name, value: &str| cmdline.append_unless_given(embedded, name, value);
-        let iomem = IoMem::parse(&fs::read_to_string(root.join("proc/iomem")).unwrap_or_default());
-        let ports_asked =
-            ["ipmi_kcs_ports", "ipmi_interface"].into_iter().any(|name| cmdline.has(name, embedded));
-        if talks_to_bmc {
-            let found = discovery::interfaces(root);
-            for interface in found.iter().filter(|_| self.verbose) {
-                message::output(format_args!("BMC: {interface}"));
-            }
-            let best = discovery::best(&found);
-            if let Some(ports) = best.and_then(discovery::Interface::ports) {
-                if let Some(error) = in_ram(&iomem, [ports.data, ports.status]) {
-                    message::warning(
-                        &error.context("the BMC's registers in the SMBIOS or ACPI tables are not used"),
-                    );
-                } else if !ports_asked {
-                    add(&mut cmdline, "ipmi_kcs_ports", &ports.to_string());
-                }
-            } else if let Some(interface) = best {
-                message::warning(&anyhow!(
-                    "the BMC may not be reached at a panic: {interface}\nhint: report to the console, too: --serial ttyS0"
-                ));
-            } else if self.verbose {
-                message::output("BMC: no interface in the SMBIOS and ACPI tables");
-            }
+        if let Some((name, value)) = interface.map(bmc::named) {
+            add(&mut cmdline, name, &value);
         }
         match watchdogs {
             Advice::None => {}
@@ -563,28 +559,45 @@ impl Load {
         if cpus.tsc_is_steady() {
             add(&mut cmdline, "tsc_khz", &sys::measure_tsc_khz().to_string());
         }
-        registers(root, &iomem, &mut cmdline, embedded, ports_asked)?;
+        registers(root, &mut cmdline, embedded, interface_asked)?;
         Ok(cmdline)
+    }
+
+    /// The BMC's interface, where none is asked for: the one that this machine has. Says what keeps from using it.
+    fn interface(&self, root: &Path, asked: bool) -> Option<Interface> {
+        let mut found = discovery::interfaces(root);
+        if !asked {
+            discovery::ask(root, &mut found);
+        }
+        for one in found.iter().filter(|_| self.verbose) {
+            message::output(format_args!("BMC: {one}"));
+        }
+        if asked {
+            return None;
+        }
+        let best = discovery::best(&found).map(|(_, interface)| interface);
+        if best.is_none() {
+            let why = found.first().map_or("no BMC interface was found".to_owned(), ToString::to_string);
+            message::warning(&anyhow!(
+                "the next panic will be reported to the console alone: {why}\n\
+                 hint: name the BMC's interface with --ipmi-interface"
+            ));
+        }
+        best
     }
 }
 
 /// Refuses registers that are another device's or RAM, where they were asked for; where they were found in tables or are
 /// the dump kernel's own console, warns: that is no reason to be without a dump kernel.
-fn registers(
-    root: &Path,
-    iomem: &IoMem,
-    cmdline: &mut Cmdline,
-    embedded: &str,
-    ports_asked: bool,
-) -> Result<()> {
+fn registers(root: &Path, cmdline: &mut Cmdline, embedded: &str, interface_asked: bool) -> Result<()> {
     let (plan, console_asked) = (cmdline.plan(embedded)?, cmdline.has("console", embedded));
+    let iomem = &IoMem::parse(&fs::read_to_string(root.join("proc/iomem")).unwrap_or_default());
     let bmc = plan.interface.filter(|_| plan.talks_to_bmc());
-    let bmc = bmc.into_iter().flat_map(|interface| interface.registers());
-    if let Some(error) = in_ram(iomem, bmc) {
+    if let Some(error) = in_ram(iomem, bmc.into_iter().flat_map(|interface| interface.registers())) {
         return Err(error);
     }
     let ports = IoPorts::parse(&fs::read_to_string(root.join("proc/ioports")).unwrap_or_default());
-    for (kind, asked) in [(Kind::Bmc, ports_asked), (Kind::Uart, console_asked)] {
+    for (kind, asked) in [(Kind::Bmc, interface_asked), (Kind::Uart, console_asked)] {
         match ports.conflict(&plan, kind) {
             Some(error) if !asked => message::warning(&error),
             Some(error) => return Err(error),
@@ -633,16 +646,40 @@ struct Done {
     lines: [String; 2],
 }
 
+/// A file was changed while it was loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Changed {
+    /// Nothing was given to the kernel: what was loaded before still is.
+    Before,
+    /// The kernel may have taken something of both versions, or let what was loaded go and taken nothing.
+    After,
+}
+
 /// Loads; where a file was changed meanwhile, anew, from copies, which nobody can change. A file that is written to while
 /// it is copied is given a second chance.
-fn anew<T>(load: impl Fn(Take) -> Result<Option<T>>) -> Result<T> {
-    if let Some(loaded) = load(Take::Mapped)? {
-        return Ok(loaded);
-    }
+fn anew<T>(root: &Path, load: impl Fn(Take) -> Result<Result<T, Changed>>) -> Result<T> {
+    let first = match load(Take::Mapped)? {
+        Ok(loaded) => return Ok(loaded),
+        Err(changed) => changed,
+    };
     message::warning(&anyhow!("a file was changed while it was loaded: loading it anew"));
-    let changed = "a file was changed while it was loaded, so that the dump kernel may not start";
-    let copied = || load(Take::Copied)?.context("it was changed again\nhint: retry when it is complete");
-    copied().or_else(|_| copied()).context(changed)
+    let touched = Cell::new(first == Changed::After);
+    let copied = || match load(Take::Copied)? {
+        Ok(loaded) => Ok(loaded),
+        Err(changed) => {
+            touched.set(touched.get() || changed == Changed::After);
+            bail!("it was changed again\nhint: retry when it is complete")
+        }
+    };
+    copied().or_else(|_| copied()).with_context(|| {
+        let is_loaded = Kdump::read(root).crash_loaded == Some(true);
+        let what = match (is_loaded, touched.get()) {
+            (true, false) => "not loaded, the earlier dump kernel is still loaded",
+            (true, true) => "the dump kernel that is loaded may not start",
+            (false, _) => "no dump kernel is loaded now",
+        };
+        format!("{what}: a file was changed while it was loaded")
+    })
 }
 
 impl DumpKernel<'_> {
@@ -720,7 +757,7 @@ fn in_ram(iomem: &IoMem, registers: impl IntoIterator<Item = Register>) -> Optio
     };
     registers.into_iter().find(is_in_ram).map(|register| {
         anyhow!(
-            "{register} lies in RAM (/proc/iomem)\nhint: give a device's address to --ipmi-kcs-ports or --serial"
+            "{register} lies in RAM (/proc/iomem)\nhint: give a device's address to --ipmi-interface or --serial"
         )
     })
 }
@@ -730,6 +767,7 @@ mod tests {
     use super::*;
     use crate::{
         arm::sign::tests::{Machine, signer},
+        bmc::discovery::tests::{Root, spmi_table},
         config,
     };
     use clap::Parser;
@@ -814,26 +852,41 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_while_it_was_loaded_is_loaded_anew_from_a_copy() {
-        let load = |answers: [Result<Option<u8>, &'static str>; 3]| {
+    fn what_was_changed_while_it_was_loaded_is_loaded_anew_from_a_copy_or_it_is_said_what_is_loaded() {
+        type Answer = Result<Result<u8, Changed>, &'static str>;
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("sys/kernel")).unwrap();
+        let load = |loaded: &str, answers: [Answer; 3]| {
+            fs::write(root.path().join("sys/kernel/kexec_crash_loaded"), loaded).unwrap();
             let (answers, takes) =
                 (std::cell::RefCell::new(answers.into_iter()), std::cell::RefCell::default());
-            let result = anew(|take| {
+            let result = anew(root.path(), |take| {
                 Vec::push(&mut *takes.borrow_mut(), take);
                 answers.borrow_mut().next().unwrap().map_err(Error::msg)
             });
             (result.map_err(|error| format!("{error:#}")), takes.into_inner())
         };
-        let (changed, never) = (Ok(None), Err("never asked"));
-        assert_eq!(load([Ok(Some(1)), never, never]), (Ok(1), vec![Take::Mapped]));
-        assert_eq!(load([Err("refused"), never, never]), (Err("refused".to_owned()), vec![Take::Mapped]));
+        let (before, after, never) = (Ok(Err(Changed::Before)), Ok(Err(Changed::After)), Err("never asked"));
+        assert_eq!(load("1", [Ok(Ok(1)), never, never]), (Ok(1), vec![Take::Mapped]));
+        assert_eq!(
+            load("1", [Err("refused"), never, never]),
+            (Err("refused".to_owned()), vec![Take::Mapped])
+        );
         let takes = vec![Take::Mapped, Take::Copied, Take::Copied];
-        assert_eq!(load([changed, Ok(Some(2)), never]), (Ok(2), takes[..2].to_vec()));
-        for once in [changed, Err("empty file")] {
-            assert_eq!(load([changed, once, Ok(Some(3))]), (Ok(3), takes.clone()));
-            let (result, asked) = load([changed, Ok(None), once]);
-            let error = result.unwrap_err();
-            assert!(error.contains("may not start") && asked == takes, "{error}");
+        assert_eq!(load("1", [after, Ok(Ok(2)), never]), (Ok(2), takes[..2].to_vec()));
+        for once in [before, after, Err("empty file")] {
+            assert_eq!(load("1", [after, once, Ok(Ok(3))]), (Ok(3), takes.clone()));
+            for (loaded, answers, what) in [
+                ("1", [before, before, Err("empty file")], "not loaded, the earlier dump kernel is still"),
+                ("1", [after, before, once], "the dump kernel that is loaded may not start"),
+                ("1", [before, after, once], "the dump kernel that is loaded may not start"),
+                ("0", [after, before, once], "no dump kernel is loaded now"),
+                ("0", [before, before, once], "no dump kernel is loaded now"),
+            ] {
+                let (result, asked) = load(loaded, answers);
+                let error = result.unwrap_err();
+                assert!(error.starts_with(what) && asked == takes, "{error}");
+            }
         }
     }
 
@@ -919,6 +972,37 @@ mod tests {
             ),
         ] {
             assert_eq!(cmdline(options, "fpu", embedded), line, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_found_is_passed_on_also_where_it_is_usual_and_what_cannot_be_used_is_not() {
+        let root = Root::new();
+        let cmdline = |options: &str| {
+            let words = ["test", "kernel", "--append", "a"].into_iter().chain(options.split(' '));
+            let load = Only::try_parse_from(words).unwrap().load;
+            load.whole_cmdline(root.path(), "", 2047).unwrap().finish().unwrap()
+        };
+        let asked = "a lastwords.ipmi_handle_panic";
+        assert_eq!(cmdline("--ipmi-handle-panic"), asked);
+        // SSIF without a controller that the image can drive, and a PCI device that nobody can ask.
+        let mut table = spmi_table(4, 8, 0x84);
+        table[36] = 4;
+        root.write("sys/firmware/acpi/tables/SPMI1", table);
+        root.pci("0000:00:04.0", 0x0c_0701, (0x1b36, 0x000d), &[(0xc080, 8, true)]);
+        assert_eq!(cmdline("--ipmi-handle-panic"), asked);
+        root.write("sys/firmware/acpi/tables/SPMI2", spmi_table(1, 8, 0xca2));
+        assert_eq!(cmdline("--ipmi-handle-panic"), format!("{asked} lastwords.ipmi_kcs_ports=0xca2,0xca3"));
+        root.i801("0000:00:1f.3", 0x700);
+        let ssif = format!("{asked} lastwords.ipmi_interface=ssif:i801:0x700,0x42");
+        assert_eq!(cmdline("--ipmi-handle-panic"), ssif);
+        // Either name for it keeps from adding one.
+        for (option, parameter) in [
+            ("--ipmi-kcs-ports 0xca8", "ipmi_kcs_ports=0xca8,0xca9"),
+            ("--ipmi-interface bt:0xe4", "ipmi_interface=bt:0xe4"),
+        ] {
+            let line = format!("a lastwords.{parameter} lastwords.ipmi_handle_panic");
+            assert_eq!(cmdline(&format!("--ipmi-handle-panic {option}")), line);
         }
     }
 

@@ -45,6 +45,28 @@ impl Memory {
     }
 }
 
+/// The least that a memory cgroup around us allows, in bytes; `None` where none has a limit that can be seen.
+pub fn cgroup_limit(root: &Path) -> Option<u64> {
+    let text = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let limits = text.lines().filter_map(|line| {
+        // `HIERARCHY:CONTROLLERS:PATH`, without controllers in version 2 (cgroups(7)).
+        let [_, controllers, path] = line.splitn(3, ':').collect::<Vec<_>>().try_into().ok()?;
+        let (folder, file) = match controllers {
+            "" => ("sys/fs/cgroup", "memory.max"),
+            _ if controllers.split(',').any(|one| one == "memory") => {
+                ("sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => return None,
+        };
+        let limit = |group: &Path| -> Option<u64> {
+            let group = root.join(folder).join(group.strip_prefix("/").ok()?);
+            fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()
+        };
+        Path::new(path).ancestors().filter_map(limit).min()
+    });
+    limits.min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +80,31 @@ mod tests {
         fs::write(root.path().join("proc/meminfo"), text).unwrap();
         let memory = Memory { total: Some(2 << 20), available: Some(1 << 20) };
         assert_eq!(Memory::read(root.path()), memory);
+    }
+
+    #[test]
+    fn the_least_limit_of_the_cgroups_around_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        assert_eq!(cgroup_limit(root.path()), None);
+        put("proc/self/cgroup", "0::/system.slice/kdump.service\n");
+        assert_eq!(cgroup_limit(root.path()), None);
+        put("sys/fs/cgroup/system.slice/kdump.service/memory.max", "max\n");
+        assert_eq!(cgroup_limit(root.path()), None);
+        put("sys/fs/cgroup/system.slice/memory.max", "62914560\n");
+        assert_eq!(cgroup_limit(root.path()), Some(62_914_560));
+        put("sys/fs/cgroup/system.slice/kdump.service/memory.max", "20971520\n");
+        assert_eq!(cgroup_limit(root.path()), Some(20_971_520));
+        // Version 1, whose root says that there is no limit by a number.
+        put("proc/self/cgroup", "9:cpu,cpuacct:/a\n4:memory:/a/b:c\n1:name=systemd:/x\n0::/\n");
+        put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+        assert_eq!(cgroup_limit(root.path()), Some(9_223_372_036_854_771_712));
+        put("sys/fs/cgroup/memory/a/b:c/memory.limit_in_bytes", "8192\n");
+        assert_eq!(cgroup_limit(root.path()), Some(8192));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! read by the table's own parser, so that what the tool accepts the image understands; the console's alone has several
 //! options, as kexec has them.
 
-use crate::bmc::Local;
+use crate::bmc::{self, Local};
 use clap::{
     Arg, ArgAction, ArgGroup, ArgMatches, Args, Command, FromArgMatches,
     builder::{PossibleValue, TypedValueParser},
@@ -65,9 +65,9 @@ impl ConsoleOptions {
 impl PlanOptions {
     /// The parameters of the options that were given, with blanks between.
     pub fn parameters(&self) -> String {
-        let kcs_ports = self.local.ipmi_kcs_ports.map(|ports| ("ipmi_kcs_ports", ports.to_string()));
+        let interface = self.local.interface().map(bmc::named);
         let console = self.console.console().map(|console| ("console", console.to_string()));
-        kcs_ports
+        interface
             .into_iter()
             .chain(self.given.iter().cloned())
             .chain(console)
@@ -87,9 +87,9 @@ impl PlanOptions {
 
 /// The parameters with an option of their own that is declared here, and its name.
 fn options() -> impl Iterator<Item = (&'static str, &'static Parameter)> {
-    // The BMC's registers are `Local`'s.
-    let declared_here = |(option, _): &(&str, _)| *option != "ipmi-kcs-ports";
-    PARAMETERS.iter().filter_map(|parameter| Some((parameter.option?, parameter))).filter(declared_here)
+    // The BMC's interface is `Local`'s.
+    let declared_here = |parameter: &&Parameter| !bmc::PARAMETERS.contains(&parameter.name);
+    PARAMETERS.iter().filter(declared_here).filter_map(|parameter| Some((parameter.option?, parameter)))
 }
 
 fn option(name: &'static str, parameter: &'static Parameter) -> Arg {
@@ -258,6 +258,9 @@ mod tests {
             ("--ipmi-handle-panic", "lastwords.ipmi_handle_panic"),
             ("--ipmi-kcs-ports 0xca8,0xcac", "lastwords.ipmi_kcs_ports=0xca8,0xcac"),
             ("--ipmi-kcs-ports mmio:0xfe000000,4", "lastwords.ipmi_kcs_ports=mmio:0xfe000000,4"),
+            ("--ipmi-interface kcs:0xca8,0xcac", "lastwords.ipmi_kcs_ports=0xca8,0xcac"),
+            ("--ipmi-interface bt:0xe4", "lastwords.ipmi_interface=bt:0xe4"),
+            ("--ipmi-interface ssif:i801:0x700,0x42", "lastwords.ipmi_interface=ssif:i801:0x700,0x42"),
             ("--ipmi-watchdog start=60,power-cycle", "lastwords.ipmi_watchdog=start=60,power-cycle"),
             ("--ipmi-watchdog=stop", "lastwords.ipmi_watchdog=stop"),
             ("--output-cpu-ip", "lastwords.output_cpu_ip=sel,console"),
@@ -285,6 +288,9 @@ mod tests {
     fn malformed_values_are_wrong_usage() {
         for (options, kind) in [
             ("--ipmi-kcs-ports 0", ErrorKind::ValueValidation),
+            ("--ipmi-interface 0xca2", ErrorKind::ValueValidation),
+            ("--ipmi-interface smic:0xca9", ErrorKind::ValueValidation),
+            ("--ipmi-interface bt:0xe4 --ipmi-kcs-ports 0xca2", ErrorKind::ArgumentConflict),
             ("--ipmi-watchdog restart", ErrorKind::ValueValidation),
             ("--output-cpu-ip=screen", ErrorKind::ValueValidation),
             ("--output-cpu-ip sel", ErrorKind::UnknownArgument),

@@ -1,7 +1,7 @@
 //! /proc/ioports: who has which I/O port. What is written there at the panic must be a BMC's or a UART's.
 
 use anyhow::{Error, anyhow};
-use lastwords_core::{hw::Register, plan::Plan};
+use lastwords_core::{hw::Register, ipmi::interface::Interface, plan::Plan};
 use std::ops::Range;
 
 /// A UART has this many registers.
@@ -22,8 +22,10 @@ struct Resource {
 /// A device that the image writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A BMC's KCS interface.
+    /// A BMC's KCS or BT interface.
     Bmc,
+    /// The SMBus controller that a BMC's SSIF interface is behind. Linux' driver may have it.
+    Smbus,
     /// A UART.
     Uart,
 }
@@ -35,6 +37,8 @@ impl Kind {
         // `ipmi_si` and `dmi-ipmi-si.0` (`drivers/char/ipmi`); `serial` (`drivers/tty/serial/8250`), and drivers of cards.
         let of_the_kind: &[&str] = match self {
             Self::Bmc => &["ipmi", "ipi0", "kcs", "bmc"],
+            // `drivers/i2c/busses/i2c-i801.c`.
+            Self::Smbus => &["i801_smbus"],
             Self::Uart => &["serial", "uart", "8250", "16550", "moxa", "mxser"],
         };
         // The firmware's own lists, and what no driver has taken: `pnp 00:01`, `00:05`, `0000:00:1f.3`, `IPI0001:00`.
@@ -81,15 +85,29 @@ impl IoPorts {
         around.max_by_key(|resource| resource.depth).map(|resource| resource.name.as_str())
     }
 
+    /// The first register of a BMC's interface that another device has, with who that is.
+    pub fn stranger(&self, interface: Interface) -> Option<(u16, &str)> {
+        let kind = if matches!(interface, Interface::Ssif(_)) { Kind::Smbus } else { Kind::Bmc };
+        interface.registers().find_map(|register| {
+            let Register::Port(port) = register else { return None };
+            self.owner(port.into()).filter(|owner| !kind.may_be(owner)).map(|owner| (port, owner))
+        })
+    }
+
     /// Says who has the registers that the plan wants of a device of this kind, where that is another driver.
     pub fn conflict(&self, plan: &Plan, kind: Kind) -> Option<Error> {
-        let bmc = plan.interface.filter(|_| plan.talks_to_bmc());
-        let bmc =
-            bmc.into_iter().flat_map(|interface| interface.registers()).map(|register| (register, 1, 1));
+        let interface = plan.interface.filter(|_| plan.talks_to_bmc());
+        let bmc = interface.into_iter().flat_map(|interface| interface.registers());
         let uart = plan.console.serial.map(|serial| (serial.base, UART, u32::from(serial.spacing)));
         let (device, option, registers): (_, _, Vec<_>) = match kind {
-            Kind::Bmc => ("BMC", "--ipmi-kcs-ports", bmc.collect()),
+            Kind::Bmc | Kind::Smbus => {
+                ("BMC", "--ipmi-interface", bmc.map(|register| (register, 1, 1)).collect())
+            }
             Kind::Uart => ("UART", "--serial", uart.into_iter().collect()),
+        };
+        let kind = match interface {
+            Some(Interface::Ssif(_)) if kind == Kind::Bmc => Kind::Smbus,
+            _ => kind,
         };
         for (first, count, spacing) in registers {
             let Register::Port(first) = first else { continue };
@@ -165,6 +183,18 @@ mod tests {
             ("lastwords.ipmi_kcs_ports=0xd00,0xd04 lastwords.ipmi_handle_panic", None),
             ("lastwords.ipmi_kcs_ports=0x3f8,0x3f9 lastwords.ipmi_handle_panic", Some("serial")),
             ("lastwords.ipmi_kcs_ports=0x60,0x64 lastwords.ipmi_handle_panic", Some("keyboard")),
+            ("lastwords.ipmi_kcs_ports=0xca2,0xca3 lastwords.ipmi_handle_panic", None),
+            ("lastwords.ipmi_interface=bt:0xca8,4 lastwords.ipmi_handle_panic", None),
+            ("lastwords.ipmi_interface=bt:0x2000 lastwords.ipmi_handle_panic", Some("i801_smbus")),
+            ("lastwords.ipmi_interface=bt:0x42f lastwords.ipmi_handle_panic", Some("iTCO_wdt")),
+            // The SMBus controller's driver may have its ports, and no other may.
+            ("lastwords.ipmi_interface=ssif:i801:0x2000,0x42 lastwords.ipmi_handle_panic", None),
+            ("lastwords.ipmi_interface=ssif:i801:0x3e0,0x42 lastwords.ipmi_handle_panic", None),
+            (
+                "lastwords.ipmi_interface=ssif:i801:0x400,0x42 lastwords.ipmi_handle_panic",
+                Some("ACPI PM1a_EVT_BLK"),
+            ),
+            ("lastwords.ipmi_interface=ssif:i801:0xca0,0x42 lastwords.ipmi_handle_panic", Some("ipmi_si")),
             // Not touched.
             ("lastwords.ipmi_kcs_ports=0x3f8,0x3f9", None),
             ("lastwords.console=mmio:0x400", None),

@@ -11,7 +11,7 @@ use super::{
     via::{self, Obstacle},
 };
 use crate::{
-    bmc::discovery::{self, Kind},
+    bmc::discovery::{self, Found},
     check::tested::Tested,
     distro::wrapped::{self, Record},
     layout::{self, BAD, Color, Duration, GOOD, Row, wrap, write_rows},
@@ -122,7 +122,7 @@ struct Report {
     tested: Option<Tested>,
     /// What keeps from loading as the purgatory.
     obstacle: Option<Obstacle>,
-    interfaces: Vec<discovery::Interface>,
+    interfaces: Vec<Found>,
     /// Seconds since 1970.
     now: i64,
 }
@@ -288,7 +288,7 @@ impl Report {
         ));
         rows.extend(self.secure_boot());
         rows.extend(self.loading());
-        rows.push(self.bmc());
+        rows.extend(self.bmc());
         rows.extend(self.test());
         rows.extend(self.crash());
         rows.extend(self.enabled());
@@ -510,30 +510,59 @@ impl Report {
         Some(if bad { Row::alarm(LABEL, text).fix("reboot") } else { Row::new(LABEL, text) })
     }
 
-    fn bmc(&self) -> Row {
+    /// The interface that is used, and the others that were found.
+    fn bmc(&self) -> Vec<Row> {
         const LABEL: &str = "BMC";
         let plan = self.plan().filter(Plan::talks_to_bmc);
-        let wanted = plan.is_some();
         let untested = if self.tested.is_some() { "" } else { " (untested: lastwords test)" };
-        let tabled = discovery::best(&self.interfaces).and_then(discovery::Interface::ports);
-        // What the image uses is what it was loaded with, whatever the tables have.
-        let loaded = plan.and_then(|plan| plan.interface);
-        match loaded.filter(|interface| tabled.map(Interface::Kcs) != Some(*interface)) {
-            Some(Interface::Kcs(ports)) => {
-                return Row::new(LABEL, format!("KCS {ports} as loaded{untested}"));
+        let best = discovery::best(&self.interfaces);
+        let used = self.used();
+        let known = |interface| self.interfaces.iter().find(|one| one.may_be(interface));
+        let first = match (used, best) {
+            (Some(interface), _) => {
+                let from =
+                    known(interface).map_or("as loaded".to_owned(), |one| format!("from {}", source(one)));
+                Row::new(LABEL, format!("{} {from}{untested}", short(interface)))
             }
-            Some(other) => return Row::new(LABEL, format!("{other} as loaded{untested}")),
-            None => {}
-        }
-        let Some(best) = discovery::best(&self.interfaces) else {
-            return Row::new(LABEL, "none found");
+            (None, Some(_)) => Row::alarm(LABEL, "none is named in what is loaded: none gets a report")
+                .fix("lastwords load, or lastwords enable, again"),
+            (None, None) if self.interfaces.is_empty() => {
+                let row = if plan.is_some() { Row::alarm } else { Row::new };
+                row(LABEL, "none found: reports go to the console alone".to_owned()).fix("lastwords probe")
+            }
+            (None, None) => {
+                let row = if plan.is_some() { Row::alarm } else { Row::new };
+                row(LABEL, "none that can be used".to_owned()).fix("use --serial")
+            }
         };
-        let source = source(best.source);
-        if let Some(ports) = best.ports() {
-            return Row::new(LABEL, format!("KCS {ports} from {source}{untested}"));
+        // What several sources have stands there once, with the most trustworthy of them.
+        let mut seen = vec![used];
+        let others = self.interfaces.iter().filter_map(|one| match one.interface() {
+            Ok(interface) if seen.contains(&Some(interface)) => None,
+            Ok(interface) => {
+                seen.push(Some(interface));
+                Some(format!("not used: {} from {}", short(interface), source(one)))
+            }
+            Err(_) if used.is_some_and(|used| one.may_be(used)) => None,
+            Err(_) => Some(one.to_string()),
+        });
+        let others: Vec<_> = others.map(|text| Row::new("", text)).collect();
+        std::iter::once(first).chain(others).collect()
+    }
+
+    fn has_our_image(&self) -> bool {
+        let image = self.held().and_then(|held| held.image.as_ref());
+        image.is_some_and(|image| image.checksum.as_deref() == Some(image::CHECKSUM))
+    }
+
+    /// The interface that a panic is reported through: the one that was loaded, else the one that would be.
+    fn used(&self) -> Option<Interface> {
+        let found = discovery::best(&self.interfaces).map(|(_, interface)| interface);
+        match self.plan().filter(Plan::talks_to_bmc) {
+            // What an image of another version does without a name is not known here.
+            Some(plan) if plan.interface.is_some() || self.has_our_image() => plan.interface,
+            _ => found,
         }
-        let text = format!("{} from {source}: not supported", kind(best.kind));
-        if wanted { Row::alarm(LABEL, text).fix("use --serial") } else { Row::new(LABEL, text) }
     }
 
     /// For programs. What is unknown is null.
@@ -594,10 +623,12 @@ impl Report {
             "load_disabled": load_disabled,
             "load_limit": limit_panic,
             "bmc_interfaces": self.interfaces.iter().map(|interface| json!({
-                "kind": kind(interface.kind),
-                "registers": interface.ports().map(|ports| ports.to_string()),
-                "source": source(interface.source),
-                "used": discovery::best(&self.interfaces) == Some(interface),
+                "kind": interface.kind.to_string(),
+                "registers": interface.interface().ok().map(registers),
+                "interface": interface.interface().ok().map(|interface| interface.to_string()),
+                "needs": interface.interface().err(),
+                "source": source(interface),
+                "used": self.used().is_some_and(|used| interface.may_be(used)),
             })).collect::<Vec<_>>(),
             "last_test": self.tested.as_ref().map(|tested| json!({
                 "time": tested.time,
@@ -672,27 +703,43 @@ fn watchdog_text(watchdog: Watchdog) -> String {
     }
 }
 
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Kcs => "KCS",
-        Kind::Smic => "SMIC",
-        Kind::Bt => "BT",
-        Kind::Ssif => "SSIF",
+/// `KCS 0xca2,0xca3`: an interface in a few words.
+fn short(interface: Interface) -> String {
+    let kind = match interface {
+        Interface::Kcs(_) => "KCS",
+        Interface::Bt(_) => "BT",
+        Interface::Ssif(_) => "SSIF",
+    };
+    format!("{kind} {}", registers(interface))
+}
+
+/// Where it is, without its kind.
+fn registers(interface: Interface) -> String {
+    match interface {
+        Interface::Kcs(ports) => ports.to_string(),
+        Interface::Bt(ports) => ports.to_string(),
+        Interface::Ssif(controller) => controller.to_string(),
     }
 }
 
-fn source(source: discovery::Source) -> &'static str {
-    match source {
+fn source(found: &Found) -> &'static str {
+    match found.source {
+        discovery::Source::Driver if found.kind == discovery::Kind::Ssif => "ipmi_ssif",
         discovery::Source::Driver => "ipmi_si",
         discovery::Source::Smbios => "SMBIOS type 38",
         discovery::Source::Spmi => "ACPI SPMI",
+        discovery::Source::Acpi => "ACPI IPI0001",
+        discovery::Source::Pci => "PCI",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bmc::discovery::{Interface, Space};
+    use crate::bmc::discovery::{
+        Kind, Place, Source,
+        tests::{KCS_CA2, found},
+    };
     use crate::{
         crashes::store::tests::crash,
         crashes::watchdog::{self, Timer},
@@ -735,13 +782,6 @@ mod tests {
 
     /// A machine on which this is loaded, with a BMC that the driver has.
     fn report(seen: Seen) -> Report {
-        let driver = Interface {
-            kind: Kind::Kcs,
-            space: Space::Io,
-            address: 0xca2,
-            spacing: 1,
-            source: discovery::Source::Driver,
-        };
         let remembered = json!({
             "schema": 1, "boot_id": "", "image": "ab", "time": NOW - 3 * 24 * 60 * 60 - 60,
             "kernel": "/boot/vmlinuz-6.1.0-56-amd64", "release": null,
@@ -767,7 +807,7 @@ mod tests {
             },
             tested: None,
             obstacle: None,
-            interfaces: vec![driver],
+            interfaces: vec![KCS_CA2],
             now: NOW,
         }
     }
@@ -803,7 +843,8 @@ mod tests {
         text
     }
 
-    const ALL: &str = "lastwords.ipmi_handle_panic lastwords.output_cpu_ip lastwords.ipmi_watchdog=start=300";
+    const ALL: &str = "lastwords.ipmi_handle_panic lastwords.output_cpu_ip lastwords.ipmi_watchdog=start=300 \
+                       lastwords.ipmi_kcs_ports=0xca2,0xca3";
 
     #[test]
     fn ready() {
@@ -832,7 +873,7 @@ READY on db04: the next panic will be reported and dumped
             let mut report = report(seen);
             report.kdump.lockdown = Some("integrity".to_owned());
             report.obstacle = Some(Obstacle::Lockdown("integrity".to_owned()));
-            report.interfaces[0].kind = Kind::Bt;
+            report.interfaces[0].kind = Kind::Smic;
             report
         };
         let other = locked(Seen::Other("ab".to_owned()));
@@ -849,7 +890,10 @@ UNKNOWN on db04: a dump kernel is loaded; reports unknown
   Memory       256 MiB reserved
   Lockdown     integrity: only signed kernels can be loaded
   Secure Boot  off
-  BMC          BT from ipmi_si: not supported
+  BMC          none that can be used
+               fix: use --serial
+               SMIC at 0xca2, from the running ipmi_si driver (not usable: SMIC
+               is not supported)
 "
         );
         let hidden = shown(&locked(Seen::Hidden));
@@ -1055,7 +1099,8 @@ NOT READY on db04: no dump kernel can be loaded
 ! Memory       none reserved
                fix: boot with crashkernel=256M
   Lockdown     none
-  BMC          none found
+  BMC          none found: reports go to the console alone
+               fix: lastwords probe
 "
         );
         report.kdump = Kdump { crash_size: 256 << 20, load_disabled: true, ..report.kdump };
@@ -1115,13 +1160,64 @@ NOT READY on db04: no dump kernel is loaded
     }
 
     #[test]
+    fn every_bmc_interface_is_shown_and_which_one_is_used_and_what_another_would_need() {
+        let bmc = |line: &str, interfaces: Vec<Found>| {
+            let mut report = report(loaded(line));
+            report.interfaces = interfaces;
+            let text = report.text(200);
+            let start = text.find("BMC").unwrap() - 2;
+            (
+                anstream::adapter::strip_str(&text[start..]).to_string(),
+                report.json()["bmc_interfaces"].clone(),
+            )
+        };
+        let bt = found(Kind::Bt, Place::Io { address: 0xe4, spacing: 1 }, Source::Acpi);
+        let ssif = found(Kind::Ssif, Place::Smbus { address: 0x42, controller: Some(0x700) }, Source::Driver);
+        let kcs = |source| found(Kind::Kcs, Place::Io { address: 0xca2, spacing: 1 }, source);
+        let smic = found(Kind::Smic, Place::Io { address: 0xca9, spacing: 1 }, Source::Spmi);
+        let all = vec![ssif.clone(), kcs(Source::Smbios), smic, bt.clone(), kcs(Source::Acpi)];
+        let ssif_named = format!("{ALL} lastwords.ipmi_interface=ssif:i801:0x700,0x42");
+        let (text, json) = bmc(&ssif_named, all.clone());
+        let rows = "  BMC          SSIF i801:0x700,0x42 from ipmi_ssif (untested: lastwords test)\n               \
+                    not used: KCS 0xca2,0xca3 from SMBIOS type 38\n               \
+                    SMIC at 0xca9, from ACPI SPMI (not usable: SMIC is not supported)\n               \
+                    not used: BT 0xe4 from ACPI IPI0001\n";
+        assert_eq!(text, rows);
+        let used: Vec<_> = json.as_array().unwrap().iter().map(|one| one["used"] == true).collect();
+        assert_eq!(used, [true, false, false, false, false]);
+        assert_eq!(json[2]["needs"], "SMIC is not supported");
+        // What is loaded counts.
+        let (text, json) = bmc(&format!("{ALL} lastwords.ipmi_kcs_ports=0xca2"), all.clone());
+        assert!(
+            text.starts_with("  BMC          KCS 0xca2,0xca3 from SMBIOS type 38 (")
+                && json[1]["used"] == true,
+            "{text}"
+        );
+        assert!(text.contains("not used: SSIF i801:0x700,0x42 from ipmi_ssif\n"), "{text}");
+        let (text, _) = bmc(&format!("{ALL} lastwords.ipmi_interface=bt:0xe8"), all);
+        assert!(text.starts_with("  BMC          BT 0xe8 as loaded ("), "{text}");
+        // With none named nothing is reported to it.
+        let (text, json) = bmc("lastwords.ipmi_handle_panic", vec![bt]);
+        assert!(
+            text.starts_with("! BMC          none is named in what is loaded") && json[0]["used"] == false,
+            "{text}"
+        );
+        assert!(
+            bmc("lastwords.ipmi_handle_panic", Vec::new())
+                .0
+                .starts_with("! BMC          none found: reports go to the console alone\n")
+        );
+    }
+
+    #[test]
     fn json_has_what_the_text_has() {
         let json = report(loaded(ALL)).json();
         assert_eq!((&json["schema"], &json["ready"]), (&json!(1), &json!(true)));
         assert_eq!(json["kernel"], "/boot/vmlinuz-6.1.0-56-amd64");
         assert_eq!(json["reports"], json!(["panic reason and CPU locations, to SEL"]));
         assert_eq!(json["reserved_ranges"], json!(["0x25000000-0x34ffffff"]));
-        let bmc = json!([{"kind": "KCS", "registers": "0xca2,0xca3", "source": "ipmi_si", "used": true}]);
+        let bmc = json!([{"kind": "KCS", "registers": "0xca2,0xca3", "interface": "kcs:0xca2,0xca3",
+            "needs": null, "source": "ipmi_si", "used": true}]);
         assert_eq!(json["bmc_interfaces"], bmc);
         assert_eq!(json["cmdline"], ALL);
         assert_eq!((&json["loaded_as"], &json["parameters"]), (&json!("purgatory"), &json!(ALL)));

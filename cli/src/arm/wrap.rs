@@ -7,19 +7,26 @@ use super::{
     sign::{self, SignOptions, Signer},
     watchdogs,
 };
-use crate::message;
+use crate::{
+    bmc::{self, discovery},
+    message,
+};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use lastwords_boot::{self as boot, Uki};
-use lastwords_core::plan::Plan;
-use std::{fs, path::PathBuf};
+use lastwords_core::plan::{PREFIX, Plan};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Put panic reporting into a dump kernel for the stock kexec
 ///
 /// OUT boots as KERNEL does. Started as a dump kernel (with elfcorehdr= on the command line), OUT first reports the panic
 /// to the BMC (baseboard management controller) and to the console. The options are embedded in OUT; lastwords.
-/// parameters on the command line win over them. KERNEL's signature would no longer be valid and is removed; for Secure
-/// Boot OUT is signed anew. The same KERNEL, options and key make the same OUT.
+/// parameters on the command line win over them. Where no option names the BMC's system interface, this machine's is embedded,
+/// too. KERNEL's signature would no longer be valid and is removed; for Secure Boot OUT is signed anew. The same KERNEL, options,
+/// key and BMC interface make the same OUT.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -55,7 +62,7 @@ impl Wrap {
     ///
     /// # Errors
     /// When KERNEL cannot be wrapped, or OUT not written.
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self, root: &Path) -> Result<()> {
         let source = Source::open(&self.kernel)?;
         let permissions = source.file.metadata()?.permissions();
         let file = source.bytes(Take::Mapped)?;
@@ -63,7 +70,9 @@ impl Wrap {
         let kernel = uki.map_or(&file[..], |uki| uki.linux);
         // Before all work: a key that cannot be used.
         let signer = Signer::from(&self.sign.config())?;
-        let mut wrapped = self.wrapped(kernel).with_context(|| self.kernel.display().to_string())?;
+        let (parameters, found) = self.parameters(root);
+        let mut wrapped =
+            self.wrapped(kernel, &parameters).with_context(|| self.kernel.display().to_string())?;
         if let Some(signer) = &signer {
             wrapped = signer.sign(&wrapped)?;
         }
@@ -71,8 +80,14 @@ impl Wrap {
         let output = self.output().with_context(|| self.output.display().to_string())?;
         file::replace(&output, &wrapped, &permissions).with_context(|| self.output.display().to_string())?;
 
-        let parameters = self.plan.parameters();
-        if let Some(error) = watchdogs::too_short(&Plan::new("", &parameters)) {
+        let plan = Plan::new("", &parameters);
+        if plan.talks_to_bmc() && plan.interface.is_none() {
+            message::warning(&anyhow!(
+                "no BMC interface that can be used was found on this machine, and none is embedded: OUT reports to the console \
+                 alone, unless its command line names one\nhint: --ipmi-interface names it"
+            ));
+        }
+        if let Some(error) = watchdogs::too_short(&plan) {
             message::warning(&error);
         }
         if parameters.is_empty() {
@@ -84,6 +99,9 @@ impl Wrap {
         let was_signed = boot::BzImage::parse(kernel)?.is_signed();
         let (output, len) = (self.output.display(), wrapped.len());
         message::output(format_args!("wrapped: {output}, {len} bytes ({} before)", kernel.len()));
+        if let Some(found) = found {
+            message::output(format_args!("BMC: {found} (this machine's; --ipmi-interface names another)"));
+        }
         if uki.is_some() {
             message::output(
                 "KERNEL is a unified kernel image (UKI): OUT has its kernel alone, no initial RAM disk and no command line",
@@ -99,12 +117,26 @@ impl Wrap {
         Ok(())
     }
 
-    fn wrapped(&self, kernel: &[u8]) -> Result<Vec<u8>, boot::Error> {
-        let parameters = self.plan.parameters();
+    fn wrapped(&self, kernel: &[u8], parameters: &str) -> Result<Vec<u8>, boot::Error> {
         if self.force {
-            return boot::wrap(&boot::unwrap(kernel)?, IMAGE, &parameters);
+            return boot::wrap(&boot::unwrap(kernel)?, IMAGE, parameters);
         }
-        boot::wrap(kernel, IMAGE, &parameters)
+        boot::wrap(kernel, IMAGE, parameters)
+    }
+
+    /// The parameters that are embedded, and what was found for them: where the BMC is to get something and nobody has said
+    /// where it is, this machine's own interface.
+    fn parameters(&self, root: &Path) -> (String, Option<discovery::Found>) {
+        let given = self.plan.parameters();
+        let plan = Plan::new("", &given);
+        if !plan.talks_to_bmc() || plan.interface.is_some() {
+            return (given, None);
+        }
+        let mut found = discovery::interfaces(root);
+        discovery::ask(root, &mut found);
+        let Some((at, interface)) = discovery::best(&found) else { return (given, None) };
+        let (name, value) = bmc::named(interface);
+        (format!("{given} {PREFIX}{name}={value}"), Some(found.swap_remove(at)))
     }
 
     /// The file to write: what a symbolic link points to, since renaming onto the link would replace the link.

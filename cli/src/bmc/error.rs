@@ -1,7 +1,10 @@
 //! Why a BMC could not be asked, and what the user can do about it.
 
 use crate::message;
-use lastwords_core::ipmi::{TransferError, interface::KcsPorts, message::CompletionCode};
+use lastwords_core::{
+    hw::Register,
+    ipmi::{TransferError, interface::Interface, message::CompletionCode},
+};
 use std::io;
 
 /// Why a BMC could not be asked.
@@ -14,20 +17,37 @@ pub enum BmcError {
     #[error("cannot open {0}: {error}", error = message::system(.1))]
     Open(String, io::Error),
     /// The driver is there, but no device to reach it.
-    #[error("the ipmi_si driver uses the ports {0}, but /dev/ipmi0 is missing\nhint: modprobe ipmi_devintf")]
-    DriverHasPorts(KcsPorts),
+    #[error("the ipmi_si driver uses the port {0}, but /dev/ipmi0 is missing\nhint: modprobe ipmi_devintf")]
+    DriverHasPorts(Register),
     /// I/O ports cannot be used.
-    #[error("cannot use I/O ports (/dev/port): {error}\nhint: modprobe -a ipmi_si ipmi_devintf", error = message::system(.0))]
+    #[error(
+        "cannot use I/O ports (/dev/port, ioperm): {error}\nhint: modprobe -a ipmi_si ipmi_devintf",
+        error = message::system(.0)
+    )]
     NoPorts(io::Error),
     /// Registers in memory are the driver's alone.
-    #[error("only the ipmi_si driver can use the registers {0}\nhint: modprobe -a ipmi_si ipmi_devintf")]
-    InMemory(KcsPorts),
-    /// Nobody is at the ports.
     #[error(
-        "no BMC answers at the ports {0}, and /dev/ipmi0 is missing\n\
-         hint: modprobe -a ipmi_si ipmi_devintf, or name the BMC's registers with --ipmi-kcs-ports"
+        "only the ipmi_si driver can use the registers in memory ({0})\nhint: modprobe -a ipmi_si ipmi_devintf"
     )]
-    Absent(KcsPorts),
+    InMemory(Register),
+    /// So is the SMBus: the kernel's own driver uses the controller for other devices.
+    #[error(
+        "only the ipmi_ssif driver can use the BMC on the SMBus ({0}): lastwords leaves a running kernel's SMBus controller alone\n\
+         hint: modprobe -a i2c_i801 ipmi_ssif ipmi_devintf"
+    )]
+    OnSmbus(Interface),
+    /// Nobody is at the registers.
+    #[error(
+        "no BMC answers at {0}, and /dev/ipmi0 is missing\n\
+         hint: modprobe -a ipmi_si ipmi_devintf, or name the BMC's interface with --ipmi-interface"
+    )]
+    Absent(String),
+    /// No interface that can be used is known, and none was named.
+    #[error(
+        "no BMC interface was found: {0}; /dev/ipmi0 is missing\n\
+         hint: modprobe -a ipmi_si ipmi_devintf, or name the BMC's interface with --ipmi-interface"
+    )]
+    NotFound(String),
     /// The driver, or the network, failed.
     #[error("{0}: {error}", error = message::system(.1))]
     Io(String, io::Error),
@@ -36,12 +56,28 @@ pub enum BmcError {
     NoAnswer(String),
     /// No common cipher suite.
     #[error(
-        "{0} accepts neither cipher suite 17 nor 3\nhint: enable one of them (ipmitool lan print shows them)"
+        "{0} accepts neither cipher suite 17 nor 3 ({1})\nhint: enable one of them (ipmitool lan print shows them)"
     )]
-    NoSuite(String),
+    NoSuite(String, String),
+    /// All of its sessions are somebody else's.
+    #[error(
+        "{0} has no session free ({1})\nhint: end other programs' sessions with this BMC, or retry in a minute"
+    )]
+    NoSession(String, String),
     /// The BMC refuses the login.
     #[error("{0} refuses the login: {1}")]
-    Login(String, &'static str),
+    Login(String, String),
+    /// It knows the password, and another key.
+    #[error(
+        "{0} accepts the password, but its key (Kg) is another one\nhint: give the BMC's key with --kg-file FILE"
+    )]
+    Kg(String),
+    /// It has no RMCP+.
+    #[error(
+        "{0} has IPMI 1.5 only on the LAN, without encryption\n\
+         hint: ipmitool -I lan -H {0} -U USER sel writeraw FILE, then lastwords read --file FILE"
+    )]
+    Only15(String),
     /// No answer in time.
     #[error("the BMC did not answer {0} in time\nhint: retry, or restart the BMC: ipmitool mc reset cold")]
     Silent(&'static str),

@@ -1,5 +1,5 @@
-//! Talking to the BMC from a running system: through the kernel's driver, through the KCS ports where there is no
-//! driver, or over the LAN. What is asked, and when a BMC is asked again or given up, is core's (`lastwords_core::ipmi`);
+//! Talking to the BMC from a running system: through the kernel's driver, through its registers at I/O ports where there is
+//! no driver, or over the LAN. What is asked, and when a BMC is asked again or given up, is core's (`lastwords_core::ipmi`);
 //! here are the transports, and what takes several commands (`sel`).
 //!
 //! Every command ends: at its own time limit, and at the deadline of the whole conversation where one is set.
@@ -9,9 +9,9 @@ pub mod discovery;
 mod error;
 #[cfg(test)]
 mod fake;
-mod kcs;
 mod lan;
 mod local;
+mod ports;
 mod remote;
 mod sel;
 mod system;
@@ -20,27 +20,33 @@ pub use device::wait;
 pub use error::BmcError;
 #[cfg(test)]
 pub use fake::Fake;
-pub use lan::Host;
-pub use local::Local;
+#[cfg(test)]
+pub use lan::simulated::Lan;
+pub use lan::{Host, Login};
+pub use local::{Local, PARAMETERS, named, named_interface};
 pub use remote::Remote;
-pub use sel::{Entry, SelList, is_same, names_one};
+pub use sel::{Enough, Entry, SelList, is_same, names_one};
 pub use system::System;
 
 use lastwords_core::{
     budget::{Millis, Timer},
-    cmdline,
+    hw::Registers,
     ipmi::{
         Bmc, CommandError, TransferError, Transport,
         commands::{AddSelEntry, Command, Event, ResetWatchdogTimer, SetWatchdogTimer},
-        interface::KcsPorts,
-        kcs::Kcs,
+        interface::{Interface, KcsPorts, SystemInterface},
         message::{CompletionCode, REQUEST_LEN, Request},
         sel_writer::{SelType, SelWriter},
     },
     report::Stage,
     store::sel::Sel,
 };
-use std::{io, path::Path, thread, time::Duration};
+use std::{
+    io,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// Longest wait for one answer. OpenBMC itself gives a request up after 5 s.
 const TIMEOUT: Millis = 10_000;
@@ -65,34 +71,40 @@ impl Transport<System> for AnyTransport {
     }
 }
 
-/// The KCS ports that a line of parameters names.
-#[must_use]
-pub fn named_ports(line: &str) -> Option<KcsPorts> {
-    KcsPorts::parse(cmdline::last_value(line, "lastwords.ipmi_kcs_ports")?).ok()
-}
-
 /// A BMC that can be asked.
 pub struct Connection {
     bmc: Bmc<AnyTransport>,
     system: System,
     timer: Timer,
     name: String,
-    ports: Option<KcsPorts>,
+    progress: Option<Progress>,
 }
 
+/// Is told of each record that was read: how many there are so far, and of how many, where that is known.
+pub type Progress = Box<dyn FnMut(usize, Option<u16>) + Send>;
+
 impl Connection {
-    /// This machine's own: through /dev/ipmi0 when it is there, else through the KCS `ports`, or when none are given,
-    /// those that the SMBIOS or ACPI tables have, else the usual ones.
+    /// This machine's own: through /dev/ipmi0 when it is there, else through this interface, or where none is named, the one
+    /// that discovery finds. A BMC that would have to be guessed is not written to.
     ///
     /// # Errors
-    /// [`BmcError::Open`], [`BmcError::Permission`], [`BmcError::NoPorts`], [`BmcError::InMemory`], [`BmcError::DriverHasPorts`].
-    pub fn local(root: &Path, ports: Option<KcsPorts>) -> Result<Self, BmcError> {
+    /// [`BmcError::NotFound`] without a register written, else as [`Connection::device`] and [`Connection::at`].
+    pub fn local(root: &Path, interface: Option<Interface>) -> Result<Self, BmcError> {
         let device = root.join("dev/ipmi0");
         if device.exists() {
             return Self::device(&device);
         }
-        let found = || discovery::best(&discovery::interfaces(root))?.ports();
-        Self::kcs(root, ports.or_else(found).unwrap_or(KcsPorts::DEFAULT))
+        if let Some(interface) = interface {
+            return Self::at(root, interface);
+        }
+        let mut found = discovery::interfaces(root);
+        discovery::ask(root, &mut found);
+        match discovery::best(&found) {
+            Some((_, interface)) => Self::at(root, interface),
+            None => Err(BmcError::NotFound(
+                found.first().map_or_else(|| glance(root), |found| format!("{found} is all there is")),
+            )),
+        }
     }
 
     /// The one behind the kernel's driver.
@@ -103,50 +115,54 @@ impl Connection {
         Ok(Self::new(device::Device::open(path)?, path.display().to_string()))
     }
 
-    /// The one behind these I/O ports.
+    /// The one behind these registers.
     ///
     /// # Errors
-    /// [`BmcError::Permission`], [`BmcError::NoPorts`], [`BmcError::InMemory`], [`BmcError::DriverHasPorts`]. Whether a BMC is there shows in the first
-    /// command.
-    pub fn kcs(root: &Path, ports: KcsPorts) -> Result<Self, BmcError> {
-        let system = System::new(Some(kcs::open(root, ports)?));
-        let name = format!("KCS ports {ports}");
-        Ok(Self { ports: Some(ports), ..Self::of(system, Kcs::new(ports), name) })
+    /// [`BmcError::OnSmbus`], [`BmcError::InMemory`], [`BmcError::DriverHasPorts`], [`BmcError::Permission`],
+    /// [`BmcError::NoPorts`]. Whether a BMC is there shows in the first command.
+    pub fn at(root: &Path, interface: Interface) -> Result<Self, BmcError> {
+        let name = match interface {
+            Interface::Kcs(ports) => format!("KCS ports {ports}"),
+            Interface::Bt(ports) => format!("BT ports from {ports}"),
+            Interface::Ssif(_) => return Err(BmcError::OnSmbus(interface)),
+        };
+        let system = System::new(Some(ports::Ports::open(root, interface.registers())?));
+        Ok(Self::of(system, SystemInterface::new(Some(interface)), name, TIMEOUT))
     }
 
-    /// The one at this host, over the LAN, at privilege level User: enough to read.
+    /// The one at this host, over the LAN, at privilege level User: enough to read. After so much time from now every command
+    /// fails at once.
     ///
     /// # Errors
-    /// [`BmcError::NoAnswer`], [`BmcError::NoSuite`], [`BmcError::Login`], [`BmcError::Io`].
-    pub fn lan(host: &Host, user: &str, password: &[u8]) -> Result<Self, BmcError> {
-        Ok(Self::new(lan::Session::open(host, user, password)?, host.to_string()))
+    /// [`BmcError::NoAnswer`], [`BmcError::NoSession`], [`BmcError::NoSuite`], [`BmcError::Only15`], [`BmcError::Login`],
+    /// [`BmcError::Kg`], [`BmcError::Io`].
+    pub fn lan(host: &Host, login: &Login, limit: Duration) -> Result<Self, BmcError> {
+        let start = Instant::now();
+        let session = lan::open(host, login, limit)?;
+        let connection = Self::of(System::new(None), session, host.to_string(), lan::TIMEOUT);
+        Ok(connection.within(limit.saturating_sub(start.elapsed())))
     }
 
     /// The one behind this transport, with this name in errors and reports.
     pub fn new(transport: impl Transport<System> + Send + 'static, name: impl Into<String>) -> Self {
-        Self::of(System::new(None), transport, name)
+        Self::of(System::new(None), transport, name, TIMEOUT)
     }
 
     fn of(
         mut system: System,
         transport: impl Transport<System> + Send + 'static,
         name: impl Into<String>,
+        timeout: Millis,
     ) -> Self {
         let timer = system.timer(None);
-        let bmc = Bmc::new(AnyTransport(Box::new(transport)), TIMEOUT);
-        Self { bmc, system, timer, name: name.into(), ports: None }
+        let bmc = Bmc::new(AnyTransport(Box::new(transport)), timeout);
+        Self { bmc, system, timer, name: name.into(), progress: None }
     }
 
-    /// Through what it is reached: `/dev/ipmi0`, `KCS ports 0xca2,0xca3`, `host:623`.
+    /// Through what it is reached: `/dev/ipmi0`, `KCS ports 0xca2,0xca3`, `BT ports from 0xe4`, `host:623`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// The KCS ports, when it is reached through them.
-    #[must_use]
-    pub fn ports(&self) -> Option<KcsPorts> {
-        self.ports
     }
 
     /// After so much time from now every command fails at once.
@@ -154,6 +170,16 @@ impl Connection {
     pub fn within(mut self, limit: Duration) -> Self {
         self.timer = self.system.timer(Some(limit));
         self
+    }
+
+    /// Tells somebody how far reading the SEL has come.
+    pub fn on_progress(&mut self, progress: Progress) {
+        self.progress = Some(progress);
+    }
+
+    /// Lets so much time pass, but not more than there is.
+    fn pause(&mut self, pause: Millis) {
+        self.timer.pause(&mut self.system, pause);
     }
 
     /// Sends a command and returns what its answer has.
@@ -243,9 +269,7 @@ impl Connection {
     /// A command's error with what the user can do about it.
     fn error(&self, error: CommandError, command: &'static str) -> BmcError {
         match error {
-            CommandError::Absent | CommandError::Unnamed(_) => {
-                BmcError::Absent(self.ports.unwrap_or(KcsPorts::DEFAULT))
-            }
+            CommandError::Absent | CommandError::Unnamed(_) => BmcError::Absent(self.name.clone()),
             CommandError::Silent | CommandError::NoTime => BmcError::Silent(command),
             CommandError::Garbled => BmcError::Garbled(command),
             CommandError::Refused(code) => BmcError::Refused(command, code),
@@ -253,5 +277,89 @@ impl Connection {
             CommandError::Os(libc::ECONNREFUSED) => BmcError::NoAnswer(self.name.clone()),
             CommandError::Os(error) => BmcError::Io(self.name.clone(), io::Error::from_raw_os_error(error)),
         }
+    }
+}
+
+/// What one read of the usual status register shows, where nobody knows of a BMC. Nothing is written.
+fn glance(root: &Path) -> String {
+    let status = KcsPorts::DEFAULT.status;
+    let tables = "SMBIOS, ACPI and PCI have none";
+    match ports::Ports::open(root, [status]) {
+        Err(_) => tables.to_owned(),
+        Ok(ports) => match System::new(Some(ports)).get(status) {
+            0xff => format!("{tables}, and port {status} reads 0xff, nobody answers there"),
+            value => {
+                let kcs = Interface::Kcs(KcsPorts::DEFAULT);
+                format!(
+                    "{tables}; port {status} reads {value:#04x}, so that --ipmi-interface {kcs} may reach one"
+                )
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use discovery::tests::Root;
+    use lastwords_core::ipmi::commands::GetDeviceId;
+
+    fn error(root: &Root, interface: Option<Interface>) -> String {
+        match Connection::local(root.path(), interface) {
+            Err(error) => error.to_string(),
+            Ok(mut bmc) => bmc.send(&GetDeviceId).unwrap_err().to_string(),
+        }
+    }
+
+    #[test]
+    fn where_no_bmc_is_known_one_register_is_read_and_none_is_written() {
+        let root = Root::new();
+        assert!(
+            error(&root, None)
+                .starts_with("no BMC interface was found: SMBIOS, ACPI and PCI have none; /dev/ipmi0")
+        );
+        for (byte, says) in [
+            (0xff, "port 0xca3 reads 0xff, nobody"),
+            (0x40, "port 0xca3 reads 0x40, so that --ipmi-interface kcs:0xca2,0xca3"),
+        ] {
+            let ports = vec![byte; 0x1_0000];
+            root.write("dev/port", &ports);
+            let text = error(&root, None);
+            assert!(text.contains(says), "{text}");
+            assert!(std::fs::read(root.path().join("dev/port")).unwrap() == ports);
+        }
+    }
+
+    #[test]
+    fn one_that_cannot_be_used_is_named_and_nothing_is_written_in_its_place() {
+        let root = Root::new();
+        let ports = vec![0x40; 0x1_0000];
+        root.write("dev/port", &ports);
+        root.write("sys/firmware/acpi/tables/SPMI", {
+            let mut table = discovery::tests::spmi_table(4, 8, 0x84);
+            table[36] = 4;
+            table
+        });
+        let text = error(&root, None);
+        assert!(text.contains("SSIF at SMBus address 0x42, from ACPI SPMI (not usable: "), "{text}");
+        // On the right controller it is the driver's all the same.
+        root.i801("0000:00:1f.3", 0x700);
+        let text = error(&root, None);
+        assert!(
+            text.contains("(ssif:i801:0x700,0x42)") && text.contains("modprobe -a i2c_i801 ipmi_ssif"),
+            "{text}"
+        );
+        assert!(std::fs::read(root.path().join("dev/port")).unwrap() == ports);
+    }
+
+    #[test]
+    fn nobody_at_a_named_interface_is_an_error_that_names_it() {
+        let root = Root::new();
+        root.write("dev/port", vec![0xff; 0x1_0000]);
+        let text = error(&root, Some(Interface::Kcs(KcsPorts::DEFAULT)));
+        assert!(
+            text.starts_with("no BMC answers at KCS ports 0xca2,0xca3, and /dev/ipmi0 is missing"),
+            "{text}"
+        );
     }
 }

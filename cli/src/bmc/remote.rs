@@ -1,10 +1,17 @@
 //! The options that name a BMC on the LAN. The password never stands on the command line, where everybody can see it.
 
-use super::{Connection, Host};
+use super::{Connection, Host, Login};
 use crate::message;
 use anyhow::{Context, Result};
 use clap::Args;
-use std::{env, fs::File, io::Read, os::unix::ffi::OsStringExt, path::PathBuf};
+use std::{
+    env,
+    fs::File,
+    io::Read,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// The environment variables that have the password when no file is given, ours before ipmitool's.
 const PASSWORDS: [&str; 2] = ["LASTWORDS_PASSWORD", "IPMI_PASSWORD"];
@@ -26,36 +33,57 @@ pub struct Remote {
     /// Take the password from the first line of FILE
     #[arg(long, value_name = "FILE", requires = "host")]
     password_file: Option<PathBuf>,
+
+    /// Take the BMC's own key (Kg) from the first line of FILE
+    ///
+    /// For BMCs that have one. At most 20 bytes of text, or 0x and hex digits.
+    #[arg(long, value_name = "FILE", requires = "host")]
+    kg_file: Option<PathBuf>,
 }
 
-/// Bytes of a password file that are read: a password has 20 at most (IPMI 2.0, 13.28).
+/// Bytes of a file with a password or key that are read: they have 20 at most (IPMI 2.0, 13.28).
 const LONGEST_LINE: u64 = 4096;
 
 impl Remote {
-    /// Connects to the BMC that the options name. `None` when they name none.
+    /// Connects to the BMC that the options name. `None` when they name none. After so much time every command fails.
     ///
     /// # Errors
     /// When there is no password, or the BMC refuses the login.
-    pub fn connect(&self) -> Result<Option<Connection>> {
+    pub fn connect(&self, limit: Duration) -> Result<Option<Connection>> {
         let (Some(host), Some(user)) = (&self.host, &self.user) else { return Ok(None) };
-        Ok(Some(Connection::lan(host, user, &self.password()?)?))
+        let login = Login { user: user.clone().into_bytes(), password: self.password()?, kg: self.kg()? };
+        Ok(Some(Connection::lan(host, &login, limit)?))
     }
 
     fn password(&self) -> Result<Vec<u8>> {
         if let Some(file) = &self.password_file {
-            // The first line is all that counts.
-            let mut bytes = Vec::new();
-            let opened = File::open(file).with_context(|| message::path(file))?;
-            opened.take(LONGEST_LINE).read_to_end(&mut bytes).with_context(|| message::path(file))?;
-            let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
-            bytes.truncate(end.unwrap_or(bytes.len()));
-            return Ok(bytes);
+            return first_line(file);
         }
         let password = PASSWORDS.into_iter().find_map(env::var_os);
         let password =
             password.context("no password\nhint: give --password-file, or set LASTWORDS_PASSWORD")?;
         Ok(password.into_vec())
     }
+
+    fn kg(&self) -> Result<Option<Vec<u8>>> {
+        let Some(file) = &self.kg_file else { return Ok(None) };
+        let line = first_line(file)?;
+        let digits = line.strip_prefix(b"0x").and_then(|digits| str::from_utf8(digits).ok());
+        let Some(digits) = digits else { return Ok(Some(line)) };
+        let byte = |at| digits.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let key: Option<_> = (0..digits.len()).step_by(2).map(byte).collect();
+        Ok(Some(key.with_context(|| format!("{}: no hex digits behind 0x", message::path(file)))?))
+    }
+}
+
+/// A file's first line: it is all that counts.
+fn first_line(file: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let opened = File::open(file).with_context(|| message::path(file))?;
+    opened.take(LONGEST_LINE).read_to_end(&mut bytes).with_context(|| message::path(file))?;
+    let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+    bytes.truncate(end.unwrap_or(bytes.len()));
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -84,12 +112,29 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_text_or_hex() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        let remote = Remote { kg_file: Some(file.clone()), ..Remote::default() };
+        for (text, key) in [("a key\n", &b"a key"[..]), ("0x00ff7A\n", &[0, 0xff, 0x7a]), ("0xen", b"")] {
+            fs::write(&file, text).unwrap();
+            match remote.kg() {
+                Ok(found) => assert_eq!(found.unwrap(), key),
+                Err(error) => assert!(key.is_empty() && error.to_string().contains("no hex"), "{error}"),
+            }
+        }
+        assert_eq!(Remote::default().kg().unwrap(), None);
+    }
+
+    #[test]
     fn a_host_needs_a_user_and_nothing_stands_alone() {
         let parse = |options: &str| Only::try_parse_from(format!("test {options}").split_whitespace());
-        assert!(parse("").unwrap().remote.connect().unwrap().is_none());
+        assert!(parse("").unwrap().remote.connect(Duration::ZERO).unwrap().is_none());
         assert!(parse("--host bmc7:9623 --user reader").is_ok());
         assert!(parse("-H bmc7 -U reader").is_ok());
-        for wrong in ["--host bmc7", "--user reader", "--password-file x", "--host : --user reader"] {
+        for wrong in
+            ["--host bmc7", "--user reader", "--password-file x", "--kg-file x", "--host : --user reader"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

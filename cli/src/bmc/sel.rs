@@ -1,20 +1,34 @@
-//! What takes several commands of the SEL: reading all of it while it changes, and finding a record that was added.
+//! What takes several commands of the SEL: reading all of it while it changes, or its end alone, and finding a record that
+//! was added.
+//!
+//! BMCs differ in how they number their records. The log's order is what each answer gives as the next record's id; the id in a
+//! record may be any. A chain that ends before the log does is taken up again behind the gap, or from the log's end back; and
+//! what could not be read is said, not left out silently.
 
 use super::{BmcError, Connection};
-use lastwords_core::ipmi::{
-    commands::{FIRST_RECORD, GetSelEntry, LAST_RECORD, ReserveSel},
-    message::CompletionCode,
-    sel_writer::content,
+use lastwords_core::{
+    budget::Millis,
+    ipmi::{
+        commands::{FIRST_RECORD, GetSelEntry, GetSelInfo, LAST_RECORD, ReserveSel},
+        message::CompletionCode,
+        sel_writer::content,
+    },
 };
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::collections::BTreeSet;
 
 /// How often a SEL that somebody clears or that drops its oldest records is read again from the beginning.
 const RESTARTS: usize = 5;
+/// How often in a row a reservation is made again for the same record. The deadline may come first.
+const RESERVATIONS: u32 = 1000;
+/// From the third one on the BMC is left alone for so long before.
+const RESERVATION_PAUSE: Millis = 20;
+/// How many ids in a row are tried where a record may be, and is not.
+const GUESSES: u32 = 3;
 
 /// How often a record that was added is looked for, and how long between: some BMCs write their log in the
 /// background.
 const LOOKS: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Millis = 200;
 
 /// One SEL record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +40,44 @@ pub struct Entry {
 }
 
 /// A SEL's records.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct SelList {
     /// In the log's order.
     pub entries: Vec<Entry>,
     /// Does each id stand for one record? The list came to its end, and not back to itself.
     pub is_distinct: bool,
+    /// How many records there are, where the BMC was asked (Get SEL Info).
+    pub count: Option<u16>,
+    /// Records that the BMC has, and does not show.
+    pub unreadable: usize,
+    /// Is what lies before the first entry left out, because it was not wanted?
+    pub from_end: bool,
+    /// Why it ends before the log does.
+    pub ended_by: Option<BmcError>,
 }
+
+impl SelList {
+    /// The same, where the BMC answered to its end.
+    ///
+    /// # Errors
+    /// Why it ends before.
+    pub fn whole(self) -> Result<Self, BmcError> {
+        match self.ended_by {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    /// How many records are missing that should be here.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        let counted = usize::from(self.count.unwrap_or(0)).saturating_sub(self.entries.len());
+        if self.from_end { 0 } else { counted.max(self.unreadable) }
+    }
+}
+
+/// Told of the newest records, the newest first: are these all that are wanted?
+pub type Enough<'a> = dyn FnMut(&[Entry]) -> bool + 'a;
 
 /// The id in a record.
 fn own_id(record: &[u8; 16]) -> u16 {
@@ -54,48 +99,26 @@ impl Connection {
     /// have been read go away meanwhile, it is read again.
     ///
     /// # Errors
-    /// When the BMC refuses, does not answer, or its SEL changes all the time.
-    pub fn sel_entries(&mut self) -> Result<Vec<Entry>, BmcError> {
-        Ok(self.sel_list()?.entries)
+    /// When nothing could be read: the BMC does not answer.
+    pub fn sel_list(&mut self) -> Result<SelList, BmcError> {
+        Walk::new(self, None).forward(Vec::new())
     }
 
-    /// The same, and whether their ids can be trusted.
+    /// The same, held against what Get SEL Info counts. Where `enough` is given the newest records alone, up to those that are:
+    /// from the end back, as long as the BMC numbers its records in order, else all.
     ///
     /// # Errors
-    /// As [`Connection::sel_entries`].
-    pub fn sel_list(&mut self) -> Result<SelList, BmcError> {
-        let mut reservation = 0;
-        let mut tries = 0;
-        'again: loop {
-            tries += 1;
-            let mut entries = Vec::new();
-            let mut seen = BTreeSet::new();
-            let mut id = FIRST_RECORD;
-            // A list of ids that comes back to itself ends there.
-            while seen.insert(id) && id != LAST_RECORD {
-                match self.send(&GetSelEntry { reservation, id }) {
-                    Ok((next, record)) => {
-                        // The first record is asked for by 0, and may be pointed to by its own id.
-                        let known = if id == FIRST_RECORD { own_id(&record) } else { id };
-                        seen.insert(own_id(&record));
-                        entries.push(Entry { id: known, record });
-                        id = next;
-                    }
-                    Err(error) => match error.code() {
-                        Some(CompletionCode::NOT_PRESENT) if id == FIRST_RECORD => {
-                            return Ok(SelList { entries, is_distinct: true });
-                        }
-                        Some(CompletionCode::NOT_PRESENT) if tries <= RESTARTS => continue 'again,
-                        // Some BMCs want a reservation even for reading a whole record.
-                        Some(CompletionCode::RESERVATION_CANCELED) if tries <= RESTARTS => {
-                            reservation = self.send(&ReserveSel)?;
-                            continue 'again;
-                        }
-                        _ => return Err(error),
-                    },
-                }
-            }
-            return Ok(SelList { entries, is_distinct: id == LAST_RECORD });
+    /// As [`Connection::sel_list`].
+    pub fn read_sel(&mut self, enough: Option<&mut Enough<'_>>) -> Result<SelList, BmcError> {
+        let count = match self.send(&GetSelInfo) {
+            Ok(info) => Some(info.entries),
+            Err(BmcError::Refused(..) | BmcError::Garbled(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let walk = Walk::new(self, count);
+        match enough {
+            None => walk.forward(Vec::new()),
+            Some(enough) => walk.backward(enough),
         }
     }
 
@@ -127,7 +150,7 @@ impl Connection {
     ) -> Result<Option<T>, BmcError> {
         for turn in 0..if patience { LOOKS } else { 1 } {
             if turn > 0 {
-                thread::sleep(PAUSE);
+                self.pause(PAUSE);
             }
             if let Some(found) = look(self)? {
                 return Ok(Some(found));
@@ -167,6 +190,251 @@ impl Connection {
     }
 }
 
+/// What an answer shows of a record that was asked for.
+enum Got {
+    /// The next one's id, and the record.
+    Record(u16, [u8; 16]),
+    /// There is none, or it is not shown.
+    Nothing(BmcError),
+    /// Nobody answers any more.
+    Silence(BmcError),
+}
+
+/// A SEL that is being read.
+struct Walk<'a> {
+    bmc: &'a mut Connection,
+    reservation: u16,
+    /// Ids that were asked for.
+    asked: BTreeSet<u16>,
+    list: SelList,
+}
+
+impl<'a> Walk<'a> {
+    fn new(bmc: &'a mut Connection, count: Option<u16>) -> Self {
+        Self { bmc, reservation: 0, asked: BTreeSet::new(), list: SelList { count, ..SelList::default() } }
+    }
+
+    /// Asks for a record, under a reservation where the BMC wants one, as often as somebody cancels it.
+    fn get(&mut self, id: u16) -> Got {
+        let mut cancelled = 0;
+        loop {
+            let error = match self.bmc.send(&GetSelEntry { reservation: self.reservation, id }) {
+                Ok((next, record)) => return Got::Record(next, record),
+                Err(error) => error,
+            };
+            match error.code() {
+                Some(CompletionCode::RESERVATION_CANCELED) if cancelled < RESERVATIONS => {
+                    cancelled += 1;
+                    if cancelled > 2 {
+                        self.bmc.pause(RESERVATION_PAUSE);
+                    }
+                    match self.bmc.send(&ReserveSel) {
+                        Ok(reservation) => self.reservation = reservation,
+                        Err(error @ (BmcError::Refused(..) | BmcError::Garbled(_))) => {
+                            return Got::Nothing(error);
+                        }
+                        Err(error) => return Got::Silence(error),
+                    }
+                }
+                None if !matches!(error, BmcError::Garbled(_)) => return Got::Silence(error),
+                _ => return Got::Nothing(error),
+            }
+        }
+    }
+
+    /// The same. What is refused for no reason of the record's may be there when it is asked for again.
+    fn get_twice(&mut self, id: u16) -> Got {
+        match self.get(id) {
+            Got::Nothing(error) if error.code() != Some(CompletionCode::NOT_PRESENT) => self.get(id),
+            got => got,
+        }
+    }
+
+    fn push(&mut self, id: u16, record: [u8; 16]) {
+        self.list.entries.push(Entry { id, record });
+        self.told(self.list.entries.len());
+    }
+
+    fn told(&mut self, read: usize) {
+        if let Some(progress) = &mut self.bmc.progress {
+            progress(read, self.list.count);
+        }
+    }
+
+    /// From the log's end back, while the id before the last one is that of the record before.
+    fn backward(mut self, enough: &mut Enough<'_>) -> Result<SelList, BmcError> {
+        let count = self.list.count.map(usize::from);
+        let mut newest: Vec<Entry> = Vec::new();
+        let mut id = LAST_RECORD;
+        loop {
+            match self.get(id) {
+                Got::Record(next, record) => {
+                    let own = own_id(&record);
+                    let is_in_order = match newest.last() {
+                        None => next == LAST_RECORD && names_one(own),
+                        Some(after) => next == after.id && own == id,
+                    };
+                    if !is_in_order {
+                        break;
+                    }
+                    newest.push(Entry { id: own, record });
+                    self.told(newest.len());
+                    id = own - 1;
+                }
+                Got::Nothing(_) => break,
+                Got::Silence(error) if newest.is_empty() => return Err(error),
+                Got::Silence(error) => {
+                    self.list.ended_by = Some(error);
+                    break;
+                }
+            }
+            // The only record may be any: one before it has shown that its id counts.
+            let is_all = count == Some(newest.len());
+            let is_enough = newest.len() > 1 && enough(&newest);
+            if is_all || is_enough {
+                self.list.from_end = !is_all;
+                break;
+            }
+            if id == FIRST_RECORD {
+                break;
+            }
+        }
+        if self.list.ended_by.is_some() || self.list.from_end || count == Some(newest.len()) {
+            newest.reverse();
+            self.list.entries = newest;
+            return Ok(self.list);
+        }
+        if newest.len() < 2 {
+            newest.clear();
+        }
+        self.forward(newest)
+    }
+
+    /// From the log's beginning on, each record by the id that the one before gives; up to those that are known, the newest
+    /// first.
+    fn forward(mut self, mut known: Vec<Entry>) -> Result<SelList, BmcError> {
+        let mut restarts = 0;
+        'again: loop {
+            (self.list.entries, self.list.unreadable) = (Vec::new(), 0);
+            self.asked.clear();
+            let mut id = FIRST_RECORD;
+            let (mut before, mut guesses) = (None, 0);
+            let (mut is_distinct, mut refused) = (true, None);
+            // A list of ids that comes back to itself ends there.
+            let came_to_end = loop {
+                if id == LAST_RECORD {
+                    break true;
+                }
+                if known.last().is_some_and(|oldest| oldest.id == id) {
+                    self.list.entries.extend(known.drain(..).rev());
+                    break true;
+                }
+                if !self.asked.insert(id) {
+                    break false;
+                }
+                match self.get_twice(id) {
+                    Got::Record(next, record) => {
+                        let own = own_id(&record);
+                        // The first record is asked for by 0, and may be pointed to by its own id.
+                        let first = self.list.entries.first();
+                        if !first.is_some_and(|first| first.record == record && own == id) {
+                            self.push(if id == FIRST_RECORD { own } else { id }, record);
+                        }
+                        (before, guesses) = (Some(id), 0);
+                        id = next;
+                    }
+                    Got::Nothing(error)
+                        if id == FIRST_RECORD && error.code() == Some(CompletionCode::NOT_PRESENT) =>
+                    {
+                        break true;
+                    }
+                    Got::Nothing(error) => {
+                        is_distinct = false;
+                        let is_gone = error.code() == Some(CompletionCode::NOT_PRESENT);
+                        if guesses == 0 && is_gone && restarts < RESTARTS && self.has_changed() {
+                            restarts += 1;
+                            known.clear();
+                            continue 'again;
+                        }
+                        self.list.unreadable += usize::from(guesses == 0 || !is_gone);
+                        guesses += 1;
+                        // What follows it is not known. Most BMCs count in steps.
+                        let step = before.map_or(1, |before| id.saturating_sub(before).max(1));
+                        match id.checked_add(step).filter(|_| guesses <= GUESSES) {
+                            Some(next) if names_one(next) => (before, id) = (Some(id), next),
+                            _ => break false,
+                        }
+                        refused = Some(error);
+                    }
+                    Got::Silence(error) if self.list.entries.is_empty() && known.is_empty() => {
+                        return Err(error);
+                    }
+                    Got::Silence(error) => {
+                        self.list.ended_by = Some(error);
+                        break false;
+                    }
+                }
+            };
+            self.list.is_distinct = is_distinct && came_to_end;
+            let is_short = self.list.count.is_some_and(|count| self.list.entries.len() < usize::from(count));
+            if is_short || !came_to_end {
+                self.take_from_end(known);
+            }
+            return match refused {
+                // It shows nothing at all.
+                Some(error) if self.list.entries.is_empty() => Err(error),
+                _ => Ok(self.list),
+            };
+        }
+    }
+
+    /// Is the first record another one than before? Then the log was cleared, or has dropped its oldest records.
+    fn has_changed(&mut self) -> bool {
+        let first = self.list.entries.first().map(|first| first.record);
+        match self.get(FIRST_RECORD) {
+            Got::Record(_, record) => first != Some(record),
+            _ => true,
+        }
+    }
+
+    /// Takes what is behind the place where the list has ended: from the log's end back, by the ids below the last one's.
+    /// What is `known` of the end, the newest first, is not asked for again.
+    fn take_from_end(&mut self, known: Vec<Entry>) {
+        let mut records: BTreeSet<_> = self.list.entries.iter().map(|entry| entry.record).collect();
+        let mut found = known;
+        if found.is_empty() && self.list.ended_by.is_none() {
+            match self.get(LAST_RECORD) {
+                Got::Record(_, record) if !records.contains(&record) => {
+                    found.push(Entry { id: own_id(&record), record });
+                }
+                _ => return,
+            }
+        }
+        self.list.is_distinct = false;
+        records.extend(found.iter().map(|entry| entry.record));
+        let mut id = found.last().map_or(FIRST_RECORD, |oldest| oldest.id);
+        let mut guesses = 0;
+        while names_one(id) && guesses < GUESSES && self.list.ended_by.is_none() {
+            let read = self.list.entries.len() + found.len();
+            id -= 1;
+            let is_all = self.list.count.is_some_and(|count| read >= usize::from(count));
+            if is_all || !names_one(id) || !self.asked.insert(id) {
+                break;
+            }
+            match self.get(id) {
+                Got::Record(_, record) if records.insert(record) => {
+                    found.push(Entry { id, record });
+                    self.told(read + 1);
+                    guesses = 0;
+                }
+                Got::Record(..) | Got::Nothing(_) => guesses += 1,
+                Got::Silence(error) => self.list.ended_by = Some(error),
+            }
+        }
+        self.list.entries.extend(found.into_iter().rev());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +450,7 @@ mod tests {
         },
     };
     use proptest::prelude::*;
+    use std::time::Duration;
 
     /// A BMC that answers what the function returns, completion code first.
     struct Fake<F>(F);
@@ -263,7 +532,7 @@ mod tests {
         assert_eq!(refused.code(), Some(CompletionCode(0xd4)));
         assert_eq!(
             refused.to_string(),
-            "the BMC refused Add SEL Entry: completion code 0xd4, not allowed at this privilege or on this interface"
+            "the BMC refused Add SEL Entry: completion code 0xd4, Insufficient privilege level"
         );
         assert!(matches!(bmc(|_| Vec::new()).send(&ReserveSel), Err(BmcError::Garbled(_))));
         let late = bmc(|_| vec![0, 1, 0]).within(Duration::ZERO).send(&ReserveSel);
@@ -287,9 +556,9 @@ mod tests {
 
     #[test]
     fn a_sel_is_read_in_its_order() {
-        assert_eq!(bmc(|request| from(&[], request)).sel_entries().unwrap(), []);
+        assert_eq!(bmc(|request| from(&[], request)).sel_list().unwrap().entries, []);
         assert_eq!(
-            ids(&bmc(|request| from(&[9, 2, 0xfffe], request)).sel_entries().unwrap()),
+            ids(&bmc(|request| from(&[9, 2, 0xfffe], request)).sel_list().unwrap().entries),
             [9, 2, 0xfffe]
         );
     }
@@ -305,7 +574,7 @@ mod tests {
             }
             from(&sel, request)
         });
-        assert_eq!(ids(&bmc.sel_entries().unwrap()), [3, 4]);
+        assert_eq!(ids(&bmc.sel_list().unwrap().entries), [3, 4]);
     }
 
     #[test]
@@ -315,7 +584,7 @@ mod tests {
             _ if request.data[..2] == [0x34, 0x12] => from(&[1, 2], request),
             _ => vec![CompletionCode::RESERVATION_CANCELED.0],
         });
-        assert_eq!(ids(&bmc.sel_entries().unwrap()), [1, 2]);
+        assert_eq!(ids(&bmc.sel_list().unwrap().entries), [1, 2]);
     }
 
     #[test]
@@ -324,12 +593,13 @@ mod tests {
             0 | 1 => [&[0, 2, 0], &record(1)[..]].concat(),
             _ => [&[0, 1, 0], &record(2)[..]].concat(),
         };
-        assert_eq!(ids(&bmc(circle).sel_entries().unwrap()), [1, 2]);
+        assert_eq!(ids(&bmc(circle).sel_list().unwrap().entries), [1, 2]);
         let gone = bmc(
             |request| if request.data[2] == 0 { [&[0, 2, 0], &record(1)[..]].concat() } else { vec![0xcb] },
         )
-        .sel_entries();
-        assert_eq!(gone.unwrap_err().code(), Some(CompletionCode::NOT_PRESENT));
+        .sel_list()
+        .unwrap();
+        assert_eq!((ids(&gone.entries), gone.unreadable, gone.is_distinct), (vec![1], 1, false));
     }
 
     proptest! {
@@ -344,7 +614,7 @@ mod tests {
                 answers[turn % answers.len()].clone()
             });
             let _ = (bmc.send(&GetDeviceId).is_ok(), bmc.send(&GetSelInfo).is_ok(), bmc.send(&GetWatchdogTimer).is_ok());
-            let _ = bmc.sel_entries();
+            let _ = bmc.sel_list();
         }
     }
 }

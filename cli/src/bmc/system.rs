@@ -1,14 +1,12 @@
-//! The running system behind core's traits: its clock, and I/O ports through /dev/port where a transport to the BMC needs them.
+//! The running system behind core's traits: its clock, and I/O ports where a transport to the BMC needs them.
 
+use super::ports::Ports;
 use lastwords_core::{
     budget::{Millis, Timer},
     device::rtc,
     hw::{Clock, Register, Registers, Second},
 };
 use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
     thread,
     time::{Duration, Instant},
 };
@@ -18,17 +16,25 @@ const NAP: Duration = Duration::from_millis(1);
 
 /// The running system.
 pub struct System {
-    port: Option<File>,
+    ports: Option<Ports>,
     start: Instant,
+    /// Nanoseconds of a clock in whose time a test waits.
+    #[cfg(test)]
+    pub simulated: Option<std::sync::Arc<std::sync::atomic::AtomicU64>>,
 }
 
 impl System {
     /// The frequency of its counter: [`Clock::ticks`] are nanoseconds.
     pub const KHZ: u32 = 1_000_000;
 
-    /// With /dev/port, where it is open.
-    pub fn new(port: Option<File>) -> Self {
-        Self { port, start: Instant::now() }
+    /// With I/O ports, where a transport needs them.
+    pub fn new(ports: Option<Ports>) -> Self {
+        Self {
+            ports,
+            start: Instant::now(),
+            #[cfg(test)]
+            simulated: None,
+        }
     }
 
     /// A timer that ends after so much time; never where there is no limit.
@@ -46,36 +52,31 @@ impl System {
 
 impl Registers for System {
     fn get(&mut self, register: Register) -> u8 {
-        let mut byte = [0xff];
-        let read = self.access(register, |file, port| file.read_at(&mut byte, port));
-        if read { byte[0] } else { 0xff }
+        self.port(register).and_then(|(ports, port)| ports.get(port)).unwrap_or(0xff)
     }
 
     fn put(&mut self, register: Register, value: u8) {
-        // A byte that is lost shows in the BMC's state.
-        self.access(register, |file, port| file.write_at(&[value], port));
+        if let Some((ports, port)) = self.port(register) {
+            ports.put(port, value);
+        }
     }
 }
 
 impl System {
-    /// Did one byte go through, signals or not? Registers in memory are the driver's alone.
-    fn access(&self, register: Register, mut access: impl FnMut(&File, u64) -> io::Result<usize>) -> bool {
-        let (Some(file), Register::Port(port)) = (&self.port, register) else { return false };
+    /// The port that a register is. Registers in memory are the driver's alone.
+    fn port(&self, register: Register) -> Option<(&Ports, u16)> {
+        let (Some(ports), Register::Port(port)) = (&self.ports, register) else { return None };
         // The running kernel reads the CMOS clock through the same index and data ports, and we cannot take its lock.
-        if [rtc::INDEX, rtc::DATA].contains(&register) {
-            return false;
-        }
-        loop {
-            match access(file, u64::from(port)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return matches!(result, Ok(1)),
-            }
-        }
+        (![rtc::INDEX, rtc::DATA].contains(&register)).then_some((ports, port))
     }
 }
 
 impl Clock for System {
     fn ticks(&mut self) -> u64 {
+        #[cfg(test)]
+        if let Some(clock) = &self.simulated {
+            return clock.load(std::sync::atomic::Ordering::Relaxed);
+        }
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
@@ -84,6 +85,11 @@ impl Clock for System {
     }
 
     fn relax(&mut self) {
+        #[cfg(test)]
+        if let Some(clock) = &self.simulated {
+            clock.fetch_add(NAP.as_nanos() as u64, std::sync::atomic::Ordering::Relaxed);
+            return;
+        }
         thread::sleep(NAP);
     }
 }

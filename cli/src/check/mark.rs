@@ -5,7 +5,7 @@
 
 use crate::{
     arm::options::Usual,
-    bmc::{BmcError, Connection, Local, named_ports, wait},
+    bmc::{BmcError, Connection, Local, named_interface, wait},
     crashes::watchdog,
     message,
     read::why_records,
@@ -19,6 +19,7 @@ use clap::{
 use lastwords_core::{
     ipmi::{
         commands::{AddSelEntry, ResetWatchdogTimer, SetWatchdogTimer},
+        interface::Interface,
         message::CompletionCode,
         sel_writer::SelType,
         watchdog::Watchdog,
@@ -36,18 +37,15 @@ use std::{
 /// Record how far the dump came, and restart or stop the watchdog
 ///
 /// For the dump kernel's scripts. Adds a progress record to the event log (SEL, System Event Log) of the BMC (baseboard
-/// management controller), through /dev/ipmi0, whose drivers are loaded if need be, else through the BMC's KCS (keyboard
-/// controller style) ports. `lastwords read` shows the record with the panic report.
+/// management controller), through /dev/ipmi0, whose drivers are loaded if need be, else through the BMC's KCS or BT registers:
+/// those that are named here or on the kernel's command line, else those that are found. `lastwords read` shows the record with
+/// the panic report.
 ///
 /// If the panic report has started the BMC's watchdog, saved stops it, and started restarts its countdown. failed leaves it
 /// running: what comes next may hang. The kernel's command line shows whether it was started, or
 /// /var/lib/lastwords/watchdog.json.
 #[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("what").args(["stage", "ipmi_watchdog"]).required(true).multiple(true))]
-#[command(mut_arg("ipmi_kcs_ports", |option| option.help("\
-Use the BMC's KCS interface at these ports [default: from the tables]").long_help("\
-Use the BMC's KCS (keyboard controller style) interface at these ports [default: lastwords.ipmi_kcs_ports on the kernel's \
-command line, else from SMBIOS or ACPI, else 0xca2,0xca3]")))]
 #[command(after_long_help = "\
 Examples:
   lastwords mark started --ipmi-watchdog start=1800
@@ -162,13 +160,14 @@ impl Mark {
         // What the first kernel planned holds here too. A line that cannot be read has nothing.
         let line = fs::read_to_string(root.join("proc/cmdline")).unwrap_or_default();
         let plan = Plan::new("", &line);
-        let ports = self.local.ipmi_kcs_ports.or_else(|| named_ports(&line));
-        if self.local.ipmi_kcs_ports.is_none() {
+        let interface = self.local.interface().or_else(|| named_interface(&line));
+        let on_smbus = matches!(interface, Some(Interface::Ssif(_)));
+        if self.local.interface().is_none() || on_smbus {
             // A driver that finds the BMC later must not find us at its registers. Half of the time is for the BMC.
-            wait(root, DRIVER.min(Duration::from_secs(self.timeout) / 2));
+            wait(root, interface, DRIVER.min(Duration::from_secs(self.timeout) / 2));
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut bmc = Connection::local(root, ports)?.within(left);
+        let mut bmc = Connection::local(root, interface)?.within(left);
         // The watchdog first: there may be no time for more.
         let watchdog = self.watchdog(root, &plan, &mut bmc);
         let mark = self.stage.map_or(Ok(()), |stage| add(&mut bmc, stage, plan.sel_type));

@@ -86,7 +86,7 @@ impl Report {
         }
         // Whatever the BMC does: what is not seen yet is shown from now on.
         let shown = announce::motd(root);
-        if !wait(root, DRIVER) {
+        if !wait(root, None, DRIVER) {
             message::output("no /dev/ipmi0: no BMC to read crashes from");
             return shown;
         }

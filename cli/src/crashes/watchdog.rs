@@ -187,7 +187,9 @@ fn write(root: &Path, mut timers: Vec<Timer>, first: Option<Timer>) -> Result<()
     timers.truncate(KEPT);
     let write = || -> Result<()> {
         if timers.is_empty() {
-            return match fs::remove_file(&path) {
+            // A folder that cannot be written to is no trouble where there is nothing to be removed.
+            let removed = fs::symlink_metadata(&path).and_then(|_| fs::remove_file(&path));
+            return match removed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
                 _ => Ok(()),
             };

@@ -266,10 +266,16 @@ impl Setup {
                  hint: boot with crashkernel=256M"
             ));
         }
-        if plan.talks_to_bmc() && discovery::interfaces(root).is_empty() {
-            message::warning(&anyhow!(
-                "no BMC is in the SMBIOS and ACPI tables: reports may reach the console alone\nhint: lastwords probe"
-            ));
+        if plan.talks_to_bmc() && plan.interface.is_none() {
+            let mut found = discovery::interfaces(root);
+            discovery::ask(root, &mut found);
+            if discovery::best(&found).is_none() {
+                let why = found.first().map_or("no BMC interface was found".to_owned(), ToString::to_string);
+                message::warning(&anyhow!(
+                    "panics will be reported to the console alone: {why}\n\
+                     hint: lastwords probe, or set ipmi-interface in /etc/lastwords.conf"
+                ));
+            }
         }
         if fs::read_to_string(root.join("sys/fs/selinux/enforce")).is_ok_and(|text| text.trim() == "1") {
             message::warning(&anyhow!(

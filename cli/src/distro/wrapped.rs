@@ -12,18 +12,20 @@ use crate::{
         image::{CHECKSUM, IMAGE},
         kdump::Kdump,
         loading::{Loading, Trial},
-        ranges::IoMem,
         refusal::{Refusal, Situation},
         sign::{self, Signer},
     },
-    bmc::discovery,
+    bmc::{self, discovery},
     config::{self, Config},
     crashes::watchdog,
     message, sys,
 };
 use anyhow::{Context, Result, bail, ensure};
 use lastwords_boot::{self as boot, BzImage, Uki};
-use lastwords_core::{cmdline, hw::Register, ipmi::watchdog::Watchdog, plan::Plan};
+use lastwords_core::{
+    ipmi::watchdog::Watchdog,
+    plan::{PREFIX, Plan},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
@@ -42,8 +44,6 @@ pub const FOLDER: &str = "var/lib/kdump/lastwords";
 const NAME: &str = "vmlinuz-";
 /// The schema's version.
 const SCHEMA: u32 = 1;
-/// The parameter that discovery adds.
-const KCS_PORTS: &str = "lastwords.ipmi_kcs_ports=";
 
 /// What a wrapped kernel was made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -390,32 +390,29 @@ fn refusal(root: &Path, path: &Path, wrapped: &[u8]) -> Result<Option<Refusal>> 
     })
 }
 
-/// The configured parameters, and what this machine's tables add to them. What the tables no longer show, as before the
-/// BMC's driver is loaded, stays as the record has it: else each boot would make it anew twice.
+/// The configured parameters, and the BMC's interface as this machine has it. What it no longer shows, as before the BMC's
+/// driver is loaded, stays as the record has it: else each boot would make it anew twice.
 fn parameters(root: &Path, configured: &str, known: Option<&Record>) -> String {
     let plan = Plan::new("", configured);
-    if !plan.talks_to_bmc() || configured.contains(KCS_PORTS) {
+    if !plan.talks_to_bmc() || plan.interface.is_some() {
         return configured.to_owned();
     }
-    let interfaces = discovery::interfaces(root);
-    let iomem = fs::read_to_string(root.join("proc/iomem")).unwrap_or_default();
-    let iomem = IoMem::parse(&iomem);
-    let in_ram = |register: &Register| match register {
-        Register::Memory(addr) => iomem.system_ram().any(|ram| ram.contains(addr)),
-        Register::Port(_) => false,
+    let named = |interface| {
+        let (name, value) = bmc::named(interface);
+        format!("{PREFIX}{name}={value}")
     };
-    let ports = discovery::best(&interfaces)
-        .and_then(discovery::Interface::ports)
-        .filter(|ports| ![ports.data, ports.status].iter().any(in_ram));
-    let before = || {
-        let mut words = cmdline::words(&known?.parameters);
-        words.find(|word| word.starts_with(KCS_PORTS)).map(str::to_owned)
+    let mut found = discovery::interfaces(root);
+    // Unless the machine shows that it is another one now.
+    let before = known.and_then(|known| bmc::named_interface(&known.parameters));
+    let before = before.filter(|before| found.is_empty() || found.iter().any(|one| one.may_be(*before)));
+    let parameter = match discovery::best(&found) {
+        Some((_, interface)) => Some(named(interface)),
+        None => before.map(named).or_else(|| {
+            discovery::ask(root, &mut found);
+            discovery::best(&found).map(|(_, interface)| named(interface))
+        }),
     };
-    let ports = match ports {
-        Some(ports) => Some(format!("{KCS_PORTS}{ports}")),
-        None => before(),
-    };
-    ports.into_iter().fold(configured.to_owned(), |parameters, ports| format!("{parameters} {ports}"))
+    parameter.into_iter().fold(configured.to_owned(), |line, parameter| format!("{line} {parameter}"))
 }
 
 /// Puts a wrapped kernel aside: it is not loaded until what it is made from changes, or `lastwords enable` runs.
@@ -476,4 +473,36 @@ pub fn running(root: &Path) -> Result<String> {
 #[must_use]
 pub fn is_root() -> bool {
     sys::effective_user() == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bmc::discovery::tests::{Root, spmi_table};
+
+    #[test]
+    fn the_bmcs_interface_is_added_as_it_is_and_what_is_no_longer_shown_as_it_was() {
+        const ASKED: &str = "lastwords.ipmi_handle_panic";
+        let root = Root::new();
+        let made = |configured: &str, before: &str| {
+            let known = Record { parameters: format!("{ASKED} {before}"), ..Record::default() };
+            parameters(root.path(), configured, Some(&known))
+        };
+        let [ca2, ca4] = ["lastwords.ipmi_kcs_ports=0xca2,0xca3", "lastwords.ipmi_kcs_ports=0xca4,0xca5"];
+        let pci = "lastwords.ipmi_kcs_ports=0xc080,0xc084";
+        // Nothing is shown.
+        assert_eq!(made(ASKED, ""), ASKED);
+        assert_eq!(made(ASKED, pci), format!("{ASKED} {pci}"));
+        // A PCI device that nobody can ask is the one that it was, or another.
+        root.pci("0000:00:04.0", 0x0c_0701, (0x1b36, 0x000d), &[(0xc080, 8, true)]);
+        assert_eq!(made(ASKED, pci), format!("{ASKED} {pci}"));
+        assert_eq!(made(ASKED, ca4), ASKED);
+        // Also the usual ports are named: no image takes them unasked.
+        root.write("sys/firmware/acpi/tables/SPMI", spmi_table(1, 8, 0xca2));
+        assert_eq!(made(ASKED, ca4), format!("{ASKED} {ca2}"));
+        // What is configured counts, and what does not talk to a BMC needs none.
+        let bt = format!("{ASKED} lastwords.ipmi_interface=bt:0xe4");
+        assert_eq!(made(&bt, ""), bt);
+        assert_eq!(made("lastwords.output_cpu_ip=console", ""), "lastwords.output_cpu_ip=console");
+    }
 }

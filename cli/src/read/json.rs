@@ -4,6 +4,7 @@ use super::{
     Reading,
     crash::{Complete, Crash, NamedLocation, Panicked, Symbol, Text, Time},
     identity::Identity,
+    part::Part,
 };
 use lastwords_core::{
     report::{Location, Stage},
@@ -26,6 +27,8 @@ pub struct Root<'a> {
     crashes: Vec<CrashJson>,
     notes: Vec<&'static str>,
     kernels_without_symbols: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sel: Option<&'a Part>,
 }
 
 impl<'a> Root<'a> {
@@ -42,6 +45,7 @@ impl<'a> Root<'a> {
             crashes: reading.crashes.iter().map(crash).collect(),
             notes: reading.notes.iter().map(|note| note.name()).chain(no_symbols).collect(),
             kernels_without_symbols: reading.unnamed.iter().map(|id| format!("{id:08x}")).collect(),
+            sel: reading.part.as_ref(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod identity;
 mod json;
 mod log;
 mod next;
+mod part;
 mod report;
 mod rows;
 mod source;
@@ -28,6 +29,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use crash::{Crash, Time};
 use log::Note;
+use part::{Part, Since, Wanted};
 use report::Report;
 use serde_json::Value;
 use source::{Source, Sources};
@@ -55,6 +57,7 @@ Examples:
   lastwords read
   lastwords read --all
   lastwords read -n 1 --json
+  lastwords read --since 3d
   lastwords read -H bmc17 -U admin --password-file /etc/bmc17.password
   ipmitool sel writeraw /tmp/sel; lastwords read --file /tmp/sel
   ssh server ipmitool sel list | lastwords read --file -
@@ -88,6 +91,12 @@ pub struct Read {
     /// Show the newest crash, as -n 1 does
     #[arg(long, hide = true, conflicts_with_all = ["all", "newest"])]
     last: bool,
+    /// Show only crashes since TIME, by the BMC's clock (3d, 2026-11-23)
+    ///
+    /// A time ago in minutes, hours or days (30m, 12h, 3d), or a date with or without a time of day ("2026-11-23 01:38:20").
+    /// Crashes without a time are shown, too.
+    #[arg(long, value_name = "TIME")]
+    since: Option<Since>,
     /// Name code locations by this file [default: /var/lib/lastwords]
     ///
     /// It is the crashed kernel's kallsyms, System.map or vmlinux, or a file that `lastwords load` has saved in
@@ -109,15 +118,20 @@ impl Read {
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
         self.color.apply();
         let symbols = self.symbols.as_deref().map(Symbols::open).transpose()?;
-        let sources = self.sources.open(root)?;
-        let view = match self.newest.or(self.last.then_some(1)) {
+        let newest = self.newest.or(self.last.then_some(1));
+        let wanted = Wanted { newest: newest.map(usize::from), since: self.since };
+        let sources = self.sources.open(root, wanted)?;
+        let view = match newest {
             _ if self.all => View::All,
             None => View::Overview,
             Some(count) => View::Newest(count.into()),
         };
-        let mut found = false;
+        let (mut found, mut is_cut) = (false, false);
         for (index, source) in sources.iter().enumerate() {
             let mut reading = Reading::new(&source.log, &source.name);
+            if let Some(since) = self.since {
+                reading.keep_since(since.seconds(source.ahead));
+            }
             if let View::Newest(count) = view {
                 reading.keep_newest(count);
             }
@@ -127,8 +141,14 @@ impl Read {
             }
             reading.show(view, self.json)?;
             found |= !reading.crashes.is_empty();
+            is_cut |= reading.part.as_ref().is_some_and(Part::is_cut);
         }
-        Ok(if found { ExitCode::SUCCESS } else { ExitCode::from(NONE_FOUND) })
+        Ok(match found {
+            true => ExitCode::SUCCESS,
+            // Whether there is one is unknown.
+            false if is_cut => ExitCode::FAILURE,
+            false => ExitCode::from(NONE_FOUND),
+        })
     }
 }
 
@@ -160,6 +180,8 @@ pub struct Reading {
     notes: BTreeSet<Note>,
     /// Kernels whose symbols are not at hand.
     unnamed: BTreeSet<u32>,
+    /// How much of the log was read, where a BMC has it.
+    part: Option<Part>,
 }
 
 /// A crash, for those who remember it.
@@ -228,6 +250,13 @@ impl Reading {
         self.crashes.drain(..self.crashes.len().saturating_sub(count));
     }
 
+    /// Forgets the crashes before this time by the BMC's clock.
+    fn keep_since(&mut self, since: i64) {
+        let is_before =
+            |time: &Option<Time>| matches!(time, Some(Time::Seconds(seconds)) if i64::from(*seconds) < since);
+        self.crashes.retain(|crash| !is_before(&crash.time));
+    }
+
     /// Adds what this machine knows, whose own log it is: names for the locations by the saved symbols, its host name.
     pub fn name_places_here(&mut self, root: &Path) {
         let source = Source {
@@ -236,6 +265,7 @@ impl Reading {
             ahead: None,
             host: hostname(root),
             running: boot_id(root),
+            part: None,
         };
         self.complete(root, &source, None);
     }
@@ -243,6 +273,7 @@ impl Reading {
     /// Adds what is known of the source, and what its machine has: symbols (or `symbols`) and dumps.
     fn complete(&mut self, root: &Path, source: &Source, symbols: Option<&Symbols>) {
         self.host.clone_from(&source.host);
+        self.part.clone_from(&source.part);
         self.is_local = source.running.is_some();
         self.now = source.ahead.map(|ahead| now() + ahead);
         self.name_locations(root, source, symbols);

@@ -4,6 +4,7 @@ use super::{
     Reading, View,
     crash::{Crash, Text, Time},
     next,
+    part::Part,
     rows::rows,
 };
 use crate::layout::{BAD, Duration, GOOD, printable, wrap, write_rows};
@@ -157,8 +158,9 @@ impl<'a> Report<'a> {
     }
 
     fn notes(&self, f: &mut fmt::Formatter<'_>, full: &[&Crash]) -> fmt::Result {
-        let Reading { notes, unnamed, .. } = self.reading;
-        let notes = notes.iter().map(ToString::to_string);
+        let Reading { notes, unnamed, part, .. } = self.reading;
+        let part = part.as_ref().and_then(Part::note).map(ToString::to_string);
+        let notes = part.into_iter().chain(notes.iter().map(ToString::to_string));
         let unnamed = unnamed.iter().filter(|id| full.iter().any(|crash| crash.build_id == Some(**id)));
         let symbols = unnamed.map(|id| {
             format!(

@@ -4,9 +4,11 @@ use super::{
     Log,
     crash::{LAST_UPTIME, NO_TIME},
     log::{LogError, MOST},
+    part::{Part, Wanted},
 };
 use crate::{
-    bmc::{Connection, Local, Remote},
+    bmc::{Connection, Local, Remote, SelList},
+    layout,
     machine::{boot_id, hostname, now},
     message,
 };
@@ -19,23 +21,29 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
+    time::Duration,
 };
 
 /// The options that name the log. Without any it is this machine's BMC's.
 #[derive(Args, Debug)]
-#[command(mut_arg("ipmi_kcs_ports", |option| option.conflicts_with("host").help("\
-Use this machine's BMC at these registers [default: from SMBIOS or ACPI]").long_help("\
-Use this machine's BMC at these KCS (keyboard controller style) registers, where /dev/ipmi0 is missing and the SMBIOS \
-and ACPI tables are wrong [default: from SMBIOS or ACPI, else 0xca2,0xca3]")))]
+#[command(mut_arg("ipmi_interface", |option| option.conflicts_with("host")))]
+#[command(mut_arg("ipmi_kcs_ports", |option| option.conflicts_with("host")))]
 pub struct Sources {
     #[command(flatten)]
     remote: Remote,
     /// Read the SEL from FILE, or from standard input if it is -
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "ipmi_kcs_ports"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "ipmi_interface", "ipmi_kcs_ports"])]
     file: Option<PathBuf>,
     #[command(flatten)]
     local: Local,
+    /// Give up after so many seconds (1 to 65535), print what was read
+    #[arg(long, value_name = "SECONDS", default_value_t = SECONDS, conflicts_with = "file")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    timeout: u16,
 }
+
+/// How long reading a SEL may take at most. A slow BMC with a full one takes minutes.
+const SECONDS: u16 = 600;
 
 /// A log, and what is known of where it is from.
 pub struct Source {
@@ -49,6 +57,8 @@ pub struct Source {
     pub host: Option<String>,
     /// Boot id of the running system, when the log is this machine's own.
     pub running: Option<String>,
+    /// How much of the log it is, where a BMC has it.
+    pub part: Option<Part>,
 }
 
 impl Sources {
@@ -56,43 +66,57 @@ impl Sources {
     ///
     /// # Errors
     /// When there is no BMC, it does not answer, the file cannot be read, or it is no SEL.
-    pub fn open(&self, root: &Path) -> Result<Vec<Source>> {
+    pub fn open(&self, root: &Path, wanted: Wanted) -> Result<Vec<Source>> {
         if let Some(path) = &self.file {
             return file(path);
         }
-        let (mut bmc, host, running) = match self.remote.connect()? {
-            Some(bmc) => {
-                let host = bmc.name().to_owned();
-                (bmc, Some(host), None)
-            }
-            None => (Connection::local(root, self.local.ipmi_kcs_ports)?, hostname(root), boot_id(root)),
+        let limit = Duration::from_secs(self.timeout.into());
+        let (mut bmc, host, running) = if let Some(bmc) = self.remote.connect(limit)? {
+            let host = bmc.name().to_owned();
+            (bmc, Some(host), None)
+        } else {
+            let bmc = Connection::local(root, self.local.interface())?.within(limit);
+            (bmc, hostname(root), boot_id(root))
         };
-        Ok(vec![Source::read(&mut bmc, host, running)?])
+        if layout::can_show_progress() {
+            bmc.on_progress(message::progress());
+        }
+        let ahead = ahead(&mut bmc);
+        let list = bmc.read_sel(wanted.enough(ahead).as_deref_mut());
+        if layout::can_show_progress() {
+            message::end_progress();
+        }
+        Ok(vec![Source::of(&bmc, list?, ahead, host, running)])
     }
 }
 
 impl Source {
-    /// Reads a BMC's log.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    fn read(bmc: &mut Connection, host: Option<String>, running: Option<String>) -> Result<Self> {
-        let records = bmc.sel_entries()?;
-        Ok(Self {
-            log: records.into_iter().map(|entry| entry.record).collect(),
+    /// A log that was read from this BMC.
+    fn of(
+        bmc: &Connection,
+        list: SelList,
+        ahead: Option<i64>,
+        host: Option<String>,
+        running: Option<String>,
+    ) -> Self {
+        Self {
+            part: Some(Part::of(&list)),
+            log: list.entries.into_iter().map(|entry| entry.record).collect(),
             name: bmc.name().to_owned(),
-            ahead: ahead(bmc),
+            ahead,
             host,
             running,
-        })
+        }
     }
 
-    /// Reads the log of this machine's own BMC.
+    /// Reads all of the log of this machine's own BMC.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not answer to the log's end: who remembers crashes comes again.
     pub fn here(root: &Path, bmc: &mut Connection) -> Result<Self> {
-        Self::read(bmc, hostname(root), boot_id(root))
+        let list = bmc.read_sel(None)?.whole()?;
+        let ahead = ahead(bmc);
+        Ok(Self::of(bmc, list, ahead, hostname(root), boot_id(root)))
     }
 }
 
@@ -107,7 +131,7 @@ fn file(path: &Path) -> Result<Vec<Source>> {
         })?)
     };
     let logs = read().with_context(|| message::path(path))?;
-    let source = |(host, log)| Source { log, name: name.clone(), ahead: None, host, running: None };
+    let source = |(host, log)| Source { log, name: name.clone(), ahead: None, host, running: None, part: None };
     Ok(logs.into_iter().map(source).collect())
 }
 

@@ -5,6 +5,9 @@
 //! After a crash the machine boots and loads a dump kernel again: so the crash's boot is not the last one that was saved. It is found
 //! by the time of the crash.
 //!
+//! Behind each is a gzip member without contents that has a checksum of all before it. A file that is damaged, or has none, is saved
+//! anew.
+//!
 //! The folder is root's (or the user's own), and nobody else can write to it: else whoever can would choose what root writes
 //! over and what the names in a report are. In it only plain files of the same owner count; whatever else stands where one of
 //! ours belongs is replaced, never followed or opened for writing.
@@ -18,11 +21,11 @@ use super::{
 };
 use crate::{message::path as shown, sys};
 use anyhow::{Context, Result, bail};
-use flate2::{Compression, bufread::MultiGzDecoder, write::GzEncoder};
+use flate2::{Compression, GzBuilder, bufread::MultiGzDecoder, write::GzEncoder};
 use lastwords_core::digest;
 use std::{
     fs::{self, DirBuilder, File, Metadata},
-    io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
@@ -33,6 +36,8 @@ use tempfile::NamedTempFile;
 pub const FOLDER: &str = "var/lib/lastwords";
 /// Bytes that are read or written at a time.
 const BUFFER: usize = 64 << 10;
+/// More bytes than any of ours has.
+const MOST: u64 = 16 << 20;
 /// How many kernels' and how many boots' are kept.
 const KEPT: usize = 5;
 
@@ -55,8 +60,9 @@ pub fn save(root: &Path) -> Result<PathBuf> {
     let kernel = folder.join(format!("{build_id}.gz"));
     let boot = folder.join(format!("{build_id}.{}.gz", boot_id.trim()));
     // One build id, one table. One that has other names, too, is replaced like whatever is none.
-    let plain =
-        |path: &Path| open(path).ok().filter(|file| file.metadata().is_ok_and(|file| file.nlink() == 1));
+    let plain = |path: &Path| {
+        open(path).ok().filter(|file| file.metadata().is_ok_and(|file| file.nlink() == 1) && is_sealed(file))
+    };
     let note = format!("# modules {}", boot_checksum(booted, &modules));
     let (saved, saved_boot) = (plain(&kernel), plain(&boot).filter(|boot| has_note(boot, &note)));
     if saved.is_none() || saved_boot.is_none() {
@@ -88,6 +94,24 @@ fn boot_checksum(booted: &str, modules: &str) -> String {
     });
     let text = lines.fold(booted.to_owned(), |text, line| text + "\n" + &line);
     build_id::hex(&digest::lanes(text.as_bytes()))
+}
+
+/// What stands behind a saved file's bytes.
+fn seal(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let checksum = build_id::hex(&digest::lanes(bytes));
+    GzBuilder::new().comment(checksum).write(Vec::new(), Compression::fast()).finish()
+}
+
+/// Is a saved file what was saved?
+fn is_sealed(mut file: &File) -> bool {
+    let mut is_sealed = || -> io::Result<bool> {
+        let mut bytes = Vec::new();
+        file.take(MOST).read_to_end(&mut bytes)?;
+        let body = bytes.len().checked_sub(seal(&[])?.len()).and_then(|at| bytes.split_at_checked(at));
+        file.rewind()?;
+        body.map_or(Ok(false), |(body, end)| Ok(seal(body)? == end))
+    };
+    is_sealed().unwrap_or(false)
 }
 
 /// Does a saved file have this note in its head?
@@ -135,8 +159,6 @@ pub fn folder(root: &Path) -> Result<PathBuf> {
 /// # Errors
 /// When there is none, or others can write to the folder.
 pub fn read(root: &Path, name: &str) -> Result<Vec<u8>> {
-    /// More than any of ours has.
-    const MOST: u64 = 16 << 20;
     let folder = root.join(FOLDER);
     check(&folder)?;
     let path = folder.join(name);
@@ -214,7 +236,11 @@ impl<'a> Packed<'a> {
 
     fn finish(self) -> Result<()> {
         let finish = || -> io::Result<()> {
-            let file = self.writer.into_inner()?.finish()?;
+            let mut file = self.writer.into_inner()?.finish()?;
+            file.rewind()?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            file.write_all(&seal(&bytes)?)?;
             file.as_file().sync_all()?;
             file.persist(self.path)?;
             Ok(())
@@ -351,6 +377,32 @@ mod tests {
             Ok(Some(name)) => name.to_string(),
             Ok(None) => "-".to_owned(),
             Err(OtherBoot) => "another boot".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_saved_anew_in_the_same_boot() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        boot(root, &BUILD_ID, "aaaa", 1000, 0xffffffff81000000, 0xffffffffc0000000);
+        let kernel = save(root).unwrap();
+        let boot = kernel.with_file_name(format!("{}.aaaa.gz", build_id::hex(&BUILD_ID)));
+        for path in [&kernel, &boot] {
+            let good = fs::read(path).unwrap();
+            // gzip agrees that it is whole.
+            let gzip = Command::new("gzip").arg("-t").arg(path).status().unwrap();
+            assert!(gzip.success());
+            let mut flipped = good.clone();
+            flipped[good.len() / 2] ^= 1;
+            let unsealed = &good[..good.len() - seal(b"").unwrap().len()];
+            for bad in [&[], &good[..good.len() - 1], &good[..good.len() / 2], &flipped, unsealed] {
+                fs::write(path, bad).unwrap();
+                save(root).unwrap();
+                assert!(fs::read(path).unwrap() == good, "{}: {} bytes", path.display(), bad.len());
+            }
+            let before = fs::metadata(path).unwrap().ino();
+            save(root).unwrap();
+            assert_eq!(fs::metadata(path).unwrap().ino(), before);
         }
     }
 

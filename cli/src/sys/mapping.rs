@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io,
+    io, mem,
     ops::Deref,
     os::fd::AsRawFd,
     ptr, slice,
@@ -139,7 +139,7 @@ fn handle_sigbus() {
     // SAFETY: a sigaction of zeros is one without flags and with no signal blocked; all of it that counts is filled in.
     // The handler has the signature that SA_SIGINFO demands, and does nothing but what a handler may do.
     unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
+        let mut action: libc::sigaction = mem::zeroed();
         action.sa_sigaction = put_zeros as extern "C" fn(_, _, _) as usize;
         action.sa_flags = libc::SA_SIGINFO;
         libc::sigaction(libc::SIGBUS, &raw const action, ptr::null_mut());
@@ -171,11 +171,44 @@ extern "C" fn put_zeros(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc
 /// "Leases"): whoever tries waits until then, at most for /proc/sys/fs/lease-break-time, 45 s. The file is open for reading
 /// alone.
 ///
+/// Where others than this kernel write to a file, on a server, a hypervisor's host or in a process of FUSE, the call may well
+/// succeed and mean nothing (9p). So it is asked for only on file systems that are this kernel's own.
+///
 /// # Errors
-/// EAGAIN when it is open for writing somewhere; the kernel's, where we or the file system cannot have that.
+/// EAGAIN when it is open for writing somewhere; the kernel's, where we or the file system cannot have that; EOPNOTSUPP on a
+/// file system that is not known.
 pub fn lease(file: &File) -> io::Result<()> {
+    /// `include/uapi/linux/magic.h`, but for the last three: ext2 to ext4, XFS, btrfs, F2FS, tmpfs, ramfs, overlayfs,
+    /// SquashFS, EROFS, FAT, exFAT, ISO 9660; bcachefs, ZFS.
+    const OWN: [u32; 14] = [
+        0xef53,
+        0x5846_5342,
+        0x9123_683e,
+        0xf2f5_2010,
+        0x0102_1994,
+        0x8584_58f6,
+        0x794c_7630,
+        0x7371_7368,
+        0xe0f5_e1e2,
+        0x4d44,
+        0x2011_bab0,
+        0x9660,
+        0xca45_1a4e,
+        0x2fc1_2fc1,
+    ];
     /// `include/uapi/asm-generic/fcntl.h`: the signal that comes when somebody waits.
     const F_SETSIG: libc::c_int = 10;
+    // SAFETY: a statfs of zeros is one; the call fills it in, and the file is open for as long as it is borrowed.
+    let (result, known) = unsafe {
+        let mut known: libc::statfs = mem::zeroed();
+        (libc::fstatfs(file.as_raw_fd(), &raw mut known), known)
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if !OWN.iter().any(|own| i64::from(*own) == known.f_type) {
+        return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+    }
     // One that is ignored, unlike SIGIO.
     for (command, argument) in [(F_SETSIG, libc::SIGURG), (libc::F_SETLEASE, libc::F_RDLCK)] {
         // SAFETY: the calls take numbers and touch no memory; the file is open for as long as it is borrowed.
@@ -193,6 +226,32 @@ pub fn has_lease(file: &File) -> bool {
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
 }
 
+/// For tests: opens a file that nobody else has open, and has the kernel give it back when somebody else wants it.
+#[cfg(test)]
+pub fn lent(path: &std::path::Path) -> File {
+    const F_SETSIG: libc::c_int = 10;
+    loop {
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        // SAFETY: the calls take numbers and touch no memory.
+        let lent = unsafe {
+            libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) == 0
+                && libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0
+        };
+        // Forked processes of other tests may have it open for a moment.
+        if lent {
+            return file;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// For tests: does somebody wait for what [`lent`] has?
+#[cfg(test)]
+pub fn is_asked_for(file: &File) -> bool {
+    // SAFETY: the call takes numbers and touches no memory.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) != libc::F_WRLCK }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,6 +266,12 @@ mod tests {
         }
         let open = File::open(file.path()).unwrap();
         (file, open)
+    }
+
+    #[test]
+    fn a_file_system_whose_files_others_change_lends_nothing() {
+        let error = lease(&File::open("/proc/version").unwrap()).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP));
     }
 
     #[test]

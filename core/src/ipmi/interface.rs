@@ -1,7 +1,9 @@
 //! The BMC's system interface, as a parameter names it: its kind and where its registers are; and the one transport that
 //! speaks to whichever it is.
 
+use super::bt::{self, Bt};
 use super::kcs::Kcs;
+use super::ssif::{self, Ssif};
 use super::{TransferError, Transport};
 use crate::arch;
 use crate::budget::{Millis, Timer};
@@ -13,7 +15,7 @@ use core::ops::RangeInclusive;
 /// Most that lies between two registers, in bytes.
 const SPACINGS: RangeInclusive<u16> = 1..=256;
 
-/// A system interface (IPMI 2.0 section 6.3), and where it is.
+/// A system interface (IPMI 2.0 chapters 9, 11 and 12), and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interface {
     /// Keyboard controller style.
@@ -49,18 +51,17 @@ impl Interface {
         match self {
             Self::Kcs(ports) => ports.status,
             Self::Bt(ports) => ports.control,
-            Self::Ssif(controller) => controller.register(0),
+            Self::Ssif(controller) => controller.register(ssif::HST_STS),
         }
     }
 
     /// The registers that are read or written in a transfer.
     pub fn registers(&self) -> impl Iterator<Item = Register> + use<> {
         let mut registers = [None; I801::USED.len()];
+        let [first, second, ..] = &mut registers;
         match self {
-            Self::Kcs(KcsPorts { data: one, status: other })
-            | Self::Bt(BtPorts { control: one, buffer: other }) => {
-                [registers[0], registers[1]] = [Some(*one), Some(*other)];
-            }
+            Self::Kcs(ports) => (*first, *second) = (Some(ports.data), Some(ports.status)),
+            Self::Bt(ports) => (*first, *second) = (Some(ports.control), Some(ports.buffer)),
             Self::Ssif(controller) => registers = I801::USED.map(|at| Some(controller.register(at))),
         }
         registers.into_iter().flatten()
@@ -116,11 +117,9 @@ impl KcsPorts {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const WHY: &str =
             "takes DATA[,STATUS], two different I/O ports such as 0xca2,0xca3, or mmio:ADDR[,SPACING]";
-        if let Some(text) = text.strip_prefix(Register::MMIO) {
-            let (addr, spacing) = cmdline::cut(text, b',').unwrap_or((text, "1"));
-            let spacing = cmdline::number(spacing).and_then(|spacing| u16::try_from(spacing).ok());
-            let addr = cmdline::number(addr);
-            return addr.zip(spacing).and_then(|(addr, spacing)| Self::memory(addr, spacing)).ok_or(WHY);
+        if text.starts_with(Register::MMIO) {
+            let registers = place(text).and_then(|(data, spacing)| Some((data, data.behind(spacing)?)));
+            return registers.map(|(data, status)| Self { data, status }).ok_or(WHY);
         }
         let (data, status) = match cmdline::cut(text, b',') {
             Some((data, status)) => (port(data), port(status)),
@@ -147,7 +146,7 @@ impl fmt::Display for KcsPorts {
     }
 }
 
-/// The registers of a BT interface (IPMI 2.0 section 11.6). Behind these two comes INTMASK_REG, at the same distance, which
+/// The registers of a BT interface (IPMI 2.0 section 11). Behind these two comes INTMASK_REG, at the same distance, which
 /// nobody touches who polls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BtPorts {
@@ -161,13 +160,7 @@ impl BtPorts {
     /// From this register on, with so many bytes from one to the next. `None` where that is no device's place.
     #[must_use]
     pub fn new(control: Register, spacing: u16) -> Option<Self> {
-        let spacing = Some(spacing).filter(|spacing| SPACINGS.contains(spacing))?;
-        let buffer = control.behind(spacing)?;
-        match control {
-            Register::Port(0) => return None,
-            Register::Port(_) => {}
-            Register::Memory(addr) => _ = Register::memory(addr)?,
-        }
+        let buffer = control.behind(Some(spacing).filter(|spacing| SPACINGS.contains(spacing))?)?;
         buffer.behind(spacing)?;
         Some(Self { control, buffer })
     }
@@ -178,19 +171,10 @@ impl BtPorts {
     /// # Errors
     /// When it is not that, or [`arch::RESERVED`].
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const WHY: &str = "takes bt:CTRL[,SPACING], an I/O port such as bt:0xe4, or bt:mmio:ADDR[,SPACING]";
-        let (place, spacing) = cmdline::cut(text, b',').unwrap_or((text, "1"));
-        let spacing = cmdline::up_to(spacing, *SPACINGS.end()).ok_or(WHY)?;
-        let control = match place.strip_prefix(Register::MMIO) {
-            Some(addr) => cmdline::number(addr).map(Register::Memory),
-            None => port(place).map(Register::Port),
-        };
-        let ports = control.and_then(|control| Self::new(control, spacing)).ok_or(WHY)?;
+        let (control, spacing) = place(text).ok_or(Interface::WHY)?;
         match control {
-            Some(Register::Port(first)) if (0..3).any(|at| arch::is_reserved(first + at * spacing, 1)) => {
-                Err(arch::RESERVED)
-            }
-            _ => Ok(ports),
+            Register::Port(first) if arch::is_reserved(first, 2 * spacing + 1) => Err(arch::RESERVED),
+            _ => Self::new(control, spacing).ok_or(Interface::WHY),
         }
     }
 }
@@ -219,13 +203,20 @@ pub struct I801 {
 }
 
 impl I801 {
-    /// Slave addresses that a device can have (SMBus 3.1 appendix C has the others reserved).
+    /// Slave addresses that a device can have; SMBus has reserved the others.
     pub const ADDRESSES: RangeInclusive<u8> = 0x08..=0x77;
     /// The controller has so many I/O ports, and begins at a multiple of that.
     pub const PORTS: u16 = 32;
-    /// Its registers that are used, as distances from the first: HST_STS, HST_CNT, HST_CMD, XMIT_SLVA, HST_D0, HOST_BLOCK_DB,
-    /// AUX_CTL.
-    pub const USED: [u16; 7] = [0x0, 0x2, 0x3, 0x4, 0x5, 0x7, 0xd];
+    /// Its registers that are used, as distances from the first.
+    pub const USED: [u16; 7] = [
+        ssif::HST_STS,
+        ssif::HST_CNT,
+        ssif::HST_CMD,
+        ssif::XMIT_SLVA,
+        ssif::HST_D0,
+        ssif::HOST_BLOCK_DB,
+        ssif::AUX_CTL,
+    ];
 
     /// At this controller and slave address. `None` where there can be none.
     #[must_use]
@@ -262,32 +253,42 @@ impl fmt::Display for I801 {
     }
 }
 
+/// A first register, `PORT` or `mmio:ADDR`, and behind a comma the distance to the next, 1 when left out.
+fn place(text: &str) -> Option<(Register, u16)> {
+    let (first, spacing) = cmdline::cut(text, b',').unwrap_or((text, "1"));
+    let first = match first.strip_prefix(Register::MMIO) {
+        Some(addr) => Register::memory(cmdline::number(addr)?)?,
+        None => Register::Port(port(first)?),
+    };
+    Some((first, cmdline::up_to(spacing, *SPACINGS.end())?))
+}
+
 /// An I/O port.
 fn port(text: &str) -> Option<u16> {
     cmdline::number(text).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
 }
 
 /// The way to the BMC behind the interface that a plan names.
-pub enum SystemInterface {
-    /// None is named. Nothing is written, and a BMC is looked for once: what the status register at [`KcsPorts::DEFAULT`]
-    /// read then.
-    Unnamed(Option<u8>),
-    /// KCS.
-    Kcs(Kcs),
+pub struct SystemInterface {
+    interface: Option<Interface>,
+    /// Where none is named: what was found when a BMC was looked for, which is done once.
+    looked: Option<u8>,
+    /// BT: the last request's sequence number.
+    seq: u8,
+    /// SSIF: the controller was ours before.
+    was_ours: bool,
 }
 
 impl SystemInterface {
     /// The way to this one. Touches nothing.
     #[must_use]
     pub fn new(interface: Option<Interface>) -> Self {
-        match interface {
-            Some(Interface::Kcs(ports)) => Self::Kcs(Kcs::new(ports)),
-            Some(Interface::Bt(_) | Interface::Ssif(_)) | None => Self::Unnamed(None),
-        }
+        Self { interface, looked: None, seq: bt::SEQ, was_ours: false }
     }
 }
 
 impl<M: Registers + Clock> Transport<M> for SystemInterface {
+    /// Where no interface is named nothing is written, and one register is read.
     fn transfer(
         &mut self,
         machine: &mut M,
@@ -296,12 +297,17 @@ impl<M: Registers + Clock> Transport<M> for SystemInterface {
         reply: &mut [u8],
         deadline: Millis,
     ) -> Result<usize, TransferError> {
-        match self {
-            Self::Unnamed(seen) => {
-                let status = *seen.get_or_insert_with(|| machine.get(KcsPorts::DEFAULT.status));
+        match self.interface {
+            None => {
+                let status = *self.looked.get_or_insert_with(|| machine.get(KcsPorts::DEFAULT.status));
                 Err(TransferError::Unnamed(status))
             }
-            Self::Kcs(kcs) => kcs.transfer(machine, timer, request, reply, deadline),
+            Some(Interface::Kcs(ports)) => Kcs::new(ports).transfer(machine, timer, request, reply, deadline),
+            Some(Interface::Bt(ports)) => {
+                Bt { ports, seq: &mut self.seq }.transfer(machine, timer, request, reply, deadline)
+            }
+            Some(Interface::Ssif(controller)) => Ssif { controller, was_ours: &mut self.was_ours }
+                .transfer(machine, timer, request, reply, deadline),
         }
     }
 }

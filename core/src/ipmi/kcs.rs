@@ -5,7 +5,7 @@
 //! what needs no waiting ends with the request's bytes and the answer's.
 
 use super::interface::KcsPorts;
-use super::{TransferError, Transport};
+use super::{NOBODY, TransferError, Transport, wait};
 use crate::budget::{Millis, Timer};
 use crate::hw::{Clock, Registers};
 
@@ -32,9 +32,6 @@ pub const WRITE_START: u8 = 0x61;
 pub const WRITE_END: u8 = 0x62;
 /// Control code READ.
 pub const READ: u8 = 0x68;
-
-/// What a bus without anybody on it reads as.
-const NOBODY: u8 = 0xff;
 
 /// Longest time for the error exit.
 const SHORT: Millis = 500;
@@ -113,15 +110,7 @@ impl<M: Registers + Clock> Wire<'_, M> {
 
     /// Waits until the status register is as asked for; returns the whole register.
     fn wait(&mut self, good: fn(u8) -> bool) -> Result<u8, TransferError> {
-        let register = self.ports.status;
-        let seen = self.timer.wait(self.machine, self.deadline, |machine| {
-            Some(machine.get(register)).filter(|status| *status == NOBODY || good(*status))
-        });
-        match seen {
-            Some(NOBODY) => Err(TransferError::Absent),
-            Some(status) => Ok(status),
-            None => Err(TransferError::Timeout),
-        }
+        wait(self.machine, self.timer, self.ports.status, self.deadline, good)
     }
 
     /// Waits until the BMC has taken what was written.

@@ -79,29 +79,36 @@ impl CompletionCode {
 }
 
 impl fmt::Display for CompletionCode {
-    /// The number, and what it means.
+    /// The number, and its name in the specification.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let meaning = match self.0 {
-            0xc0 => "busy",
-            0xc1 => "unknown command",
-            0xc2 => "unknown command for this LUN",
-            0xc3 => "timeout inside the BMC",
-            0xc4 => "out of space",
-            0xc5 => "reservation cancelled",
-            0xc7 => "wrong length of request",
-            0xc9 => "parameter out of range",
-            0xcb => "not present",
-            0xcc => "invalid data field",
-            0xcd => "not for this sensor or record type",
-            0xce => "no response",
-            0xd0 | 0xd2 => "not ready, it is still initializing",
-            0xd1 => "it is being updated",
-            0xd4 => "not allowed at this privilege or on this interface",
-            0xd5 | 0xd6 => "not supported in its present state",
-            0xff => "unspecified error",
+        let name = match self.0 {
+            0xc0 => "Node Busy",
+            0xc1 => "Invalid Command",
+            0xc2 => "Command invalid for given LUN",
+            0xc3 => "Timeout while processing command",
+            0xc4 => "Out of space",
+            0xc5 => "Reservation Canceled or Invalid Reservation ID",
+            0xc6 => "Request data truncated",
+            0xc7 => "Request data length invalid",
+            0xc8 => "Request data field length limit exceeded",
+            0xc9 => "Parameter out of range",
+            0xca => "Cannot return number of requested data bytes",
+            0xcb => "Requested Sensor, data, or record not present",
+            0xcc => "Invalid data field in Request",
+            0xcd => "Command illegal for specified sensor or record type",
+            0xce => "Command response could not be provided",
+            0xcf => "Cannot execute duplicated request",
+            0xd0 => "SDR Repository in update mode",
+            0xd1 => "Device in firmware update mode",
+            0xd2 => "BMC initialization in progress",
+            0xd3 => "Destination unavailable",
+            0xd4 => "Insufficient privilege level",
+            0xd5 => "Not supported in present state",
+            0xd6 => "Command sub-function disabled or unavailable",
+            0xff => "Unspecified error",
             _ => return write!(f, "completion code {:#04x}", self.0),
         };
-        write!(f, "completion code {:#04x}, {meaning}", self.0)
+        write!(f, "completion code {:#04x}, {name}", self.0)
     }
 }
 

@@ -1,18 +1,20 @@
 //! IPMI, written once: the image and the tool send the same messages, understand the same answers and give a BMC up by
 //! the same rules; only the way there differs.
 //!
-//! `message` is the envelope, `commands` what is in it, `kcs` (and what comes beside it) a way to the BMC, `interface`
-//! where that is; here is what all commands share: asking again, and when to stop.
+//! `message` is the envelope, `commands` what is in it, `kcs`, `bt` and `ssif` are ways to the BMC, `interface` which of them
+//! it is and where; here is what all commands share: asking again, and when to stop.
 
+pub mod bt;
 pub mod commands;
 pub mod interface;
 pub mod kcs;
 pub mod message;
 pub mod sel_writer;
+pub mod ssif;
 pub mod watchdog;
 
 use crate::budget::{Millis, Timer};
-use crate::hw::Clock;
+use crate::hw::{Clock, Register, Registers};
 use commands::Command;
 use message::{CompletionCode, REQUEST_LEN, Request};
 
@@ -83,6 +85,28 @@ const BUSY_RETRIES: u8 = 10;
 const BUSY_PAUSE: Millis = 100;
 /// So many timeouts in a row and the BMC counts as unresponsive.
 const TIMEOUTS: u8 = 2;
+
+/// What a bus without anybody on it reads as.
+const NOBODY: u8 = 0xff;
+
+/// Waits until an interface's status register is as asked for; returns the whole register.
+#[inline(never)]
+fn wait<M: Registers + Clock>(
+    machine: &mut M,
+    timer: &mut Timer,
+    status: Register,
+    deadline: Millis,
+    good: fn(u8) -> bool,
+) -> Result<u8, TransferError> {
+    let seen = timer.wait(machine, deadline, |machine| {
+        Some(machine.get(status)).filter(|status| *status == NOBODY || good(*status))
+    });
+    match seen {
+        Some(NOBODY) => Err(TransferError::Absent),
+        Some(status) => Ok(status),
+        None => Err(TransferError::Timeout),
+    }
+}
 
 /// A BMC, and what is known of its willingness to answer.
 pub struct Bmc<T> {

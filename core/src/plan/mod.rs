@@ -328,14 +328,14 @@ mod tests {
             ("lastwords.ipmi_interface=smic:0xca9", "takes kcs:"),
             ("lastwords.ipmi_interface=kcs:", "takes DATA"),
             ("lastwords.ipmi_interface=kcs:0x70", "names a port"),
-            ("lastwords.ipmi_interface=bt:0", "takes bt:"),
-            ("lastwords.ipmi_interface=bt:0xe4,0", "takes bt:"),
-            ("lastwords.ipmi_interface=bt:0xe4,257", "takes bt:"),
-            ("lastwords.ipmi_interface=bt:0xfffe", "takes bt:"),
-            ("lastwords.ipmi_interface=bt:0xff00,128", "takes bt:"),
+            ("lastwords.ipmi_interface=bt:0", "takes kcs:"),
+            ("lastwords.ipmi_interface=bt:0xe4,0", "takes kcs:"),
+            ("lastwords.ipmi_interface=bt:0xe4,257", "takes kcs:"),
+            ("lastwords.ipmi_interface=bt:0xfffe", "takes kcs:"),
+            ("lastwords.ipmi_interface=bt:0xff00,128", "takes kcs:"),
             ("lastwords.ipmi_interface=bt:0x6e,1", "names a port"),
             ("lastwords.ipmi_interface=bt:0x50,16", "names a port"),
-            ("lastwords.ipmi_interface=bt:mmio:0xfff", "takes bt:"),
+            ("lastwords.ipmi_interface=bt:mmio:0xfff", "takes kcs:"),
             ("lastwords.ipmi_interface=ssif:0x700,0x42", "takes ssif:"),
             ("lastwords.ipmi_interface=ssif:i801:0x700", "takes ssif:"),
             ("lastwords.ipmi_interface=ssif:i801:0x701,0x42", "takes ssif:"),
@@ -376,6 +376,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn two_parameters_name_the_interface_and_the_last_one_wins() {
+        for (line, printed) in [
+            ("lastwords.ipmi_interface=kcs:0xca8", "lastwords.ipmi_kcs_ports=0xca8,0xca9"),
+            ("lastwords.ipmi_interface=kcs:0xca2,0xca3", "lastwords.ipmi_kcs_ports=0xca2,0xca3"),
+            ("lastwords.ipmi_interface=kcs:mmio:0xfe000000", "lastwords.ipmi_kcs_ports=mmio:0xfe000000,1"),
+            ("lastwords.ipmi_interface=bt:228", "lastwords.ipmi_interface=bt:0xe4"),
+            ("lastwords.ipmi_interface=bt:0xc00,4", "lastwords.ipmi_interface=bt:0xc00,4"),
+            (
+                "lastwords.ipmi_interface=bt:mmio:0xfe000000,16",
+                "lastwords.ipmi_interface=bt:mmio:0xfe000000,16",
+            ),
+            (
+                "lastwords.ipmi_interface=ssif:i801:0x700,0x42",
+                "lastwords.ipmi_interface=ssif:i801:0x700,0x42",
+            ),
+            (
+                "lastwords.ipmi_interface=bt:0xe4 lastwords.ipmi_kcs_ports=0xca8,0xcac",
+                "lastwords.ipmi_kcs_ports=0xca8,0xcac",
+            ),
+            (
+                "lastwords.ipmi_kcs_ports=0xca8,0xcac lastwords.ipmi_interface=bt:0xe4",
+                "lastwords.ipmi_interface=bt:0xe4",
+            ),
+            (
+                "lastwords.ipmi_interface=bt:0xe4 lastwords.ipmi_kcs_ports=0",
+                "lastwords.ipmi_interface=bt:0xe4",
+            ),
+            ("quiet", ""),
+        ] {
+            assert_eq!(Plan::new("", line).to_string(), printed, "{line}");
+        }
+    }
+
     fn watchdog() -> impl Strategy<Value = Watchdog> {
         let action = prop::sample::select(Action::NAMES.map(|(_, action)| action).to_vec());
         prop_oneof![
@@ -399,9 +433,7 @@ mod tests {
 
     fn interface() -> impl Strategy<Value = Interface> {
         let bt_port = (1u16..0xfe00, KcsPorts::SPACINGS)
-            .prop_filter("free ports", |(port, spacing)| {
-                (0..3).all(|at| !arch::is_reserved(port + at * spacing, 1))
-            })
+            .prop_filter("free ports", |(port, spacing)| !arch::is_reserved(*port, 2 * spacing + 1))
             .prop_map(|(port, spacing)| BtPorts::new(Register::Port(port), spacing).unwrap());
         let bt_memory = (Register::ADDRESSES, KcsPorts::SPACINGS)
             .prop_map(|(addr, spacing)| BtPorts::new(Register::Memory(addr), spacing).unwrap());

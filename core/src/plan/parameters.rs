@@ -99,7 +99,7 @@ parameters! {
                   kcs:mmio:ADDR[,SPACING], bt:CTRL[,SPACING], bt:mmio:ADDR[,SPACING] and ssif:i801:PORT,ADDRESS. DATA, STATUS, \
                   CTRL and PORT are I/O ports, ADDR is a physical address, SPACING is 1 to 256 bytes from one register to the \
                   next, 1 when left out. ADDRESS is the BMC's SMBus address in 7 bits, 0x08 to 0x77.",
-        default: "from the running driver, SMBIOS or ACPI";
+        default: "from the running driver, SMBIOS, ACPI or PCI";
 
     ipmi_kcs_ports => interface @ (Some(Interface::Kcs(_))):
         parse |text| KcsPorts::parse(text.unwrap_or("")).map(|ports| Some(Interface::Kcs(ports))),
@@ -115,7 +115,7 @@ parameters! {
         details: "KCS is the keyboard controller style interface to the BMC (baseboard management controller): two I/O \
                   ports, STATUS being DATA + 1 when left out, or mmio:ADDR[,SPACING], SPACING being 1 to 256 bytes, 1 \
                   when left out.",
-        default: "from the running driver, SMBIOS or ACPI";
+        default: "from the running driver, SMBIOS, ACPI or PCI";
 
     ipmi_handle_panic => handle_panic:
         parse |text| switch(text), print |_on, _f| Ok(());
@@ -220,7 +220,7 @@ parameters! {
         alone: None,
         values: &["reset", "halt", "boot"],
         help: "Reset, halt, or boot when the dump kernel is corrupt",
-        details: "It is corrupt when its checksum (SHA-256) differs from the one loaded. Only with `load --via \
+        details: "It is corrupt when its checksum (--digest) differs from the one loaded. Only with `load --via \
                   purgatory`: else the kernel's own purgatory has checked before.",
         default: "reset";
 

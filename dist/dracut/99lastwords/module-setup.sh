@@ -13,6 +13,9 @@ depends() {
 
 installkernel() {
 	hostonly='' instmods ipmi_si ipmi_devintf
+	# A BMC on the SMBus.
+	[[ -e /sys/module/ipmi_ssif ]] && hostonly='' instmods i2c_i801 ipmi_ssif
+	return 0
 }
 
 install() {

@@ -30,12 +30,13 @@ pub fn program() -> Result<&'static Path> {
     built.as_deref().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-/// Builds the program as users have it, and returns its path.
+/// The program as users have it, which is that of the packages.
 ///
 /// # Errors
-/// When it does not build.
+/// When they cannot be made.
 pub fn release() -> Result<PathBuf> {
-    build("lastwords", "lastwords", "release", &["--no-default-features"])
+    packages()?;
+    Ok(cache::target()?.join("x86_64-unknown-linux-gnu/release/lastwords"))
 }
 
 /// The program's packages.
@@ -81,6 +82,14 @@ pub fn vmcore_log() -> Result<PathBuf> {
     build(env!("CARGO_PKG_NAME"), "vmcore-log", "dev", &[])
 }
 
+/// Builds the BMC on the LAN that has quirks, and returns its path.
+///
+/// # Errors
+/// When it does not build.
+pub fn lan_bmc() -> Result<PathBuf> {
+    build("lastwords-sim", "lan-bmc", "dev", &[])
+}
+
 fn build(package: &str, program: &str, profile: &str, more: &[&str]) -> Result<PathBuf> {
     let target = cache::target()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -110,13 +119,17 @@ pub fn image_elf() -> Result<PathBuf> {
         .context("the program's build has left no image")
 }
 
-/// `lastwords wrap`: the kernel with the image in front of it, written to `out`.
+/// `lastwords wrap`: the kernel with the image in front of it, written to `out`. It runs on the host, whose BMC, or none, is not
+/// the guest's: that is named, unless the options name another interface.
 ///
 /// # Errors
 /// When it refuses.
 pub fn wrap(kernel: &Path, out: &Path, options: &str) -> Result<()> {
     let mut wrap = Command::new(program()?);
     wrap.arg("wrap").arg(kernel).arg("-o").arg(out).args(options.split_whitespace());
+    if !["--ipmi-interface", "--ipmi-kcs-ports"].iter().any(|option| options.contains(option)) {
+        wrap.arg("--ipmi-kcs-ports=0xca2,0xca3");
+    }
     process::output(&mut wrap)?;
     Ok(())
 }

@@ -80,7 +80,7 @@ impl Scenario {
                 image
             }
         };
-        let mut options: Vec<String> = self.bmc.devices().iter().copied().map(str::to_owned).collect();
+        let mut options = self.bmc.devices(&self.bmc_device);
         options.extend(self.options.iter().cloned());
         Ok(Machine {
             kind: self.kind.clone(),

@@ -51,6 +51,7 @@ pub struct Scenario {
     pub(super) memory: u32,
     pub(super) firmware: Firmware,
     pub(super) bmc: Bmc,
+    pub(super) bmc_device: String,
     pub(super) options: Vec<String>,
     pub(super) host_options: Vec<String>,
     pub(super) debugger: Option<PathBuf>,
@@ -84,6 +85,7 @@ impl Scenario {
             memory: 1024,
             firmware: Firmware::Bios,
             bmc: Bmc::Simulator,
+            bmc_device: "isa-ipmi-kcs,bmc=bmc0".to_owned(),
             options: Vec::new(),
             host_options: Vec::new(),
             debugger: None,
@@ -149,6 +151,13 @@ impl Scenario {
     #[must_use]
     pub fn bmc(mut self, bmc: Bmc) -> Self {
         self.bmc = bmc;
+        self
+    }
+
+    /// QEMU's device by which the BMC, `bmc0`, is reached: at first, KCS at 0xca2 and 0xca3.
+    #[must_use]
+    pub fn bmc_device(mut self, device: &str) -> Self {
+        device.clone_into(&mut self.bmc_device);
         self
     }
 

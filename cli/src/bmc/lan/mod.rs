@@ -1,31 +1,29 @@
 //! The connection to a BMC over the LAN: RMCP+ (IPMI 2.0 section 13), as much of it as asking takes. Our own, because no
 //! released crate supports cipher suite 17, which is the only one that newer BMCs allow, to a port of one's choice.
 //!
-//! What comes in may be anybody's: a packet that is not the one waited for, or not signed with the session's key, is
-//! passed over, and the request is sent again until its time is over.
+//! What is said to the BMC, and when again, is `session`'s; here are the socket and what an error means to the user.
 
 mod handshake;
 mod host;
 mod message;
 mod packet;
+mod session;
+#[cfg(test)]
+pub mod simulated;
 mod suite;
 #[cfg(test)]
 mod tests;
 
 pub use host::Host;
+pub use session::Login;
 
 use super::{BmcError, System, error::os};
 use crate::sys;
-use handshake::{BY_NAME, Handshake, USER};
 use lastwords_core::{
     budget::{Millis, Timer},
-    ipmi::{
-        TransferError, Transport,
-        message::{NetFn, Request},
-    },
+    ipmi::{TransferError, Transport, message::Request},
 };
-use message::{answer, message};
-use packet::{Keys, contents, packet, payload};
+use session::{Link, LoginError, Session, Status};
 use std::{
     io::{
         self,
@@ -34,247 +32,108 @@ use std::{
     net::{SocketAddr, ToSocketAddrs, UdpSocket},
     time::{Duration, Instant},
 };
-use suite::Suite;
 
-/// After this long without an answer a packet is sent again.
-const AGAIN: Duration = Duration::from_secs(1);
-/// Longest time for one step of opening a session.
-const STEP: Duration = Duration::from_secs(5);
+/// Longest name and password (IPMI 2.0 sections 22.28, 22.30), and longest key of a BMC (13.33).
+const NAME_LEN: usize = 16;
+const PASSWORD_LEN: usize = 20;
+const KG_LEN: usize = 20;
 
-/// Longest packet that is taken.
-const PACKET_LEN: usize = 1024;
+/// Longest time for one command. In it a session is opened again that the BMC has forgotten.
+pub const TIMEOUT: Millis = 120_000;
 
-/// Commands (IPMI 2.0 appendix G) that belong to the session.
-const SET_SESSION_PRIVILEGE_LEVEL: u8 = 0x3b;
-const CLOSE_SESSION: u8 = 0x3c;
-
-/// An open session with a BMC.
-pub struct Session {
-    socket: UdpSocket,
-    host: String,
-    keys: Keys,
-    console_id: u32,
-    bmc_id: u32,
-    /// The last packet's number; 0 is outside of sessions.
-    sequence: u32,
-    /// The last request's number.
-    request: u8,
+/// Opens a session at privilege level User, within this time.
+///
+/// # Errors
+/// [`BmcError::NoAnswer`], [`BmcError::Login`], [`BmcError::NoSuite`], [`BmcError::Io`] and those between them.
+pub fn open(host: &Host, login: &Login, limit: Duration) -> Result<Session<Udp>, BmcError> {
+    let name = host.to_string();
+    let long = login.user.len() > NAME_LEN || login.password.len() > PASSWORD_LEN;
+    if long || login.kg.as_ref().is_some_and(|kg| kg.len() > KG_LEN) {
+        let fact = "IPMI has names of at most 16, and passwords and keys of at most 20 bytes";
+        return Err(BmcError::Login(name, fact.to_owned()));
+    }
+    let addresses = (host.name.as_str(), host.port).to_socket_addrs();
+    let mut last = BmcError::NoAnswer(name.clone());
+    for address in addresses.map_err(|error| BmcError::Io(name.clone(), error))? {
+        let opened = Udp::connect(address).map_err(LoginError::Io).and_then(|link| {
+            let mut session = Session::new(link, login.clone());
+            session.open(limit).map(|()| session)
+        });
+        let error = match opened {
+            Ok(session) => return Ok(session),
+            Err(error) => error,
+        };
+        let is_final = !matches!(error, LoginError::Silent | LoginError::Io(_));
+        last = reason(name.clone(), error);
+        if is_final {
+            break;
+        }
+    }
+    Err(last)
 }
 
-impl Session {
-    /// Opens a session at privilege level User.
-    ///
-    /// # Errors
-    /// [`BmcError::NoAnswer`], [`BmcError::Login`], [`BmcError::NoSuite`], [`BmcError::Io`].
-    pub fn open(host: &Host, user: &str, password: &[u8]) -> Result<Self, BmcError> {
-        if user.len() > 16 || password.len() > 20 {
-            return Err(BmcError::Login(
-                host.to_string(),
-                "IPMI has names of at most 16 and passwords of at most 20 bytes",
-            ));
+/// What a user is told.
+fn reason(host: String, error: LoginError) -> BmcError {
+    match error {
+        LoginError::Silent => BmcError::NoAnswer(host),
+        LoginError::Full(status) => BmcError::NoSession(host, status.to_string()),
+        LoginError::NoSuite(status) => BmcError::NoSuite(host, status.to_string()),
+        LoginError::Refused(status @ Status(0x0c | 0x0d)) => {
+            BmcError::Login(host, format!("wrong user ({status})"))
         }
-        let addresses = (host.name.as_str(), host.port)
-            .to_socket_addrs()
-            .map_err(|error| io_error(host.to_string(), error))?;
-        let mut last = BmcError::NoAnswer(host.to_string());
-        for address in addresses {
-            for suite in Suite::ALL {
-                match Self::open_with(host, address, suite, user.as_bytes(), password) {
-                    Err(error @ (BmcError::NoAnswer(_) | BmcError::NoSuite(_))) => last = error,
-                    // Nobody is at this address: no other suite will do.
-                    Err(error @ BmcError::Io(..)) => {
-                        last = error;
-                        break;
-                    }
-                    result => return result,
-                }
-            }
-        }
-        Err(last)
+        LoginError::Refused(status) => BmcError::Login(host, status.to_string()),
+        LoginError::Password => BmcError::Login(host, "wrong password".to_owned()),
+        LoginError::Kg => BmcError::Kg(host),
+        LoginError::Only15 => BmcError::Only15(host),
+        LoginError::Nonsense => BmcError::Login(host, "the BMC's answer is invalid".to_owned()),
+        // A machine is there, but nobody listens at the port.
+        LoginError::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => BmcError::NoAnswer(host),
+        LoginError::Io(error) => BmcError::Io(host, error),
     }
+}
 
-    fn open_with(
-        host: &Host,
-        address: SocketAddr,
-        suite: Suite,
-        user: &[u8],
-        password: &[u8],
-    ) -> Result<Self, BmcError> {
-        let io_error = |error| io_error(host.to_string(), error);
+/// A UDP socket.
+pub struct Udp {
+    socket: UdpSocket,
+    start: Instant,
+}
+
+impl Udp {
+    fn connect(address: SocketAddr) -> io::Result<Self> {
         let local = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = UdpSocket::bind(local).and_then(|socket| socket.connect(address).map(|()| socket));
-        let (console_random, [id, ..]) = random().map_err(io_error)?;
-        let mut handshake = Handshake {
-            suite,
-            role: BY_NAME | USER,
-            user,
-            password,
-            // 0 is no session.
-            console_id: [id | 1, b'l', b'w', b's'],
-            bmc_id: [0; 4],
-            console_random,
-            bmc_random: [0; 16],
-            bmc_guid: [0; 16],
-        };
-        let mut session = Self {
-            socket: socket.map_err(io_error)?,
-            host: host.to_string(),
-            keys: Keys::new(suite, &[]),
-            console_id: u32::from_le_bytes(handshake.console_id),
-            bmc_id: 0,
-            sequence: 0,
-            request: 0,
-        };
+        let socket = UdpSocket::bind(local)?;
+        socket.connect(address)?;
+        Ok(Self { socket, start: Instant::now() })
+    }
+}
 
-        let algorithms = suite.algorithms();
-        let mut request = vec![0, 0, 0];
-        request.extend(handshake.console_id);
-        for (kind, algorithm) in (0..).zip(algorithms) {
-            request.extend([kind, 0, 0, 8, algorithm, 0, 0, 0]);
-        }
-        let opened = session.step(
-            payload::OPEN_SESSION_REQUEST,
-            &request,
-            payload::OPEN_SESSION_RESPONSE,
-            handshake.console_id,
-        )?;
-        handshake.bmc_id =
-            *opened.get(6..).and_then(<[u8]>::first_chunk).ok_or_else(|| session.nonsense())?;
-        let chosen = [14, 22, 30].map(|at| opened.get(at).copied());
-        if chosen != algorithms.map(Some) {
-            return Err(BmcError::NoSuite(session.host.clone()));
-        }
-
-        let two =
-            session.step(payload::RAKP_1, &handshake.rakp_1(), payload::RAKP_2, handshake.console_id)?;
-        if !handshake.rakp_2(&two) {
-            return Err(BmcError::Login(session.host.clone(), WRONG_PASSWORD));
-        }
-        let four =
-            session.step(payload::RAKP_3, &handshake.rakp_3(), payload::RAKP_4, handshake.console_id)?;
-        if !handshake.rakp_4(&four) {
-            return Err(session.nonsense());
-        }
-        session.keys = Keys::new(suite, &handshake.sik());
-        session.bmc_id = u32::from_le_bytes(handshake.bmc_id);
-        let level = Request { net_fn: NetFn::APP, cmd: SET_SESSION_PRIVILEGE_LEVEL, data: &[USER] };
-        // A session begins at this level; a BMC that sees it otherwise refuses the first command.
-        let answered = session.ask(level, Instant::now() + STEP).map_err(|error| session.io_error(error))?;
-        answered.map(|_| session).ok_or_else(|| BmcError::NoAnswer(host.to_string()))
+impl Link for Udp {
+    fn now(&mut self) -> Duration {
+        self.start.elapsed()
     }
 
-    /// One step of opening: sends `message` behind a tag and returns what comes behind the answer's status.
-    fn step(
-        &mut self,
-        kind: u8,
-        message: &[u8],
-        answers: u8,
-        console_id: [u8; 4],
-    ) -> Result<Vec<u8>, BmcError> {
-        // The payload type is as good a tag as any.
-        let packet = packet(kind, 0, 0, &[&[kind], message].concat());
-        let find = |_: &Self, packet: &[u8]| match contents(answers, 0, packet)? {
-            [tag, status, rest @ ..] if *tag == kind => Some((*status, rest.to_vec())),
-            _ => None,
-        };
-        let found = self.exchange(Instant::now() + STEP, |_| Ok(packet.clone()), find);
-        let found = found.map_err(|error| self.io_error(error))?;
-        let (status, rest) = found.ok_or_else(|| BmcError::NoAnswer(self.host.clone()))?;
-        match status {
-            0 if answers == payload::OPEN_SESSION_RESPONSE || rest.get(2..6) == Some(&console_id) => Ok(rest),
-            // Table 13-15.
-            3..=7 | 0x10 | 0x11 => Err(BmcError::NoSuite(self.host.clone())),
-            0x01 | 0x0b => Err(BmcError::Login(
-                self.host.clone(),
-                "it has no room for one more session: try again in a minute",
-            )),
-            0x09 | 0x0a => Err(BmcError::Login(self.host.clone(), "this user has no privileges on the LAN")),
-            0x0c | 0x0d => Err(BmcError::Login(self.host.clone(), "no such user")),
-            0x0f => Err(BmcError::Login(self.host.clone(), WRONG_PASSWORD)),
-            _ => Err(self.nonsense()),
-        }
+    fn send(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.socket.send(packet).map(drop)
     }
 
-    fn io_error(&self, error: io::Error) -> BmcError {
-        io_error(self.host.clone(), error)
-    }
-
-    fn nonsense(&self) -> BmcError {
-        BmcError::Login(self.host.clone(), "the BMC's answer is invalid")
-    }
-
-    /// Sends what `make` makes, again and again, until `find` finds the answer in a packet or the time is over: `None`
-    /// then.
-    fn exchange<T>(
-        &mut self,
-        deadline: Instant,
-        mut make: impl FnMut(&mut Self) -> io::Result<Vec<u8>>,
-        find: impl Fn(&Self, &[u8]) -> Option<T>,
-    ) -> io::Result<Option<T>> {
-        while Instant::now() < deadline {
-            let packet = make(self)?;
-            self.socket.send(&packet)?;
-            let again = deadline.min(Instant::now() + AGAIN);
-            while let Some(left) = again.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
-            {
-                self.socket.set_read_timeout(Some(left))?;
-                let mut buffer = [0; PACKET_LEN];
-                match self.socket.recv(&mut buffer) {
-                    Ok(len) => {
-                        if let Some(found) = find(self, &buffer[..len]) {
-                            return Ok(Some(found));
-                        }
-                    }
-                    Err(error) if matches!(error.kind(), WouldBlock | TimedOut | Interrupted) => {}
-                    Err(error) => return Err(error),
-                }
+    fn receive(&mut self, buffer: &mut [u8], until: Duration) -> io::Result<Option<usize>> {
+        while let Some(left) = until.checked_sub(self.now()).filter(|left| !left.is_zero()) {
+            self.socket.set_read_timeout(Some(left))?;
+            match self.socket.recv(buffer) {
+                Ok(len) => return Ok(Some(len)),
+                Err(error) if matches!(error.kind(), WouldBlock | TimedOut | Interrupted) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(None)
     }
 
-    /// The next packet with this request.
-    fn next(&mut self, request: Request<'_>) -> io::Result<Vec<u8>> {
-        // Sequence numbers go round without 0.
-        self.sequence = self.sequence.checked_add(1).unwrap_or(1);
-        let (iv, _) = random()?;
-        Ok(self.keys.seal(self.bmc_id, self.sequence, &message(request, self.request), iv))
+    fn random(&mut self) -> io::Result<[u8; 32]> {
+        sys::random_bytes().ok_or_else(|| io::Error::other("the kernel has no random numbers yet"))
     }
 }
 
-const WRONG_PASSWORD: &str = "wrong password";
-
-fn io_error(host: String, error: io::Error) -> BmcError {
-    match error.kind() {
-        // A machine is there, but nobody listens at the port.
-        io::ErrorKind::ConnectionRefused => BmcError::NoAnswer(host),
-        _ => BmcError::Io(host, error),
-    }
-}
-
-/// 16 random bytes and 16 more.
-fn random() -> io::Result<([u8; 16], [u8; 16])> {
-    let bytes =
-        sys::random_bytes().ok_or_else(|| io::Error::other("the kernel has no random numbers yet"))?;
-    let (mut one, mut other) = ([0; 16], [0; 16]);
-    one.copy_from_slice(&bytes[..16]);
-    other.copy_from_slice(&bytes[16..]);
-    Ok((one, other))
-}
-
-impl Session {
-    /// Sends a request until it is answered: completion code and data. `None` when there is no answer by then.
-    fn ask(&mut self, request: Request<'_>, deadline: Instant) -> io::Result<Option<Vec<u8>>> {
-        self.request = (self.request + 1) & 0x3f;
-        let find = |session: &Self, packet: &[u8]| {
-            let message = session.keys.open(session.console_id, packet)?;
-            answer(request, session.request, &message).map(<[u8]>::to_vec)
-        };
-        self.exchange(deadline, |session| session.next(request), find)
-    }
-}
-
-impl Transport<System> for Session {
+impl<L: Link> Transport<System> for Session<L> {
     fn transfer(
         &mut self,
         system: &mut System,
@@ -284,21 +143,14 @@ impl Transport<System> for Session {
         deadline: Millis,
     ) -> Result<usize, TransferError> {
         let request = Request::decode(request).ok_or(TransferError::State(0))?;
-        let end = system.instant(timer, deadline);
-        let answer = self.ask(request, end).map_err(|error| os(&error))?.ok_or(TransferError::Timeout)?;
-        request.put_answer(&answer, reply).ok_or(TransferError::TooLong)
-    }
-}
-
-impl Drop for Session {
-    /// Closes the session, of which a BMC has few. Whether it heard us, it closes it itself after a minute.
-    fn drop(&mut self) {
-        if self.bmc_id != 0 {
-            let id = self.bmc_id.to_le_bytes();
-            let close = Request { net_fn: NetFn::APP, cmd: CLOSE_SESSION, data: &id };
-            if let Ok(packet) = self.next(close) {
-                let _ = self.socket.send(&packet);
-            }
+        let left = deadline.saturating_sub(timer.now(system));
+        let end = self.link.now() + Duration::from_millis(u64::from(left));
+        match self.ask(request, end) {
+            Ok(Some(answer)) => request.put_answer(&answer, reply).ok_or(TransferError::TooLong),
+            Ok(None) => Err(TransferError::Timeout),
+            Err(LoginError::Io(error)) => Err(os(&error)),
+            // It has let us in before. It is not asked again.
+            Err(_) => Err(TransferError::Os(libc::EACCES)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::suite::Suite;
 use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit, block_padding::NoPadding};
+use lastwords_core::ipmi::message::CompletionCode;
 
 /// The head of every packet: RMCP 1.0, no RMCP acknowledge, class IPMI.
 pub const RMCP: [u8; 4] = [6, 0, 0xff, 7];
@@ -40,6 +41,36 @@ pub fn contents(payload_type: u8, session: u32, packet: &[u8]) -> Option<&[u8]> 
     let ours = head[0] == RMCP[0] && head[3] == RMCP[3] && head[4..6] == [RMCP_PLUS, payload_type];
     let len = usize::from(u16::from_le_bytes([head[14], head[15]]));
     rest.get(..len).filter(|_| ours && head[6..10] == session.to_le_bytes())
+}
+
+/// The number of a packet in its session.
+pub fn sequence(packet: &[u8]) -> u32 {
+    packet.get(10..).and_then(<[u8]>::first_chunk).map_or(0, |number| u32::from_le_bytes(*number))
+}
+
+/// Get Channel Authentication Capabilities (22.13) for this channel, as it is asked without a session, in the form of IPMI
+/// 1.5 (13.6): what every BMC answers.
+pub const CAPABILITIES: [u8; 23] = [
+    6, 0, 0xff, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, // RMCP; no authentication, no session; length
+    0x20, 0x18, 0xc8, 0x81, 0, 0x38, 0x8e, 0x02,
+    0xb7, // the message: IPMI 2.0 data, for privilege level User
+];
+
+/// Does this answer to [`CAPABILITIES`] say that there is no RMCP+? `None` when it is anything else.
+pub fn are_1_5_alone(packet: &[u8]) -> Option<bool> {
+    let (head, message) = packet.split_at_checked(14)?;
+    let ours = head[0] == RMCP[0] && head[3] == RMCP[3] && head[4] == 0;
+    match message {
+        [0x81, 0x1c, _, _, _, 0x38, 0, _, types, _, versions, ..] if ours => {
+            // Whether the byte with the versions counts, and in it whether RMCP+ is there.
+            Some(types & 0x80 == 0 || versions & 0x02 == 0)
+        }
+        // It does not know the bit that asks for them.
+        [0x81, 0x1c, _, _, _, 0x38, code, ..] if ours && *code == CompletionCode::INVALID_DATA_FIELD.0 => {
+            Some(true)
+        }
+        _ => None,
+    }
 }
 
 /// What the session's packets are signed and encrypted with.

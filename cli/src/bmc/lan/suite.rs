@@ -40,7 +40,15 @@ impl Suite {
         }
     }
 
-    /// Is this the beginning of the code, as long as it has to be? In constant time.
+    /// Bytes of a whole code.
+    pub fn whole(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha1 => 20,
+        }
+    }
+
+    /// Is this the beginning of the code? However short it is: its length is the caller's to check. In constant time.
     pub fn verify(self, key: &[u8], parts: &[&[u8]], expected: &[u8]) -> bool {
         match self {
             Self::Sha256 => code::<Hmac<Sha256>>(key, parts).verify_truncated_left(expected).is_ok(),

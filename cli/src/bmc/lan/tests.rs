@@ -1,10 +1,19 @@
-//! Sessions of ipmitool's, replayed; a BMC on the loopback device that is not kind; and anybody's packets.
+//! Sessions of ipmitool's, replayed; a simulated BMC with the quirks of real ones; and anybody's packets.
 
 use super::{
-    message::{BMC, CONSOLE, checksum},
-    packet::{HEAD_LEN, RMCP, RMCP_PLUS, SEALED},
+    handshake::{BY_NAME, Handshake, Proof},
+    message::{answer, message},
+    packet::{Keys, RMCP, RMCP_PLUS, SEALED, are_1_5_alone, contents, payload},
+    simulated::{Lan, login},
+    suite::Suite,
     *,
 };
+use crate::bmc::SelList;
+use lastwords_core::ipmi::{
+    commands::{GetDeviceId, GetSelTime},
+    message::NetFn,
+};
+use lastwords_sim::lan::{KG, LanBmc, OwnIds, QUIRKS, Unreadable};
 use proptest::prelude::*;
 
 /// A session of ipmitool 1.8.19 with user admin, password lastwords: Open Session Response, RAKP messages 1 to 4,
@@ -76,6 +85,7 @@ fn ipmitools_own_sessions() {
             role: one[40],
             user: b"admin",
             password: b"lastwords",
+            kg: b"lastwords",
             console_id: array(&opened, 20),
             bmc_id: array(&opened, 24),
             console_random: array(&one, 24),
@@ -84,10 +94,11 @@ fn ipmitools_own_sessions() {
         };
         // From behind the tag, or the status, on.
         assert_eq!(one[17..], handshake.rakp_1());
-        assert!(handshake.rakp_2(&two[18..]));
+        assert_eq!(handshake.rakp_2(&two[18..]), Proof::Right);
+        assert_eq!(handshake.rakp_2(&two[18..two.len() - 1]), Proof::Short);
         assert_eq!(three[17..], handshake.rakp_3());
-        assert!(handshake.rakp_4(&four[18..]));
-        assert!(!handshake.rakp_4(&four[18..four.len() - 1]));
+        assert_eq!(handshake.rakp_4(&four[18..]), Proof::Right);
+        assert_eq!(handshake.rakp_4(&four[18..four.len() - 1]), Proof::Short);
 
         let keys = Keys::new(suite, &handshake.sik());
         let [console, bmc] = [handshake.console_id, handshake.bmc_id].map(u32::from_le_bytes);
@@ -99,131 +110,244 @@ fn ipmitools_own_sessions() {
         let number = asked[4] >> 2;
         assert_eq!(message(own, number), asked);
         let opened = keys.open(console, &reply).expect("the BMC's answer");
-        assert_eq!(answer(own, number, &opened).unwrap()[0], 0);
-        assert_eq!(answer(own, number + 1, &opened), None);
-        assert_eq!(answer(Request { cmd: own.cmd + 1, ..own }, number, &opened), None);
+        let (of, data) = answer(own, &opened).unwrap();
+        assert_eq!((of, data[0]), (number, 0));
+        assert_eq!(answer(Request { cmd: own.cmd + 1, ..own }, &opened), None);
 
         handshake.password = b"lastword";
-        assert!(!handshake.rakp_2(&two[18..]));
+        assert_eq!(handshake.rakp_2(&two[18..]), Proof::Wrong);
     }
 }
 
-/// A BMC with user `reader`, password `secret`, that supports this suite only. It hears every packet the second time,
-/// where it `loses` them, and before each answer it sends what is none.
-fn bmc(suite: Suite, loses: bool) -> Host {
-    const ID: [u8; 4] = [9, 8, 7, 6];
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = socket.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        let (guid, random) = ([3; 16], [4; 16]);
-        let (mut console_id, mut console_random, mut role) = ([0; 4], [0; 16], 0);
-        let mut sik = Vec::new();
-        let mut heard = std::collections::BTreeSet::new();
-        loop {
-            let mut buffer = [0; PACKET_LEN];
-            let (len, from) = socket.recv_from(&mut buffer).unwrap();
-            let packet = &buffer[..len];
-            let payload = &packet[HEAD_LEN..];
-            if loses && heard.insert(packet[5]) {
-                continue;
-            }
-            let hmac = |key: &[u8], parts: &[&[u8]]| suite.hmac(key, parts);
-            let who: &[&[u8]] = &[&[role, 6], b"reader"];
-            let answers = match packet[5] {
-                payload::OPEN_SESSION_REQUEST => {
-                    console_id = array(payload, 4);
-                    let status = if payload[12] == suite.algorithms()[0] { 0 } else { 4 };
-                    let head = [&[payload[0], status, 0, 0], &console_id[..], &ID].concat();
-                    let answer = [&head[..], &payload[8..]].concat();
-                    vec![super::packet(payload::OPEN_SESSION_RESPONSE, 0, 0, &answer)]
-                }
-                payload::RAKP_1 => {
-                    (console_random, role) = (array(payload, 8), payload[24]);
-                    let parts: [&[u8]; 7] =
-                        [&console_id, &ID, &console_random, &random, &guid, &[role, 6], &payload[28..]];
-                    let head = [&[payload[0], 0, 0, 0], &console_id[..], &random, &guid].concat();
-                    let answer = [head, hmac(b"secret", &parts)].concat();
-                    vec![super::packet(payload::RAKP_2, 0, 0, &answer)]
-                }
-                payload::RAKP_3 => {
-                    assert_eq!(payload[8..], hmac(b"secret", &[&[&random, &console_id[..]], who].concat()));
-                    sik = hmac(b"secret", &[&[&console_random, &random[..]], who].concat());
-                    let code = hmac(&sik, &[&console_random, &ID, &guid]);
-                    let answer = [&[payload[0], 0, 0, 0], &console_id[..], &code[..suite.cut()]].concat();
-                    vec![super::packet(payload::RAKP_4, 0, 0, &answer)]
-                }
-                _ => {
-                    let keys = Keys::new(suite, &sik);
-                    let asked = keys.open(u32::from_le_bytes(ID), packet).unwrap();
-                    // The answer has what was asked, and in which packet.
-                    let answer = |number: u8, data: &[u8]| {
-                        let mut message = vec![CONSOLE, asked[1] | 4];
-                        message.push(checksum(&message));
-                        message.extend([BMC, number, asked[5], 0]);
-                        message.extend(data);
-                        message.push(checksum(&message[3..]));
-                        keys.seal(u32::from_le_bytes(console_id), 1, &message, [5; 16])
-                    };
-                    let stale = answer(asked[4].wrapping_sub(4), b"old");
-                    vec![stale, answer(asked[4], &[&packet[10..11], &asked[6..asked.len() - 1]].concat())]
-                }
-            };
-            socket.send_to(b"anybody's", from).unwrap();
-            for answer in answers {
-                let mut forged = answer.clone();
-                *forged.last_mut().unwrap() ^= 1;
-                // Only what is signed can be known to be forged.
-                if answer[5] & 0xc0 != 0 {
-                    socket.send_to(&forged, from).unwrap();
-                }
-                socket.send_to(&answer, from).unwrap();
-            }
+/// Records that can be told apart.
+fn sel(len: u16) -> Vec<[u8; 16]> {
+    let record = |at: u16| {
+        let mut record = *b"\0\0\xf0\0\xffa record...";
+        record[12..14].copy_from_slice(&at.to_le_bytes());
+        record
+    };
+    (1..=len).map(record).collect()
+}
+
+/// The BMC with this quirk.
+fn quirky(len: u16, name: &str) -> LanBmc {
+    let mut bmc = LanBmc::new(sel(len));
+    QUIRKS.iter().find(|(known, _)| *known == name).expect("a quirk").1(&mut bmc);
+    bmc
+}
+
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Reads its SEL within this time.
+fn read_within(lan: &Lan, login: Login, limit: Duration) -> Result<SelList, BmcError> {
+    lan.connect_as(login, limit)?.read_sel(None)
+}
+
+fn read(lan: &Lan) -> SelList {
+    read_within(lan, login(), LIMIT).unwrap()
+}
+
+/// Which records of `sel` these are.
+fn which(list: &SelList) -> Vec<u16> {
+    list.entries.iter().map(|entry| u16::from_le_bytes([entry.record[12], entry.record[13]])).collect()
+}
+
+#[test]
+fn with_each_quirk_all_is_read_that_the_bmc_shows_and_in_no_more_round_trips_than_there_are_records_and_12() {
+    for (name, _) in QUIRKS {
+        let bmc = quirky(20, name);
+        // These ask for more than once is enough for the others.
+        let is_slow = bmc.loss > 0 || bmc.delay > 0 || bmc.full_until > 0 || bmc.dies_after.is_some();
+        let is_cancelled = bmc.cancels_every.is_some();
+        if *name == "IPMI 1.5 alone" {
+            continue;
         }
-    });
-    Host { name: "127.0.0.1".to_owned(), port }
+        let kg = (!bmc.kg.is_empty()).then(|| KG.to_vec());
+        let lan = Lan::new(bmc);
+        let list = read_within(&lan, Login { kg, ..login() }, LIMIT)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let unreadable = lan.bmc(|bmc| bmc.unreadable).map(|(at, _)| at as u16);
+        let expected: Vec<_> = (1..=20).filter(|at| Some(*at) != unreadable).collect();
+        assert_eq!(which(&list), expected, "{name}");
+        assert_eq!((list.count, list.missing()), (Some(20), usize::from(unreadable.is_some())), "{name}");
+        assert!(list.ended_by.is_none(), "{name}");
+        let heard = lan.bmc(|bmc| bmc.heard);
+        assert!(is_slow || is_cancelled || heard <= 20 + 12, "{name}: {heard} round trips");
+        assert_eq!(lan.bmc(|bmc| bmc.refused), 0, "{name}");
+    }
 }
 
 #[test]
 fn a_session_from_its_opening_on() {
-    for (suite, loses) in [(Suite::Sha256, false), (Suite::Sha1, false), (Suite::Sha256, true)] {
-        let mut session = Session::open(&bmc(suite, loses), "reader", b"secret").unwrap();
-        assert_eq!(session.keys.suite, suite);
-        for number in 0..3 {
-            let request = Request { net_fn: NetFn::STORAGE, cmd: 0x43, data: &[number, 7] };
-            let answer = session.ask(request, Instant::now() + STEP).unwrap().unwrap();
-            assert_eq!((answer[0], &answer[2..]), (0, &[number, 7][..]));
-            // No packet has another one's number.
-            assert_eq!(answer[1], session.sequence as u8);
+    for (name, trips) in [("none", 3), ("suite 17 refused with 0x12", 4)] {
+        let lan = Lan::new(quirky(3, name));
+        let mut bmc = lan.connect(LIMIT).unwrap();
+        assert_eq!(lan.bmc(|bmc| bmc.heard), trips + 1, "{name}");
+        assert_eq!(bmc.send(&GetDeviceId).unwrap().firmware, (9, 8));
+        assert_eq!(bmc.send(&GetSelTime).unwrap(), 0x6a00_0000);
+        drop(bmc);
+        // It closes the session: five others have room.
+        for _ in 0..5 {
+            drop(lan.connect(LIMIT).unwrap());
         }
-
-        // As core's `Bmc` uses it.
-        let mut system = System::new(None);
-        let mut timer = system.timer(None);
-        let deadline = timer.within(5000);
-        let wire = [NetFn::STORAGE.0 << 2, 0x43, 9, 7];
-        let mut reply = [0; 40];
-        let len = session.transfer(&mut system, &mut timer, &wire, &mut reply, deadline).unwrap();
-        let sequence = session.sequence as u8;
-        assert_eq!(reply[..len], [NetFn::STORAGE.response() << 2, 0x43, 0, sequence, 9, 7]);
-        let short = session.transfer(&mut system, &mut timer, &wire, &mut reply[..5], deadline);
-        assert_eq!(short, Err(TransferError::TooLong));
-        timer.now(&mut system);
-        let late = session.transfer(&mut system, &mut timer, &wire, &mut reply, 0);
-        assert_eq!(late, Err(TransferError::Timeout));
+        assert_eq!(lan.bmc(|bmc| bmc.heard), 6 * (trips + 2) + 2, "{name}");
     }
 }
 
 #[test]
-fn a_refused_login_has_a_reason() {
-    let host = bmc(Suite::Sha256, false);
-    let wrong = Session::open(&host, "reader", b"guess").err().unwrap();
-    assert_eq!(wrong.to_string(), format!("{host} refuses the login: {WRONG_PASSWORD}"));
-    let long = Session::open(&host, "a name of 17 bytes", b"").err().unwrap();
+fn a_login_that_is_refused_is_never_tried_again_and_has_a_reason() {
+    let refused = |bmc: LanBmc, login: Login| {
+        let lan = Lan::new(bmc);
+        let error = lan.connect_as(login, LIMIT).err().expect("no session").to_string();
+        let (refused, rakp_3s) = lan.bmc(|bmc| (bmc.refused, bmc.rakp_3s));
+        assert!(refused <= 1 && rakp_3s <= 1, "{error}: {refused} refused logins");
+        assert!(lan.elapsed() < Duration::from_secs(5), "{error}: {:?}", lan.elapsed());
+        (error, rakp_3s)
+    };
+    let none = || quirky(1, "none");
+    let wrong = Login { password: b"guess".to_vec(), ..login() };
+    // The password's code does not go out to one that does not know it.
+    assert_eq!(refused(none(), wrong.clone()), ("bmc refuses the login: wrong password".to_owned(), 0));
+    let nobody = Login { user: b"nobody".to_vec(), ..login() };
+    let user = "bmc refuses the login: wrong user (RAKP status 0x0d, Unauthorized name)".to_owned();
+    assert_eq!(refused(none(), nobody.clone()), (user.clone(), 0));
+    assert_eq!(refused(LanBmc { errors_without_tag: true, ..none() }, nobody), (user, 0));
+    let (kg, _) = refused(quirky(1, "Kg set"), login());
+    assert!(kg.contains("accepts the password") && kg.contains("--kg-file"), "{kg}");
+    let code = "bmc refuses the login: RAKP status 0x0f, Invalid integrity check value".to_owned();
+    assert_eq!(refused(LanBmc { rakp_4_status: 0x0f, ..none() }, login()), (code, 1));
+    let (only, _) = refused(quirky(1, "IPMI 1.5 alone"), login());
+    assert!(only.contains("IPMI 1.5 only") && only.contains("ipmitool -I lan -H bmc"), "{only}");
+
+    let host = Host { name: "bmc".to_owned(), port: 623 };
+    let long = Login { user: b"a name of 17 bytes".to_vec(), ..login() };
+    let long = open(&host, &long, LIMIT).err().unwrap();
     assert!(matches!(long, BmcError::Login(..)), "{long}");
     // Nobody listens there any more.
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let silent = Session::open(&Host { port: nobody, ..host }, "reader", b"secret").err().unwrap();
+    let host = Host { name: "127.0.0.1".to_owned(), port: nobody };
+    let silent = open(&host, &login(), LIMIT).err().unwrap();
     assert!(matches!(silent, BmcError::NoAnswer(_)), "{silent}");
+}
+
+#[test]
+fn a_bmc_that_refuses_us_in_the_middle_is_not_asked_again() {
+    let lan = Lan::new(quirky(3, "none"));
+    let mut bmc = lan.connect(LIMIT).unwrap();
+    lan.bmc(|bmc| (bmc.dies_after, bmc.rakp_4_status) = (Some(1), 0x0f));
+    for _ in 0..3 {
+        assert!(bmc.send(&GetDeviceId).is_err());
+    }
+    assert_eq!(lan.bmc(|bmc| bmc.refused), 1);
+}
+
+#[test]
+fn what_is_behind_a_record_that_cannot_be_read_is_found_where_the_ids_in_the_records_are_the_senders() {
+    for unreadable in [Unreadable::Short, Unreadable::Code(0xff), Unreadable::Code(0xcb)] {
+        let own_ids = OwnIds::Senders;
+        let lan = Lan::new(LanBmc { own_ids, unreadable: Some((5, unreadable)), ..quirky(9, "none") });
+        assert_eq!(which(&read(&lan)), [1, 2, 3, 4, 6, 7, 8, 9]);
+    }
+}
+
+#[test]
+fn a_code_that_proves_nothing_brings_no_code_of_the_passwords() {
+    // Of one byte, one in 256 is right.
+    for cut in [0, 1, 16, 19, 31] {
+        for seed in 0..if cut == 1 { 600 } else { 1 } {
+            let lan = Lan::new(LanBmc { rakp_2_cut: Some(cut), ..quirky(1, "none") }.seeded(seed));
+            assert!(lan.connect(LIMIT).is_err());
+            assert_eq!(lan.bmc(|bmc| bmc.rakp_3s), 0, "{cut} bytes");
+        }
+    }
+}
+
+#[test]
+fn one_that_is_not_there_is_given_up_after_half_a_minute() {
+    let lan = Lan::new(LanBmc { gone_from: Some(0), ..quirky(1, "none") });
+    assert!(matches!(lan.connect(LIMIT).err(), Some(BmcError::NoAnswer(_))));
+    assert!(lan.elapsed() <= Duration::from_secs(30), "{:?}", lan.elapsed());
+    let lan = Lan::new(LanBmc { gone_from: Some(0), ..quirky(1, "none") });
+    assert!(lan.connect(Duration::from_secs(4)).is_err());
+    assert!(lan.elapsed() <= Duration::from_secs(4), "{:?}", lan.elapsed());
+}
+
+#[test]
+fn what_was_read_is_kept_when_the_bmc_goes_or_the_time_is_over() {
+    for (mut bmc, limit) in [
+        (quirky(200, "none"), LIMIT),
+        (quirky(200, "answers take 5 s"), Duration::from_secs(300)),
+        (quirky(200, "half of all packets lost"), Duration::from_secs(300)),
+    ] {
+        if bmc.delay == 0 && bmc.loss == 0 {
+            (bmc.gone_from, bmc.delay) = (Some(1000), 10);
+        }
+        let lan = Lan::new(bmc);
+        let list = read_within(&lan, login(), limit).unwrap();
+        let read = which(&list);
+        assert!(read.len() > 10 && read == (1..=read.len() as u16).collect::<Vec<_>>(), "{read:?}");
+        assert_eq!((list.count, list.missing()), (Some(200), 200 - read.len()));
+        assert!(matches!(list.ended_by, Some(BmcError::Silent(_))), "{:?}", list.ended_by);
+        // One packet more closes the session.
+        assert!(lan.elapsed() <= limit + Duration::from_millis(1), "{:?}", lan.elapsed());
+    }
+}
+
+#[test]
+fn under_heavy_loss_a_log_is_read_whichever_packets_are_lost() {
+    let mut whole = 0;
+    for seed in 0..100 {
+        let lan = Lan::new(quirky(10, "half of all packets lost").seeded(seed));
+        let result = read_within(&lan, login(), LIMIT);
+        assert!(lan.elapsed() <= LIMIT + Duration::from_millis(1));
+        assert_eq!(lan.bmc(|bmc| bmc.refused), 0, "{seed}");
+        // What it does not say is wrong in no case.
+        if let Ok(list) = &result {
+            let read = which(list);
+            assert_eq!(read, (1..=10).take(read.len()).collect::<Vec<_>>(), "{seed}");
+            whole += usize::from(read.len() == 10);
+            assert!(read.len() == 10 || list.ended_by.is_some(), "{seed}");
+        }
+    }
+    assert!(whole >= 95, "{whole} of 100");
+}
+
+#[test]
+fn a_hostile_bmc_costs_no_more_than_the_time_that_it_is_given() {
+    // A SEL without an end, and before each answer what is none.
+    for floods in [false, true] {
+        let lan = Lan::new(LanBmc { endless: true, floods, delay: 5, ..quirky(1, "none") });
+        let limit = Duration::from_secs(if floods { 10 } else { 600 });
+        let list = read_within(&lan, login(), limit).unwrap();
+        assert!(lan.elapsed() <= limit && u16::try_from(list.entries.len()).is_ok());
+    }
+}
+
+#[test]
+fn an_answer_that_is_sent_again_is_taken_once() {
+    // Request numbers come round after 64.
+    for name in ["answers repeated", "packets in the session not counted"] {
+        let lan = Lan::new(LanBmc { replays: true, ..quirky(200, name) });
+        assert_eq!(which(&read(&lan)), (1..=200).collect::<Vec<_>>(), "{name}");
+    }
+}
+
+#[test]
+fn as_core_uses_it_an_answer_too_long_and_a_time_that_is_over_are_errors() {
+    let lan = Lan::new(quirky(3, "none"));
+    let mut session = lan.open(login(), LIMIT).unwrap();
+    let mut system = System::new(None);
+    let mut timer = system.timer(None);
+    let deadline = timer.within(5000);
+    let wire = [NetFn::STORAGE.0 << 2, 0x48];
+    let mut reply = [0; 40];
+    let len = session.transfer(&mut system, &mut timer, &wire, &mut reply, deadline).unwrap();
+    assert_eq!(reply[..len], [NetFn::STORAGE.response() << 2, 0x48, 0, 0, 0, 0, 0x6a]);
+    let short = session.transfer(&mut system, &mut timer, &wire, &mut reply[..5], deadline);
+    assert_eq!(short, Err(TransferError::TooLong));
+    timer.now(&mut system);
+    let late = session.transfer(&mut system, &mut timer, &wire, &mut reply, 0);
+    assert_eq!(late, Err(TransferError::Timeout));
 }
 
 proptest! {
@@ -250,7 +374,7 @@ proptest! {
     #[test]
     fn anybodys_packets_are_passed_over(packet in prop::collection::vec(any::<u8>(), 0..120)) {
         let request = Request { net_fn: NetFn::APP, cmd: 1, data: &[] };
-        let _ = (contents(payload::RAKP_2, 0, &packet), answer(request, 0, &packet));
+        let _ = (contents(payload::RAKP_2, 0, &packet), answer(request, &packet), are_1_5_alone(&packet));
         for suite in Suite::ALL {
             let keys = Keys::new(suite, b"key");
             prop_assert_eq!(keys.open(0, &packet), None);
@@ -265,13 +389,14 @@ proptest! {
             role: BY_NAME,
             user: b"",
             password: b"",
+            kg: b"",
             console_id: [0; 4],
             bmc_id: [0; 4],
             console_random: [0; 16],
             bmc_random: [0; 16],
             bmc_guid: [0; 16],
         };
-        prop_assert!(!handshake.rakp_2(&packet));
-        prop_assert!(!handshake.rakp_4(&packet));
+        prop_assert_ne!(handshake.rakp_2(&packet), Proof::Right);
+        prop_assert_ne!(handshake.rakp_4(&packet), Proof::Right);
     }
 }

@@ -22,7 +22,7 @@ const NOT_READY: u8 = 3;
 ///
 /// Shows what BMC (baseboard management controller) this is, the state of its event log (SEL, System Event Log) and of its
 /// watchdog, and the options for `lastwords load` and `lastwords wrap`. The BMC is asked through /dev/ipmi0 if it is there,
-/// else through the BMC's KCS (keyboard controller style) ports. Nothing is changed without --write-test.
+/// else through its registers at I/O ports (KCS or BT). Nothing is changed without --write-test.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -39,8 +39,10 @@ Exit status:
 Files:
   /dev/ipmi0                   the BMC, by the kernel's driver
   /dev/port                    the BMC, without the driver
-  /sys/firmware/dmi            SMBIOS, for the BMC's registers
-  /sys/firmware/acpi/tables    ACPI, for the same")]
+  /sys/bus/*/drivers/ipmi_*    the driver's own interface
+  /sys/firmware/dmi            SMBIOS, for the BMC's interface
+  /sys/firmware/acpi/tables    ACPI, for the same
+  /sys/bus/pci/devices         PCI, for the same")]
 pub struct Probe {
     #[command(flatten)]
     local: Local,
@@ -57,6 +59,10 @@ pub struct Probe {
     #[arg(long, conflicts_with = "json")]
     print_options: bool,
 
+    /// Print only the same as parameters, for a kernel's command line
+    #[arg(long, conflicts_with_all = ["json", "print_options"])]
+    print_parameters: bool,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -71,10 +77,13 @@ impl Probe {
     /// # Errors
     /// When no BMC answers, the SEL is full before a test, or standard output fails.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
-        let interfaces = discovery::interfaces(root);
-        let found = discovery::best(&interfaces).and_then(discovery::Interface::ports);
-        let ports = self.local.ipmi_kcs_ports.or(found);
-        let mut bmc = Connection::local(root, ports)?;
+        let mut interfaces = discovery::interfaces(root);
+        if self.local.interface().is_none() {
+            discovery::ask(root, &mut interfaces);
+        }
+        let found = discovery::best(&interfaces).map(|(_, interface)| interface);
+        let interface = self.local.interface().or(found);
+        let mut bmc = Connection::local(root, interface)?;
         let device = bmc.send(&GetDeviceId)?;
         let sel = known(bmc.send(&GetSelInfo))?;
         let watchdog = known(bmc.send(&GetWatchdogTimer))?;
@@ -88,14 +97,14 @@ impl Probe {
         } else {
             None
         };
-        // Ports that have just answered are right, also when nobody has named them.
-        let ports = ports.or(bmc.ports());
-        let report = Report::new(&interfaces, bmc.name(), ports, device, sel, watchdog, write_test);
+        let report = Report::new(&interfaces, bmc.name(), interface, device, sel, watchdog, write_test);
         self.color.apply();
         if self.json {
             message::json(&report)
         } else if self.print_options {
             message::report(format_args!("{}\n", report.options.join(" ")))
+        } else if self.print_parameters {
+            message::report(format_args!("{}\n", report.parameters()))
         } else {
             message::report(report.text(layout::width()))
         }

@@ -2,15 +2,18 @@
 
 use super::write_test::WriteTest;
 use crate::{
-    bmc::discovery::{self, Interface, Kind, Source, Space},
+    bmc::{
+        self,
+        discovery::{Found, Kind, Place, Source},
+    },
     layout::{BAD, GOOD, Row, wrap, write_rows},
 };
 use lastwords_core::{
     ipmi::{
         commands::{DeviceId, SelInfo, WatchdogTimer},
-        interface::KcsPorts,
+        interface::Interface,
     },
-    plan::Plan,
+    plan::{PREFIX, Plan},
 };
 use serde::Serialize;
 /// Columns of the rows' labels.
@@ -26,7 +29,7 @@ const OTHER_RECORDS: u16 = 3;
 #[derive(Serialize)]
 pub struct Report {
     schema: u32,
-    interfaces: Vec<Found>,
+    interfaces: Vec<Shown>,
     asked_through: String,
     bmc: Device,
     sel: Option<Sel>,
@@ -39,18 +42,29 @@ pub struct Report {
 }
 
 #[derive(Serialize)]
-struct Found {
+struct Shown {
     kind: &'static str,
     space: &'static str,
+    /// Of the first register; of SSIF, the slave address.
     address: u64,
-    spacing: u8,
+    /// SSIF has none.
+    spacing: Option<u16>,
     source: &'static str,
+    /// The value of `--ipmi-interface`, where a panic can be reported through it.
+    interface: Option<String>,
     /// Can a panic be reported through it?
     usable: bool,
+    /// What it would need for that.
+    needs: Option<String>,
     /// Is it the one that is used?
     used: bool,
     #[serde(skip)]
     text: String,
+    #[serde(skip)]
+    from: &'static str,
+    /// The interface that another source has, before this one.
+    #[serde(skip)]
+    same_as: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -80,20 +94,26 @@ struct WatchdogState {
 }
 
 impl Report {
-    /// Puts the answers together. `ports` are those to use.
+    /// Puts the answers together. `interface` is the one to use.
     pub fn new(
-        interfaces: &[Interface],
+        interfaces: &[Found],
         asked_through: &str,
-        ports: Option<KcsPorts>,
+        interface: Option<Interface>,
         device: DeviceId,
         sel: Option<SelInfo>,
         watchdog: Option<WatchdogTimer>,
         write_test: Option<WriteTest>,
     ) -> Self {
-        let best = discovery::best(interfaces);
+        // The first of several sources that have it.
+        let used = interfaces.iter().position(|one| interface.is_some() && one.interface().ok() == interface);
+        let shown = interfaces.iter().enumerate().map(|(at, one)| {
+            let is_it = |other: &Found| other.interface().is_ok_and(|interface| one.may_be(interface));
+            let same_as = interfaces[..at].iter().position(is_it);
+            Shown { same_as, ..Shown::new(one, used == Some(at)) }
+        });
         Self {
             schema: SCHEMA,
-            interfaces: interfaces.iter().map(|one| Found::new(one, best == Some(one))).collect(),
+            interfaces: shown.collect(),
             asked_through: asked_through.to_owned(),
             bmc: Device {
                 manufacturer: device.manufacturer,
@@ -108,46 +128,62 @@ impl Report {
                 overflow: sel.overflow,
             }),
             watchdog: watchdog.map(WatchdogState::new),
-            options: options(ports, sel, write_test.as_ref()),
+            options: options(interface, sel, write_test.as_ref()),
             write_test,
-            usable: ports.is_some(),
+            usable: interface.is_some(),
         }
     }
 }
 
 /// The options that are not what would be used anyway.
-fn options(ports: Option<KcsPorts>, sel: Option<SelInfo>, write_test: Option<&WriteTest>) -> Vec<String> {
-    let ports = ports.map(|ports| format!("--ipmi-kcs-ports={ports}"));
+fn options(
+    interface: Option<Interface>,
+    sel: Option<SelInfo>,
+    write_test: Option<&WriteTest>,
+) -> Vec<String> {
+    let interface = interface.map(|interface| {
+        let (name, value) = bmc::named(interface);
+        format!("--{}={value}", name.replace('_', "-"))
+    });
     let sel_type = write_test.and_then(WriteTest::sel_type).map(|kind| format!("--sel-type={kind}"));
     let most = u16::from(Plan::default().sel_records);
     let room = sel.and_then(SelInfo::free_records).map(|free| free.saturating_sub(OTHER_RECORDS).max(1));
     let records = room.filter(|room| *room < most).map(|room| format!("--sel-records={room}"));
-    [ports, sel_type, records].into_iter().flatten().collect()
+    [interface, sel_type, records].into_iter().flatten().collect()
 }
 
-impl Found {
-    fn new(interface: &Interface, used: bool) -> Self {
+impl Shown {
+    fn new(found: &Found, used: bool) -> Self {
+        let (space, address, spacing) = match found.place {
+            Place::Io { address, spacing } => ("io", address, Some(spacing)),
+            Place::Memory { address, spacing } => ("memory", address, Some(spacing)),
+            Place::Smbus { address, .. } => ("smbus", u64::from(address), None),
+        };
+        let interface = found.interface();
         Self {
-            kind: match interface.kind {
+            kind: match found.kind {
                 Kind::Kcs => "kcs",
                 Kind::Smic => "smic",
                 Kind::Bt => "bt",
                 Kind::Ssif => "ssif",
             },
-            space: match interface.space {
-                Space::Io => "io",
-                Space::Memory => "memory",
-            },
-            address: interface.address,
-            spacing: interface.spacing,
-            source: match interface.source {
+            space,
+            address,
+            spacing,
+            source: match found.source {
                 Source::Driver => "driver",
                 Source::Smbios => "smbios",
                 Source::Spmi => "spmi",
+                Source::Acpi => "acpi",
+                Source::Pci => "pci",
             },
-            usable: interface.ports().is_some(),
+            usable: interface.is_ok(),
+            interface: interface.as_ref().ok().map(ToString::to_string),
+            needs: interface.err(),
             used,
-            text: interface.to_string(),
+            text: found.to_string(),
+            from: found.source_name(),
+            same_as: None,
         }
     }
 }
@@ -178,6 +214,15 @@ impl WatchdogState {
 }
 
 impl Report {
+    /// The options as parameters, with blanks between.
+    pub fn parameters(&self) -> String {
+        let parameter = |option: &String| {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            format!("{PREFIX}{}={value}", name.trim_start_matches('-').replace('-', "_"))
+        };
+        self.options.iter().map(parameter).collect::<Vec<_>>().join(" ")
+    }
+
     /// Can this BMC store a panic report, as far as is known?
     pub fn is_ready(&self) -> bool {
         self.verdict().0
@@ -213,13 +258,23 @@ impl Report {
 
     fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
-        for (index, interface) in self.interfaces.iter().enumerate() {
+        // They stand in the order of trust. What several sources have is shown once, with all of them.
+        let also = |at| {
+            let others = self.interfaces.iter().filter(move |other| other.same_as == Some(at));
+            others.map(|other| other.from).collect::<Vec<_>>()
+        };
+        let shown = self.interfaces.iter().enumerate().filter(|(_, one)| one.same_as.is_none());
+        let shown: Vec<_> = shown.map(|(at, one)| (one, also(at))).collect();
+        for (index, (interface, also)) in shown.iter().enumerate() {
             let label = if index == 0 { "Interface" } else { "" };
-            let used = if self.interfaces.len() > 1 && interface.used { " (used)" } else { "" };
-            rows.push(Row::new(label, format!("{}{used}", interface.text)));
+            let also =
+                if also.is_empty() { String::new() } else { format!(", and from {}", also.join(", ")) };
+            let is_one_of_several = shown.len() > 1 && interface.used;
+            let used = if is_one_of_several { " (used: the first that can be)" } else { "" };
+            rows.push(Row::new(label, format!("{}{also}{used}", interface.text)));
         }
         if rows.is_empty() {
-            rows.push(Row::new("Interface", "none in SMBIOS and ACPI"));
+            rows.push(Row::new("Interface", "none in SMBIOS, ACPI and PCI"));
         }
         rows.push(Row::new("Asked through", &self.asked_through));
         let Device { manufacturer, product, firmware, ipmi, updating } = &self.bmc;
@@ -244,7 +299,7 @@ impl Report {
         rows.push(if self.usable {
             Row::new("Options to use", self.options.join(" "))
         } else {
-            let text = "none: only KCS can be used at a panic, and no KCS interface was found";
+            let text = "none: no interface was found that can be used at a panic";
             Row::alarm("Options to use", text).fix("report to the console: --serial ttyS0")
         });
         rows
@@ -290,8 +345,9 @@ mod tests {
         *,
     };
 
-    const KCS: Interface =
-        Interface { kind: Kind::Kcs, space: Space::Io, address: 0xca2, spacing: 1, source: Source::Driver };
+    use crate::bmc::discovery::tests::{KCS_CA2 as KCS, found};
+    use lastwords_core::ipmi::interface::KcsPorts;
+
     const DEVICE: DeviceId =
         DeviceId { manufacturer: 4753, product: 3842, firmware: (9, 8), ipmi: (2, 0), updating: false };
     const SEL: SelInfo = SelInfo { entries: 108, free_bytes: 320, overflow: true };
@@ -299,7 +355,7 @@ mod tests {
         WatchdogTimer { running: true, timer_use: 4, action: 1, initial: 100, present: Some(86) };
 
     fn full() -> Report {
-        let other = Interface { source: Source::Spmi, address: 0xca3, ..KCS };
+        let other = found(Kind::Kcs, Place::Io { address: 0xca3, spacing: 1 }, Source::Spmi);
         let left = Left { id: 7, error: "the BMC is gone".to_owned() };
         let write_test = WriteTest {
             oem: Verdict::Refused { code: 0xcc },
@@ -310,7 +366,7 @@ mod tests {
         Report::new(
             &[KCS, other],
             "/dev/ipmi0",
-            Some(KcsPorts::DEFAULT),
+            Some(Interface::Kcs(KcsPorts::DEFAULT)),
             DEVICE,
             Some(SEL),
             Some(TIMER),
@@ -327,7 +383,7 @@ mod tests {
 READY: the BMC stores panic reports (--sel-type=system)
 
   Interface        KCS at I/O ports 0xca2,0xca3, from the running ipmi_si driver
-                   (used)
+                   (used: the first that can be)
                    KCS at I/O ports 0xca3,0xca4, from ACPI SPMI
   Asked through    /dev/ipmi0
   BMC              manufacturer 4753, product 3842, firmware 9.08, IPMI 2.0
@@ -335,7 +391,7 @@ READY: the BMC stores panic reports (--sel-type=system)
 ! Watchdog         running for sms-os, reset in 8.6 of 10.0 s
                    fix: --ipmi-watchdog stop, or start=SECONDS longer than a
                    dump takes
-  OEM records      refused: completion code 0xcc, invalid data field
+  OEM records      refused: completion code 0xcc, Invalid data field in Request
   System events    stored
   Platform events  stored
   Left in the SEL  test records 0x0007, which do no harm: the BMC is gone
@@ -343,29 +399,57 @@ READY: the BMC stores panic reports (--sel-type=system)
                    --sel-records=17
 "
         );
-        let bt = Interface { kind: Kind::Bt, space: Space::Memory, address: 0xf000_0000, ..KCS };
-        let bare = Report::new(&[bt], "/dev/ipmi0", None, DEVICE, None, None, None);
+        let memory = Place::Memory { address: 0xf000_0000, spacing: 1 };
+        let smic = found(Kind::Smic, memory, Source::Driver);
+        let bare = Report::new(&[smic], "/dev/ipmi0", None, DEVICE, None, None, None);
         assert_eq!(
             report(bare),
             "\
 NOT READY: the BMC cannot be reached at a panic
 
-  Interface        BT at memory address 0xf0000000, from the running ipmi_si
-                   driver (not usable)
+  Interface        SMIC at memory address 0xf0000000, from the running ipmi_si
+                   driver (not usable: SMIC is not supported)
   Asked through    /dev/ipmi0
   BMC              manufacturer 4753, product 3842, firmware 9.08, IPMI 2.0
   SEL              unknown: the BMC refuses to show it
   Watchdog         unknown: the BMC refuses to show it
-! Options to use   none: only KCS can be used at a panic, and no KCS interface
-                   was found
+! Options to use   none: no interface was found that can be used at a panic
                    fix: report to the console: --serial ttyS0
 "
         );
-        // KCS in memory can be used at a panic, too.
-        let memory = Interface { space: Space::Memory, address: 0xf000_0000, ..KCS };
-        let memory = Report::new(&[memory], "/dev/ipmi0", memory.ports(), DEVICE, Some(SEL), None, None);
-        let text = report(memory);
-        assert!(text.starts_with("READY: ") && text.contains("--ipmi-kcs-ports=mmio:0xf0000000"), "{text}");
+        // KCS in memory can be used at a panic, and so can BT and SSIF.
+        let ssif = Place::Smbus { address: 0x42, controller: Some(0x700) };
+        for (one, option) in [
+            (found(Kind::Kcs, memory, Source::Driver), "--ipmi-kcs-ports=mmio:0xf0000000"),
+            (found(Kind::Bt, memory, Source::Driver), "--ipmi-interface=bt:mmio:0xf0000000"),
+            (found(Kind::Ssif, ssif, Source::Driver), "--ipmi-interface=ssif:i801:0x700,0x42"),
+        ] {
+            let interface = one.interface().ok();
+            let text = report(Report::new(&[one], "/dev/ipmi0", interface, DEVICE, Some(SEL), None, None));
+            assert!(text.starts_with("READY: ") && text.contains(option), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_several_sources_have_is_shown_once() {
+        let at = |address, source| found(Kind::Kcs, Place::Io { address, spacing: 1 }, source);
+        let uncertain = at(0xca2, Source::Acpi).needing("modprobe ipmi_si");
+        let all = [KCS, at(0xca4, Source::Acpi), at(0xca2, Source::Smbios), uncertain];
+        let named = Some(Interface::Kcs(KcsPorts::DEFAULT));
+        let report = Report::new(&all, "/dev/ipmi0", named, DEVICE, None, None, None);
+        let text = anstream::adapter::strip_str(&report.text(200)).to_string();
+        let rows = "  Interface        KCS at I/O ports 0xca2,0xca3, from the running ipmi_si driver, and from SMBIOS \
+                    type 38, ACPI IPI0001 (used: the first that can be)\n                   \
+                    KCS at I/O ports 0xca4,0xca5, from ACPI IPI0001\n";
+        assert!(text.contains(rows), "{text}");
+    }
+
+    #[test]
+    fn options_are_parameters_too() {
+        let bt = Interface::parse("bt:0xe4").unwrap();
+        let report = Report { options: options(Some(bt), Some(SEL), None), ..full() };
+        assert_eq!(report.parameters(), "lastwords.ipmi_interface=bt:0xe4 lastwords.sel_records=17");
+        assert_eq!(Plan::new("", &report.parameters()).interface, Some(bt));
     }
 
     #[test]
@@ -376,8 +460,10 @@ NOT READY: the BMC cannot be reached at a panic
             serde_json::json!({
                 "schema": 1,
                 "interfaces": [
-                    { "kind": "kcs", "space": "io", "address": 0xca2, "spacing": 1, "source": "driver", "usable": true, "used": true },
-                    { "kind": "kcs", "space": "io", "address": 0xca3, "spacing": 1, "source": "spmi", "usable": true, "used": false },
+                    { "kind": "kcs", "space": "io", "address": 0xca2, "spacing": 1, "source": "driver",
+                      "interface": "kcs:0xca2,0xca3", "usable": true, "needs": null, "used": true },
+                    { "kind": "kcs", "space": "io", "address": 0xca3, "spacing": 1, "source": "spmi",
+                      "interface": "kcs:0xca3,0xca4", "usable": true, "needs": null, "used": false },
                 ],
                 "asked_through": "/dev/ipmi0",
                 "bmc": { "manufacturer": 4753, "product": 3842, "firmware": "9.08", "ipmi": "2.0", "updating": false },
@@ -398,7 +484,10 @@ NOT READY: the BMC cannot be reached at a panic
     fn options_only_where_they_are_needed() {
         let roomy = SelInfo { free_bytes: u16::MAX, ..SEL };
         assert_eq!(options(None, Some(roomy), None), [""; 0]);
-        assert_eq!(options(Some(KcsPorts::DEFAULT), None, None), ["--ipmi-kcs-ports=0xca2,0xca3"]);
+        assert_eq!(
+            options(Some(Interface::Kcs(KcsPorts::DEFAULT)), None, None),
+            ["--ipmi-kcs-ports=0xca2,0xca3"]
+        );
         for (free, expected) in [(0, Some(1)), (2, Some(1)), (4, Some(1)), (34, Some(31)), (35, None)] {
             let sel = SelInfo { free_bytes: free * 16, ..SEL };
             let records = expected.map(|records| format!("--sel-records={records}"));

@@ -9,7 +9,7 @@ mod stand_in;
 use super::tested::Tested;
 use crate::{
     arm::options::PlanOptions,
-    bmc::{BmcError, Connection, Entry, named_ports},
+    bmc::{BmcError, Connection, Entry, named_interface},
     message,
     read::Reading,
 };
@@ -67,7 +67,7 @@ impl Test {
     /// When the BMC cannot be asked or standard output fails.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
         let parameters = self.plan.parameters();
-        let mut bmc = Connection::local(root, named_ports(&parameters)).inspect_err(|error| {
+        let mut bmc = Connection::local(root, named_interface(&parameters)).inspect_err(|error| {
             // Who may not ask the BMC may not write it either.
             let _ = Tested::new(root, Some(message::fact(&error.to_string()).to_owned()), 0).write(root);
         })?;

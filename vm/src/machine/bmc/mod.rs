@@ -24,16 +24,16 @@ pub enum Bmc {
 }
 
 impl Bmc {
-    /// QEMU's devices for it. The two at the other end of a socket are the same device to the machine.
+    /// QEMU's devices for it, `bmc0` and the one by which it is reached. The two at the other end of a socket are the same
+    /// device to the machine.
     #[must_use]
-    pub fn devices(&self) -> &'static [&'static str] {
-        match self {
-            Self::None => &[],
-            Self::Simulator => &["-device", "ipmi-bmc-sim,id=bmc0", "-device", "isa-ipmi-kcs,bmc=bmc0"],
-            Self::OpenIpmi | Self::Ours(_) => {
-                &["-device", "ipmi-bmc-extern,id=bmc0,chardev=ipmi0", "-device", "isa-ipmi-kcs,bmc=bmc0"]
-            }
-        }
+    pub fn devices(&self, interface: &str) -> Vec<String> {
+        let bmc = match self {
+            Self::None => return Vec::new(),
+            Self::Simulator => "ipmi-bmc-sim,id=bmc0",
+            Self::OpenIpmi | Self::Ours(_) => "ipmi-bmc-extern,id=bmc0,chardev=ipmi0",
+        };
+        ["-device", bmc, "-device", interface].map(str::to_owned).to_vec()
     }
 
     /// Starts it, with its files in this folder.

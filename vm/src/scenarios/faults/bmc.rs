@@ -20,6 +20,9 @@ pub(super) struct Shared {
 impl Fault {
     /// The BMC: good until it falls ill, and counts what it takes from then on.
     pub(super) fn manner(self, shared: Arc<Shared>, tell: Sender<()>) -> Manner {
+        if let Self::Bt(fault) | Self::Ssif(fault) = self {
+            return fault.manner(shared, tell);
+        }
         let mut good = obedient();
         let mut asked = 0u32;
         Box::new(move |request: &Request| {

@@ -68,6 +68,10 @@ pub enum Fault {
     TwoPanics,
     /// A panic notifier panics.
     PanicInPanic,
+    /// The same, of a BMC behind BT.
+    Bt(&'static Fault),
+    /// The same, of a BMC behind SSIF.
+    Ssif(&'static Fault),
 }
 
 /// What is there for a dump.
@@ -93,7 +97,7 @@ pub const OPTIONS: &str = "--ipmi-handle-panic --output-cpu-ip --ipmi-watchdog s
 
 impl Fault {
     /// Every fault, in the order of the table.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 41] = [
         Self::Nothing,
         Self::NoBmc,
         Self::Stuck(0x00),
@@ -127,6 +131,14 @@ impl Fault {
         Self::PanicInInterrupt,
         Self::TwoPanics,
         Self::PanicInPanic,
+        Self::Bt(&Self::Stuck(0x80)),
+        Self::Bt(&Self::Mute),
+        Self::Bt(&Self::Slow),
+        Self::Bt(&Self::Garbage),
+        Self::Ssif(&Self::Mute),
+        Self::Ssif(&Self::Slow),
+        Self::Ssif(&Self::Garbage),
+        Self::Ssif(&Self::ToAnother),
     ];
 
     /// As the table has it.
@@ -166,6 +178,14 @@ impl Fault {
             Self::PanicInInterrupt => "panic in an interrupt",
             Self::TwoPanics => "two CPUs panic at the same time",
             Self::PanicInPanic => "a panic notifier panics",
+            Self::Bt(Self::Stuck(_)) => "BT: BT_CTRL always 0x80 (B_BUSY)",
+            Self::Bt(Self::Mute) => "BT: BMC mute",
+            Self::Bt(Self::Slow) => "BT: BMC takes 2 s for each answer",
+            Self::Bt(_) => "BT: answers are garbage",
+            Self::Ssif(Self::Mute) => "SSIF: BMC mute",
+            Self::Ssif(Self::Slow) => "SSIF: BMC takes 2 s for each answer",
+            Self::Ssif(Self::ToAnother) => "SSIF: answers to another command",
+            Self::Ssif(_) => "SSIF: answers are garbage",
         }
     }
 

@@ -13,9 +13,16 @@ use std::time::Duration;
 
 impl Fault {
     pub(super) fn scenario(self, way: Way, shared: &Arc<Shared>, tell: Sender<()>) -> Scenario {
+        let (device, interface) = match self {
+            Self::Bt(_) => ("isa-ipmi-bt,bmc=bmc0", "bt:0xe4"),
+            Self::Ssif(_) => ("smbus-ipmi,bmc=bmc0,address=0x42", "ssif:i801:0x700,0x42"),
+            _ => ("isa-ipmi-kcs,bmc=bmc0", "kcs:0xca2,0xca3"),
+        };
+        // Where there is no BMC in the tables, none is tried that is not named.
+        let asked = format!("--ipmi-interface {interface} {OPTIONS}");
         let arm = match way {
-            Way::Purgatory => Arm::Lastwords(format!("--via purgatory {OPTIONS}")),
-            Way::Wrap => Arm::Wrapped(Call::FileLoad, OPTIONS.to_owned()),
+            Way::Purgatory => Arm::Lastwords(format!("--via purgatory {asked}")),
+            Way::Wrap => Arm::Wrapped(Call::FileLoad, asked),
             Way::Linux | Way::Kexec => Arm::Stock(Call::FileLoad),
         };
         let (append, panic_op) = match way {
@@ -25,12 +32,14 @@ impl Fault {
         // The driver looks for minutes at a register that is stuck, and takes none of these for a BMC.
         let (bmc, options, driver) = match self {
             Self::NoBmc => (Bmc::None, Vec::new(), ""),
-            Self::Stuck(status) => (Bmc::None, stuck(status), ""),
+            Self::Stuck(status) => (Bmc::None, stuck([(0xca2, 0), (0xca3, status)]), ""),
+            Self::Bt(Self::Stuck(status)) => (Bmc::None, stuck([(0xe4, *status), (0xe5, 0)]), ""),
             _ => (Bmc::Ours(self.manner(Arc::clone(shared), tell)), Vec::new(), "ipmi"),
         };
         let mut scenario = Scenario::new(Release::V6_1)
             .cpus(self.cpus() as u32)
             .bmc(bmc)
+            .bmc_device(device)
             .arm(arm)
             .append(FIRST_LINE_PARAMETERS)
             .first_append(&format!("crashkernel=256M {append}"))
@@ -74,9 +83,9 @@ impl Fault {
     }
 }
 
-/// QEMU's options for a status register that always reads the same.
-fn stuck(status: u8) -> Vec<[String; 2]> {
-    let port = |port: u16, value: u8| {
+/// QEMU's options for registers that always read the same.
+fn stuck(ports: [(u16, u8); 2]) -> Vec<[String; 2]> {
+    let port = |(port, value): (u16, u8)| {
         [
             ["-chardev".to_owned(), format!("null,id=port{port:x}")],
             [
@@ -85,5 +94,5 @@ fn stuck(status: u8) -> Vec<[String; 2]> {
             ],
         ]
     };
-    [port(0xca2, 0), port(0xca3, status)].concat()
+    ports.map(port).concat()
 }
