@@ -303,6 +303,43 @@ fn three_characters_at_a_time_say_the_same() {
 }
 
 #[test]
+fn a_platform_event_that_comes_late_is_that_of_the_text_before_it() {
+    let mut log = linux("Oops");
+    log.swap(0, 1);
+    let crash = [Found::Event(*b"Oop"), Found::Crash(Source::Linux), Found::line(Line::Reason(b"Oops"))];
+    assert_eq!(decode(&log), crash);
+    let other = event_record(*b"why");
+    assert_eq!(decode(log.iter().chain([&other])), [&crash[..], &[Found::Event(*b"why")]].concat());
+}
+
+#[test]
+fn what_is_left_of_a_mark_is_no_crash() {
+    let (crash, mark) = (events(&[b"why", b"1=10"]), events(&[Stage::Saved.text().as_bytes()]));
+    let lines = [b"why".to_vec(), b"1=10".to_vec()];
+    let (whole, old) = (decode(&crash), old_events(&[Stage::Saved.text().as_bytes().to_vec()]));
+    for mark in [
+        &mark[..4],
+        &mark[1..],
+        &[&mark[..2], &mark[3..]].concat(),
+        &old[1..],
+        &[&old[..1], &old[2..]].concat(),
+    ] {
+        let mut log = crash.clone();
+        log.extend(mark.iter().map(|record| at_time(*record, 0x6b00_0000)));
+        let found = decode(&log);
+        assert!(found.contains(&Found::Check(Check::Differs)), "{mark:x?}");
+        assert_eq!(
+            found.into_iter().filter(|found| !matches!(found, Found::Check(_))).collect::<Vec<_>>(),
+            whole
+        );
+    }
+    assert_eq!(
+        whole.iter().filter(|found| matches!(found, Found::Line(text, _) if lines.contains(text))).count(),
+        2
+    );
+}
+
+#[test]
 fn marks_belong_to_the_crash_before_them() {
     let crash = encode_lines(&[Line::Reason(b"why"), Line::BuildId(1)]);
     let log = [crash.clone(), vec![mark(Stage::Started), mark(Stage::Failed)], crash].concat();
@@ -436,6 +473,8 @@ proptest! {
 struct Written {
     lines: Vec<Vec<u8>>,
     records: Vec<[u8; 16]>,
+    /// So many of them are the report's, before the marks.
+    report: usize,
 }
 
 /// What happens to a log of records between writing and reading.
@@ -450,6 +489,8 @@ enum Damage {
     Swapped,
     /// Everything from here to the end of its crash.
     CutOff,
+    /// A record of somebody else comes in between, here and at each so many records from here on.
+    Interleaved(usize, [u8; 16]),
 }
 
 fn damage() -> impl Strategy<Value = Damage> {
@@ -459,6 +500,35 @@ fn damage() -> impl Strategy<Value = Damage> {
         (2..6usize).prop_map(Damage::Again),
         Just(Damage::Swapped),
         Just(Damage::CutOff),
+        (1..4usize, others()).prop_map(|(every, record)| Damage::Interleaved(every, record)),
+    ]
+}
+
+/// Records of somebody else: a fan, a maker's own with and without a time, one of text that is not ours.
+fn others() -> impl Strategy<Value = [u8; 16]> {
+    let fan = *b"\0\0\x02time\x20\x00\x04\x04\x30\x01\x09\xff\xff";
+    prop_oneof![
+        Just(fan),
+        Just(*b"\0\0\xc5timeABC\0\x01\x02\x03\x04\x05"),
+        Just(*b"\0\0\xe0anything else"),
+        Just(*b"\0\0\xf0\x21\x80why nothing"),
+    ]
+}
+
+/// In which form a crash was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Records,
+    Stream,
+    /// As older versions wrote it, without count and check.
+    OldStream,
+    /// By Linux's own driver.
+    Linux,
+}
+
+fn form() -> impl Strategy<Value = Form> {
+    prop_oneof![
+        3 => Just(Form::Records), 3 => Just(Form::Stream), 1 => Just(Form::OldStream), 1 => Just(Form::Linux),
     ]
 }
 
@@ -470,16 +540,18 @@ fn at_time(mut record: [u8; 16], time: u32) -> [u8; 16] {
 }
 
 /// The crash of this number: words in either form, no two alike, ten minutes apart.
-fn written(number: u32, is_stream: bool, words: &[String], location: u32) -> Written {
+fn written(number: u32, form: Form, words: &[String], location: u32, marks: &[Stage]) -> Written {
     // A part of a stream that looks like its platform event may be taken for one.
-    let reason = format!("Kp{} {number}", words.join(" "));
+    // Of a text in one record, with no number but 0, nothing shows where it comes from.
+    let more = if form == Form::Linux { " is enabled" } else { "" };
+    let reason = format!("Kp{} {number}{more}", words.join(" "));
     let id = CrashId::new(Fnv::new().bytes(&number.to_le_bytes()).bytes(reason.as_bytes()));
     let panicked = Line::Panicked(CpuLocation { cpu: number, location: Location::Kernel(location) });
     let rip = format!("{}+{number}", words[0]);
-    let lines = if is_stream {
-        vec![Line::Reason(reason.as_bytes()), panicked]
-    } else {
-        vec![
+    let lines = match form {
+        Form::Linux => vec![Line::Reason(reason.as_bytes())],
+        Form::Stream | Form::OldStream => vec![Line::Reason(reason.as_bytes()), panicked],
+        Form::Records => vec![
             Line::Reason(reason.as_bytes()),
             Line::BuildId(0x5f3e_9a1b),
             panicked,
@@ -489,19 +561,39 @@ fn written(number: u32, is_stream: bool, words: &[String], location: u32) -> Wri
                 count: number + 1,
                 location: Location::Address(0xffff_c900_0000_0000 + u64::from(location)),
             },
-        ]
+        ],
     };
     let lines: Vec<_> = lines.into_iter().map(|line| text(line).as_bytes().to_vec()).collect();
     let begin = reason.as_bytes();
     let mut records = vec![event_record([begin[0], begin[1], begin[2]])];
-    if is_stream {
-        records.extend(events(&lines.iter().map(Vec::as_slice).collect::<Vec<_>>()));
-    } else {
-        records.extend(encode(&lines));
+    match form {
+        Form::Stream => records.extend(events(&lines.iter().map(Vec::as_slice).collect::<Vec<_>>())),
+        Form::OldStream => records.extend(old_events(&lines)),
+        Form::Records => records.extend(encode(&lines)),
+        Form::Linux => records.extend(linux(&reason).into_iter().skip(1)),
     }
-    let records =
-        records.into_iter().zip(0..).map(|(record, at)| at_time(record, 0x6b00_0000 + number * 600 + at));
-    Written { records: records.collect(), lines }
+    let report = records.len();
+    for stage in marks {
+        match form {
+            Form::Stream => records.extend(events(&[stage.text().as_bytes()])),
+            Form::OldStream => records.extend(old_events(&[stage.text().as_bytes().to_vec()])),
+            Form::Records | Form::Linux => records.push(mark(*stage)),
+        }
+    }
+    // The dump kernel takes its time.
+    let later = |at| if at < report as u32 { at } else { at + 100 };
+    let records = records
+        .into_iter()
+        .zip(0..)
+        .map(|(record, at)| at_time(record, 0x6b00_0000 + number * 600 + later(at)));
+    Written { records: records.collect(), lines, report }
+}
+
+/// Lines as older versions wrote them in system event records: the end directly behind the last character.
+fn old_events(lines: &[Vec<u8>]) -> Vec<[u8; 16]> {
+    let text = [b"\x02", &lines.join(&b'\n')[..], b"\x03"].concat();
+    let chunks = text.chunks(3);
+    chunks.map(|chunk| event_record(std::array::from_fn(|at| chunk.get(at).copied().unwrap_or(0)))).collect()
 }
 
 /// Count and check of a stream of these lines.
@@ -551,15 +643,19 @@ proptest! {
     #[test]
     fn what_is_read_of_a_damaged_log_is_right_or_said_to_be_incomplete(
         crashes in prop::collection::vec(
-            (any::<bool>(), prop::collection::vec("[a-z]{3,9}", 1..5), 0x10_0000..0x200_0000u32), 1..4,
+            (
+                form(), prop::collection::vec("[a-z]{3,9}", 1..5), 0x10_0000..0x200_0000u32,
+                prop::sample::subsequence(vec![Stage::Started, Stage::Saved], 0..=2),
+            ), 1..4,
         ),
         damages in prop::collection::vec((any::<prop::sample::Index>(), damage()), 0..3),
     ) {
-        let all: Vec<_> = crashes.iter().zip(0..).map(|((is_stream, words, location), number)| {
-            written(number, *is_stream, words, *location)
+        let all: Vec<_> = crashes.iter().zip(0..).map(|((form, words, location, marks), number)| {
+            written(number, *form, words, *location, marks)
         }).collect();
+        // Of which crash each is; marks of one have a number of their own.
         let mut log: Vec<_> = all.iter().zip(0..).flat_map(|(crash, number)| {
-            crash.records.iter().map(move |record| (number, *record))
+            crash.records.iter().enumerate().map(move |(at, record)| (2 * number + u32::from(at >= crash.report), *record))
         }).collect();
         for (at, damage) in &damages {
             if log.is_empty() {
@@ -569,18 +665,33 @@ proptest! {
             match *damage {
                 Damage::Lost => drop(log.remove(at)),
                 Damage::Twice => log.insert(at, log[at]),
+                // What is sent minutes later is not sent before.
                 Damage::Again(places) => {
-                    let to = (at + places).min(log.len());
+                    let is_far = |(of, _): &(u32, _)| *of != log[at].0 && of % 2 + log[at].0 % 2 > 0;
+                    let end = (at + places).min(log.len());
+                    let to = (at..end).find(|place| is_far(&log[*place])).unwrap_or(end);
                     log.insert(to, log[at]);
                 }
                 Damage::Swapped => {
                     let next = (at + 1).min(log.len() - 1);
-                    log.swap(at, next);
+                    if log[at].0 == log[next].0 || log[at].0 % 2 + log[next].0 % 2 == 0 {
+                        log.swap(at, next);
+                    }
                 }
                 Damage::CutOff => {
-                    let crash = log[at].0;
+                    let crash = log[at].0 / 2;
                     let mut seen = 0..log.len();
-                    log.retain(|(of, _)| seen.next().is_some_and(|index| index < at) || *of != crash);
+                    log.retain(|(of, _)| seen.next().is_some_and(|index| index < at) || of / 2 != crash);
+                }
+                Damage::Interleaved(every, record) => {
+                    let mut places = at..;
+                    let rest = log.split_off(at);
+                    for entry in rest {
+                        if places.next().is_some_and(|place| (place - at).is_multiple_of(every)) {
+                            log.push((u32::MAX - 1, record));
+                        }
+                        log.push(entry);
+                    }
                 }
             }
         }
@@ -605,6 +716,14 @@ proptest! {
                 prop_assert!(all.iter().any(|crash| crash.records.iter().any(|record| record[10..] == end[10..])));
                 return Ok(());
             }
+            // Said to be unchecked, or worse: of an old stream that is all that can be said.
+            let first = log[head.first as usize];
+            let mut forms = all.iter().zip(&crashes).filter(|(crash, _)| crash.records.contains(&first));
+            let is_old = forms.any(|(_, (form, ..))| *form == Form::OldStream);
+            prop_assert!(head.check != Check::Unchecked || is_old, "{:?} of {:?}", head, all);
+            if is_old && matches!(head.check, Check::Unchecked | Check::Differs) {
+                continue;
+            }
             // All that is told as whole was written, of one crash; and its time is that crash's.
             let of = all.iter().position(|crash| lines.iter().all(|line| crash.lines.contains(line)));
             prop_assert!(of.is_some(), "{:?} {:?} of {:?}", head, lines, all);
@@ -628,8 +747,16 @@ proptest! {
             prop_assert!(heads.len() <= all.len(), "{:?}", heads);
         }
         if damages.is_empty() {
-            prop_assert!(heads.iter().all(|(head, _)| matches!(head.check, Check::Fits | Check::Numbered)));
-            prop_assert_eq!(heads.iter().map(|(_, lines)| lines.len()).sum::<usize>(), all.iter().map(|crash| crash.lines.len()).sum::<usize>());
+            let whole: Vec<_> = all.iter().zip(&crashes).map(|(crash, (form, ..))| {
+                let is_open = *form == Form::Linux && crash.lines[0].len().is_multiple_of(TEXT_LEN);
+                let check = match form {
+                    Form::Stream => Check::Fits,
+                    Form::OldStream => Check::Unchecked,
+                    Form::Records | Form::Linux => Check::Numbered,
+                };
+                (check, if is_open { Vec::new() } else { crash.lines.clone() })
+            }).collect();
+            prop_assert_eq!(heads.into_iter().map(|(head, lines)| (head.check, lines)).collect::<Vec<_>>(), whole);
         }
     }
 }

@@ -91,6 +91,9 @@ impl fmt::Display for Note {
 /// Most bytes of a file: a SEL has at most 65,534 records, and no listing takes 1 KB for one.
 pub const MOST: u64 = 64 << 20;
 
+/// Longest line of a listing. Those that there are take a few hundred bytes.
+const LINE: usize = 4096;
+
 /// A file that is no SEL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
@@ -287,7 +290,8 @@ struct Listing {
 impl Listing {
     fn parse(text: &str) -> Result<Log, LogError> {
         let mut listing = Self::default();
-        for line in text.lines() {
+        // A longer one would be taken apart into more than it takes itself.
+        for line in text.lines().filter(|line| line.len() <= LINE) {
             listing.line(line.trim_end_matches('\r'));
         }
         listing.end_paragraph();
@@ -885,6 +889,18 @@ mod tests {
         let alone = Log::hosts(one.as_bytes(), &mut |_, _| panic!()).unwrap();
         assert!(matches!(&alone[..], [(None, _)]));
         assert_eq!(Log::hosts(b"a: b\n", &mut |_, _| {}), Err(LogError::Unknown));
+    }
+
+    #[test]
+    fn a_line_that_is_longer_than_any_of_a_listing_is_passed_over() {
+        let with = |len: usize| {
+            let line = list(&["id 5f3e9a1b"]);
+            let long = format!("3 | {}", "|".repeat(len));
+            Log::parse(format!("{line}{long}\n").as_bytes()).unwrap().entries.len()
+        };
+        assert_eq!((with(40), with(1 << 20)), (2, 2));
+        let only = format!("1 | 11/22/26 | 10:00:00 | Fan #0x30 | {}\n", " ".repeat(LINE));
+        assert_eq!(Log::parse(only.as_bytes()), Err(LogError::Unknown));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod part;
 mod report;
 mod rows;
 mod source;
+mod text;
 mod why;
 
 pub use log::Log;
@@ -120,13 +121,13 @@ impl Read {
         let symbols = self.symbols.as_deref().map(Symbols::open).transpose()?;
         let newest = self.newest.or(self.last.then_some(1));
         let wanted = Wanted { newest: newest.map(usize::from), since: self.since };
-        let sources = self.sources.open(root, wanted)?;
+        let (sources, refused) = self.sources.open(root, wanted)?;
         let view = match newest {
             _ if self.all => View::All,
             None => View::Overview,
             Some(count) => View::Newest(count.into()),
         };
-        let (mut found, mut is_cut) = (false, false);
+        let (mut found, mut is_cut) = (false, refused > 0);
         for (index, source) in sources.iter().enumerate() {
             let mut reading = Reading::new(&source.log, &source.name);
             if let Some(since) = self.since {

@@ -62,11 +62,11 @@ pub struct Source {
 }
 
 impl Sources {
-    /// Reads the log; or of a file with those of several hosts, one after the other.
+    /// Reads the log; or of a file with those of several hosts, one after the other. And how many of the hosts have none.
     ///
     /// # Errors
     /// When there is no BMC, it does not answer, the file cannot be read, or it is no SEL.
-    pub fn open(&self, root: &Path, wanted: Wanted) -> Result<Vec<Source>> {
+    pub fn open(&self, root: &Path, wanted: Wanted) -> Result<(Vec<Source>, usize)> {
         if let Some(path) = &self.file {
             return file(path);
         }
@@ -86,7 +86,7 @@ impl Sources {
         if layout::can_show_progress() {
             message::end_progress();
         }
-        Ok(vec![Source::of(&bmc, list?, ahead, host, running)])
+        Ok((vec![Source::of(&bmc, list?, ahead, host, running)], 0))
     }
 }
 
@@ -120,19 +120,22 @@ impl Source {
     }
 }
 
-fn file(path: &Path) -> Result<Vec<Source>> {
+fn file(path: &Path) -> Result<(Vec<Source>, usize)> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
-    let read = || -> Result<_> {
+    let mut refused = 0;
+    let mut read = || -> Result<_> {
         let bytes = if is_stdin { bounded(io::stdin())? } else { bounded(File::open(path)?)? };
         let bytes = unpack(bytes)?;
         Ok(Log::hosts(&bytes, &mut |host, error| {
+            refused += 1;
             message::warning(&anyhow::Error::new(error).context(host.to_owned()));
         })?)
     };
     let logs = read().with_context(|| message::path(path))?;
-    let source = |(host, log)| Source { log, name: name.clone(), ahead: None, host, running: None, part: None };
-    Ok(logs.into_iter().map(source).collect())
+    let source =
+        |(host, log)| Source { log, name: name.clone(), ahead: None, host, running: None, part: None };
+    Ok((logs.into_iter().map(source).collect(), refused))
 }
 
 /// All that comes, when it is not too much.

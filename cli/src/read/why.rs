@@ -1,7 +1,7 @@
 //! Why a dump failed, as `lastwords mark failed --why` records it (docs/sel-format.md). Byte 3 of its records is not that
 //! of the panic's text, so that readers that do not know them skip them.
 
-use super::crash::Text;
+use super::text::Text;
 use lastwords_core::{
     report::Stage,
     store::sel::{self, TEXT_LEN},

@@ -8,7 +8,7 @@
 use super::encode::{
     CALLER, COMM, CORRUPT, CRASH_ID, ETX, ID, LINUX, MARK, NOT_RESPONDING, OFF, OFF_OR_NOT_RESPONDING,
     PANICKED_UNKNOWN, RECORD_TYPE, RESTORED, RIP, SIGNATURE, STARTS_LINE, STX, TEXT_LEN, UNREAD, UPPER, USER,
-    stream_end, text,
+    mark_events, stream_end, text,
 };
 use crate::ipmi::commands::{SENSOR_SPECIFIC, SYSTEM_EVENT};
 use crate::ipmi::sel_writer::{CRITICAL_STOP, CRITICAL_STOP_TEXT, EVENT_LEN, OS_STOP, content};
@@ -31,7 +31,7 @@ pub enum Check {
     Numbered,
     /// Count and check are those that were written.
     Fits,
-    /// Some are missing, doubled, or not as they were written: each text is a part.
+    /// Some are missing, doubled, or not as they were written. Texts that are whole all the same are told so.
     Differs,
     /// Neither numbers nor a count were written (older versions): some may be missing or doubled.
     Unchecked,
@@ -90,6 +90,8 @@ const MARKS: usize = 8;
 const PIECES: usize = 128;
 /// Most of them that are looked through for one that came twice.
 const FEW_PIECES: usize = 17;
+/// The second part of each mark. No kernel's message begins so.
+const MARK_GOES_ON: [u8; EVENT_LEN] = *b"mp ";
 /// Seconds between two records of one stream, at most: no machine crashes twice in that time.
 const MINUTE: u32 = 60;
 /// Seconds in which a platform event like the one before is the same, sent once more because the BMC's answer came too late.
@@ -144,6 +146,10 @@ pub struct Decoder {
     /// The crash's, which has ended.
     streamed: Option<Stream>,
     marks: [Option<Stage>; MARKS],
+    /// The last mark's stream.
+    mark_stream: Option<Stream>,
+    /// There is what is left of a mark, and it is not known of which.
+    mark_is_damaged: bool,
     /// Text records since the first of them.
     since_mark: usize,
     /// Records of the crash, without its platform events and streams.
@@ -190,9 +196,13 @@ impl Texts {
         self.slots.iter().flatten().any(|(starts, text)| *starts && is_crash_id(text_of(text)))
     }
 
+    fn starts_lines(&self) -> bool {
+        self.slots.iter().flatten().any(|(starts, _)| *starts)
+    }
+
     /// Linux starts no lines, its text is one. Without its first record nothing tells whose it is.
     fn source(&self) -> Option<Source> {
-        if self.slots.iter().flatten().any(|(starts, _)| *starts) {
+        if self.starts_lines() {
             return Some(Source::Lastwords);
         }
         self.get(0).map(|_| Source::Linux)
@@ -326,6 +336,13 @@ impl Stream {
     }
 }
 
+/// Is it a part of a mark's stream, as it is written today or by older versions? Its end may be any stream's.
+fn is_of_mark(piece: &[u8; EVENT_LEN]) -> bool {
+    let old = piece.map(|byte| if byte == ETX { 0 } else { byte });
+    let of = |stage: &Stage| mark_events(*stage).as_bytes().chunks(EVENT_LEN).any(|part| part == old);
+    piece.starts_with(&[ETX]) || Stage::ALL.iter().any(of)
+}
+
 /// Are these times, as far as they are known, that close? 0 and 0xffffffff are none.
 fn is_near(one: u32, other: u32, seconds: u32) -> Option<bool> {
     let known = |time: u32| !matches!(time, 0 | u32::MAX);
@@ -380,8 +397,16 @@ impl Decoder {
     /// The end of the log: hands on what is left.
     pub fn finish(mut self, mut found: impl FnMut(Decoded)) {
         self.end_stream(&mut found);
+        self.take_late();
         self.flush(&mut found);
         self.flush(&mut found);
+    }
+
+    /// No text came behind a platform event that may have come late: it is that of the crash before it.
+    fn take_late(&mut self) {
+        if self.event.is_none() {
+            self.event = self.late.take();
+        }
     }
 
     /// Does nothing of a crash but its platform event wait here?
@@ -390,7 +415,7 @@ impl Decoder {
     }
 
     fn has_marks(&self) -> bool {
-        self.marks.iter().any(Option::is_some)
+        self.marks.iter().any(Option::is_some) || self.mark_is_damaged
     }
 
     /// Is it of the crash before, which has been handed on?
@@ -402,7 +427,14 @@ impl Decoder {
         let is_event = self.before_event.is_some_and(|(event, then)| {
             event.letters == letters && is_near(then, time, SENT_AGAIN) == Some(true)
         });
-        of_stream || is_event
+        // A part of a mark that was sent again. The next mark begins as this one did.
+        let of_mark = self.mark_stream.as_ref().is_some_and(|stream| {
+            let begins = letters.starts_with(&[STX]) || letters == MARK_GOES_ON;
+            let is_under_way = self.stream.is_some();
+            let is_part = stream.pieces().contains(&letters) || self.mark_is_damaged && is_of_mark(&letters);
+            is_part && !begins && !is_under_way && is_near(stream.time, time, MINUTE) == Some(true)
+        });
+        of_stream || of_mark || is_event
     }
 
     /// Is it a part of a stream of characters? Else it is a platform event.
@@ -415,6 +447,10 @@ impl Decoder {
         let [first, ..] = letters;
         // No kernel's message begins so.
         if first == STX || letters.iter().any(|byte| matches!(*byte, b'\n' | ETX)) {
+            return true;
+        }
+        // Of a mark whose first record is lost.
+        if letters == MARK_GOES_ON && self.has_texts() {
             return true;
         }
         // Behind a stream's end: it has changed places with others.
@@ -501,6 +537,13 @@ impl Decoder {
         {
             self.count(stream.first, stream.count as u32);
             self.mark(stage);
+            self.mark_stream = Some(stream);
+            return;
+        }
+        if check != Check::Fits && stream.pieces().iter().all(is_of_mark) {
+            self.count(stream.first, stream.count as u32);
+            self.mark_is_damaged = true;
+            self.mark_stream = Some(stream);
             return;
         }
         if stream.started && !self.has_marks() {
@@ -538,6 +581,7 @@ impl Decoder {
             self.late = Some((event, time));
             return;
         }
+        self.take_late();
         self.flush(found);
         if self.event.is_some() {
             self.flush(found);
@@ -591,7 +635,10 @@ impl Decoder {
                 && self.repeated.has(0)
                 && !self.repeats_its_id()
                 && (1..=DISORDER + 1).contains(&number.wrapping_sub(self.repeated.last));
-            let begins = number == 0 && (!starts || self.late.is_some());
+            // Linux's own first text has changed places with others, or is another crash's.
+            let is_linux_own = !self.texts.starts_lines()
+                && self.event.is_some_and(|(event, _)| fits(event.letters, text_of(text)));
+            let begins = number == 0 && (!starts && !is_linux_own || self.late.is_some());
             // What is here is the crash's before, sent again.
             let is_stale = number > 0 && highest == Some(number) && here == self.before.get(number);
             if here.is_some() && is_stale && self.event.is_some() && !self.has_marks() {
@@ -710,7 +757,9 @@ impl Decoder {
             records = records.saturating_add(1);
             first = Some(first.map_or(event.at, |first| first.min(event.at)));
         }
+        let damaged = core::mem::take(&mut self.mark_is_damaged);
         if let Some(first) = first {
+            let check = if damaged { Check::Differs } else { check };
             found(Decoded::Crash(Head { event, source, records, first, check }));
         }
         if let Some(stream) = streamed {
@@ -753,6 +802,9 @@ fn is_crash_id(text: &[u8]) -> bool {
 fn stream_lines(stream: &Stream, check: Check, missing: u8, found: &mut dyn FnMut(Decoded)) {
     let text = stream.text();
     for (index, line) in text.as_bytes().split(|byte| *byte == b'\n').enumerate() {
+        if line.is_empty() {
+            continue;
+        }
         found(match check {
             _ if index == 0 && !stream.started => Decoded::Headless(line),
             Check::Differs => Decoded::Truncated(line),
