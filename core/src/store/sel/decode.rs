@@ -610,7 +610,7 @@ impl Decoder {
             self.mark(stage);
             return;
         }
-        if number == 0 && starts {
+        if number == 0 {
             self.drop_stragglers(Some(text_of(text)));
         }
         let here = self.texts.get(number);
