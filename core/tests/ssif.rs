@@ -227,6 +227,59 @@ fn an_answer_that_nobody_has_read_is_not_taken_for_ours() {
     assert_eq!(sim.bmc.requests.len(), 1);
 }
 
+/// A BMC that is slower than its time limit, and answers everything.
+fn slow(answer_us: u64) -> Sim {
+    let mut sim = Sim::default();
+    (sim.bmc.answer_us, sim.i801.queues) = (answer_us, true);
+    sim
+}
+
+#[test]
+fn a_request_that_is_answered_late_is_carried_out_once() {
+    let mut sim = slow(1_500_000);
+    let mut timer = Timer::start(&mut sim, Some(2_400_000), 60_000);
+    let mut bmc = Bmc::new(interface(), 1_000);
+    for records in 1..=3 {
+        assert_eq!(bmc.send(&mut sim, &mut timer, &AddSelEntry(&RECORD)), Ok(Some(records)));
+        assert_eq!(sim.bmc.requests.len(), usize::from(records));
+    }
+}
+
+#[test]
+fn a_late_answer_is_not_taken_for_that_of_the_next_request() {
+    let mut sim = slow(400_000);
+    let mut timer = Timer::start(&mut sim, Some(2_400_000), 60_000);
+    let mut transport = interface();
+    let mut add = |sim: &mut Sim, byte: u8, ms| {
+        let request = [&[0x28, 0x44][..], &[byte; 16]].concat();
+        timer.now(sim);
+        let (deadline, mut reply) = (timer.within(ms), [0; 40]);
+        transport.transfer(sim, &mut timer, &request, &mut reply, deadline).map(|_| reply[3])
+    };
+    assert_eq!(add(&mut sim, 1, 100), Err(TransferError::Timeout));
+    assert_eq!(add(&mut sim, 2, 1_000), Ok(2));
+    assert_eq!(sim.bmc.sel, [[1; 16], [2; 16]]);
+    // It was taken away.
+    assert_eq!(add(&mut sim, 3, 1_000), Ok(3));
+    // One that has lost a request is waited for once.
+    sim.bmc.answers.push_back(Answer::Nothing);
+    assert_eq!(add(&mut sim, 4, 100), Err(TransferError::Timeout));
+    assert_eq!(add(&mut sim, 5, 1_000), Err(TransferError::Timeout));
+    assert_eq!(add(&mut sim, 5, 1_000), Ok(4));
+    assert_eq!(sim.bmc.requests.len(), 5);
+    assert_given_back(&sim, 0, "slow");
+}
+
+#[test]
+fn the_watchdog_is_set_again_where_no_answer_came_in_time() {
+    let mut sim = slow(400_000);
+    let mut timer = Timer::start(&mut sim, Some(2_400_000), 60_000);
+    let mut bmc = Bmc::new(interface(), 300);
+    let set = SetWatchdogTimer { seconds: 60, action: Action::Reset };
+    assert_eq!(bmc.send(&mut sim, &mut timer, &set), Ok(()));
+    assert_eq!(sim.bmc.requests.len(), 2);
+}
+
 #[test]
 fn a_request_of_several_parts_is_refused_and_nothing_is_touched() {
     for (len, error) in [(0, true), (2, false), (32, false), (33, true), (40, true)] {

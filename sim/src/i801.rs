@@ -4,7 +4,7 @@
 //! The BMC's commands are carried out by the BMC behind it, after that one's `answer_us`; until then it acknowledges no read.
 
 use crate::bmc::Ask;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 const HOST_BUSY: u8 = 0x01;
 const INTR: u8 = 0x02;
@@ -55,6 +55,8 @@ pub struct I801 {
     pub deaf_until_us: u64,
     /// The BMC acknowledges a read always, and has its last answer until it has the next.
     pub remains: bool,
+    /// The BMC takes a request while it works at another, and has an answer for each, in their order.
+    pub queues: bool,
     /// The length of answers is this.
     pub wrong_len: Option<u8>,
     /// What the host did that it may not.
@@ -80,8 +82,8 @@ pub struct I801 {
     began_us: u64,
     /// When the transaction under way ends, and the status then.
     ends: Option<(u64, u8)>,
-    /// The BMC's answer, and from when on it is there.
-    answer: Option<(u64, Vec<u8>)>,
+    /// The BMC's answers, and from when on each is there: one, unless it `queues` them.
+    answers: VecDeque<(u64, Vec<u8>)>,
     /// The one before.
     last: Option<Vec<u8>>,
 }
@@ -97,6 +99,7 @@ impl Default for I801 {
             byte_us: 90,
             deaf_until_us: 0,
             remains: false,
+            queues: false,
             wrong_len: None,
             violations: Vec::new(),
             transactions: BTreeSet::new(),
@@ -113,7 +116,7 @@ impl Default for I801 {
             at: 0,
             began_us: 0,
             ends: None,
-            answer: None,
+            answers: VecDeque::new(),
             last: None,
         }
     }
@@ -139,7 +142,7 @@ impl I801 {
 
     /// Leaves the BMC with an answer that nobody has read.
     pub fn leave_answer(&mut self, answer: &[u8]) {
-        self.answer = Some((0, answer.to_vec()));
+        self.answers = [(0, answer.to_vec())].into();
     }
 
     /// Has somebody the semaphore?
@@ -289,13 +292,21 @@ impl I801 {
             (false, 2) if us < self.deaf_until_us => DEV_ERR,
             (false, 2) if (1..=32).contains(&self.len) => {
                 let (answer, later) = ask(&self.buffer[..usize::from(self.len)]);
-                self.last = self.answer.take().map(|(_, answer)| answer);
-                self.answer = answer.map(|answer| (us + later, answer));
+                let before = self.answers.back().map_or(us, |(at, _)| us.max(*at));
+                if !self.queues {
+                    self.last = self.answers.drain(..).next().map(|(_, answer)| answer);
+                }
+                let begun = if self.queues { before } else { us };
+                self.answers.extend(answer.map(|answer| (begun + later, answer)));
                 INTR
             }
             (true, 3) => {
-                let ready = self.answer.as_ref().filter(|(at, _)| *at <= us).map(|(_, answer)| answer);
-                let Some(answer) = ready.or(self.last.as_ref().filter(|_| self.remains)) else {
+                let ready =
+                    self.answers.front().filter(|(at, _)| *at <= us).map(|(_, answer)| answer.clone());
+                if ready.is_some() && self.queues {
+                    self.answers.pop_front();
+                }
+                let Some(answer) = ready.or(self.last.clone().filter(|_| self.remains)) else {
                     return DEV_ERR;
                 };
                 let len = answer.len().min(32);

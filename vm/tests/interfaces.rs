@@ -207,6 +207,55 @@ fn the_tool_speaks_over_the_smbus_by_its_driver() -> Result<()> {
     the_tool(Smbus, "lastwords.ipmi_interface=ssif:i801:0x700,0x42")
 }
 
+/// Two BMCs in the tables, and nobody can look at one of them; then an interface that is named, at which nobody is.
+#[test]
+fn the_bmc_that_answers_is_used_and_one_that_does_not_is_not_ready() -> Result<()> {
+    let report = "--reuse-cmdline --ipmi-handle-panic";
+    let outcome = Scenario::new(Release::V6_1)
+        .qemu(["-device", "ipmi-bmc-sim,id=bmc1", "-device", "smbus-ipmi,bmc=bmc1,address=0x42"])
+        .lastwords_at_hand()
+        .arm(Arm::Lastwords("--ipmi-handle-panic".to_owned()))
+        .death(&format!(
+            "export NO_COLOR=1
+             section ready lastwords status
+             section probe lastwords probe
+             section refused lastwords load /boot/vmlinuz {report} --ipmi-interface ssif:i801:0x700,0x50
+             section nobody lastwords load /boot/vmlinuz {report} --ipmi-interface bt:0xe4
+             section status lastwords status
+             section named lastwords probe --ipmi-interface bt:0xe4
+             ipmi
+             section driver lastwords probe
+             section beside lastwords probe --ipmi-interface bt:0xe4
+             section kcs lastwords probe --ipmi-interface kcs:0xca2
+             section ssif lastwords probe --ipmi-interface ssif:i801:0x700,0x42
+             section read lastwords read --ipmi-interface bt:0xe4
+             section end true
+             poweroff -f"
+        ))
+        .run()?;
+    let expected = [
+        ("ready", 0, "BMC          KCS 0xca2,0xca3 from SMBIOS type 38"),
+        ("probe", 0, "KCS at I/O ports 0xca2,0xca3, from SMBIOS type 38"),
+        ("refused", 2, "no memory module's"),
+        ("nobody", 0, "BMC: BT at I/O ports from 0xe4, from its parameter"),
+        ("status", 3, "port 0xe4 reads 0xff: nobody answers there"),
+        ("named", 1, "no BMC answers at BT ports from 0xe4"),
+        ("driver", 0, "Asked through    /dev/ipmi0"),
+        ("beside", 1, "no BMC answers at BT ports from 0xe4"),
+        // Linux serves the one on the SMBus; the other one's registers are nobody's.
+        ("kcs", 0, "Asked through    KCS ports 0xca2,0xca3"),
+        ("ssif", 0, "Asked through    /dev/ipmi0"),
+        ("read", 1, "no BMC answers at BT ports from 0xe4"),
+    ];
+    for (name, status, part) in expected {
+        let section = outcome.section(name)?;
+        ensure!(section.status == status && section.text.contains(part), "{name}: {section:?}");
+    }
+    let load = outcome.text("arm")?;
+    ensure!(load.contains("BMC: KCS at I/O ports 0xca2,0xca3"), "{load}");
+    Ok(())
+}
+
 /// A machine that shows its BMC nowhere, and a kernel that was wrapped there: one register is read, none is written.
 #[test]
 fn a_bmc_that_nobody_names_is_not_written_to() -> Result<()> {

@@ -422,7 +422,8 @@ mod tests {
         assert!(matches!(mapped, Bytes::Mapped(_)) && *mapped == [7; 10_000] && mapped.are_whole());
         let copied = source.bytes(Take::Copied).unwrap();
         assert!(matches!(copied, Bytes::Copied(_)) && *copied == *mapped);
-        drop(source);
+        // Until both are gone nobody can open it for writing: he would be kept waiting.
+        drop((source, mapped));
         // Somebody has it open for writing. What is written now does not reach the copy.
         let writer = File::options().write(true).open(&path).unwrap();
         let source = Source::open(&path).unwrap();

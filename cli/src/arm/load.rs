@@ -17,9 +17,9 @@ use super::{
     loaded::{self, Own},
     loading::{Loading, Verbose},
     options::PlanOptions,
-    ports::{IoPorts, Kind},
     ranges::IoMem,
     refusal::{Refusal, Situation},
+    registers::Owners,
     sign::{self, SignOptions, Signer},
     unload,
     via::{self, Via},
@@ -596,9 +596,11 @@ fn registers(root: &Path, cmdline: &mut Cmdline, embedded: &str, interface_asked
     if let Some(error) = in_ram(iomem, bmc.into_iter().flat_map(|interface| interface.registers())) {
         return Err(error);
     }
-    let ports = IoPorts::parse(&fs::read_to_string(root.join("proc/ioports")).unwrap_or_default());
-    for (kind, asked) in [(Kind::Bmc, interface_asked), (Kind::Uart, console_asked)] {
-        match ports.conflict(&plan, kind) {
+    let owners = Owners::read(root);
+    for (error, asked) in
+        [(owners.bmc_conflict(&plan), interface_asked), (owners.uart_conflict(&plan), console_asked)]
+    {
+        match error {
             Some(error) if !asked => message::warning(&error),
             Some(error) => return Err(error),
             None => {}
@@ -751,11 +753,7 @@ fn embedded(kernel: &[u8]) -> Result<String, boot::Error> {
 /// Finds a register that lies in RAM: what is written there at the panic would overwrite the crashed kernel, or the dump
 /// kernel.
 fn in_ram(iomem: &IoMem, registers: impl IntoIterator<Item = Register>) -> Option<Error> {
-    let is_in_ram = |register: &Register| match register {
-        Register::Memory(addr) => iomem.system_ram().any(|ram| ram.contains(addr)),
-        Register::Port(_) => false,
-    };
-    registers.into_iter().find(is_in_ram).map(|register| {
+    iomem.has_in_ram(registers).map(|register| {
         anyhow!(
             "{register} lies in RAM (/proc/iomem)\nhint: give a device's address to --ipmi-interface or --serial"
         )

@@ -1,5 +1,6 @@
 //! Sets of addresses as sorted, disjoint ranges, and /proc/iomem, which is where they come from. Pure.
 
+use lastwords_core::hw::Register;
 use std::ops::Range;
 
 /// One line of /proc/iomem.
@@ -39,6 +40,15 @@ impl IoMem {
     /// Memory of the running kernel: `System RAM`, and the likes of `System RAM (virtio_mem)` below their devices.
     pub fn system_ram(&self) -> impl Iterator<Item = Range<u64>> {
         self.matching(|name| name.starts_with("System RAM"))
+    }
+
+    /// The first of these registers that lies in the running kernel's memory: what is written there at the panic would overwrite the
+    /// crashed kernel, or the dump kernel.
+    pub fn has_in_ram(&self, registers: impl IntoIterator<Item = Register>) -> Option<Register> {
+        registers.into_iter().find(|register| match register {
+            Register::Memory(address) => self.system_ram().any(|ram| ram.contains(address)),
+            Register::Port(_) => false,
+        })
     }
 
     fn matching(&self, is_it: impl Fn(&str) -> bool) -> impl Iterator<Item = Range<u64>> {

@@ -11,7 +11,10 @@ use super::{
     via::{self, Obstacle},
 };
 use crate::{
-    bmc::discovery::{self, Found},
+    bmc::{
+        self,
+        discovery::{self, Found},
+    },
     check::tested::Tested,
     distro::wrapped::{self, Record},
     layout::{self, BAD, Color, Duration, GOOD, Row, wrap, write_rows},
@@ -123,12 +126,27 @@ struct Report {
     /// What keeps from loading as the purgatory.
     obstacle: Option<Obstacle>,
     interfaces: Vec<Found>,
+    /// Why no BMC would get what it is to get, where that can be seen.
+    no_bmc: Option<String>,
     /// Seconds since 1970.
     now: i64,
 }
 
 impl Report {
     fn read(root: &Path) -> Self {
+        let mut report = Self::without_bmc(root);
+        let plan = report.plan().filter(Plan::talks_to_bmc);
+        let no_bmc = plan.and_then(|plan| match plan.interface {
+            Some(interface) => bmc::nobody_at(root, interface),
+            // What an image of another version does without a name is not known here.
+            None => report.has_our_image().then(|| "none is named in what is loaded".to_owned()),
+        });
+        report.no_bmc = no_bmc;
+        report
+    }
+
+    /// All but whether somebody is where the loaded image speaks to.
+    fn without_bmc(root: &Path) -> Self {
         let kdump = Kdump::read(root);
         let release = fs::read_to_string(root.join("proc/sys/kernel/osrelease")).ok();
         let release = release.map(|text| text.trim().to_owned());
@@ -153,6 +171,7 @@ impl Report {
             release,
             obstacle: via::obstacle(root, &kdump),
             interfaces: discovery::interfaces(root),
+            no_bmc: None,
             now: machine::now(),
             kdump,
         }
@@ -235,6 +254,9 @@ impl Report {
                 None => (Unknown, "a dump kernel is loaded; reports unknown"),
                 Some(reports) if reports.is_empty() => {
                     (NotReady, "the next panic will be dumped, but not reported")
+                }
+                Some(_) if self.no_bmc.is_some() => {
+                    (NotReady, "the next panic will be dumped, but its report will not reach the BMC")
                 }
                 Some(_) if self.has_foreign_initrd() => {
                     (NotReady, "the next panic will be reported, but may not be dumped")
@@ -518,22 +540,25 @@ impl Report {
         let best = discovery::best(&self.interfaces);
         let used = self.used();
         let known = |interface| self.interfaces.iter().find(|one| one.may_be(interface));
+        let row = if plan.is_some() { Row::alarm } else { Row::new };
         let first = match (used, best) {
             (Some(interface), _) => {
                 let from =
                     known(interface).map_or("as loaded".to_owned(), |one| format!("from {}", source(one)));
-                Row::new(LABEL, format!("{} {from}{untested}", short(interface)))
+                let text = format!("{} {from}", short(interface));
+                match &self.no_bmc {
+                    Some(why) => {
+                        Row::alarm(LABEL, format!("{text}: {why}")).fix("lastwords probe, then load again")
+                    }
+                    None => Row::new(LABEL, format!("{text}{untested}")),
+                }
             }
             (None, Some(_)) => Row::alarm(LABEL, "none is named in what is loaded: none gets a report")
                 .fix("lastwords load, or lastwords enable, again"),
             (None, None) if self.interfaces.is_empty() => {
-                let row = if plan.is_some() { Row::alarm } else { Row::new };
                 row(LABEL, "none found: reports go to the console alone".to_owned()).fix("lastwords probe")
             }
-            (None, None) => {
-                let row = if plan.is_some() { Row::alarm } else { Row::new };
-                row(LABEL, "none that can be used".to_owned()).fix("use --serial")
-            }
+            (None, None) => row(LABEL, "none that can be used".to_owned()).fix("lastwords probe"),
         };
         // What several sources have stands there once, with the most trustworthy of them.
         let mut seen = vec![used];
@@ -630,6 +655,7 @@ impl Report {
                 "source": source(interface),
                 "used": self.used().is_some_and(|used| interface.may_be(used)),
             })).collect::<Vec<_>>(),
+            "bmc_problem": self.no_bmc,
             "last_test": self.tested.as_ref().map(|tested| json!({
                 "time": tested.time,
                 "passed": tested.passed,
@@ -808,6 +834,7 @@ mod tests {
             tested: None,
             obstacle: None,
             interfaces: vec![KCS_CA2],
+            no_bmc: None,
             now: NOW,
         }
     }
@@ -891,7 +918,7 @@ UNKNOWN on db04: a dump kernel is loaded; reports unknown
   Lockdown     integrity: only signed kernels can be loaded
   Secure Boot  off
   BMC          none that can be used
-               fix: use --serial
+               fix: lastwords probe
                SMIC at 0xca2, from the running ipmi_si driver (not usable: SMIC
                is not supported)
 "
@@ -1207,6 +1234,19 @@ NOT READY on db04: no dump kernel is loaded
                 .0
                 .starts_with("! BMC          none found: reports go to the console alone\n")
         );
+    }
+
+    #[test]
+    fn a_bmc_that_would_get_nothing_is_not_ready() {
+        let mut report = report(loaded(ALL));
+        report.no_bmc = Some("port 0xca3 reads 0xff: nobody answers there".to_owned());
+        let verdict = "the next panic will be dumped, but its report will not reach the BMC";
+        assert_eq!(report.verdict(), (NotReady, verdict));
+        let row = "! BMC          KCS 0xca2,0xca3 from ipmi_si: port 0xca3 reads 0xff: nobody answers there\n               \
+                   fix: lastwords probe, then load again\n";
+        let text = report.text(200);
+        assert!(anstream::adapter::strip_str(&text).to_string().contains(row), "{text}");
+        assert_eq!(report.json()["bmc_problem"], "port 0xca3 reads 0xff: nobody answers there");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::{
     file::{self, Source, Take},
     image::IMAGE,
     options::PlanOptions,
+    registers::Owners,
     sign::{self, SignOptions, Signer},
     watchdogs,
 };
@@ -86,6 +87,10 @@ impl Wrap {
                 "no BMC interface that can be used was found on this machine, and none is embedded: OUT reports to the console \
                  alone, unless its command line names one\nhint: --ipmi-interface names it"
             ));
+        }
+        // It may be for another machine.
+        if let Some(error) = Owners::read(root).bmc_conflict(&plan) {
+            message::warning(&error.context("on this machine the BMC's commands would go to another device"));
         }
         if let Some(error) = watchdogs::too_short(&plan) {
             message::warning(&error);

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// What nobody names is looked for: on the SMBus only where tables have it there and nowhere else.
 pub fn wait(root: &Path, interface: Option<Interface>, limit: Duration) -> bool {
-    let device = root.join("dev/ipmi0");
+    let device = super::driver_device(root);
     if device.exists() {
         return true;
     }

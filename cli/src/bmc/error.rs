@@ -38,7 +38,7 @@ pub enum BmcError {
     OnSmbus(Interface),
     /// Nobody is at the registers.
     #[error(
-        "no BMC answers at {0}, and /dev/ipmi0 is missing\n\
+        "no BMC answers at {0}\n\
          hint: modprobe -a ipmi_si ipmi_devintf, or name the BMC's interface with --ipmi-interface"
     )]
     Absent(String),

@@ -28,9 +28,11 @@ pub use remote::Remote;
 pub use sel::{Enough, Entry, SelList, is_same, names_one};
 pub use system::System;
 
+use crate::arm::registers::Owners;
+use discovery::Found;
 use lastwords_core::{
     budget::{Millis, Timer},
-    hw::Registers,
+    hw::Register,
     ipmi::{
         Bmc, CommandError, TransferError, Transport,
         commands::{AddSelEntry, Command, Event, ResetWatchdogTimer, SetWatchdogTimer},
@@ -43,13 +45,16 @@ use lastwords_core::{
 };
 use std::{
     io,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
 /// Longest wait for one answer. OpenBMC itself gives a request up after 5 s.
 const TIMEOUT: Millis = 10_000;
+
+/// What a bus without anybody on it reads as.
+const NOBODY: u8 = 0xff;
 
 /// How often a busy BMC is asked again for what is sent once, and how long it is left alone between.
 const BUSY_RETRIES: u32 = 10;
@@ -84,22 +89,37 @@ pub struct Connection {
 pub type Progress = Box<dyn FnMut(usize, Option<u16>) + Send>;
 
 impl Connection {
-    /// This machine's own: through /dev/ipmi0 when it is there, else through this interface, or where none is named, the one
-    /// that discovery finds. A BMC that would have to be guessed is not written to.
+    /// This machine's own, through the interface that is named: by its driver's device where one serves it, else at its
+    /// registers, whatever other interface a driver serves. Where none is named, as [`Connection::among`] those that
+    /// discovery finds.
+    ///
+    /// # Errors
+    /// As [`Connection::device`], [`Connection::at`] and [`Connection::among`].
+    pub fn local(root: &Path, named: Option<Interface>) -> Result<Self, BmcError> {
+        let Some(interface) = named else {
+            let mut found = discovery::interfaces(root);
+            if !driver_device(root).exists() {
+                discovery::ask(root, &mut found);
+            }
+            return Self::among(root, &found);
+        };
+        match discovery::device(root, interface) {
+            Some(device) if device.exists() => Self::device(&device),
+            _ => Self::at(root, interface),
+        }
+    }
+
+    /// This machine's own: through /dev/ipmi0 when it is there, else through the best of these interfaces. A BMC that would
+    /// have to be guessed is not written to.
     ///
     /// # Errors
     /// [`BmcError::NotFound`] without a register written, else as [`Connection::device`] and [`Connection::at`].
-    pub fn local(root: &Path, interface: Option<Interface>) -> Result<Self, BmcError> {
-        let device = root.join("dev/ipmi0");
+    pub fn among(root: &Path, found: &[Found]) -> Result<Self, BmcError> {
+        let device = driver_device(root);
         if device.exists() {
             return Self::device(&device);
         }
-        if let Some(interface) = interface {
-            return Self::at(root, interface);
-        }
-        let mut found = discovery::interfaces(root);
-        discovery::ask(root, &mut found);
-        match discovery::best(&found) {
+        match discovery::best(found) {
             Some((_, interface)) => Self::at(root, interface),
             None => Err(BmcError::NotFound(
                 found.first().map_or_else(|| glance(root), |found| format!("{found} is all there is")),
@@ -280,21 +300,51 @@ impl Connection {
     }
 }
 
+/// The device of the kernel's driver for the first BMC interface that it serves.
+#[must_use]
+pub fn driver_device(root: &Path) -> PathBuf {
+    root.join("dev/ipmi0")
+}
+
+/// Why no BMC can get a report through this interface now, as far as can be seen without a word to it: one status register is read,
+/// and not even that on the SMBus, where a read takes the controller. `None` where somebody is there, or nothing can be seen.
+pub fn nobody_at(root: &Path, interface: Interface) -> Option<String> {
+    if discovery::is_driven(root, interface) {
+        return None;
+    }
+    if let Some(stranger) = Owners::read(root).stranger_at(interface) {
+        return Some(stranger);
+    }
+    if let Interface::Ssif(controller) = interface {
+        let is_there = discovery::smbus::is_at(root, controller.port);
+        return (!is_there).then(|| format!("no i801 has its ports at {:#x} (PCI)", controller.port));
+    }
+    (look(root, interface) == Some(NOBODY))
+        .then(|| format!("port {} reads 0xff: nobody answers there", interface.status()))
+}
+
+/// What the interface's status register reads, where it is at an I/O port that can be read and no driver has.
+fn look(root: &Path, interface: Interface) -> Option<u8> {
+    let status = interface.status();
+    let ports = ports::Ports::open(root, [status]).ok()?;
+    match (interface, status) {
+        (Interface::Kcs(_) | Interface::Bt(_), Register::Port(port)) => ports.get(port),
+        _ => None,
+    }
+}
+
 /// What one read of the usual status register shows, where nobody knows of a BMC. Nothing is written.
 fn glance(root: &Path) -> String {
-    let status = KcsPorts::DEFAULT.status;
+    let (kcs, status) = (Interface::Kcs(KcsPorts::DEFAULT), KcsPorts::DEFAULT.status);
     let tables = "SMBIOS, ACPI and PCI have none";
-    match ports::Ports::open(root, [status]) {
-        Err(_) => tables.to_owned(),
-        Ok(ports) => match System::new(Some(ports)).get(status) {
-            0xff => format!("{tables}, and port {status} reads 0xff, nobody answers there"),
-            value => {
-                let kcs = Interface::Kcs(KcsPorts::DEFAULT);
-                format!(
-                    "{tables}; port {status} reads {value:#04x}, so that --ipmi-interface {kcs} may reach one"
-                )
-            }
-        },
+    match look(root, kcs) {
+        None => tables.to_owned(),
+        Some(NOBODY) => format!("{tables}, and port {status} reads 0xff, nobody answers there"),
+        Some(value) => {
+            format!(
+                "{tables}; port {status} reads {value:#04x}, so that --ipmi-interface {kcs} may reach one"
+            )
+        }
     }
 }
 
@@ -353,13 +403,57 @@ mod tests {
     }
 
     #[test]
+    fn a_named_interface_is_asked_itself_and_by_its_own_driver() {
+        let root = Root::new();
+        let opened = |value| {
+            let opened = Connection::local(root.path(), Some(Interface::parse(value).unwrap()));
+            opened.map(|bmc| bmc.name().to_owned()).map_err(|error| error.to_string())
+        };
+        root.write("dev/port", vec![0xff; 0x1_0000]);
+        for (number, params) in [(0, "kcs,i/o,0xca2,rsp=1"), (1, "bt,i/o,0xe4,rsp=1")] {
+            let device = format!("sys/devices/platform/dmi-ipmi-si.{number}");
+            root.write(&format!("{device}/params"), params);
+            root.link(&format!("sys/class/ipmi/ipmi{number}/device"), &device);
+            root.write(&format!("dev/ipmi{number}"), "");
+        }
+        let [first, second] = [0, 1].map(|number| root.path().join(format!("dev/ipmi{number}")));
+        // These are no devices, but that shows which was opened.
+        let is = |path: &Path, opened: Result<String, String>| {
+            let (Ok(text) | Err(text)) = opened;
+            assert!(text.contains(&path.display().to_string()), "{text}");
+        };
+        is(&first, opened("kcs:0xca2"));
+        is(&second, opened("bt:0xe4"));
+        assert_eq!(opened("kcs:0xca8").as_deref(), Ok("KCS ports 0xca8,0xca9"));
+        assert!(opened("ssif:i801:0x700,0x42").unwrap_err().contains("only the ipmi_ssif driver"));
+    }
+
+    #[test]
+    fn nobody_is_where_a_port_reads_0xff_or_another_device_is_and_a_driver_tells_that_somebody_is() {
+        let root = Root::new();
+        let why = |value| nobody_at(root.path(), Interface::parse(value).unwrap());
+        // Without ports nothing can be seen.
+        assert_eq!([why("kcs:0xca2"), why("bt:0xe4"), why("kcs:mmio:0xfe000000")], [None, None, None]);
+        let mut ports = vec![0xff; 0x1_0000];
+        ports[0xca3] = 0;
+        root.write("dev/port", &ports);
+        root.write("proc/ioports", "0cf0-0cf7 : iTCO_wdt\n");
+        assert_eq!([why("kcs:0xca2"), why("kcs:mmio:0xfe000000")], [None, None]);
+        assert_eq!(why("bt:0xe4").unwrap(), "port 0xe4 reads 0xff: nobody answers there");
+        assert!(why("kcs:0xcf0").unwrap().contains("belongs to iTCO_wdt"));
+        // The SMBus controller is not even read.
+        assert!(why("ssif:i801:0x700,0x42").unwrap().contains("no i801"));
+        root.i801("0000:00:1f.3", 0x700);
+        assert_eq!(why("ssif:i801:0x700,0x42"), None);
+        root.write("sys/bus/platform/drivers/ipmi_si/dmi-ipmi-si.0/params", "bt,i/o,0xe4,rsp=1");
+        assert_eq!(why("bt:0xe4"), None);
+    }
+
+    #[test]
     fn nobody_at_a_named_interface_is_an_error_that_names_it() {
         let root = Root::new();
         root.write("dev/port", vec![0xff; 0x1_0000]);
         let text = error(&root, Some(Interface::Kcs(KcsPorts::DEFAULT)));
-        assert!(
-            text.starts_with("no BMC answers at KCS ports 0xca2,0xca3, and /dev/ipmi0 is missing"),
-            "{text}"
-        );
+        assert!(text.starts_with("no BMC answers at KCS ports 0xca2,0xca3\nhint: modprobe"), "{text}");
     }
 }

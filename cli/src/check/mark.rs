@@ -5,7 +5,7 @@
 
 use crate::{
     arm::options::Usual,
-    bmc::{BmcError, Connection, Local, named_interface, wait},
+    bmc::{BmcError, Connection, Local, driver_device, named_interface, wait},
     crashes::watchdog,
     message,
     read::why_records,
@@ -160,13 +160,16 @@ impl Mark {
         // What the first kernel planned holds here too. A line that cannot be read has nothing.
         let line = fs::read_to_string(root.join("proc/cmdline")).unwrap_or_default();
         let plan = Plan::new("", &line);
-        let interface = self.local.interface().or_else(|| named_interface(&line));
+        let asked = self.local.interface();
+        let interface = asked.or_else(|| named_interface(&line));
         let on_smbus = matches!(interface, Some(Interface::Ssif(_)));
-        if self.local.interface().is_none() || on_smbus {
+        if asked.is_none() || on_smbus {
             // A driver that finds the BMC later must not find us at its registers. Half of the time is for the BMC.
             wait(root, interface, DRIVER.min(Duration::from_secs(self.timeout) / 2));
         }
         let left = deadline.saturating_duration_since(Instant::now());
+        // The driver reaches the BMC in whichever way it has found; what the line names is for where there is none.
+        let interface = asked.or(interface.filter(|_| !driver_device(root).exists()));
         let mut bmc = Connection::local(root, interface)?.within(left);
         // The watchdog first: there may be no time for more.
         let watchdog = self.watchdog(root, &plan, &mut bmc);

@@ -13,6 +13,7 @@ use crate::{
     arm::{
         held::{self, Kind, Seen},
         kdump::Kdump,
+        registers::Owners,
         sign,
     },
     bmc::discovery,
@@ -304,6 +305,9 @@ fn refuse(root: &Path, plan: &Plan) -> Result<()> {
         plan.reports_something() || plan.watchdog != Watchdog::Leave,
         "nothing is to be reported\nhint: set ipmi-handle-panic = true in /etc/lastwords.conf"
     );
+    if let Some(error) = Owners::read(root).bmc_conflict(plan) {
+        return Err(error);
+    }
     if let Watchdog::Start { .. } = plan.watchdog {
         let there = |folders: [&str; 3], name: &str| {
             folders.iter().any(|folder| root.join(folder).join(name).is_file())
@@ -707,6 +711,14 @@ mod tests {
         };
         let remove = |path: &'static str| move |root: &Path| fs::remove_file(root.join(path)).unwrap();
         let add = |path: &'static str, text: &'static str| move |root: &Path| put(root, path, text);
+        let watchdogs_ports = |root: &Path| {
+            put(
+                root,
+                "etc/lastwords.conf",
+                "[report]\nipmi-handle-panic = true\nipmi-interface = 'bt:0x430'\n",
+            );
+            put(root, "proc/ioports", "0430-0433 : iTCO_wdt\n");
+        };
         for (text, part) in [
             (refusal(&add("run/ostree-booted", "")), "OSTree"),
             (refusal(&add("proc/vmcore", "")), "dump kernel"),
@@ -719,6 +731,7 @@ mod tests {
                 refusal(&add("etc/lastwords.conf", "[report]\nipmi-watchdog = 'start=600'\n")),
                 "nothing stops it",
             ),
+            (refusal(&watchdogs_ports), "I/O port 0x430 belongs to iTCO_wdt"),
             (refusal(&add("sys/kernel/security/lockdown", "none [integrity] confidentiality\n")), "[sign]"),
         ] {
             assert!(text.contains(part), "{text}");

@@ -15,7 +15,10 @@ use crate::{
         refusal::{Refusal, Situation},
         sign::{self, Signer},
     },
-    bmc::{self, discovery},
+    bmc::{
+        self,
+        discovery::{self, Source as From},
+    },
     config::{self, Config},
     crashes::watchdog,
     message, sys,
@@ -390,28 +393,26 @@ fn refusal(root: &Path, path: &Path, wrapped: &[u8]) -> Result<Option<Refusal>> 
     })
 }
 
-/// The configured parameters, and the BMC's interface as this machine has it. What it no longer shows, as before the BMC's
-/// driver is loaded, stays as the record has it: else each boot would make it anew twice.
+/// The configured parameters, and the BMC's interface as this machine has it. What the record has stays, unless the driver serves another
+/// or the machine shows that it is another one now: else each boot, before the BMC's driver is loaded, would make it anew
+/// twice.
 fn parameters(root: &Path, configured: &str, known: Option<&Record>) -> String {
     let plan = Plan::new("", configured);
     if !plan.talks_to_bmc() || plan.interface.is_some() {
         return configured.to_owned();
     }
-    let named = |interface| {
-        let (name, value) = bmc::named(interface);
-        format!("{PREFIX}{name}={value}")
-    };
     let mut found = discovery::interfaces(root);
-    // Unless the machine shows that it is another one now.
     let before = known.and_then(|known| bmc::named_interface(&known.parameters));
     let before = before.filter(|before| found.is_empty() || found.iter().any(|one| one.may_be(*before)));
-    let parameter = match discovery::best(&found) {
-        Some((_, interface)) => Some(named(interface)),
-        None => before.map(named).or_else(|| {
-            discovery::ask(root, &mut found);
-            discovery::best(&found).map(|(_, interface)| named(interface))
-        }),
-    };
+    let driven = discovery::best(&found).filter(|(at, _)| found[*at].source == From::Driver);
+    let interface = driven.map(|(_, interface)| interface).or(before).or_else(|| {
+        discovery::ask(root, &mut found);
+        discovery::best(&found).map(|(_, interface)| interface)
+    });
+    let parameter = interface.map(|interface| {
+        let (name, value) = bmc::named(interface);
+        format!("{PREFIX}{name}={value}")
+    });
     parameter.into_iter().fold(configured.to_owned(), |line, parameter| format!("{line} {parameter}"))
 }
 
@@ -499,6 +500,11 @@ mod tests {
         assert_eq!(made(ASKED, ca4), ASKED);
         // Also the usual ports are named: no image takes them unasked.
         root.write("sys/firmware/acpi/tables/SPMI", spmi_table(1, 8, 0xca2));
+        assert_eq!(made(ASKED, ca4), format!("{ASKED} {ca2}"));
+        // What the record has stays, though another table comes first, unless the driver serves that.
+        root.write("sys/firmware/acpi/tables/SPMI2", spmi_table(1, 8, 0xca4));
+        assert_eq!(made(ASKED, ca4), format!("{ASKED} {ca4}"));
+        root.write("sys/bus/platform/drivers/ipmi_si/dmi-ipmi-si.0/params", "kcs,i/o,0xca2,rsp=1");
         assert_eq!(made(ASKED, ca4), format!("{ASKED} {ca2}"));
         // What is configured counts, and what does not talk to a BMC needs none.
         let bt = format!("{ASKED} lastwords.ipmi_interface=bt:0xe4");

@@ -205,6 +205,9 @@ pub struct I801 {
 impl I801 {
     /// Slave addresses that a device can have; SMBus has reserved the others.
     pub const ADDRESSES: RangeInclusive<u8> = 0x08..=0x77;
+    /// Those of memory modules among them: write protection, and the SPD EEPROMs themselves (JEDEC 21-C, 4.1.4). A BMC's
+    /// command would be written into them.
+    pub const MEMORY: [RangeInclusive<u8>; 2] = [0x30..=0x37, 0x50..=0x57];
     /// The controller has so many I/O ports, and begins at a multiple of that.
     pub const PORTS: u16 = 32;
     /// Its registers that are used, as distances from the first.
@@ -218,10 +221,14 @@ impl I801 {
         ssif::AUX_CTL,
     ];
 
-    /// At this controller and slave address. `None` where there can be none.
+    /// At this controller and slave address. `None` where there can be none, and at [`I801::MEMORY`].
     #[must_use]
     pub fn new(port: u16, address: u8) -> Option<Self> {
-        let good = port != 0 && port.is_multiple_of(Self::PORTS) && Self::ADDRESSES.contains(&address);
+        let is_memory = || Self::MEMORY.iter().any(|addresses| addresses.contains(&address));
+        let good = port != 0
+            && port.is_multiple_of(Self::PORTS)
+            && Self::ADDRESSES.contains(&address)
+            && !is_memory();
         good.then_some(Self { port, address })
     }
 
@@ -236,8 +243,7 @@ impl I801 {
     /// # Errors
     /// When it is not that, or [`arch::RESERVED`].
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const WHY: &str =
-            "takes ssif:i801:PORT,ADDRESS, PORT a multiple of 32, ADDRESS 0x08 to 0x77 (7 bits)";
+        const WHY: &str = "takes ssif:i801:PORT,ADDRESS, PORT a multiple of 32, ADDRESS 0x08 to 0x77 (7 bits), no memory module's";
         let (base, address) =
             text.strip_prefix("i801:").and_then(|text| cmdline::cut(text, b',')).ok_or(WHY)?;
         let address = cmdline::number(address).and_then(|address| u8::try_from(address).ok());
@@ -275,15 +281,16 @@ pub struct SystemInterface {
     looked: Option<u8>,
     /// BT: the last request's sequence number.
     seq: u8,
-    /// SSIF: the controller was ours before.
+    /// SSIF: the controller was ours before, and the answer that the BMC owes.
     was_ours: bool,
+    owed: ssif::Owed,
 }
 
 impl SystemInterface {
     /// The way to this one. Touches nothing.
     #[must_use]
     pub fn new(interface: Option<Interface>) -> Self {
-        Self { interface, looked: None, seq: bt::SEQ, was_ours: false }
+        Self { interface, looked: None, seq: bt::SEQ, was_ours: false, owed: ssif::Owed::default() }
     }
 }
 
@@ -306,8 +313,10 @@ impl<M: Registers + Clock> Transport<M> for SystemInterface {
             Some(Interface::Bt(ports)) => {
                 Bt { ports, seq: &mut self.seq }.transfer(machine, timer, request, reply, deadline)
             }
-            Some(Interface::Ssif(controller)) => Ssif { controller, was_ours: &mut self.was_ours }
-                .transfer(machine, timer, request, reply, deadline),
+            Some(Interface::Ssif(controller)) => {
+                Ssif { controller, was_ours: &mut self.was_ours, owed: &mut self.owed }
+                    .transfer(machine, timer, request, reply, deadline)
+            }
         }
     }
 }

@@ -6,6 +6,11 @@
 //! acknowledge until it has an answer. Packet error codes are left out: they are optional, and whether a BMC has them only
 //! one more command would tell.
 //!
+//! An answer has no number that tells which request it is for. So a request that was not answered in time is remembered
+//! ([`Owed`]): where it is sent again, its answer is waited for and nothing is written, which would have it carried out twice; before
+//! another of the same command its answer is taken away. But for the commands of NetFn App, the watchdog's: they may be carried out
+//! twice, and what comes last has no time to wait.
+//!
 //! # Whose the controller is
 //! INUSE_STS is a semaphore: the first read of HST_STS takes it, and writing it gives it back. Firmware honours it (SMM, ACPI).
 //! Linux does not ask it; its first read takes it all the same, and it is given back behind each access since 5.14, and before
@@ -23,6 +28,7 @@
 //! it later lives.
 
 use super::interface::I801;
+use super::message::NetFn;
 use super::{TransferError, Transport, wait};
 use crate::budget::{Millis, Timer};
 use crate::hw::{Clock, Registers};
@@ -93,12 +99,35 @@ const TRIES: u32 = 6_100;
 /// No transaction takes longer: a clock held low is given up after 35 ms at most (SMBus, T_TIMEOUT), and 35 bytes are 4 ms.
 const SLOWEST: Millis = 50;
 
+/// The last request, as long as its answer is owed: the BMC has it. Its length is 0 when none is.
+#[derive(Clone, Copy, Default)]
+pub struct Owed {
+    len: usize,
+    request: [u8; *BLOCKS.end()],
+}
+
+impl Owed {
+    fn remember(&mut self, request: &[u8]) {
+        let is_app = request.first() == Some(&(NetFn::APP.0 << 2));
+        self.len = if is_app { 0 } else { request.len() };
+        for (to, from) in self.request.iter_mut().zip(request) {
+            *to = *from;
+        }
+    }
+
+    fn request(&self) -> &[u8] {
+        self.request.get(..self.len).unwrap_or(&[])
+    }
+}
+
 /// One BMC on the bus.
 pub struct Ssif<'a> {
     /// The controller, and the BMC's address.
     pub controller: I801,
     /// The controller was ours before; false at first.
     pub was_ours: &'a mut bool,
+    /// The answer that the BMC owes; none at first.
+    pub owed: &'a mut Owed,
 }
 
 impl<M: Registers + Clock> Transport<M> for Ssif<'_> {
@@ -114,7 +143,7 @@ impl<M: Registers + Clock> Transport<M> for Ssif<'_> {
         if !BLOCKS.contains(&request.len()) {
             return Err(TransferError::TooLong);
         }
-        let mut wire = Wire { controller: self.controller, machine, timer, deadline };
+        let mut wire = Wire { controller: self.controller, machine, timer, deadline, owed: self.owed };
         let crashed = wire.acquire(*self.was_ours)?;
         // From here on it is ours, and is given back whatever happens.
         let mut result = if crashed { wire.stop() } else { wire.wait(|status| status & HOST_BUSY == 0) };
@@ -137,6 +166,7 @@ struct Wire<'a, M> {
     machine: &'a mut M,
     timer: &'a mut Timer,
     deadline: Millis,
+    owed: &'a mut Owed,
 }
 
 impl<M: Registers + Clock> Wire<'_, M> {
@@ -187,16 +217,28 @@ impl<M: Registers + Clock> Wire<'_, M> {
     /// may still have one for the crashed kernel, and QEMU's acknowledges always, and has remains of the last one until it
     /// is ready. To write the request again could have it carried out twice.
     fn exchange(&mut self, request: &[u8], reply: &mut [u8]) -> Result<u8, TransferError> {
-        let mut block = request;
+        // An answer is waited for once more, and not for ever: a BMC that was reset meanwhile has lost it.
+        let before = core::mem::take(self.owed);
+        let is_it = before.request() == request;
+        // Only one to the same command could be mistaken for this one's.
+        let mut owed = before.request().get(..2) == request.get(..2);
+        let mut block = if owed { &[] } else { request };
         for _ in 0..TRIES {
             let status = self.transaction(block)?;
             if status & (FAILED | BUS_ERR | DEV_ERR) == 0 {
                 if !block.is_empty() {
+                    self.owed.remember(block);
                     block = &[];
                     continue;
                 }
                 if let Some(len) = self.take(request, reply) {
-                    return Ok(len);
+                    self.owed.len = 0;
+                    if !owed || is_it {
+                        return Ok(len);
+                    }
+                    owed = false;
+                    block = request;
+                    continue;
                 }
             }
             self.timer.pause(self.machine, PAUSE);

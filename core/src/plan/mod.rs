@@ -342,6 +342,10 @@ mod tests {
             ("lastwords.ipmi_interface=ssif:i801:0x0,0x42", "takes ssif:"),
             ("lastwords.ipmi_interface=ssif:i801:0x700,0x84", "takes ssif:"),
             ("lastwords.ipmi_interface=ssif:i801:0x700,0x7", "takes ssif:"),
+            ("lastwords.ipmi_interface=ssif:i801:0x700,0x30", "takes ssif:"),
+            ("lastwords.ipmi_interface=ssif:i801:0x700,0x37", "takes ssif:"),
+            ("lastwords.ipmi_interface=ssif:i801:0x700,0x50", "takes ssif:"),
+            ("lastwords.ipmi_interface=ssif:i801:0x700,0x57", "takes ssif:"),
             ("lastwords.ipmi_interface=ssif:i801:0xce0,0x42", "names a port"),
             ("lastwords.console=mmio:0xfff", "takes ttyS0"),
             ("lastwords.ipmi_handle_panic=maybe", "takes no value"),
@@ -439,7 +443,7 @@ mod tests {
             .prop_map(|(addr, spacing)| BtPorts::new(Register::Memory(addr), spacing).unwrap());
         let i801 = (1u16..2048, I801::ADDRESSES)
             .prop_filter("free ports", |(at, _)| !arch::is_reserved(at * I801::PORTS, I801::PORTS))
-            .prop_map(|(at, address)| I801::new(at * I801::PORTS, address).unwrap());
+            .prop_filter_map("no memory module", |(at, address)| I801::new(at * I801::PORTS, address));
         prop_oneof![
             kcs_ports().prop_map(Interface::Kcs),
             prop_oneof![bt_port, bt_memory].prop_map(Interface::Bt),

@@ -98,7 +98,8 @@ parameters! {
         details: "BMC is the server's baseboard management controller. KIND:PLACE is one of kcs:DATA[,STATUS], \
                   kcs:mmio:ADDR[,SPACING], bt:CTRL[,SPACING], bt:mmio:ADDR[,SPACING] and ssif:i801:PORT,ADDRESS. DATA, STATUS, \
                   CTRL and PORT are I/O ports, ADDR is a physical address, SPACING is 1 to 256 bytes from one register to the \
-                  next, 1 when left out. ADDRESS is the BMC's SMBus address in 7 bits, 0x08 to 0x77.",
+                  next, 1 when left out. ADDRESS is the BMC's SMBus address in 7 bits, 0x08 to 0x77, and \
+                  not a memory module's (0x30 to 0x37, 0x50 to 0x57).",
         default: "from the running driver, SMBIOS, ACPI or PCI";
 
     ipmi_kcs_ports => interface @ (Some(Interface::Kcs(_))):

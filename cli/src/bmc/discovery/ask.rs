@@ -1,9 +1,9 @@
-//! Whether a BMC is behind a PCI device of the right class, and how far its registers lie apart: it is asked for its device
-//! ID at each distance that Linux tries, too (`drivers/char/ipmi/ipmi_si_pci.c`). No other discovered place is ever written to
-//! to find out what is there.
+//! Whether somebody is where a table or a PCI device has a BMC. Of several in tables the status registers are read. A BMC behind a PCI
+//! device of the right class is asked for its device ID at each distance of its registers that Linux tries, too
+//! (`drivers/char/ipmi/ipmi_si_pci.c`). No other discovered place is ever written to to find out what is there.
 
-use super::{Found, Kind, Place, best};
-use crate::bmc::Connection;
+use super::{Found, Kind, Place, Source, best};
+use crate::bmc::{Connection, NOBODY, look};
 use lastwords_core::ipmi::commands::GetDeviceId;
 use std::{path::Path, time::Duration};
 
@@ -12,11 +12,39 @@ const SPACINGS: [u16; 3] = [1, 4, 16];
 /// For one of them. A BMC answers this in milliseconds.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Asks those that are to be asked before they are believed, where nothing better was found. None of them is a driver's.
+/// Puts those first with which the most speaks for somebody being there. Where no driver serves one, and several can be used, the status
+/// register of each is read: those that somebody answers at come before those that nobody can look at, and behind them come
+/// those where nobody is, who may be a BMC that is just starting. Where none can be used, those are asked that
+/// are to be asked before they are believed.
 pub fn ask(root: &Path, found: &mut [Found]) {
-    if best(found).is_some() {
+    match best(found) {
+        Some((at, _)) if found[at].source == Source::Driver => {}
+        Some(_) => look_at(root, found),
+        None => ask_pci(root, found),
+    }
+}
+
+fn look_at(root: &Path, found: &mut [Found]) {
+    let mut usable: Vec<_> = found.iter().filter_map(|one| one.interface().ok()).collect();
+    usable.dedup();
+    if usable.len() < 2 {
         return;
     }
+    // By numbers as the driver's own devices are sorted: for each type of key there would be all of sorting once more.
+    found.sort_by_cached_key(|one| match one.interface().map(|interface| look(root, interface)) {
+        Ok(Some(NOBODY)) => 2usize,
+        Ok(None) => 1,
+        Ok(Some(_)) => 0,
+        // It keeps its place among its like.
+        Err(_) => 3,
+    });
+    for one in found {
+        one.nobody = one.interface().is_ok_and(|interface| look(root, interface) == Some(NOBODY));
+    }
+}
+
+/// Asks until one has answered. None of them is a driver's.
+fn ask_pci(root: &Path, found: &mut [Found]) {
     for one in found.iter_mut() {
         let Some(len) = one.ask else { continue };
         let answer = candidates(one, len).find_map(|candidate| answers(root, candidate));
@@ -55,7 +83,10 @@ fn answers(root: &Path, candidate: Found) -> Option<Result<Found, String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bmc::discovery::{interfaces, tests::Root};
+    use crate::bmc::discovery::{
+        interfaces,
+        tests::{Root, spmi_table},
+    };
 
     #[test]
     fn a_pci_device_is_asked_at_each_distance_that_its_ports_have_room_for() {
@@ -68,6 +99,37 @@ mod tests {
         };
         assert_eq!(values(&found[0]), ["kcs:0xc080,0xc081", "kcs:0xc080,0xc084"]);
         assert_eq!(values(&found[1]), ["bt:0xc100", "bt:0xc100,4"]);
+    }
+
+    #[test]
+    fn of_several_in_tables_the_one_at_which_somebody_is_comes_first_and_one_at_which_nobody_is_last() {
+        let root = Root::new();
+        root.i801("0000:00:1f.3", 0x700);
+        let mut ssif = spmi_table(4, 8, 0x84);
+        ssif[36] = 4;
+        root.write("sys/firmware/acpi/tables/SPMI1", ssif);
+        root.write("sys/firmware/acpi/tables/SPMI2", spmi_table(1, 8, 0xca2));
+        root.write("sys/firmware/acpi/tables/SPMI3", spmi_table(1, 8, 0xca8));
+        let order = || {
+            let mut found = interfaces(root.path());
+            ask(root.path(), &mut found);
+            found.iter().map(|one| (one.value().unwrap(), one.nobody)).collect::<Vec<_>>()
+        };
+        let (ssif, ca2, ca8) = ("ssif:i801:0x700,0x42", "kcs:0xca2,0xca3", "kcs:0xca8,0xca9");
+        let shown = |order: [(&str, bool); 3]| order.map(|(value, nobody)| (value.to_owned(), nobody));
+        // Nobody can look.
+        assert_eq!(order(), shown([(ssif, false), (ca2, false), (ca8, false)]));
+        let mut ports = vec![0xff; 0x1_0000];
+        root.write("dev/port", &ports);
+        assert_eq!(order(), shown([(ssif, false), (ca2, true), (ca8, true)]));
+        ports[0xca9] = 0;
+        root.write("dev/port", &ports);
+        assert_eq!(order(), shown([(ca8, false), (ssif, false), (ca2, true)]));
+        // Nothing was written.
+        assert!(std::fs::read(root.path().join("dev/port")).unwrap() == ports);
+        // The driver has tried what it serves.
+        root.write("sys/bus/platform/drivers/ipmi_si/dmi-ipmi-si.0/params", "kcs,i/o,0xcac,rsp=1");
+        assert_eq!(order()[0].0, "kcs:0xcac,0xcad");
     }
 
     #[test]

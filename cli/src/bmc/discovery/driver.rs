@@ -24,17 +24,30 @@ pub fn interfaces(root: &Path) -> impl Iterator<Item = Found> {
     devices.sort();
     devices.sort_by_cached_key(number);
     let root = root.to_owned();
-    devices.into_iter().filter_map(move |device| match fs::read_to_string(device.join("params")) {
-        Ok(params) => parse(&params),
-        Err(_) => ssif(&root, &device),
+    devices.into_iter().filter_map(move |device| interface(&root, &device))
+}
+
+/// The interfaces that have a device of their own, with that: /dev/ipmi0, /dev/ipmi1 and so on.
+pub fn devices(root: &Path) -> impl Iterator<Item = (PathBuf, Found)> {
+    let numbered = numbers(root).into_iter().enumerate();
+    numbered.filter_map(|(number, device)| {
+        Some((root.join(format!("dev/ipmi{number}")), interface(root, &device)?))
     })
 }
 
-/// The devices of /dev/ipmi0, /dev/ipmi1 and so on.
+/// The folders of /dev/ipmi0, /dev/ipmi1 and so on in /sys.
 fn numbers(root: &Path) -> Vec<PathBuf> {
     let device = |number| root.join(format!("sys/class/ipmi/ipmi{number}/device"));
     let mut numbers = 0..;
     iter::from_fn(|| fs::canonicalize(device(numbers.next()?)).ok()).collect()
+}
+
+/// The interface of a driver's device, by its folder.
+fn interface(root: &Path, device: &Path) -> Option<Found> {
+    match fs::read_to_string(device.join("params")) {
+        Ok(params) => parse(&params),
+        Err(_) => ssif(root, device),
+    }
 }
 
 /// The driver's `params` file: `kcs,i/o,0xca2,rsp=1,rsi=1,rsh=0,irq=0,ipmb=32`.

@@ -9,14 +9,14 @@ mod ask;
 mod driver;
 #[cfg(test)]
 mod machines;
-mod pci;
+pub mod pci;
 mod smbios;
-mod smbus;
+pub mod smbus;
 mod spmi;
 
 pub use ask::ask;
 
-use crate::arm::ports::IoPorts;
+use crate::arm::{ranges::IoMem, registers::Owners};
 use lastwords_core::{
     hw::Register,
     ipmi::interface::{BtPorts, I801, Interface, KcsPorts},
@@ -97,10 +97,6 @@ pub enum Source {
     Pci,
 }
 
-/// SMBus addresses of memory modules: write protection, and the SPD EEPROMs themselves (JEDEC 21-C, 4.1.4). A BMC's command
-/// would be written into them.
-const MEMORY: [std::ops::RangeInclusive<u16>; 2] = [0x30..=0x37, 0x50..=0x57];
-
 /// A BMC interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -114,11 +110,13 @@ pub struct Found {
     needs: Option<String>,
     /// How many I/O ports there are, where it is to be asked before it is believed.
     ask: Option<u16>,
+    /// Nobody was there when somebody looked: its status register read 0xff.
+    nobody: bool,
 }
 
 impl Found {
     fn new(kind: Kind, place: Place, source: Source) -> Self {
-        Self { kind, place, source, needs: None, ask: None }
+        Self { kind, place, source, needs: None, ask: None, nobody: false }
     }
 
     /// SSIF at this address, behind this controller.
@@ -139,7 +137,8 @@ impl Found {
             return Err(needs.clone());
         }
         if let (Kind::Ssif, Place::Smbus { address, .. }) = (self.kind, self.place)
-            && MEMORY.iter().any(|addresses| addresses.contains(&address))
+            && u8::try_from(address)
+                .is_ok_and(|address| I801::MEMORY.iter().any(|addresses| addresses.contains(&address)))
         {
             return Err(format!("SMBus address {address:#x} is that of a memory module: the table is wrong"));
         }
@@ -202,6 +201,7 @@ impl fmt::Display for Found {
         }
         write!(f, ", from {}", self.source_name())?;
         match self.interface() {
+            Ok(_) if self.nobody => f.write_str(" (nobody answers there now)"),
             Ok(_) => Ok(()),
             Err(needs) => write!(f, " (not usable: {needs})"),
         }
@@ -253,25 +253,28 @@ pub fn interfaces(root: &Path) -> Vec<Found> {
         .chain(acpi::interfaces(root))
         .chain(pci::interfaces(root))
         .collect();
-    // What is written there at the panic would overwrite the crashed kernel, or the dump kernel.
-    let iomem = fs::read_to_string(root.join("proc/iomem")).unwrap_or_default();
-    let is_ram = |address| {
-        let has = |one: &Resource| one.name == "System RAM" && (one.start..=one.last).contains(&address);
-        resources(&iomem).filter(has).any(|one| one.last != 0)
-    };
-    let ioports = IoPorts::parse(&fs::read_to_string(root.join("proc/ioports")).unwrap_or_default());
-    for one in &mut found {
-        // A table that lies would have the BMC's commands written to whatever is there.
-        if let Some((port, owner)) = one.named().and_then(|interface| ioports.stranger(interface)) {
-            one.needs =
-                Some(format!("I/O port {port:#x} belongs to {owner} (/proc/ioports): the table is wrong"));
-        }
-        let mut registers = one.named().into_iter().flat_map(|interface| interface.registers());
-        if registers.any(|register| matches!(register, Register::Memory(address) if is_ram(address))) {
+    let iomem = IoMem::parse(&fs::read_to_string(root.join("proc/iomem")).unwrap_or_default());
+    let owners = Owners::read(root);
+    // A table that lies would have the BMC's commands written to whatever is there. The driver has tried its registers.
+    for one in found.iter_mut().filter(|one| one.source != Source::Driver) {
+        let Some(interface) = one.named() else { continue };
+        if iomem.has_in_ram(interface.registers()).is_some() {
             one.needs = Some("its registers would lie in RAM (/proc/iomem): the table is wrong".to_owned());
+        } else if let Some(stranger) = owners.stranger_at(interface) {
+            one.needs = Some(format!("{stranger}: the table is wrong"));
         }
     }
     found
+}
+
+/// The device of the driver that serves this interface, where it is one that a driver serves.
+pub fn device(root: &Path, interface: Interface) -> Option<PathBuf> {
+    driver::devices(root).find_map(|(path, found)| found.may_be(interface).then_some(path))
+}
+
+/// Does a driver serve this interface?
+pub fn is_driven(root: &Path, interface: Interface) -> bool {
+    driver::interfaces(root).any(|found| found.may_be(interface))
 }
 
 /// The interface to use, the first one that can be, with its place in the list.
@@ -316,6 +319,7 @@ pub mod tests {
         source: Source::Driver,
         needs: None,
         ask: None,
+        nobody: false,
     };
 
     /// What a source finds.

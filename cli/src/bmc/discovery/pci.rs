@@ -5,11 +5,16 @@ use super::{Found, Kind, Place, Source, folder};
 use lastwords_core::cmdline;
 use std::{
     fs,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
 /// PCI class "IPMI interface", without the programming interface.
 const CLASS: u32 = 0x0c07;
+/// PCI class "SMBus".
+pub const SMBUS: u32 = 0x0c05;
+/// PCI base class "display controller".
+pub const DISPLAY: u32 = 0x03;
 /// It has the class and is none ("Virtual IPMI device"; `drivers/char/ipmi/ipmi_si_pci.c`).
 const REALTEK: (u16, u16) = (0x10ec, 0x816c);
 /// Its first KCS channel lies behind BAR 1, in registers of 32 bits (the same file).
@@ -23,6 +28,9 @@ const IO: u8 = 1;
 const MEMORY: u8 = 2;
 /// `IORESOURCE_IO` in `resource` (`include/linux/ioport.h`).
 const IORESOURCE_IO: u64 = 0x100;
+
+/// So many of a device's ranges are its own; behind them come its ROM and, of a bridge, what lies behind that.
+const BARS: usize = 6;
 
 /// A PCI device.
 pub struct Device {
@@ -46,27 +54,36 @@ pub struct Bar {
     pub is_io: bool,
 }
 
+/// A range of registers, and the PCI device that has it.
+#[derive(Debug)]
+pub struct Region {
+    range: Range<u64>,
+    /// At I/O ports?
+    pub is_io: bool,
+    /// The device's address, class and driver.
+    pub device: String,
+    pub class: u32,
+    pub driver: Option<String>,
+}
+
+impl Region {
+    /// Is this address, or port, in it?
+    pub fn has(&self, at: u64) -> bool {
+        self.range.contains(&at)
+    }
+}
+
 impl Device {
-    /// Reads a device's folder in /sys.
-    pub fn read(folder: &Path) -> Option<Self> {
-        let text = |name| fs::read_to_string(folder.join(name));
-        let number = |name| cmdline::number(text(name).ok()?.trim());
-        let bar = |line: &str| {
-            let mut numbers = line.split_whitespace().map(cmdline::number);
-            let mut next = || numbers.next().flatten();
-            let (start, last, flags) = (next()?, next()?, next()?);
-            Some(Bar {
-                start,
-                len: (last.checked_sub(start)?).saturating_add(1),
-                is_io: flags & IORESOURCE_IO != 0,
-            })
-        };
+    /// Reads a device's folder in /sys, where it is of a wanted class, without the programming interface.
+    pub fn read(folder: &Path, classes: &[u32]) -> Option<Self> {
+        let class = class(folder).filter(|class| classes.contains(&(class >> 8)))?;
+        let id = |name| u16::try_from(number(folder, name)?).ok();
         Some(Self {
-            name: folder.file_name()?.to_str()?.to_owned(),
-            class: u32::try_from(number("class")?).ok()?,
-            id: (u16::try_from(number("vendor")?).ok()?, u16::try_from(number("device")?).ok()?),
+            name: name(folder)?,
+            class,
+            id: (id("vendor")?, id("device")?),
             config: fs::read(folder.join("config")).unwrap_or_default(),
-            bars: text("resource").ok()?.lines().map_while(bar).collect(),
+            bars: bars(folder),
             driver: driver(folder),
         })
     }
@@ -78,23 +95,69 @@ impl Device {
     }
 }
 
-fn driver(folder: &Path) -> Option<String> {
-    Some(fs::read_link(folder.join("driver")).ok()?.file_name()?.to_str()?.to_owned())
+fn name(folder: &Path) -> Option<String> {
+    Some(folder.file_name()?.to_str()?.to_owned())
 }
 
-/// All PCI devices, in the order of their addresses.
-pub fn devices(root: &Path) -> Vec<Device> {
-    let mut folders: Vec<PathBuf> = folder(&root.join("sys/bus/pci/devices"));
+fn number(folder: &Path, file: &str) -> Option<u64> {
+    cmdline::number(fs::read_to_string(folder.join(file)).ok()?.trim())
+}
+
+fn class(folder: &Path) -> Option<u32> {
+    u32::try_from(number(folder, "class")?).ok()
+}
+
+fn bars(folder: &Path) -> Vec<Bar> {
+    let bar = |line: &str| {
+        let mut numbers = line.split_whitespace().map(cmdline::number);
+        let mut next = || numbers.next().flatten();
+        let (start, last, flags) = (next()?, next()?, next()?);
+        Some(Bar {
+            start,
+            len: last.checked_sub(start)?.saturating_add(1),
+            is_io: flags & IORESOURCE_IO != 0,
+        })
+    };
+    let text = fs::read_to_string(folder.join("resource")).unwrap_or_default();
+    text.lines().take(BARS).map_while(bar).collect()
+}
+
+fn driver(folder: &Path) -> Option<String> {
+    name(&fs::read_link(folder.join("driver")).ok()?)
+}
+
+fn folders(root: &Path) -> Vec<PathBuf> {
+    let mut folders = folder(&root.join("sys/bus/pci/devices"));
     folders.sort();
-    folders.iter().filter_map(|folder| Device::read(folder)).collect()
+    folders
+}
+
+/// The PCI devices of these classes, without the programming interface, in the order of their addresses. Nobody else's
+/// configuration space is read: a machine has hundreds, and each read of them is slow.
+pub fn devices(root: &Path, classes: &'static [u32]) -> impl Iterator<Item = Device> + use<> {
+    folders(root).into_iter().filter_map(|folder| Device::read(&folder, classes))
+}
+
+/// The registers of all PCI devices. No device is touched for that.
+pub fn regions(root: &Path) -> Vec<Region> {
+    let of_device = |folder: PathBuf| {
+        let (device, class, driver) = (name(&folder)?, class(&folder)?, driver(&folder));
+        let bars = bars(&folder).into_iter().filter(|bar| bar.start != 0);
+        Some(bars.map(move |bar| Region {
+            range: bar.start..bar.start.saturating_add(bar.len),
+            is_io: bar.is_io,
+            device: device.clone(),
+            class,
+            driver: driver.clone(),
+        }))
+    };
+    folders(root).into_iter().filter_map(of_device).flatten().collect()
 }
 
 /// The BMCs among the PCI devices, but for those that `ipmi_si` has: those it shows itself.
 pub fn interfaces(root: &Path) -> impl Iterator<Item = Found> {
-    let is_one = |device: &Device| {
-        device.class >> 8 == CLASS && device.id != REALTEK && device.driver.as_deref() != Some("ipmi_si")
-    };
-    devices(root).into_iter().filter(is_one).filter_map(|device| interface(&device))
+    let is_one = |device: &Device| device.id != REALTEK && device.driver.as_deref() != Some("ipmi_si");
+    devices(root, &[CLASS]).filter(is_one).filter_map(|device| interface(&device))
 }
 
 fn interface(device: &Device) -> Option<Found> {
@@ -119,7 +182,8 @@ fn interface(device: &Device) -> Option<Found> {
     } else if let Some(driver) = &device.driver {
         found.needs = Some(format!("the driver {driver} has it"));
     } else if bar.is_io {
-        found.needs = Some("it has not been asked: lastwords probe".to_owned());
+        found.needs =
+            Some("a PCI device is believed once it has answered: lastwords probe asks it".to_owned());
         found.ask = u16::try_from(bar.len).ok();
     } else {
         // Nothing shows where it lies, and the tool reaches no memory of devices.

@@ -4,8 +4,7 @@
 use super::pci::{self, Device};
 use std::path::Path;
 
-/// PCI class "SMBus", without the programming interface.
-const CLASS: u32 = 0x0c05;
+const CLASSES: &[u32] = &[pci::SMBUS];
 const INTEL: u16 = 0x8086;
 const BAR: usize = 4;
 /// HOSTC, and its bit HST_EN (ICH9 datasheet, 19.1.17): the controller is on.
@@ -17,7 +16,7 @@ const HST_EN: u8 = 1;
 /// # Errors
 /// What an interface on it would need.
 pub fn only(root: &Path) -> Result<u16, String> {
-    let mut controllers = pci::devices(root).into_iter().filter(|device| device.class >> 8 == CLASS);
+    let mut controllers = pci::devices(root, CLASSES);
     match (controllers.next(), controllers.next()) {
         (None, _) => Err(other("one that is no PCI device")),
         (Some(one), None) => base(&one),
@@ -32,11 +31,12 @@ pub fn only(root: &Path) -> Result<u16, String> {
 /// # Errors
 /// What an interface on it would need.
 pub fn i801(device: &Path) -> Result<u16, String> {
-    base(
-        &Device::read(device)
-            .filter(|device| device.class >> 8 == CLASS)
-            .ok_or_else(|| other("no PCI device"))?,
-    )
+    base(&Device::read(device, CLASSES).ok_or_else(|| other("no PCI device"))?)
+}
+
+/// Is there an i801 whose ports begin here?
+pub fn is_at(root: &Path, port: u16) -> bool {
+    pci::devices(root, CLASSES).any(|device| base(&device) == Ok(port))
 }
 
 fn base(device: &Device) -> Result<u16, String> {

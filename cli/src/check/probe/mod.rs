@@ -11,7 +11,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lastwords_core::ipmi::commands::{GetDeviceId, GetSelInfo, GetWatchdogTimer, SelInfo};
-use report::Report;
+use report::{Report, Used};
 use std::{path::Path, process::ExitCode};
 use write_test::WriteTest;
 
@@ -22,7 +22,8 @@ const NOT_READY: u8 = 3;
 ///
 /// Shows what BMC (baseboard management controller) this is, the state of its event log (SEL, System Event Log) and of its
 /// watchdog, and the options for `lastwords load` and `lastwords wrap`. The BMC is asked through /dev/ipmi0 if it is there,
-/// else through its registers at I/O ports (KCS or BT). Nothing is changed without --write-test.
+/// else through its registers at I/O ports (KCS or BT). An interface that an option names is asked itself, whatever /dev/ipmi0
+/// is. Nothing is changed without --write-test.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -77,13 +78,21 @@ impl Probe {
     /// # Errors
     /// When no BMC answers, the SEL is full before a test, or standard output fails.
     pub fn run(&self, root: &Path) -> Result<ExitCode> {
+        let asked = self.local.interface();
         let mut interfaces = discovery::interfaces(root);
-        if self.local.interface().is_none() {
+        if asked.is_none() {
             discovery::ask(root, &mut interfaces);
         }
-        let found = discovery::best(&interfaces).map(|(_, interface)| interface);
-        let interface = self.local.interface().or(found);
-        let mut bmc = Connection::local(root, interface)?;
+        let mut bmc = match asked {
+            Some(_) => Connection::local(root, asked)?,
+            None => Connection::among(root, &interfaces)?,
+        };
+        let used = match asked {
+            Some(interface) => Used::Asked(interface),
+            None => {
+                discovery::best(&interfaces).map_or(Used::None, |(at, interface)| Used::Found(at, interface))
+            }
+        };
         let device = bmc.send(&GetDeviceId)?;
         let sel = known(bmc.send(&GetSelInfo))?;
         let watchdog = known(bmc.send(&GetWatchdogTimer))?;
@@ -97,7 +106,7 @@ impl Probe {
         } else {
             None
         };
-        let report = Report::new(&interfaces, bmc.name(), interface, device, sel, watchdog, write_test);
+        let report = Report::new(&interfaces, bmc.name(), used, device, sel, watchdog, write_test);
         self.color.apply();
         if self.json {
             message::json(&report)

@@ -4,7 +4,7 @@ use super::write_test::WriteTest;
 use crate::{
     bmc::{
         self,
-        discovery::{Found, Kind, Place, Source},
+        discovery::{Found, Kind, Place, Source, place},
     },
     layout::{BAD, GOOD, Row, wrap, write_rows},
 };
@@ -25,6 +25,26 @@ const SCHEMA: u32 = 1;
 /// Records that come besides the report: the platform event, and the progress records of the dump kernel.
 const OTHER_RECORDS: u16 = 3;
 
+/// The interface that is used, and why it is.
+#[derive(Clone, Copy)]
+pub enum Used {
+    /// An option names it.
+    Asked(Interface),
+    /// It is the first that can be, at this place of what was found.
+    Found(usize, Interface),
+    /// None can be.
+    None,
+}
+
+impl Used {
+    fn interface(self) -> Option<Interface> {
+        match self {
+            Self::Asked(interface) | Self::Found(_, interface) => Some(interface),
+            Self::None => None,
+        }
+    }
+}
+
 /// Everything.
 #[derive(Serialize)]
 pub struct Report {
@@ -39,6 +59,9 @@ pub struct Report {
     pub options: Vec<String>,
     #[serde(skip)]
     usable: bool,
+    /// The place of the interface that an option names; is it one that was not found?
+    #[serde(skip)]
+    asked: Option<(String, bool)>,
 }
 
 #[derive(Serialize)]
@@ -94,26 +117,36 @@ struct WatchdogState {
 }
 
 impl Report {
-    /// Puts the answers together. `interface` is the one to use.
+    /// Puts the answers together.
     pub fn new(
         interfaces: &[Found],
         asked_through: &str,
-        interface: Option<Interface>,
+        used: Used,
         device: DeviceId,
         sel: Option<SelInfo>,
         watchdog: Option<WatchdogTimer>,
         write_test: Option<WriteTest>,
     ) -> Self {
-        // The first of several sources that have it.
-        let used = interfaces.iter().position(|one| interface.is_some() && one.interface().ok() == interface);
+        // Of several sources that have it the first.
+        let used_at = match used {
+            Used::Asked(asked) => interfaces.iter().position(|one| one.may_be(asked)),
+            Used::Found(at, _) => Some(at),
+            Used::None => None,
+        };
         let shown = interfaces.iter().enumerate().map(|(at, one)| {
             let is_it = |other: &Found| other.interface().is_ok_and(|interface| one.may_be(interface));
             let same_as = interfaces[..at].iter().position(is_it);
-            Shown { same_as, ..Shown::new(one, used == Some(at)) }
+            Shown { same_as, ..Shown::new(one, used_at == Some(at)) }
         });
+        let asked = match used {
+            Used::Asked(asked) => Some((place(asked), used_at.is_none())),
+            Used::Found(..) | Used::None => None,
+        };
+        let interface = used.interface();
         Self {
             schema: SCHEMA,
             interfaces: shown.collect(),
+            asked,
             asked_through: asked_through.to_owned(),
             bmc: Device {
                 manufacturer: device.manufacturer,
@@ -269,9 +302,16 @@ impl Report {
             let label = if index == 0 { "Interface" } else { "" };
             let also =
                 if also.is_empty() { String::new() } else { format!(", and from {}", also.join(", ")) };
-            let is_one_of_several = shown.len() > 1 && interface.used;
-            let used = if is_one_of_several { " (used: the first that can be)" } else { "" };
+            let used = match self.asked {
+                Some(_) if interface.used => " (used: named by an option)",
+                None if interface.used && shown.len() > 1 => " (used: the first that can be)",
+                _ => "",
+            };
             rows.push(Row::new(label, format!("{}{also}{used}", interface.text)));
+        }
+        if let Some((place, true)) = &self.asked {
+            let label = if rows.is_empty() { "Interface" } else { "" };
+            rows.push(Row::new(label, format!("{place}, named by an option (used)")));
         }
         if rows.is_empty() {
             rows.push(Row::new("Interface", "none in SMBIOS, ACPI and PCI"));
@@ -366,7 +406,7 @@ mod tests {
         Report::new(
             &[KCS, other],
             "/dev/ipmi0",
-            Some(Interface::Kcs(KcsPorts::DEFAULT)),
+            Used::Found(0, Interface::Kcs(KcsPorts::DEFAULT)),
             DEVICE,
             Some(SEL),
             Some(TIMER),
@@ -401,7 +441,7 @@ READY: the BMC stores panic reports (--sel-type=system)
         );
         let memory = Place::Memory { address: 0xf000_0000, spacing: 1 };
         let smic = found(Kind::Smic, memory, Source::Driver);
-        let bare = Report::new(&[smic], "/dev/ipmi0", None, DEVICE, None, None, None);
+        let bare = Report::new(&[smic], "/dev/ipmi0", Used::None, DEVICE, None, None, None);
         assert_eq!(
             report(bare),
             "\
@@ -424,10 +464,28 @@ NOT READY: the BMC cannot be reached at a panic
             (found(Kind::Bt, memory, Source::Driver), "--ipmi-interface=bt:mmio:0xf0000000"),
             (found(Kind::Ssif, ssif, Source::Driver), "--ipmi-interface=ssif:i801:0x700,0x42"),
         ] {
-            let interface = one.interface().ok();
-            let text = report(Report::new(&[one], "/dev/ipmi0", interface, DEVICE, Some(SEL), None, None));
+            let used = Used::Found(0, one.interface().unwrap());
+            let text = report(Report::new(&[one], "/dev/ipmi0", used, DEVICE, Some(SEL), None, None));
             assert!(text.starts_with("READY: ") && text.contains(option), "{text}");
         }
+    }
+
+    #[test]
+    fn what_an_option_names_is_used_whether_it_was_found_or_not() {
+        let asked = |value| {
+            let used = Used::Asked(Interface::parse(value).unwrap());
+            let report = Report::new(&[KCS], "KCS ports", used, DEVICE, None, None, None);
+            (anstream::adapter::strip_str(&report.text(200)).to_string(), report.interfaces[0].used)
+        };
+        let (text, used) = asked("kcs:0xca2");
+        assert!(
+            text.contains("from the running ipmi_si driver (used: named by an option)\n") && used,
+            "{text}"
+        );
+        let (text, used) = asked("bt:0xe4");
+        let rows = "from the running ipmi_si driver\n                   BT at I/O ports from 0xe4, named by an option (used)\n";
+        assert!(text.contains(rows) && !used, "{text}");
+        assert!(text.contains("Options to use   --ipmi-interface=bt:0xe4\n"), "{text}");
     }
 
     #[test]
@@ -435,8 +493,8 @@ NOT READY: the BMC cannot be reached at a panic
         let at = |address, source| found(Kind::Kcs, Place::Io { address, spacing: 1 }, source);
         let uncertain = at(0xca2, Source::Acpi).needing("modprobe ipmi_si");
         let all = [KCS, at(0xca4, Source::Acpi), at(0xca2, Source::Smbios), uncertain];
-        let named = Some(Interface::Kcs(KcsPorts::DEFAULT));
-        let report = Report::new(&all, "/dev/ipmi0", named, DEVICE, None, None, None);
+        let used = Used::Found(0, Interface::Kcs(KcsPorts::DEFAULT));
+        let report = Report::new(&all, "/dev/ipmi0", used, DEVICE, None, None, None);
         let text = anstream::adapter::strip_str(&report.text(200)).to_string();
         let rows = "  Interface        KCS at I/O ports 0xca2,0xca3, from the running ipmi_si driver, and from SMBIOS \
                     type 38, ACPI IPI0001 (used: the first that can be)\n                   \

@@ -22,7 +22,7 @@ impl Extent {
     fn strides(self) -> [u64; 2] {
         match self {
             Self::Whole => [1, 8],
-            Self::Sample => [5, 400],
+            Self::Sample => [6, 480],
         }
     }
 }
