@@ -185,6 +185,9 @@ fn main() -> io::Result<()> {
     // What the tools write of one log; in another encoding, and of two hosts in one stream.
     for entry in fs::read_dir(root.join("../cli/tests/read"))? {
         let path = entry?.path();
+        if !path.is_file() {
+            continue;
+        }
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let bytes = fs::read(&path)?;
         if name.starts_with("ipmi") {

@@ -213,9 +213,9 @@ fn files_of_all_tools_are_read() {
         let crash = crash(file);
         assert_eq!(crash["reason"], "Fatal exception in interrupt", "{file}: {crash:#}");
         assert_eq!((&crash["build_id"], &crash["dump"][1]), (&"eb4fbcd0".into(), &"saved".into()), "{file}");
-        assert!(crash["time"].as_str().unwrap().contains("23:27:"), "{file}: {crash:#}");
+        assert!(crash["time"]["text"].as_str().unwrap().contains(":13:20"), "{file}: {crash:#}");
     }
-    assert_eq!(crash("fi-nohead-min.txt")["reason"], "Fatal exception");
+    assert_eq!(crash("fi-nohead-min.txt")["reason"], "Fatal exception in interrupt");
     // Older versions wrote no count and check.
     for file in ["stream-gen20.sel", "stream-type0.sel"] {
         let crash = crash(file);
@@ -239,7 +239,7 @@ fn files_of_all_tools_are_read() {
 #[test]
 fn hosts_in_one_file_are_told_one_after_the_other() {
     let of = |host: &str, file: &str| -> String {
-        text(file).lines().take(40).map(|line| format!("{host}: {line}\n")).collect()
+        text(file).lines().take(40).flat_map(|line| [host, ": ", line, "\n"]).collect()
     };
     let told = |arguments: &[&str], input: &str| {
         let file = tempfile::NamedTempFile::new().unwrap();

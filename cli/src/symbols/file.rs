@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_text_that_is_not_packed_has_the_same_limit() {
         // Few lines: reading each of 64 million takes half a minute.
-        let line = [&[b' '; 0xffff][..], b"\n"].concat();
+        let line = [&vec![b' '; 0xffff][..], b"\n"].concat();
         let long = [TABLE, &line.repeat(MOST as usize >> 16)].concat();
         assert!(error(&long).contains("64 MiB"));
     }

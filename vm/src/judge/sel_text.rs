@@ -133,7 +133,7 @@ pub fn check_end(records: &[Record]) -> Result<()> {
         let last = |to| lines(&ours[..to]).pop().unwrap_or_default();
         let is_open = |line: &str| {
             let is_never_longer = line.starts_with('#') || line.starts_with("id ");
-            line.len() % 11 == 0 && !is_never_longer
+            line.len().is_multiple_of(11) && !is_never_longer
         };
         if bytes[5] == 0 {
             let is_end = bytes[4] & 0x80 == 0 && bytes[5..] == [0; 11] && at > 0 && starts(at + 1);

@@ -337,7 +337,7 @@ impl Stream {
 }
 
 /// Is it a part of a mark's stream, as it is written today or by older versions? Its end may be any stream's.
-fn is_of_mark(piece: &[u8; EVENT_LEN]) -> bool {
+fn is_of_mark(piece: [u8; EVENT_LEN]) -> bool {
     let old = piece.map(|byte| if byte == ETX { 0 } else { byte });
     let of = |stage: &Stage| mark_events(*stage).as_bytes().chunks(EVENT_LEN).any(|part| part == old);
     piece.starts_with(&[ETX]) || Stage::ALL.iter().any(of)
@@ -431,7 +431,7 @@ impl Decoder {
         let of_mark = self.mark_stream.as_ref().is_some_and(|stream| {
             let begins = letters.starts_with(&[STX]) || letters == MARK_GOES_ON;
             let is_under_way = self.stream.is_some();
-            let is_part = stream.pieces().contains(&letters) || self.mark_is_damaged && is_of_mark(&letters);
+            let is_part = stream.pieces().contains(&letters) || self.mark_is_damaged && is_of_mark(letters);
             is_part && !begins && !is_under_way && is_near(stream.time, time, MINUTE) == Some(true)
         });
         of_stream || of_mark || is_event
@@ -540,7 +540,7 @@ impl Decoder {
             self.mark_stream = Some(stream);
             return;
         }
-        if check != Check::Fits && stream.pieces().iter().all(is_of_mark) {
+        if check != Check::Fits && stream.pieces().iter().copied().all(is_of_mark) {
             self.count(stream.first, stream.count as u32);
             self.mark_is_damaged = true;
             self.mark_stream = Some(stream);
