@@ -34,7 +34,8 @@ fuzz_target!(|input: &[u8]| {
     let (mut kernel, mut boot) = (Vec::new(), Vec::new());
     let modules = String::from_utf8_lossy(input);
     if stream::split(input, &Modules::parse(&modules), Some(&mut kernel), &mut boot).is_ok() {
-        assert!(kernel.iter().chain(&boot).all(|byte| matches!(byte, b'\n' | b' '..=b'~')));
+        // Modules' names are as the kernel has them, until they are read.
+        assert!(kernel.iter().all(|byte| matches!(byte, b'\n' | b' '..=b'~')));
         assert!(file::read(Cursor::new(&boot)).is_ok());
     }
 });
