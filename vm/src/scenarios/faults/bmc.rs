@@ -4,9 +4,9 @@
 use super::Fault;
 use crate::machine::bmc::manners::{netfn, obedient};
 use crate::machine::bmc::recording::{Answer, Manner, Request};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The state that the BMC shares with who watches the machine.
