@@ -151,6 +151,45 @@ pairwise! {
     ssif_without_a_driver: Smbus, false, Purgatory, Release::V6_1;
 }
 
+/// A BMC that is no part of QEMU, and records: every request of a report comes once, in its order.
+fn every_request(device: Device, release: Release) -> Result<()> {
+    let outcome = Scenario::new(release)
+        .bmc(Bmc::Ours(obedient()))
+        .bmc_device(device.qemu())
+        .arm(Arm::Lastwords(format!("--via purgatory {}", Asked::ALL.options())))
+        .dump("collect_vmcore\ncollect_dump")
+        .run()?;
+    println!("{outcome}");
+    dump::check(&outcome, 2)?;
+    Asked::ALL.check_console(&outcome, 0)?;
+    // Behind PCI loading asks for the device ID, once.
+    let before: &[_] = if matches!(device, PciKcs | PciBt) { &[(0x06, 0x01)] } else { &[] };
+    Asked::ALL.check_requests_behind(before, &outcome, 0)
+}
+
+#[test]
+fn a_recording_bmc_behind_ssif_gets_every_request_once() -> Result<()> {
+    every_request(Smbus, Release::V6_12)
+}
+
+#[test]
+#[ignore = "make test-all: faults:: has a BMC that records behind BT"]
+fn a_recording_bmc_behind_bt_gets_every_request_once() -> Result<()> {
+    every_request(IsaBt, Release::V6_1)
+}
+
+#[test]
+#[ignore = "make test-all: faults:: has a BMC that records behind BT"]
+fn a_recording_bmc_behind_pci_bt_gets_every_request_once() -> Result<()> {
+    every_request(PciBt, Release::V6_12)
+}
+
+#[test]
+#[ignore = "make test-all: the same KCS as at the usual ports"]
+fn a_recording_bmc_behind_pci_kcs_gets_every_request_once() -> Result<()> {
+    every_request(PciKcs, Release::V6_1)
+}
+
 /// Over the registers, with no driver and also without /dev/port (by ioperm(2)); over the SMBus by the driver alone.
 fn the_tool(device: Device, parameter: &str) -> Result<()> {
     let driver = if device == Smbus { "ipmi" } else { "" };
@@ -238,6 +277,7 @@ fn the_bmc_that_answers_is_used_and_one_that_does_not_is_not_ready() -> Result<(
         ("probe", 0, "KCS at I/O ports 0xca2,0xca3, from SMBIOS type 38"),
         ("refused", 2, "no memory module's"),
         ("nobody", 0, "BMC: BT at I/O ports from 0xe4, from its parameter"),
+        ("nobody", 0, "now a report would not reach it: port 0xe4 reads 0xff"),
         ("status", 3, "port 0xe4 reads 0xff: nobody answers there"),
         ("named", 1, "no BMC answers at BT ports from 0xe4"),
         ("driver", 0, "Asked through    /dev/ipmi0"),
@@ -265,7 +305,10 @@ fn a_bmc_that_nobody_names_is_not_written_to() -> Result<()> {
         .lastwords_at_hand()
         .before(&format!(
             "for _folder in /sys/firmware /sys/bus; do mount -t tmpfs tmpfs $_folder; done
-             mount --bind /dev/null /proc/ioports; mount --bind /dev/null /proc/iomem
+             mount --bind /dev/null /proc/ioports
+             section load lastwords load /boot/vmlinuz --reuse-cmdline --ipmi-handle-panic
+             section status lastwords status
+             mount --bind /dev/null /proc/iomem
              section wrap lastwords wrap --force /boot/vmlinuz -o /boot/vmlinuz {}
              for _folder in /sys/firmware /sys/bus /proc/ioports /proc/iomem; do umount $_folder; done",
             Asked::ALL.options()
@@ -277,6 +320,11 @@ fn a_bmc_that_nobody_names_is_not_written_to() -> Result<()> {
     ensure!(outcome.requests()?.is_empty(), "{:x?}", outcome.requests()?);
     let wrap = outcome.text("wrap")?;
     ensure!(wrap.contains("no BMC"), "{wrap}");
+    let load = outcome.text("load")?;
+    let first = "lastwords: warning: the next panic will be reported to the console alone: no BMC interface was found";
+    ensure!(load.starts_with(first), "{load}");
+    let status = outcome.section("status")?;
+    ensure!(status.status == 3 && status.text.contains("its report will not reach the BMC"), "{status:?}");
     let said = console::lines(&outcome);
     ensure!(
         said.iter()

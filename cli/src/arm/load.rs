@@ -173,6 +173,9 @@ impl Load {
         if let Some(interface) = plan.interface.filter(|_| plan.talks_to_bmc()) {
             let found = discovery::interfaces(root);
             message::output(format_args!("BMC: {}", discovery::describe(&found, interface)));
+            if let Some(why) = bmc::nobody_at(root, interface) {
+                message::warning(&anyhow!("now a report would not reach it: {why}\nhint: lastwords probe"));
+            }
         }
         if !self.no_symbols {
             self.save_symbols(root);

@@ -115,11 +115,11 @@ impl Owners {
         Self { ports: resources("proc/ioports"), memory: resources("proc/iomem"), pci: pci::regions(root) }
     }
 
-    /// Who has the register and is no device of this kind? Of several the innermost.
-    fn stranger(&self, register: Register, kind: Kind) -> Option<&str> {
-        let (resources, at, is_io) = match register {
-            Register::Port(port) => (&self.ports, u64::from(port), true),
-            Register::Memory(address) => (&self.memory, address, false),
+    /// Who has the register and is no device of this kind? Of several the innermost. And who says so.
+    fn stranger(&self, register: Register, kind: Kind) -> Option<(&str, &'static str)> {
+        let (resources, at, is_io, file) = match register {
+            Register::Port(port) => (&self.ports, u64::from(port), true, "/proc/ioports"),
+            Register::Memory(address) => (&self.memory, address, false, "/proc/iomem"),
         };
         let around = || resources.iter().filter(|resource| resource.range.contains(&at));
         let innermost = around().max_by_key(|resource| resource.depth);
@@ -130,9 +130,9 @@ impl Owners {
         let of_pci = || {
             let mut regions = self.pci.iter().filter(|one| one.is_io == is_io && one.has(at));
             let one = regions.find(|one| !kind.may_have(one))?;
-            Some(one.driver.as_ref().unwrap_or(&one.device))
+            Some((one.driver.as_ref().unwrap_or(&one.device).as_str(), "PCI"))
         };
-        stranger.map(|one| &one.name).or_else(of_pci).map(String::as_str)
+        stranger.map(|one| (one.name.as_str(), file)).or_else(of_pci)
     }
 
     /// The first register of a BMC's interface that another device has, and who that is: `I/O port 0x604 belongs to ACPI
@@ -143,11 +143,11 @@ impl Owners {
 
     fn first_stranger(&self, mut registers: impl Iterator<Item = Register>, kind: Kind) -> Option<String> {
         registers.find_map(|register| {
-            let owner = self.stranger(register, kind)?;
+            let (owner, who_says) = self.stranger(register, kind)?;
             Some(match register {
-                Register::Port(port) => format!("I/O port {port:#x} belongs to {owner} (/proc/ioports)"),
+                Register::Port(port) => format!("I/O port {port:#x} belongs to {owner} ({who_says})"),
                 Register::Memory(address) => {
-                    format!("memory address {address:#x} belongs to {owner} (/proc/iomem)")
+                    format!("memory address {address:#x} belongs to {owner} ({who_says})")
                 }
             })
         })

@@ -19,6 +19,9 @@ pub enum BmcError {
     /// The driver is there, but no device to reach it.
     #[error("the ipmi_si driver uses the port {0}, but /dev/ipmi0 is missing\nhint: modprobe ipmi_devintf")]
     DriverHasPorts(Register),
+    /// They are another device's.
+    #[error("{0}\nhint: give the registers of a BMC to --ipmi-interface")]
+    Stranger(String),
     /// I/O ports cannot be used.
     #[error(
         "cannot use I/O ports (/dev/port, ioperm): {error}\nhint: modprobe -a ipmi_si ipmi_devintf",

@@ -138,14 +138,17 @@ impl Connection {
     /// The one behind these registers.
     ///
     /// # Errors
-    /// [`BmcError::OnSmbus`], [`BmcError::InMemory`], [`BmcError::DriverHasPorts`], [`BmcError::Permission`],
-    /// [`BmcError::NoPorts`]. Whether a BMC is there shows in the first command.
+    /// [`BmcError::OnSmbus`], [`BmcError::Stranger`], [`BmcError::InMemory`], [`BmcError::DriverHasPorts`],
+    /// [`BmcError::Permission`], [`BmcError::NoPorts`]. Whether a BMC is there shows in the first command.
     pub fn at(root: &Path, interface: Interface) -> Result<Self, BmcError> {
         let name = match interface {
             Interface::Kcs(ports) => format!("KCS ports {ports}"),
             Interface::Bt(ports) => format!("BT ports from {ports}"),
             Interface::Ssif(_) => return Err(BmcError::OnSmbus(interface)),
         };
+        if let Some(stranger) = Owners::read(root).stranger_at(interface) {
+            return Err(BmcError::Stranger(stranger));
+        }
         let system = System::new(Some(ports::Ports::open(root, interface.registers())?));
         Ok(Self::of(system, SystemInterface::new(Some(interface)), name, TIMEOUT))
     }
@@ -426,6 +429,8 @@ mod tests {
         is(&second, opened("bt:0xe4"));
         assert_eq!(opened("kcs:0xca8").as_deref(), Ok("KCS ports 0xca8,0xca9"));
         assert!(opened("ssif:i801:0x700,0x42").unwrap_err().contains("only the ipmi_ssif driver"));
+        root.write("proc/ioports", "0cac-0caf : iTCO_wdt\n");
+        assert!(opened("kcs:0xca8,0xcac").unwrap_err().starts_with("I/O port 0xcac belongs to iTCO_wdt"));
     }
 
     #[test]

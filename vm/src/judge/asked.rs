@@ -102,6 +102,19 @@ impl Asked {
     /// # Errors
     /// When one is missing, wrong, or was not asked for.
     pub fn check_requests(self, outcome: &Outcome, panicked: usize) -> Result<()> {
+        self.check_requests_behind(&[], outcome, panicked)
+    }
+
+    /// The same, behind requests without data that were made before the panic, by network function and command.
+    ///
+    /// # Errors
+    /// As [`Asked::check_requests`].
+    pub fn check_requests_behind(
+        self,
+        before: &[(u8, u8)],
+        outcome: &Outcome,
+        panicked: usize,
+    ) -> Result<()> {
         const SET_WATCHDOG: (u8, u8) = (netfn::APP, 0x24);
         const RESET_WATCHDOG: (u8, u8) = (netfn::APP, 0x22);
         const PLATFORM_EVENT: (u8, u8) = (netfn::SENSOR, 0x02);
@@ -115,7 +128,7 @@ impl Asked {
             .map(|request| ((request.netfn, request.command), request.data.clone()))
             .collect();
 
-        let mut expected = Vec::new();
+        let mut expected: Vec<_> = before.iter().map(|request| (*request, vec![])).collect();
         match self.watchdog {
             Watchdog::Untouched => {}
             Watchdog::Start(seconds) => {

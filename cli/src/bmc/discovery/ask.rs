@@ -12,45 +12,49 @@ const SPACINGS: [u16; 3] = [1, 4, 16];
 /// For one of them. A BMC answers this in milliseconds.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Puts those first with which the most speaks for somebody being there. Where no driver serves one, and several can be used, the status
+/// Puts those first for which the most speaks that somebody is there. Where no driver serves one, and there are several, the status
 /// register of each is read: those that somebody answers at come before those that nobody can look at, and behind them come
-/// those where nobody is, who may be a BMC that is just starting. Where none can be used, those are asked that
+/// those where nobody is, who may be a BMC that is just starting. Where none is better than that, those are asked that
 /// are to be asked before they are believed.
 pub fn ask(root: &Path, found: &mut [Found]) {
-    match best(found) {
-        Some((at, _)) if found[at].source == Source::Driver => {}
-        Some(_) => look_at(root, found),
-        None => ask_pci(root, found),
+    if best(found).is_some_and(|(at, _)| found[at].source == Source::Driver) {
+        return;
+    }
+    look_at(root, found);
+    if best(found).is_none_or(|(at, _)| found[at].nobody) {
+        ask_pci(root, found);
     }
 }
 
 fn look_at(root: &Path, found: &mut [Found]) {
-    let mut usable: Vec<_> = found.iter().filter_map(|one| one.interface().ok()).collect();
-    usable.dedup();
-    if usable.len() < 2 {
+    let mut there: Vec<_> = found.iter().filter_map(|one| one.interface().ok()).collect();
+    there.dedup();
+    if there.len() + found.iter().filter(|one| one.ask.is_some()).count() < 2 {
         return;
+    }
+    for one in &mut *found {
+        one.nobody = one.interface().is_ok_and(|interface| look(root, interface) == Some(NOBODY));
     }
     // By numbers as the driver's own devices are sorted: for each type of key there would be all of sorting once more.
     found.sort_by_cached_key(|one| match one.interface().map(|interface| look(root, interface)) {
-        Ok(Some(NOBODY)) => 2usize,
+        _ if one.nobody => 2usize,
         Ok(None) => 1,
         Ok(Some(_)) => 0,
         // It keeps its place among its like.
         Err(_) => 3,
     });
-    for one in found {
-        one.nobody = one.interface().is_ok_and(|interface| look(root, interface) == Some(NOBODY));
-    }
 }
 
-/// Asks until one has answered. None of them is a driver's.
+/// Asks until one has answered, which comes first then. None of them is a driver's.
 fn ask_pci(root: &Path, found: &mut [Found]) {
-    for one in found.iter_mut() {
+    for at in 0..found.len() {
+        let one = &mut found[at];
         let Some(len) = one.ask else { continue };
         let answer = candidates(one, len).find_map(|candidate| answers(root, candidate));
         match answer {
             Some(Ok(candidate)) => {
                 *one = candidate;
+                found[..=at].rotate_right(1);
                 return;
             }
             Some(Err(error)) => one.needs = Some(format!("it cannot be asked: {error}")),
@@ -130,6 +134,28 @@ mod tests {
         // The driver has tried what it serves.
         root.write("sys/bus/platform/drivers/ipmi_si/dmi-ipmi-si.0/params", "kcs,i/o,0xcac,rsp=1");
         assert_eq!(order()[0].0, "kcs:0xcac,0xcad");
+    }
+
+    #[test]
+    fn behind_a_table_at_whose_place_nobody_is_a_pci_device_is_asked_but_not_a_strangers() {
+        let root = Root::new();
+        root.write("dev/port", vec![0xff; 0x1_0000]);
+        root.write("sys/firmware/acpi/tables/SPMI", spmi_table(1, 8, 0xca2));
+        let asked = |ioports: &str| {
+            root.write("proc/ioports", ioports);
+            let mut found = interfaces(root.path());
+            ask(root.path(), &mut found);
+            let pci = found.iter().find(|one| one.source == Source::Pci).unwrap();
+            (found[0].nobody, pci.value().unwrap_err())
+        };
+        root.pci("0000:00:04.0", 0x0c_0701, (0x1b36, 0x000d), &[(0xc080, 8, true)]);
+        let (nobody, needs) = asked("");
+        assert!(nobody && needs.contains("does not answer"), "{needs}");
+        // Written to is none that another one's driver has.
+        let ports = std::fs::read(root.path().join("dev/port")).unwrap();
+        let (_, needs) = asked("c080-c087 : 0000:00:04.0\n  c084-c084 : stranger\n  c080-c081 : stranger\n");
+        assert!(needs.starts_with("I/O port 0xc080 belongs to stranger (/proc/ioports)"), "{needs}");
+        assert!(std::fs::read(root.path().join("dev/port")).unwrap() == ports);
     }
 
     #[test]

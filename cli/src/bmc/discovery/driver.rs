@@ -61,13 +61,18 @@ fn parse(params: &str) -> Option<Found> {
     };
     let space = words.next()?;
     let address = cmdline::number(words.next()?)?;
-    let spacing = words.find_map(|word| word.strip_prefix("rsp="))?.parse().ok()?;
+    let number = |name| words.clone().find_map(|word| word.strip_prefix(name))?.parse::<u16>().ok();
+    let spacing = number("rsp=")?;
     let place = match space {
         "i/o" => Place::Io { address, spacing },
         "mem" => Place::Memory { address, spacing },
         _ => return None,
     };
-    Some(Found::new(kind, place, Source::Driver))
+    // The byte within a register that is wider than one.
+    let shift = number("rsh=").filter(|shift| *shift != 0);
+    let needs =
+        shift.map(|shift| format!("its registers are shifted by {shift} bits, which is not supported"));
+    Some(Found { needs, ..Found::new(kind, place, Source::Driver) })
 }
 
 /// A device of `ipmi_ssif`: `0-0042`, address 0x42 of bus 0, or `i2c-IPI0001:00`, whose address ACPI has.
@@ -130,6 +135,8 @@ mod tests {
         ] {
             assert_eq!(parse(params).unwrap().value().unwrap(), value);
         }
+        let shifted = parse("kcs,mem,0xfe000000,rsp=4,rsi=4,rsh=8,irq=0,ipmb=32\n").unwrap();
+        assert!(shifted.value().unwrap_err().contains("shifted by 8 bits"));
         assert!(parse("smic,i/o,0xca9,rsp=1,rsi=1").unwrap().value().unwrap_err().contains("SMIC"));
         for bad in
             ["", "kcs", "kcs,i/o,ca2,rsp=1", "kcs,i/o,0xca2", "kcs,i/o,0xca2,rsp=x", "bt,pci,0xe4,rsp=1"]

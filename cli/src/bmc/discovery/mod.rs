@@ -258,10 +258,11 @@ pub fn interfaces(root: &Path) -> Vec<Found> {
     // A table that lies would have the BMC's commands written to whatever is there. The driver has tried its registers.
     for one in found.iter_mut().filter(|one| one.source != Source::Driver) {
         let Some(interface) = one.named() else { continue };
-        if iomem.has_in_ram(interface.registers()).is_some() {
-            one.needs = Some("its registers would lie in RAM (/proc/iomem): the table is wrong".to_owned());
-        } else if let Some(stranger) = owners.stranger_at(interface) {
-            one.needs = Some(format!("{stranger}: the table is wrong"));
+        let is_ram = iomem.has_in_ram(interface.registers()).is_some();
+        let in_ram = is_ram.then(|| "its registers would lie in RAM (/proc/iomem)".to_owned());
+        if let Some(why) = in_ram.or_else(|| owners.stranger_at(interface)) {
+            let whose = if one.source == Source::Pci { "" } else { ": the table is wrong" };
+            (one.needs, one.ask) = (Some(why + whose), None);
         }
     }
     found
