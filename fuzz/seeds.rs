@@ -1,6 +1,7 @@
 //! Writes the corpora that do not come from a fuzzing run: real crashes, logs and command lines, and what the project
 //! itself makes. `cargo run --bin seeds`, in this folder.
 
+use flate2::{Compression, write::GzEncoder};
 use lastwords_boot::{synthetic, wrap};
 use lastwords_core::budget::Timer;
 use lastwords_core::device::rtc;
@@ -11,8 +12,10 @@ use lastwords_core::report::{CpuLocation, Line, Location, Stage};
 use lastwords_core::store::sel::{self, event_record, mark, records, stream};
 use lastwords_core::text::Text;
 use lastwords_sim::{BT, CrashedKernel, LogBuf, SSIF, Sim};
+use object::write::{Object, Symbol, SymbolSection};
+use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 /// A simulated machine, and what its registers have read, but for the clock.
@@ -56,6 +59,25 @@ fn reads(interface: &str, left: impl FnOnce(&mut Sim)) -> Vec<u8> {
     bmc.send(&mut machine, &mut timer, &watchdog).expect("it works");
     bmc.send(&mut machine, &mut timer, &GetSelInfo).expect("it works");
     machine.1
+}
+
+/// An ELF file with a few symbols.
+fn vmlinux() -> Vec<u8> {
+    let mut elf = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+    let text = elf.add_section(Vec::new(), b".text".to_vec(), SectionKind::Text);
+    for (name, value) in [("_stext", 0x1000), ("do_one", 0x1010), ("__do_one", 0x1010), ("_etext", 0x1020)] {
+        elf.add_symbol(Symbol {
+            name: name.into(),
+            value,
+            size: 0,
+            kind: SymbolKind::Text,
+            scope: SymbolScope::Linkage,
+            weak: false,
+            section: SymbolSection::Section(text),
+            flags: SymbolFlags::None,
+        });
+    }
+    elf.write().expect("it is whole")
 }
 
 fn main() -> io::Result<()> {
@@ -159,6 +181,54 @@ fn main() -> io::Result<()> {
     // Every packet as it is; some lost, twice, cut, changed.
     put("lan", "kind", &[0; 4])?;
     put("lan", "not-kind", &[0, 144, 128, 0, 0, 192, 30, 1, 0, 160, 40, 0, 144, 0, 250, 3, 6, 0, 255, 0])?;
+
+    // What the tools write of one log; in another encoding, and of two hosts in one stream.
+    for entry in fs::read_dir(root.join("../cli/tests/read"))? {
+        let path = entry?.path();
+        if !path.is_file() {
+            continue;
+        }
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let bytes = fs::read(&path)?;
+        if name.starts_with("ipmi") {
+            put("text", &name, bytes.get(..4096).unwrap_or(&bytes))?;
+        }
+        if name == "ipmitool-list" {
+            let text = String::from_utf8_lossy(&bytes);
+            let lines: Vec<_> = text.lines().take(40).collect();
+            let wide = |line: &&str| {
+                format!("{line}\r\n").encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()
+            };
+            put(
+                "text",
+                "utf-16",
+                &[b"\xff\xfe", &lines.iter().flat_map(wide).collect::<Vec<_>>()[..]].concat(),
+            )?;
+            let hosts = lines.iter().zip(["bmc1", "bmc2"].into_iter().cycle());
+            put(
+                "text",
+                "hosts",
+                hosts.map(|(line, host)| format!("{host}: {line}\n")).collect::<String>().as_bytes(),
+            )?;
+        }
+    }
+
+    let table = "ffffffff81000000 T _stext\nffffffff81000010 t do_one\nffffffff81000020 T _etext\n\
+        ffffffffc0200000 t later\t[first]\n";
+    let saved = format!(
+        "# build-id 5f3e9a1b\n# release 6.1.0\n# booted 1795364771\n\
+        # module first ffffffffc0200000 ffffffffc0202000\n{table}"
+    );
+    put("symbols", "kallsyms", table.as_bytes())?;
+    put("symbols", "saved", saved.as_bytes())?;
+    put("symbols", "modules", format!("{table}first 8192 0 - Live 0xffffffffc0200000\n").as_bytes())?;
+    let vmlinux = vmlinux();
+    put("symbols", "vmlinux", &vmlinux)?;
+    for (name, bytes) in [("packed", table.as_bytes()), ("packed-vmlinux", &vmlinux)] {
+        let mut gz = GzEncoder::new(Vec::new(), Compression::best());
+        gz.write_all(bytes)?;
+        put("symbols", name, &gz.finish()?)?;
+    }
 
     put("bzimage", "synthetic", &synthetic::Kernel::default().build())?;
     let wrapped =

@@ -1,6 +1,7 @@
 //! What people read on a terminal: a verdict, rows with a label, wrapped text. ASCII only, no wider than the terminal;
 //! colour is never the only sign.
 
+pub use crate::visible::printable;
 use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueEnum};
@@ -135,12 +136,6 @@ pub fn wrap(text: &str, column: usize, indent: usize, width: usize) -> String {
         }
     }
     wrapped
-}
-
-/// Nothing but printable ASCII: what comes from a log or a file may hold anything.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    text.chars().map(|letter| if matches!(letter, ' '..='~') { letter } else { '?' }).collect()
 }
 
 /// Seconds as people count them: `8 minutes`.

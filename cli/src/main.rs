@@ -25,6 +25,7 @@ mod symbols;
 #[allow(unsafe_code, reason = "system calls, each with its reason; all are in there")]
 mod sys;
 mod utc;
+mod visible;
 
 use anyhow::Result;
 use arm::{image, kexec, load, status, unload, wrap};

@@ -10,11 +10,12 @@
 //! An error's text carries its hint behind [`HINT`]. Here the hints are taken out of a chain of errors, so that the facts
 //! stand in one line and each hint in a line of its own.
 
+use crate::visible::{is_control, visible};
+pub use crate::visible::{path, system};
 use serde::Serialize;
 use std::{
     fmt::{Display, Write as _},
     io::{self, Write},
-    path::Path,
     process::Stdio,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
@@ -78,28 +79,6 @@ fn escaped(value: &impl Serialize) -> serde_json::Result<String> {
     Ok(text)
 }
 
-/// Is it a character that is not shown as itself: a control character (among them DEL and those from U+0080 on), one that
-/// ends a line, turns the direction of writing, or is invisible?
-#[must_use]
-pub fn is_control(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// A path, for errors.
-#[must_use]
-pub fn path(path: &Path) -> String {
-    visible(&path.display().to_string(), "")
-}
-
-/// The text with `?` for what is not shown as itself, but for these characters.
-fn visible(text: &str, but: &str) -> String {
-    let shown = |letter| if is_control(letter) && !but.contains(letter) { '?' } else { letter };
-    text.chars().map(shown).collect()
-}
-
 /// Prints an error with all of its causes.
 pub fn error(error: &anyhow::Error) {
     complain(format_args!("lastwords: error: {}", chain(error)));
@@ -157,20 +136,6 @@ pub fn standard_error() -> Stdio {
 /// The fact, without what to do about it.
 pub fn fact(text: &str) -> &str {
     text.split(HINT).next().unwrap_or(text)
-}
-
-/// An error of the system as our texts have it: `no such file or directory`, without its number.
-pub fn system(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error ").next().unwrap_or(&text);
-    let mut letters = text.chars();
-    match (letters.next(), letters.as_str()) {
-        // Not where a name such as RPC begins it.
-        (Some(first), rest) if !rest.starts_with(|letter: char| letter.is_ascii_uppercase()) => {
-            format!("{}{rest}", first.to_ascii_lowercase())
-        }
-        _ => text.to_owned(),
-    }
 }
 
 /// The facts of an error and its causes in one line, the hints below.

@@ -191,3 +191,78 @@ fn wrong_usage() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
 }
+
+/// Files of other tools, and of BMCs that change records, as they were found (cli/tests/read/cases).
+#[test]
+fn files_of_all_tools_are_read() {
+    let crash = |file: &str| {
+        let json = printed(&read(&["--json"], &format!("cases/{file}")));
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let [crash] = &json["crashes"].as_array().unwrap()[..] else { panic!("{file}: {json:#}") };
+        crash.clone()
+    };
+    for file in [
+        "crash.sel",
+        "crash.sel.gz",
+        "type0.sel",
+        "rawcmd18.txt",
+        "list-utf16.txt",
+        "loc-ja.txt",
+        "nulpad.txt",
+    ] {
+        let crash = crash(file);
+        assert_eq!(crash["reason"], "Fatal exception in interrupt", "{file}: {crash:#}");
+        assert_eq!((&crash["build_id"], &crash["dump"][1]), (&"eb4fbcd0".into(), &"saved".into()), "{file}");
+        assert!(crash["time"]["text"].as_str().unwrap().contains(":13:20"), "{file}: {crash:#}");
+    }
+    assert_eq!(crash("fi-nohead-min.txt")["reason"], "Fatal exception in interrupt");
+    // Older versions wrote no count and check.
+    for file in ["stream-gen20.sel", "stream-type0.sel"] {
+        let crash = crash(file);
+        assert_eq!(
+            (&crash["reason"], &crash["panicked"]["cpu"]),
+            (&"Out of memory".into(), &1.into()),
+            "{file}"
+        );
+        assert!(crash["complete"].is_null(), "{file}: {crash:#}");
+        let report = printed(&read(&[], &format!("cases/{file}")));
+        assert!(report.contains("; may be incomplete"), "{report}");
+    }
+    // A BMC without the records' last byte: no text is told as a whole.
+    let cut = crash("oem-cut15.sel");
+    assert_eq!((&cut["reason_whole"], &cut["complete"]), (&false.into(), &false.into()), "{cut:#}");
+    assert!(cut["build_id"].is_null(), "{cut:#}");
+    let refused = read(&[], "cases/old38.bin");
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0), "{refused:?}");
+}
+
+#[test]
+fn hosts_in_one_file_are_told_one_after_the_other() {
+    let of = |host: &str, file: &str| -> String {
+        text(file).lines().take(40).flat_map(|line| [host, ": ", line, "\n"]).collect()
+    };
+    let told = |arguments: &[&str], input: &str| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), input).unwrap();
+        let output = read(arguments, file.path().to_str().unwrap());
+        let texts = [&output.stdout, &output.stderr].map(|text| String::from_utf8(text.clone()).unwrap());
+        (output.status.code().unwrap(), texts[0].clone(), texts[1].clone())
+    };
+    let crashed = of("db04", "ipmitool-list.txt");
+    let quiet = "db05: SEL has no entries\n";
+    let away = "db06: Error: Unable to establish IPMI v2 / RMCP+ session\n";
+    // What is asked for is asked of each host.
+    for arguments in [&["-n", "1"][..], &["--last"], &["-n", "1", "--since", "30000d"]] {
+        let (status, out, err) =
+            told(arguments, &[&crashed, quiet, &crashed.replace("db04", "db07"), away].concat());
+        assert_eq!((status, out.matches("PANIC on db0").count()), (0, 2), "{out}");
+        assert!(out.contains("PANIC on db04") && out.contains("PANIC on db07"), "{out}");
+        assert!(err.contains("db06: not a SEL"), "{err}");
+    }
+    // Where one has no SEL nobody knows that there is no crash.
+    assert_eq!(told(&[], quiet).0, 3);
+    assert_eq!(told(&[], &[quiet, away].concat()).0, 1);
+    let (_, json, _) = told(&["--json"], &[&crashed, quiet].concat());
+    let hosts = serde_json::Deserializer::from_str(&json).into_iter::<serde_json::Value>();
+    assert_eq!(hosts.map(|json| json.unwrap()["host"].clone()).collect::<Vec<_>>(), ["db04", "db05"]);
+}

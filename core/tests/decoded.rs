@@ -2,7 +2,7 @@
 //! beginnings made of the records in `data/requests-without-id.txt`, whole and with every third record missing. The same
 //! of today's records is in `data/decoded.txt`.
 
-use lastwords_core::store::sel::{Decoded, Decoder, text};
+use lastwords_core::store::sel::{Decoded, Decoder, Head, text};
 use std::fmt::Write as _;
 use std::{fs, path::Path};
 
@@ -50,8 +50,15 @@ fn check(requests: &str, decoded: &str) {
         let _ = writeln!(all, "{}", block.lines().next().unwrap_or_default());
         let mut found = |decoded: Decoded| {
             let (kind, text) = match decoded {
-                Decoded::Event(text) => ("event", text.to_vec()),
-                Decoded::Crash(speaker) => ("crash", format!("{speaker:?}").into_bytes()),
+                Decoded::Crash(Head { event, source, .. }) => {
+                    if let Some(event) = event {
+                        let _ = writeln!(all, "  event {}", event.letters.escape_ascii());
+                    }
+                    match source {
+                        Some(source) => ("crash", format!("{source:?}").into_bytes()),
+                        None => return,
+                    }
+                }
                 Decoded::Line(line) => ("line", text(line).as_bytes().to_vec()),
                 Decoded::Truncated(text) => ("truncated", text.to_vec()),
                 Decoded::Headless(text) => ("headless", text.to_vec()),

@@ -1,8 +1,9 @@
 //! The records: what is encoded is decoded to the same, and what is left of them to what is left.
 
-use lastwords_core::report::{Cost, CpuLocation, Groups, Line, Location, Stage};
+use lastwords_core::report::{CALLER_LEN, Cost, CpuLocation, CrashId, Fnv, Groups, Line, Location, Stage};
 use lastwords_core::store::sel::{
-    Decoded, Decoder, Records, Source, event_record, mark, parse, records, stream, text,
+    Check, Decoded, Decoder, Head, Records, Source, TEXT_LEN, event_record, mark, parse, records, stream,
+    text,
 };
 use lastwords_core::text::Text;
 use proptest::prelude::*;
@@ -18,6 +19,8 @@ enum Found {
     Tail(Vec<u8>),
     Missing(u8),
     Mark(Stage),
+    /// Not all is known to be there.
+    Check(Check),
 }
 
 impl Found {
@@ -30,8 +33,13 @@ fn decode<'a>(log: impl IntoIterator<Item = &'a [u8; 16]>) -> Vec<Found> {
     let mut found = Vec::new();
     let mut keep = |decoded: Decoded| {
         found.push(match decoded {
-            Decoded::Event(text) => Found::Event(text),
-            Decoded::Crash(speaker) => Found::Crash(speaker),
+            Decoded::Crash(head) => {
+                let event = head.event.map(|event| Found::Event(event.letters));
+                let source = head.source.map(Found::Crash);
+                let check = Some(head.check).filter(|check| !matches!(check, Check::Numbered | Check::Fits));
+                found.extend(event.into_iter().chain(source).chain(check.map(Found::Check)));
+                return;
+            }
             Decoded::Line(line) => Found::line(line),
             Decoded::Truncated(text) => Found::Cut(text.to_vec()),
             Decoded::Headless(text) => Found::Tail(text.to_vec()),
@@ -45,6 +53,18 @@ fn decode<'a>(log: impl IntoIterator<Item = &'a [u8; 16]>) -> Vec<Found> {
     }
     decoder.finish(&mut keep);
     found
+}
+
+/// What is known of a crash's last line. Behind a full record more may be lost, but of a line that is never longer.
+fn last_line(line: Line) -> Found {
+    let text = text(line).as_bytes().to_vec();
+    match line {
+        Line::BuildId(_) | Line::CrashId(_) => Found::line(line),
+        Line::Caller(name) if name.len() == CALLER_LEN => Found::line(line),
+        _ if text.ends_with(b"..") => Found::line(line),
+        _ if text.len().is_multiple_of(TEXT_LEN) => Found::Cut(text),
+        _ => Found::line(line),
+    }
 }
 
 const OURS: Found = Found::Crash(Source::Lastwords);
@@ -210,7 +230,7 @@ fn line() -> impl Strategy<Value = Line<'static>> {
         any::<u32>().prop_map(Line::Omitted),
         names().prop_map(|text| Line::Rip(text.leak())),
         names().prop_map(|text| Line::Comm(text.leak())),
-        names().prop_map(|text| Line::Caller(text.leak())),
+        "[ -~]{1,20}".prop_map(|text: String| Line::Caller(text.into_bytes().leak())),
         names().prop_map(|text| Line::Corrupt(text.leak())),
     ]
 }
@@ -262,7 +282,7 @@ fn linux_own_panic_text_is_a_crash_too_and_told_apart() {
 #[test]
 fn three_characters_at_a_time_say_the_same() {
     let crash = events(&[b"hung_task: blocked tasks", b"1=9c2a36"]);
-    assert_eq!(crash.len(), 12);
+    assert_eq!(crash.len(), 13);
     let saved = events(&[Stage::Saved.text().as_bytes()]);
     let event = event_record(*b"hun");
     let log = [vec![event], crash, saved, vec![event]].concat();
@@ -278,7 +298,45 @@ fn three_characters_at_a_time_say_the_same() {
         ]
     );
     // Without its end the last line may not be whole.
-    assert_eq!(decode(&log[1..6])[1..], [Found::Cut(b"hung_task: blo".to_vec())]);
+    let cut = [OURS, Found::Check(Check::Differs), Found::Cut(b"hung_task: blo".to_vec())];
+    assert_eq!(decode(&log[1..6]), cut);
+}
+
+#[test]
+fn a_platform_event_that_comes_late_is_that_of_the_text_before_it() {
+    let mut log = linux("Oops");
+    log.swap(0, 1);
+    let crash = [Found::Event(*b"Oop"), Found::Crash(Source::Linux), Found::line(Line::Reason(b"Oops"))];
+    assert_eq!(decode(&log), crash);
+    let other = event_record(*b"why");
+    assert_eq!(decode(log.iter().chain([&other])), [&crash[..], &[Found::Event(*b"why")]].concat());
+}
+
+#[test]
+fn what_is_left_of_a_mark_is_no_crash() {
+    let (crash, mark) = (events(&[b"why", b"1=10"]), events(&[Stage::Saved.text().as_bytes()]));
+    let lines = [b"why".to_vec(), b"1=10".to_vec()];
+    let (whole, old) = (decode(&crash), old_events(&[Stage::Saved.text().as_bytes().to_vec()]));
+    for mark in [
+        &mark[..4],
+        &mark[1..],
+        &[&mark[..2], &mark[3..]].concat(),
+        &old[1..],
+        &[&old[..1], &old[2..]].concat(),
+    ] {
+        let mut log = crash.clone();
+        log.extend(mark.iter().map(|record| at_time(*record, 0x6b00_0000)));
+        let found = decode(&log);
+        assert!(found.contains(&Found::Check(Check::Differs)), "{mark:x?}");
+        assert_eq!(
+            found.into_iter().filter(|found| !matches!(found, Found::Check(_))).collect::<Vec<_>>(),
+            whole
+        );
+    }
+    assert_eq!(
+        whole.iter().filter(|found| matches!(found, Found::Line(text, _) if lines.contains(text))).count(),
+        2
+    );
 }
 
 #[test]
@@ -316,7 +374,11 @@ proptest! {
         }
         let expected: Vec<_> = crashes
             .iter()
-            .flat_map(|lines| std::iter::once(OURS).chain(lines.iter().map(|line| Found::line(*line))))
+            .flat_map(|lines| {
+                let (last, before) = lines.split_last().unwrap();
+                let before = before.iter().map(|line| Found::line(*line));
+                std::iter::once(OURS).chain(before).chain([last_line(*last)])
+            })
             .collect();
         prop_assert_eq!(decode(&log), expected);
     }
@@ -343,17 +405,13 @@ proptest! {
         let kept: Vec<_> = log.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(record, _)| record).collect();
         let found = decode(kept.iter().copied());
         // Nothing is invented: every whole line is one that was written, every part is one's beginning or end.
-        for (at, item) in found.iter().enumerate() {
+        for item in &found {
             prop_assert!(match item {
-                // Of the last line nothing tells that full records behind it are lost.
-                Found::Line(text, _) if at + 1 == found.len() && text.len() % 11 == 0 => {
-                    texts.iter().any(|whole| whole.starts_with(text))
-                }
                 Found::Line(text, _) => texts.contains(text),
                 Found::Cut(text) => texts.iter().any(|whole| whole.starts_with(text)),
                 Found::Tail(text) => texts.iter().any(|whole| whole.windows(text.len()).any(|part| part == text)),
                 Found::Crash(_) | Found::Missing(_) => true,
-                Found::Event(_) | Found::Mark(_) => false,
+                Found::Event(_) | Found::Mark(_) | Found::Check(_) => false,
             }, "{:?}", item);
         }
         // Nothing that is there is dropped: every text byte of the kept records is in something found.
@@ -406,6 +464,303 @@ proptest! {
             if let Found::Line(text, _) | Found::Cut(text) | Found::Tail(text) = item {
                 prop_assert!(text.iter().all(|byte| matches!(byte, 0x20..=0x7e)));
             }
+        }
+    }
+}
+
+/// A crash that was written, and what is made of its records.
+#[derive(Clone, Debug)]
+struct Written {
+    lines: Vec<Vec<u8>>,
+    records: Vec<[u8; 16]>,
+    /// So many of them are the report's, before the marks.
+    report: usize,
+    is_linux: bool,
+}
+
+/// What happens to a log of records between writing and reading.
+#[derive(Clone, Debug)]
+enum Damage {
+    Lost,
+    /// Once more, right behind it.
+    Twice,
+    /// Once more, so many places on.
+    Again(usize),
+    /// With the next one.
+    Swapped,
+    /// Everything from here to the end of its crash.
+    CutOff,
+    /// A record of somebody else comes in between, here and at each so many records from here on.
+    Interleaved(usize, [u8; 16]),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        Just(Damage::Lost),
+        Just(Damage::Twice),
+        (2..6usize).prop_map(Damage::Again),
+        Just(Damage::Swapped),
+        Just(Damage::CutOff),
+        (1..4usize, others()).prop_map(|(every, record)| Damage::Interleaved(every, record)),
+    ]
+}
+
+/// Records of somebody else: a fan, a maker's own with and without a time, one of text that is not ours.
+fn others() -> impl Strategy<Value = [u8; 16]> {
+    let fan = *b"\0\0\x02time\x20\x00\x04\x04\x30\x01\x09\xff\xff";
+    prop_oneof![
+        Just(fan),
+        Just(*b"\0\0\xc5timeABC\0\x01\x02\x03\x04\x05"),
+        Just(*b"\0\0\xe0anything else"),
+        Just(*b"\0\0\xf0\x21\x80why nothing"),
+    ]
+}
+
+/// In which form a crash was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Records,
+    Stream,
+    /// As older versions wrote it, without count and check.
+    OldStream,
+    /// By Linux's own driver.
+    Linux,
+}
+
+fn form() -> impl Strategy<Value = Form> {
+    prop_oneof![
+        3 => Just(Form::Records), 3 => Just(Form::Stream), 1 => Just(Form::OldStream), 1 => Just(Form::Linux),
+    ]
+}
+
+fn at_time(mut record: [u8; 16], time: u32) -> [u8; 16] {
+    if record[2] == 2 {
+        record[3..7].copy_from_slice(&time.to_le_bytes());
+    }
+    record
+}
+
+/// The crash of this number: words in either form, no two alike, ten minutes apart.
+fn written(number: u32, form: Form, words: &[String], location: u32, marks: &[Stage]) -> Written {
+    // A part of a stream that looks like its platform event may be taken for one.
+    // Of a text in one record, with no number but 0, nothing shows where it comes from.
+    let more = if form == Form::Linux { " is enabled" } else { "" };
+    let reason = format!("Kp{} {number}{more}", words.join(" "));
+    let id = CrashId::new(Fnv::new().bytes(&number.to_le_bytes()).bytes(reason.as_bytes()));
+    let panicked = Line::Panicked(CpuLocation { cpu: number, location: Location::Kernel(location) });
+    let rip = format!("{}+{number}", words[0]);
+    let lines = match form {
+        Form::Linux => vec![Line::Reason(reason.as_bytes())],
+        Form::Stream | Form::OldStream => vec![Line::Reason(reason.as_bytes()), panicked],
+        Form::Records => vec![
+            Line::Reason(reason.as_bytes()),
+            Line::BuildId(0x5f3e_9a1b),
+            panicked,
+            Line::Rip(rip.as_bytes()),
+            Line::CrashId(id),
+            Line::Group {
+                count: number + 1,
+                location: Location::Address(0xffff_c900_0000_0000 + u64::from(location)),
+            },
+        ],
+    };
+    let lines: Vec<_> = lines.into_iter().map(|line| text(line).as_bytes().to_vec()).collect();
+    let begin = reason.as_bytes();
+    let mut records = vec![event_record([begin[0], begin[1], begin[2]])];
+    match form {
+        Form::Stream => records.extend(events(&lines.iter().map(Vec::as_slice).collect::<Vec<_>>())),
+        Form::OldStream => records.extend(old_events(&lines)),
+        Form::Records => records.extend(encode(&lines)),
+        Form::Linux => records.extend(linux(&reason).into_iter().skip(1)),
+    }
+    let report = records.len();
+    for stage in marks {
+        match form {
+            Form::Stream => records.extend(events(&[stage.text().as_bytes()])),
+            Form::OldStream => records.extend(old_events(&[stage.text().as_bytes().to_vec()])),
+            Form::Records | Form::Linux => records.push(mark(*stage)),
+        }
+    }
+    // The dump kernel takes its time.
+    let later = |at| if at < report as u32 { at } else { at + 100 };
+    let records = records
+        .into_iter()
+        .zip(0..)
+        .map(|(record, at)| at_time(record, 0x6b00_0000 + number * 600 + later(at)));
+    Written { records: records.collect(), lines, report, is_linux: form == Form::Linux }
+}
+
+/// Lines as older versions wrote them in system event records: the end directly behind the last character.
+fn old_events(lines: &[Vec<u8>]) -> Vec<[u8; 16]> {
+    let text = [b"\x02", &lines.join(&b'\n')[..], b"\x03"].concat();
+    let chunks = text.chunks(3);
+    chunks.map(|chunk| event_record(std::array::from_fn(|at| chunk.get(at).copied().unwrap_or(0)))).collect()
+}
+
+/// Count and check of a stream of these lines.
+fn end_of(lines: &[Vec<u8>]) -> [u8; 16] {
+    *events(&lines.iter().map(Vec::as_slice).collect::<Vec<_>>()).last().unwrap()
+}
+
+#[test]
+fn the_check_of_a_stream_is_as_documented() {
+    // docs/sel-format.md, told a second time.
+    let stream = events(&[b"hung_task: blocked tasks", b"1=9c2a36"]);
+    let (end, before) = stream.split_last().unwrap();
+    let characters: Vec<u8> = before.iter().flat_map(|record| [record[11], record[14], record[15]]).collect();
+    let hash = characters.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let check = (hash ^ hash >> 32) & 0x3ff;
+    let number = (stream.len() as u64 - 1) << 10 | check;
+    assert_eq!([end[11], end[14], end[15]], [3, 0x80 | (number >> 7) as u8, 0x80 | (number & 0x7f) as u8]);
+}
+
+#[test]
+fn hardly_a_stream_with_two_records_exchanged_has_the_same_check() {
+    let written = events(&[b"Attempted to kill init! exitcode=0x0", b"3=1741ba"]);
+    let (mut all, mut unnoticed) = (0, 0);
+    for one in 1..written.len() - 1 {
+        for other in 1..written.len() - 1 {
+            // Exchanged, and one doubled where the other is lost.
+            let mut swapped = written.clone();
+            swapped.swap(one, other);
+            let mut doubled = written.clone();
+            doubled[one] = doubled[other];
+            for stream in [swapped, doubled] {
+                if stream != written {
+                    all += 1;
+                    unnoticed +=
+                        u32::from(decode(&stream).iter().any(|found| matches!(found, Found::Line(..))));
+                }
+            }
+        }
+    }
+    assert!(all > 300 && unnoticed * 300 < all, "{unnoticed} of {all}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(3_000)))]
+    #[test]
+    fn what_is_read_of_a_damaged_log_is_right_or_said_to_be_incomplete(
+        crashes in prop::collection::vec(
+            (
+                form(), prop::collection::vec("[a-z]{3,9}", 1..5), 0x10_0000..0x200_0000u32,
+                prop::sample::subsequence(vec![Stage::Started, Stage::Saved], 0..=2),
+            ), 1..4,
+        ),
+        damages in prop::collection::vec((any::<prop::sample::Index>(), damage()), 0..3),
+    ) {
+        let all: Vec<_> = crashes.iter().zip(0..).map(|((form, words, location, marks), number)| {
+            written(number, *form, words, *location, marks)
+        }).collect();
+        // Of which crash each is; marks of one, and the few records that Linux writes, have a number of their own.
+        let mut log: Vec<_> = all.iter().zip(0..).flat_map(|(crash, number)| {
+            crash.records.iter().enumerate().map(move |(at, record)| {
+                let burst = if at >= crash.report { 2 } else { u32::from(crash.is_linux) };
+                (4 * number + burst, *record)
+            })
+        }).collect();
+        // What is sent minutes later is not sent before.
+        let is_far = |one: u32, other: u32| one != other && one % 4 + other % 4 > 0;
+        for (at, damage) in &damages {
+            if log.is_empty() {
+                break;
+            }
+            let at = at.index(log.len());
+            match *damage {
+                Damage::Lost => drop(log.remove(at)),
+                Damage::Twice => log.insert(at, log[at]),
+                Damage::Again(places) => {
+                    let end = (at + places).min(log.len());
+                    let to = (at..end).find(|place| is_far(log[*place].0, log[at].0)).unwrap_or(end);
+                    log.insert(to, log[at]);
+                }
+                Damage::Swapped => {
+                    let next = (at + 1).min(log.len() - 1);
+                    if !is_far(log[at].0, log[next].0) {
+                        log.swap(at, next);
+                    }
+                }
+                Damage::CutOff => {
+                    let crash = log[at].0 / 4;
+                    let mut seen = 0..log.len();
+                    log.retain(|(of, _)| seen.next().is_some_and(|index| index < at) || of / 4 != crash);
+                }
+                Damage::Interleaved(every, record) => {
+                    let mut places = at..;
+                    let rest = log.split_off(at);
+                    for entry in rest {
+                        if places.next().is_some_and(|place| (place - at).is_multiple_of(every)) {
+                            log.push((u32::MAX - 3, record));
+                        }
+                        log.push(entry);
+                    }
+                }
+            }
+        }
+        let log: Vec<_> = log.into_iter().map(|(_, record)| record).collect();
+        let mut heads: Vec<(Head, Vec<Vec<u8>>)> = Vec::new();
+        let mut keep = |decoded: Decoded| match decoded {
+            Decoded::Crash(head) => heads.push((head, Vec::new())),
+            Decoded::Line(line) => heads.last_mut().unwrap().1.push(text(line).as_bytes().to_vec()),
+            _ => {}
+        };
+        let mut decoder = Decoder::default();
+        for record in &log {
+            decoder.push(record, &mut keep);
+        }
+        decoder.finish(&mut keep);
+        let mut told = Vec::new();
+        for (head, lines) in &heads {
+            // Of what a stream can become, one in a thousand has its check.
+            let is_written = all.iter().any(|crash| lines.iter().all(|line| crash.lines.contains(line)));
+            if head.check == Check::Fits && !is_written {
+                let end = end_of(lines);
+                prop_assert!(all.iter().any(|crash| crash.records.iter().any(|record| record[10..] == end[10..])));
+                return Ok(());
+            }
+            // Said to be unchecked, or worse: of an old stream that is all that can be said.
+            let first = log[head.first as usize];
+            let mut forms = all.iter().zip(&crashes).filter(|(crash, _)| crash.records.contains(&first));
+            let is_old = forms.any(|(_, (form, ..))| *form == Form::OldStream);
+            prop_assert!(head.check != Check::Unchecked || is_old, "{:?} of {:?}", head, all);
+            if is_old && matches!(head.check, Check::Unchecked | Check::Differs) {
+                continue;
+            }
+            // All that is told as whole was written, of one crash; and its time is that crash's.
+            let of = all.iter().position(|crash| lines.iter().all(|line| crash.lines.contains(line)));
+            prop_assert!(of.is_some(), "{:?} {:?} of {:?}", head, lines, all);
+            if let Some(event) = head.event
+                && !lines.is_empty()
+            {
+                let record = log[event.at as usize];
+                let is_its_own = all.iter().any(|crash| {
+                    lines.iter().all(|line| crash.lines.contains(line)) && crash.records.contains(&record)
+                });
+                prop_assert!(is_its_own, "{:?} {:?}: {:?}", head, lines, record);
+            }
+            told.extend(lines.first().filter(|line| all.iter().any(|crash| crash.lines[0] == **line)));
+        }
+        // No crash is told twice, and of one that was hit once no ghost appears.
+        let count = told.len();
+        told.sort();
+        told.dedup();
+        prop_assert!(count == told.len() || damages.len() > 1, "{:?}", heads);
+        if damages.len() <= 1 {
+            prop_assert!(heads.len() <= all.len(), "{:?}", heads);
+        }
+        if damages.is_empty() {
+            let whole: Vec<_> = all.iter().zip(&crashes).map(|(crash, (form, ..))| {
+                let is_open = *form == Form::Linux && crash.lines[0].len().is_multiple_of(TEXT_LEN);
+                let check = match form {
+                    Form::Stream => Check::Fits,
+                    Form::OldStream => Check::Unchecked,
+                    Form::Records | Form::Linux => Check::Numbered,
+                };
+                (check, if is_open { Vec::new() } else { crash.lines.clone() })
+            }).collect();
+            prop_assert_eq!(heads.into_iter().map(|(head, lines)| (head.check, lines)).collect::<Vec<_>>(), whole);
         }
     }
 }

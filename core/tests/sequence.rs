@@ -257,17 +257,17 @@ fn a_bmc_that_refuses_text_records_gets_system_events_and_then_platform_events()
         sim.bmc.refused = vec![(0xf0, code)];
         report(&mut sim, &with_log(4), line);
         assert_eq!(decoded(&sim), short);
-        // STX, 15 characters, LF, 8 characters, ETX: three at a time.
-        assert_eq!(sim.bmc.sel.len(), 9);
-        assert!(sim.uart.text().contains("SEL: 9 system event records added"), "{}", sim.uart.text());
+        // STX, 15 characters, LF, 8 characters, filled up, and the end with its check: three at a time.
+        assert_eq!(sim.bmc.sel.len(), 10);
+        assert!(sim.uart.text().contains("SEL: 10 system event records added"), "{}", sim.uart.text());
 
         sim.bmc = lastwords_sim::KcsBmc::default();
         sim.bmc.refused = vec![(0xf0, code), (0x02, code)];
         report(&mut sim, &with_log(4), line);
         assert!(sim.bmc.sel.is_empty());
         assert_eq!(decoded(&sim), short);
-        assert_eq!(sim.bmc.events.len(), 1 + 9);
-        assert!(sim.uart.text().contains("SEL: 9 platform events sent"), "{}", sim.uart.text());
+        assert_eq!(sim.bmc.events.len(), 1 + 10);
+        assert!(sim.uart.text().contains("SEL: 10 platform events sent"), "{}", sim.uart.text());
     }
 }
 
@@ -416,7 +416,7 @@ fn a_bmc_that_refuses_text_records_only_now_is_counted_anew() {
 
 #[test]
 fn the_plan_may_begin_with_another_type_of_record() {
-    for (sel_type, records, events) in [("system", 9, 1), ("event", 0, 10)] {
+    for (sel_type, records, events) in [("system", 10, 1), ("event", 0, 11)] {
         let mut sim = Sim::default();
         let line =
             format!("lastwords.output_cpu_ip=sel lastwords.ipmi_handle_panic lastwords.sel_type={sel_type}");

@@ -9,8 +9,9 @@ use super::{BmcError, Connection};
 use lastwords_core::{
     budget::Millis,
     ipmi::{
-        commands::{FIRST_RECORD, GetSelEntry, GetSelInfo, LAST_RECORD, ReserveSel, SYSTEM_EVENT},
+        commands::{FIRST_RECORD, GetSelEntry, GetSelInfo, LAST_RECORD, ReserveSel},
         message::CompletionCode,
+        sel_writer::content,
     },
 };
 use std::collections::BTreeSet;
@@ -88,11 +89,9 @@ pub fn names_one(id: u16) -> bool {
     !matches!(id, FIRST_RECORD | LAST_RECORD)
 }
 
-/// Is a record that was `found` the one that was `added`? The BMC sets a record's id, and an event's time and sender: by
-/// these they may differ.
+/// Is a record that was `found` the one that was `added`? By what the BMC sets they may differ.
 pub fn is_same(found: &[u8; 16], added: &[u8; 16]) -> bool {
-    let from = if added[2] == SYSTEM_EVENT { 10 } else { 3 };
-    found[2] == added[2] && found[from..] == added[from..]
+    content(found) == content(added)
 }
 
 impl Connection {

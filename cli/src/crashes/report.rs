@@ -173,7 +173,8 @@ mod tests {
 
     /// A crash's records, so many seconds ago.
     fn crash(age: i64, reason: &str, id: &str) -> Vec<[u8; 16]> {
-        let mut event = sel::event_record([b'F', b'a', b't']);
+        let begin = reason.as_bytes();
+        let mut event = sel::event_record(std::array::from_fn(|at| begin.get(at).copied().unwrap_or(0)));
         event[3..7].copy_from_slice(&u32::try_from(now() - age).unwrap().to_le_bytes());
         let mut records = vec![event];
         for line in [reason, id].iter().filter(|line| !line.is_empty()) {

@@ -1,17 +1,17 @@
 //! What the SEL holds of each crash, as one value: what is known, what is truncated, what is missing.
 
+pub use super::text::Text;
 use super::{
     log::{Entry, Log},
     why,
 };
 use crate::{
-    message,
     symbols::{Name, Symbols, When},
     utc::date_and_time,
 };
 use lastwords_core::{
     report::{CpuLocation, CrashId, Line, Location, Stage},
-    store::sel::{self, Decoded, Decoder, Source},
+    store::sel::{self, Check, Decoded, Decoder, Head, Source},
 };
 use std::fmt;
 
@@ -58,12 +58,28 @@ pub struct Crash {
     pub first_record: Option<u16>,
     /// Records of it in the log.
     pub records: u32,
-    /// Records that are missing.
+    /// Records that are known to be missing.
     pub missing: u32,
+    /// Are all there?
+    pub complete: Complete,
     /// Lines of no known kind, and what is left of lines whose other records are missing.
     pub unparsed: Vec<Text>,
     /// The dump's file, where one was found.
     pub vmcore: Option<String>,
+}
+
+/// What is known of a crash's records as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Complete {
+    /// Their numbers show what is missing between them.
+    #[default]
+    Numbered,
+    /// All are there: count and checksum are those that were written.
+    Yes,
+    /// Some are missing, doubled or changed.
+    No,
+    /// They have neither numbers nor a checksum (older versions).
+    Unknown,
 }
 
 /// A time by the BMC's clock.
@@ -92,67 +108,6 @@ impl fmt::Display for Time {
             Self::Uptime(seconds) => write!(f, "{seconds} s after the BMC's start"),
             Self::Listed(text) => f.write_str(text),
         }
-    }
-}
-
-/// A text, or what is left of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text {
-    /// Without characters that are not shown as themselves.
-    pub value: String,
-    /// Is its beginning missing?
-    pub headless: bool,
-    /// Is its end missing?
-    pub cut: bool,
-}
-
-impl Text {
-    /// All of a text.
-    pub fn new(bytes: &[u8]) -> Self {
-        let printable =
-            |letter: char| if message::is_control(letter) { char::REPLACEMENT_CHARACTER } else { letter };
-        let text = String::from_utf8_lossy(bytes).trim_end().chars().map(printable).collect();
-        Self { value: text, headless: false, cut: false }
-    }
-
-    fn cut(bytes: &[u8]) -> Self {
-        Self { cut: true, ..Self::new(bytes) }
-    }
-
-    /// `symbol+12 [module]` as the kernel prints it: `symbol+0x12 [module]`.
-    fn with_0x(mut self) -> Self {
-        if let Some((symbol, rest)) = self.value.rsplit_once('+')
-            && let offset = rest.split(' ').next().unwrap_or(rest)
-            && offset.bytes().all(|byte| byte.is_ascii_hexdigit())
-            && !offset.is_empty()
-        {
-            self.value = format!("{symbol}+0x{rest}");
-        }
-        self
-    }
-
-    fn headless(bytes: &[u8]) -> Self {
-        Self { headless: true, ..Self::new(bytes) }
-    }
-
-    /// Is all of it there?
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        !self.headless && !self.cut
-    }
-
-    /// With this mark where something is missing.
-    #[must_use]
-    pub fn marked(&self, mark: &str) -> String {
-        let (before, after) = (if self.headless { mark } else { "" }, if self.cut { mark } else { "" });
-        format!("{before}{}{after}", self.value)
-    }
-}
-
-/// With `...` where something is missing.
-impl fmt::Display for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.marked("..."))
     }
 }
 
@@ -299,163 +254,89 @@ impl Crash {
 /// The crashes that a log holds, the oldest first.
 #[must_use]
 pub fn crashes(log: &Log) -> Vec<Crash> {
-    let mut crashes = Crashes::default();
+    let mut crashes = Crashes { log, found: Vec::new(), firsts: Vec::new(), at_start: false };
     let mut decoder = Decoder::default();
-    let mut last_text = None;
-    for entry in &log.entries {
-        if crashes.why.take(&entry.record) {
-            continue;
+    let mut whys = Vec::new();
+    for (entry, at) in log.entries.iter().zip(0..) {
+        if why::is_part(&entry.record) {
+            whys.push((at, &entry.record));
         }
-        let mut counted = false;
-        decoder.push(&entry.record, |decoded| {
-            counted |= matches!(decoded, Decoded::Event(_));
-            crashes.take(&decoded, Some(entry));
-        });
-        let starts_stream = is_event(&entry.record) && entry.record[11] == STX;
-        // A text record that was sent twice, because the BMC's answer came too late, counts once.
-        let text = entry.record.last_chunk::<12>();
-        if is_text(&entry.record) {
-            counted = std::mem::replace(&mut last_text, text) == text;
-        } else if is_event(&entry.record) {
-            last_text = None;
-        } else {
-            continue;
-        }
-        if !counted {
-            let number = u16::from_le_bytes([entry.record[0], entry.record[1]]);
-            crashes.first_held = crashes.first_held.or(Some(number).filter(|number| *number != 0));
-        }
-        if starts_stream {
-            crashes.stream.get_or_insert(0);
-        }
-        let ends_stream = [11, 14, 15].iter().any(|byte| entry.record[*byte] == ETX);
-        match &mut crashes.stream {
-            Some(held) if is_event(&entry.record) => {
-                *held += u32::from(!counted);
-                if ends_stream {
-                    crashes.held += crashes.stream.take().unwrap_or_default();
-                }
-            }
-            _ => crashes.held += u32::from(!counted),
-        }
+        decoder.push(&entry.record, |decoded| crashes.take(&decoded));
     }
-    decoder.finish(|decoded| crashes.take(&decoded, None));
-    crashes.end_why();
+    decoder.finish(|decoded| crashes.take(&decoded));
+    crashes.whys(whys);
     crashes.found
 }
 
-/// The first character of a stream of events, and the last one (docs/sel-format.md).
-const STX: u8 = 2;
-const ETX: u8 = 3;
-
-/// Is it a record of a panic's text?
-fn is_text(record: &[u8; 16]) -> bool {
-    record[2..4] == sel::mark(Stage::Started)[2..4]
-}
-
-/// Is it a system event record of a panic?
-fn is_event(record: &[u8; 16]) -> bool {
-    let event = sel::event_record([0; 3]);
-    [2, 7, 10, 12].iter().all(|byte| record[*byte] == event[*byte])
-}
-
-/// Seconds in which a platform event like the one before is the same one, sent once more because the BMC's answer came
-/// too late.
-const SENT_AGAIN: u32 = 10;
-
-#[derive(Default)]
-struct Crashes {
+struct Crashes<'a> {
+    log: &'a Log,
     found: Vec<Crash>,
-    /// The platform event of the last one, as long as nothing else is known of it.
-    event: Option<[u8; 3]>,
+    /// Which record was the first of each.
+    firsts: Vec<u32>,
     /// Nothing of the last one's text is missing so far, and this is its first line.
     at_start: bool,
-    /// Records that the decoder has taken and not handed on.
-    held: u32,
-    /// The same of a stream of events that has not ended: what comes out meanwhile is of the crash before.
-    stream: Option<u32>,
-    /// The number of the first one that is held.
-    first_held: Option<u16>,
-    /// Why the dump failed whose mark comes next.
-    why: why::Parts,
 }
 
-impl Crashes {
-    fn take(&mut self, decoded: &Decoded<'_>, entry: Option<&Entry>) {
-        match *decoded {
-            Decoded::Event(letters) => self.event(letters, entry.and_then(time)),
-            Decoded::Crash(speaker) => {
-                if self.event.take().is_none() {
-                    self.found.push(Crash::default());
-                }
-                self.at_start = true;
-                self.last().source = Some(speaker);
-            }
-            Decoded::Mark(stage) => {
-                self.event = None;
-                self.last().dump.push(stage);
-                if stage == Stage::Failed {
-                    self.end_why();
-                }
-            }
-            Decoded::Line(line) => self.last().line(line),
-            Decoded::Truncated(bytes) => {
-                let first = self.at_start;
-                self.last().cut(bytes, first);
-            }
-            Decoded::Headless(bytes) => self.last().unparsed.push(Text::headless(bytes)),
-            Decoded::Missing(records) => {
-                let crash = self.last();
-                crash.missing = crash.missing.saturating_add(u32::from(records));
-            }
-        }
-        self.at_start &= matches!(decoded, Decoded::Crash(_));
-        if !matches!(decoded, Decoded::Event(_)) {
-            let mut held = std::mem::take(&mut self.held);
-            // A stream that has broken off.
-            if held == 0 && matches!(decoded, Decoded::Crash(_)) {
-                held = self.stream.take().unwrap_or_default();
-            }
-            let first = self.first_held.take();
-            let last = self.last();
-            last.records += held;
-            last.first_record = last.first_record.or(first);
-        }
-    }
-
-    /// What is known of why a dump failed is the last crash's.
-    fn end_why(&mut self) {
-        if let Some((text, records)) = self.why.end() {
-            let last = self.last();
-            last.why = Some(text);
-            last.records += records;
-        }
-    }
-
-    /// The crash that is being read.
-    fn last(&mut self) -> &mut Crash {
-        if self.found.is_empty() {
-            self.found.push(Crash::default());
-        }
-        let last = self.found.len() - 1;
-        &mut self.found[last]
-    }
-
-    fn event(&mut self, letters: [u8; 3], time: Option<Time>) {
-        self.end_why();
-        let again = self.event.replace(letters) == Some(letters)
-            && self.found.last().is_some_and(|last| match (&last.time, &time) {
-                (Some(Time::Seconds(one)), Some(Time::Seconds(other))) => one.abs_diff(*other) <= SENT_AGAIN,
-                (one, other) => one == other,
-            });
-        if again {
+impl Crashes<'_> {
+    fn take(&mut self, decoded: &Decoded<'_>) {
+        let first = std::mem::replace(&mut self.at_start, matches!(decoded, Decoded::Crash(_)));
+        if let Decoded::Crash(head) = decoded {
+            let crash = self.begin(head);
+            self.found.push(crash);
+            self.firsts.push(head.first);
             return;
         }
-        // None are 0 or 0xff.
-        let letters: Vec<_> =
-            letters.into_iter().take_while(|letter| (b' '..=b'~').contains(letter)).collect();
-        let reason = (!letters.is_empty()).then(|| Text::cut(&letters));
-        self.found.push(Crash { time, reason, records: 1, ..Crash::default() });
+        let Some(crash) = self.found.last_mut() else { return };
+        match *decoded {
+            Decoded::Crash(_) => {}
+            Decoded::Mark(stage) => crash.dump.push(stage),
+            Decoded::Line(line) => crash.line(line),
+            Decoded::Truncated(bytes) => crash.cut(bytes, first),
+            Decoded::Headless(bytes) => crash.unparsed.push(Text::headless(bytes)),
+            Decoded::Missing(records) => crash.missing = crash.missing.saturating_add(u32::from(records)),
+        }
+    }
+
+    fn begin(&self, head: &Head) -> Crash {
+        let entry = |at: u32| self.log.entries.get(at as usize);
+        let number = |entry: &Entry| u16::from_le_bytes([entry.record[0], entry.record[1]]);
+        let letters = head.event.map_or(Vec::new(), |event| {
+            // None are 0 or 0xff.
+            event.letters.into_iter().take_while(|letter| (b' '..=b'~').contains(letter)).collect()
+        });
+        Crash {
+            time: head.event.and_then(|event| entry(event.at)).and_then(time),
+            reason: (!letters.is_empty()).then(|| Text::cut(&letters)),
+            source: head.source,
+            complete: match head.check {
+                Check::Numbered => Complete::Numbered,
+                Check::Fits => Complete::Yes,
+                Check::Differs => Complete::No,
+                Check::Unchecked => Complete::Unknown,
+            },
+            records: head.records,
+            first_record: entry(head.first).map(number).filter(|number| *number != 0),
+            ..Crash::default()
+        }
+    }
+
+    /// Why a dump failed is recorded behind what the crash has.
+    fn whys(&mut self, whys: Vec<(u32, &[u8; 16])>) {
+        let mut parts: Vec<why::Parts> = vec![why::Parts::default(); self.found.len()];
+        for (at, record) in whys {
+            let of = self.firsts.partition_point(|first| *first < at).saturating_sub(1);
+            if self.found.is_empty() {
+                self.found.push(Crash::default());
+                parts.push(why::Parts::default());
+            }
+            parts[of].take(record);
+        }
+        for (crash, mut parts) in self.found.iter_mut().zip(parts) {
+            if let Some((text, records)) = parts.end() {
+                crash.why = Some(text);
+                crash.records += records;
+            }
+        }
     }
 }
 
@@ -707,7 +588,7 @@ mod tests {
         ) {
             let mut records = Vec::new();
             for (index, written) in all.iter().enumerate() {
-                records.push(sel::event_record([b'a', b'b', index as u8 + b'0']));
+                records.push(event([0, 0xff, 0xff], 1_795_364_230 + index as u32 * 600));
                 records.extend(&written.kept);
                 records.extend(written.marks.iter().map(|stage| sel::mark(*stage)));
             }
@@ -720,9 +601,7 @@ mod tests {
                 marks.dedup();
                 prop_assert_eq!(&crash.dump, &marks);
                 prop_assert_eq!(crash.records as usize, 1 + written.kept.len() + marks.len());
-                let (mut whole, mut parts) = lines_of(crash);
-                // The platform event's three letters stand in for a reason that is not there.
-                parts.retain(|part| !(part.cut && part.value.starts_with("ab")));
+                let (mut whole, parts) = lines_of(crash);
                 let mut lines = written.lines.clone();
                 if let Some(left) = &written.broken_off {
                     let line = match sel::parse(left, lines.len() == 1) {

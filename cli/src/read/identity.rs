@@ -241,7 +241,8 @@ mod tests {
 
     /// A report of a version that had neither line.
     fn older(time: u32, lines: &[&str]) -> Vec<[u8; 16]> {
-        let mut event = sel::event_record(*b"Fat");
+        let begin = lines[0].as_bytes();
+        let mut event = sel::event_record([begin[0], begin[1], begin[2]]);
         event[3..7].copy_from_slice(&time.to_le_bytes());
         let mut records = Vec::new();
         for line in lines {

@@ -2,7 +2,7 @@
 
 use super::{
     Reading,
-    crash::{Crash, NamedLocation, Panicked, Symbol, Text, Time},
+    crash::{Complete, Crash, NamedLocation, Panicked, Symbol, Text, Time},
     identity::Identity,
     part::Part,
 };
@@ -78,6 +78,7 @@ pub struct CrashJson {
     dump_failure: Option<String>,
     records: u32,
     missing_records: u32,
+    complete: Option<bool>,
     fragments: Vec<String>,
     vmcore: Option<String>,
 }
@@ -176,6 +177,12 @@ impl CrashJson {
             dump_failure: text(&crash.why),
             records: crash.records,
             missing_records: crash.missing,
+            complete: match crash.complete {
+                _ if crash.missing > 0 => Some(false),
+                Complete::Yes => Some(true),
+                Complete::No => Some(false),
+                Complete::Numbered | Complete::Unknown => None,
+            },
             fragments: texts(&crash.unparsed),
             vmcore: crash.vmcore.clone(),
         }

@@ -7,9 +7,12 @@ use super::why;
 use crate::bmc::redfish::Maker;
 use lastwords_core::{
     report::{Line, Stage},
-    store::sel::{self, TEXT_LEN},
+    store::sel::{self, LINE_LEN, TEXT_LEN},
 };
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// A System Event Log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,6 +106,9 @@ impl fmt::Display for Note {
 /// Most bytes of a file: a SEL has at most 65,534 records, and no listing takes 1 KB for one.
 pub const MOST: u64 = 64 << 20;
 
+/// Longest line of a listing. Those that there are take a few hundred bytes.
+const LINE: usize = 4096;
+
 /// A file that is no SEL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
@@ -112,12 +118,9 @@ pub enum LogError {
          hint: ipmitool sel writeraw FILE"
     )]
     Save,
-    /// Packed, and what unpacks it.
+    /// Packed in a form that is not unpacked here, and what unpacks it.
     #[error("not a SEL: compressed\nhint: {0} FILE | lastwords read --file -")]
     Packed(&'static str),
-    /// In 16-bit characters, as PowerShell redirects output.
-    #[error("not a SEL: UTF-16 text\nhint: iconv -f UTF-16 -t UTF-8 FILE | lastwords read --file -")]
-    Utf16,
     /// Longer than the longest.
     #[error("not a SEL: more than {} MiB\nhint: ipmitool sel writeraw FILE", MOST >> 20)]
     TooLong,
@@ -130,24 +133,26 @@ pub enum LogError {
 }
 
 /// What other files begin with.
-const FOREIGN: [(&[u8], LogError); 9] = [
+const FOREIGN: [(&[u8], LogError); 7] = [
     (b"\x1f\x8b", LogError::Packed("gunzip -c")),
     (b"\xfd7zXZ\0", LogError::Packed("xz -dc")),
     (b"\x28\xb5\x2f\xfd", LogError::Packed("zstd -dc")),
     (b"BZh", LogError::Packed("bunzip2 -c")),
     (b"PK\x03\x04", LogError::Packed("unzip -p")),
-    (b"\xff\xfe", LogError::Utf16),
-    (b"\xfe\xff", LogError::Utf16),
     (b"\x7fELF", LogError::Unknown),
     (b"MZ", LogError::Unknown),
 ];
 
 impl Log {
-    /// Takes apart what a file holds.
+    /// Takes apart what a file holds of one host.
     ///
     /// # Errors
-    /// [`LogError::Save`], [`LogError::Packed`], [`LogError::Utf16`], [`LogError::Unknown`].
+    /// [`LogError::Save`], [`LogError::Packed`], [`LogError::Unknown`].
     pub fn parse(bytes: &[u8]) -> Result<Self, LogError> {
+        // What is written of a SEL without entries.
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
         if let Some((_, error)) = FOREIGN.iter().find(|(begin, _)| bytes.starts_with(begin)) {
             return Err(*error);
         }
@@ -160,14 +165,102 @@ impl Log {
                 return Ok(log);
             }
         }
-        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        Listing::parse(&String::from_utf8_lossy(text))
+        Listing::parse(&text(bytes))
+    }
+
+    /// The same, of one host after the other, where each line has its host in front (`pdsh`, `ipmi-sel -h a,b`) or each host
+    /// a title (`dshbak`, `ipmi-sel -B`). The hosts that have no SEL are handed to `refused`.
+    ///
+    /// # Errors
+    /// Where none has.
+    pub fn hosts(
+        bytes: &[u8],
+        refused: &mut dyn FnMut(&str, LogError),
+    ) -> Result<Vec<(Option<String>, Self)>, LogError> {
+        let (mut logs, mut others) = (Vec::new(), Vec::new());
+        for (host, text) in by_host(&text(bytes)).unwrap_or_default() {
+            match Self::parse(text.as_bytes()) {
+                Ok(log) => logs.push((Some(host), log)),
+                Err(error) => others.push((host, error)),
+            }
+        }
+        if logs.is_empty() {
+            return Ok(vec![(None, Self::parse(bytes)?)]);
+        }
+        for (host, error) in &others {
+            refused(host, *error);
+        }
+        Ok(logs)
     }
 }
 
-/// Are most of them of a record type that there is (IPMI 2.0 sections 32.1 to 32.3)? Some BMCs have a few of others.
+/// The text of a file, also of one in 16-bit characters, as PowerShell redirects output; without the NULs behind it.
+fn text(bytes: &[u8]) -> String {
+    let wide = |unit: fn([u8; 2]) -> u16| {
+        let units: Vec<_> = bytes.as_chunks().0.iter().map(|pair| unit(*pair)).collect();
+        String::from_utf16_lossy(&units)
+    };
+    let is_ascii = |byte: u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
+    let begins = |low: usize| {
+        let pairs = bytes.as_chunks::<2>().0.iter().take(8);
+        pairs.len() == 8 && pairs.into_iter().all(|pair| is_ascii(pair[low]) && pair[1 - low] == 0)
+    };
+    let text = if bytes.starts_with(b"\xff\xfe") || begins(0) {
+        wide(u16::from_le_bytes)
+    } else if bytes.starts_with(b"\xfe\xff") || begins(1) {
+        wide(u16::from_be_bytes)
+    } else {
+        String::from_utf8_lossy(bytes).into_owned()
+    };
+    text.trim_start_matches('\u{feff}').trim_end_matches('\0').to_owned()
+}
+
+/// The lines of each host, without its name in front.
+fn by_host(text: &str) -> Option<Vec<(String, String)>> {
+    let mut hosts: Vec<(String, String)> = Vec::new();
+    let mut places = BTreeMap::new();
+    let mut add = |host: &str, line: &str| {
+        let at = *places.entry(host.to_owned()).or_insert_with(|| {
+            hosts.push((host.to_owned(), String::new()));
+            hosts.len() - 1
+        });
+        let (_, lines) = &mut hosts[at];
+        lines.push_str(line);
+        lines.push('\n');
+    };
+    let is_rule = |line: &&str| line.len() >= 8 && line.bytes().all(|byte| byte == b'-');
+    let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+    let mut title = None;
+    let mut at = 0;
+    while let Some(line) = lines.get(at) {
+        at += 1;
+        if is_rule(line)
+            && let (Some(host), Some(true)) = (lines.get(at), lines.get(at + 1).map(is_rule))
+        {
+            title = Some(*host);
+            at += 2;
+        } else if let Some(host) = title {
+            add(host, line);
+        } else if !line.is_empty() {
+            let (host, rest) = line.split_once(':')?;
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[],".contains(&byte);
+            if host.is_empty() || !host.bytes().all(is_name) || !(rest.is_empty() || rest.starts_with(' ')) {
+                return None;
+            }
+            add(host, rest.strip_prefix(' ').unwrap_or(rest));
+        }
+    }
+    (!hosts.is_empty()).then_some(hosts)
+}
+
+/// Are most of them records that there are (IPMI 2.0 sections 32.1 to 32.3)? Some BMCs have a few of others; and some have
+/// events of another type than 2, which the revision of their message shows.
 fn are_records(records: &[[u8; 16]]) -> bool {
-    let known = records.iter().filter(|record| matches!(record[2], 0x02 | 0xc0..=0xff)).count();
+    let is_known = |record: &&[u8; 16]| match record[2] {
+        0x02 | 0xc0..=0xff => true,
+        _ => matches!(record[9], 3 | 4),
+    };
+    let known = records.iter().filter(is_known).count();
     !records.is_empty() && known * 2 >= records.len()
 }
 
@@ -203,12 +296,17 @@ struct Listing {
     paragraph: Option<Paragraph>,
     /// In a stream of system event records of which not all characters are shown.
     in_stream: bool,
+    /// The bytes of the line before, where it was sixteen in hex.
+    bytes: Option<[u8; 16]>,
+    /// The last date that was shown, and how many were before.
+    date: (String, u32),
 }
 
 impl Listing {
     fn parse(text: &str) -> Result<Log, LogError> {
-        let mut listing = Self { known: text.trim().is_empty(), ..Self::default() };
-        for line in text.lines() {
+        let mut listing = Self::default();
+        // A longer one would be taken apart into more than it takes itself.
+        for line in text.lines().filter(|line| line.len() <= LINE) {
             listing.line(line.trim_end_matches('\r'));
         }
         listing.end_paragraph();
@@ -222,8 +320,21 @@ impl Listing {
         if self.paragraph(line) {
             return;
         }
+        let before = self.bytes.take();
+        let bytes = hex_bytes(line);
+        // An answer of 18 bytes, as ipmitool raw breaks it.
+        if let (Some(&[one, other]), Some(before)) = (bytes.as_deref(), before) {
+            let mut record = before;
+            record.rotate_left(2);
+            record[14..].copy_from_slice(&[one, other]);
+            self.rows.pop();
+            self.rows.push(Row::Record(record.into()));
+            return;
+        }
+        let bytes = bytes.as_deref().and_then(record_in);
+        self.bytes = bytes;
         let row = ipmi_sel_hex(line)
-            .or_else(|| hex_dump(line))
+            .or(bytes)
             .map(|record| Row::Record(record.into()))
             .or_else(|| self.ipmi_sel(line))
             .or_else(|| self.ipmitool(line));
@@ -251,10 +362,12 @@ impl Listing {
             return Some(Row::Unreadable);
         }
         let &[date, time, sensor, event, ..] = &fields[..] else { return None };
-        let is_date = date.contains(['/', '.', '-']) && date.contains(|letter: char| letter.is_ascii_digit());
+        // In Japan `2026年11月23日`.
+        let is_mark = |letter: char| !letter.is_ascii_alphanumeric() && letter != ' ';
+        let is_date = date.contains(is_mark) && date.contains(|letter: char| letter.is_ascii_digit());
         (is_date || date.starts_with("Pre-Init") || date.starts_with("Un")).then_some(())?;
         let number = sensor.split_once("#0x").and_then(|(_, number)| u8::from_str_radix(number, 16).ok());
-        Some(self.event(event, number, None, format!("{date} {time}")))
+        Some(self.event(event, number, None, &format!("{date} {time}")))
     }
 
     /// A line of FreeIPMI's `ipmi-sel`:
@@ -268,7 +381,9 @@ impl Listing {
             self.known = true;
             return None;
         }
-        let columns = self.columns?;
+        // With --no-header-output.
+        let columns = self.columns.or_else(|| columns_of(&fields))?;
+        self.columns = Some(columns);
         // The text may hold the separator.
         if fields.len() > columns {
             fields = line.splitn(columns, separator).collect();
@@ -296,11 +411,11 @@ impl Listing {
         };
         let data = codes.or_else(|| letters().map(|[_, data2, data3]| (data2, data3)));
         let event = if is_critical_stop { shown.split(" ; ").next()? } else { "" };
-        Some(self.event(event, number, data, format!("{} {}", date.trim(), time.trim())))
+        Some(self.event(event, number, data, &format!("{} {}", date.trim(), time.trim())))
     }
 
     /// A system event.
-    fn event(&mut self, event: &str, number: Option<u8>, data: Option<(u8, u8)>, time: String) -> Row {
+    fn event(&mut self, event: &str, number: Option<u8>, data: Option<(u8, u8)>, time: &str) -> Row {
         if !event.trim().eq_ignore_ascii_case("run-time critical stop") {
             self.in_stream = false;
             // Any other record: it stands for itself, and carries nothing.
@@ -318,7 +433,33 @@ impl Listing {
             }
             (None, _) => [0; 3],
         };
-        Row::Record(Entry { record: sel::event_record(text), time: Some(time) })
+        // Japan's marks in the middle of a date and a time are dashes and colons elsewhere.
+        let time: String =
+            time.replace(['年', '月'], "-").replace(['時', '分'], ":").replace(['日', '秒'], "");
+        let mut record = sel::event_record(text);
+        record[3..7].copy_from_slice(&self.seconds(&time).unwrap_or(0).to_le_bytes());
+        Row::Record(Entry { record, time: Some(time) })
+    }
+
+    /// A number of seconds for a time as it is shown, so that those of one day have their distance and those of two are far
+    /// from each other. Which day it is only people know, who write it in many ways.
+    fn seconds(&mut self, time: &str) -> Option<u32> {
+        const DAY: u32 = 24 * 60 * 60;
+        let (date, clock) = time.split_once(' ')?;
+        let numbers =
+            clock.split(|letter: char| !letter.is_ascii_digit()).filter(|digits| !digits.is_empty());
+        let &[hours, minutes, seconds] =
+            &numbers.map_while(|digits| digits.parse().ok()).collect::<Vec<u32>>()[..]
+        else {
+            return None;
+        };
+        let afternoon = if clock.contains("PM") && hours < 12 { 12 } else { 0 };
+        if self.date.0 != date {
+            self.date = (date.to_owned(), self.date.1.wrapping_add(1));
+        }
+        let day = self.date.1;
+        (hours < 24 && minutes < 60 && seconds <= 60)
+            .then(|| (1 + 2 * (day % 0x2000)) * DAY + (hours + afternoon) * 3600 + minutes * 60 + seconds)
     }
 
     /// A text record that is shown as text.
@@ -381,7 +522,7 @@ impl Listing {
                 _ => paragraph.time.trim().to_owned(),
             };
             let data = paragraph.data.map(|[_, data2, data3]| (data2, data3));
-            self.event(&paragraph.event, paragraph.number, data, time)
+            self.event(&paragraph.event, paragraph.number, data, &time)
         };
         self.rows.push(row);
     }
@@ -471,7 +612,10 @@ fn line_starts(texts: &[&str]) -> Vec<bool> {
             if starts {
                 line.clear();
             }
-            line.push_str(text);
+            // What is longer is no other line for that.
+            if line.len() < LINE_LEN {
+                line.push_str(text);
+            }
             starts
         })
         .collect();
@@ -479,8 +623,16 @@ fn line_starts(texts: &[&str]) -> Vec<bool> {
     if is_ours { starts } else { vec![false; texts.len()] }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Bytes that were looked at to tell lines apart.
+    static LOOKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// Behind a full record: does this one go on with the line, or is it the next?
 fn starts_line(line: &str, text: &str) -> bool {
+    #[cfg(test)]
+    LOOKED.set(LOOKED.get() + line.len() + text.len());
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     match sel::parse(line.as_bytes(), false) {
         // Never longer.
@@ -518,11 +670,37 @@ fn ipmi_sel_hex(line: &str) -> Option<[u8; 16]> {
     <[u8; 16]>::try_from(bytes.collect::<Option<Vec<_>>>()?).ok()
 }
 
-/// Sixteen bytes and nothing else: `01 00 02 22 83 …`, `0x01 0x00 …`.
-fn hex_dump(line: &str) -> Option<[u8; 16]> {
+/// Bytes and nothing else: `01 00 02 22 83 …`, `0x01 0x00 …`. `ipmi-raw` has `rcvd:` before them.
+fn hex_bytes(line: &str) -> Option<Vec<u8>> {
+    let line = line.trim().strip_prefix("rcvd:").unwrap_or(line);
     let words = line.split([' ', ',', '\t']).filter(|word| !word.is_empty());
-    <[u8; 16]>::try_from(words.map(|word| byte(word.trim_start_matches("0x"))).collect::<Option<Vec<_>>>()?)
-        .ok()
+    words.map(|word| byte(word.trim_start_matches("0x"))).collect()
+}
+
+/// The record in sixteen bytes; or in the answer to Get SEL Entry (`ipmitool raw 0x0a 0x43 …`), where the next one's id
+/// comes before it, or (`ipmi-raw`) the command and its completion code before that.
+fn record_in(bytes: &[u8]) -> Option<[u8; 16]> {
+    match *bytes {
+        [0x43, 0, _, _, ref record @ ..] if bytes.len() == 20 => record.try_into().ok(),
+        [_, _, ref record @ ..] if bytes.len() == 18 => record.try_into().ok(),
+        ref record => record.try_into().ok(),
+    }
+}
+
+/// How many columns has this line of an ipmi-sel listing, if it is one? They tell it from ipmitool's:
+/// `7  | N/A         | N/A      | …`, `1  | Nov-22-2026 | 23:26:40 | …`.
+fn columns_of(fields: &[&str]) -> Option<usize> {
+    let &[id, date, time, _, _, ..] = fields else { return None };
+    let is_date = |date: &str| {
+        let [month, day, year] = date.split('-').collect::<Vec<_>>()[..] else { return false };
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        month.len() == 3 && !is_number(month) && is_number(day) && is_number(year)
+    };
+    let (date, time) = (date.trim(), time.trim());
+    let is_known =
+        (date == "N/A" && time == "N/A") || ((is_date(date) || date == "PostInit") && time.contains(':'));
+    id.trim().parse::<u16>().ok()?;
+    is_known.then_some(fields.len().min(7))
 }
 
 /// `ipmitool sel save`: `0x04 0x20 0x73 0x6f 0xa1 0x79 0x73 # OS Critical Stop #0x73 Run-time critical stop`.
@@ -564,10 +742,12 @@ mod tests {
 
     /// A listing of `ipmitool sel list`.
     fn list(lines: &[&str]) -> String {
-        let event =
-            "1 | 11/22/2026 | 16:17:10 | OS Critical Stop #0x73 | Run-time critical stop | Asserted\n";
+        let letter = lines[0].as_bytes()[0];
+        let event = format!(
+            "1 | 11/22/2026 | 16:17:10 | OS Critical Stop #0x{letter:02x} | Run-time critical stop | Asserted\n"
+        );
         let records = lines.iter().flat_map(|line| line.as_bytes().chunks(TEXT_LEN));
-        records.fold(event.to_owned(), |list, chunk| {
+        records.fold(event, |list, chunk| {
             format!("{list}   2 | Linux kernel panic: {}\n", String::from_utf8_lossy(chunk))
         })
     }
@@ -631,12 +811,126 @@ mod tests {
             error.split_once("\nhint: ").unwrap().1.to_owned()
         };
         assert_eq!(hint(b"\x1f\x8b\x08\x08zZ\x07k"), "gunzip -c FILE | lastwords read --file -");
-        assert_eq!(hint(b"\xff\xfe1\0 \0"), "iconv -f UTF-16 -t UTF-8 FILE | lastwords read --file -");
-        for foreign in
-            [&b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0"[..], &[7; 160], &[0; 64], b"\0", b"hello"]
-        {
+        for foreign in [
+            &b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0"[..],
+            &[7; 160],
+            &[0; 64],
+            b"\0",
+            b"hello",
+            b"Get SEL Info command failed\n",
+            b"bmc1: Error: Unable to establish IPMI v2 / RMCP+ session\n",
+            b"\x26\x10\0\x38\x01\x15\x20\xff\xa8\x0c\0\0\0\0\0\0\0\0",
+        ] {
             assert_eq!(hint(foreign), "ipmitool sel writeraw FILE", "{foreign:?}");
         }
+        let saved = b"0x04 0x20 0x73 0x6f 0xa1 0x79 0x73 # OS Critical Stop #0x73 Run-time critical stop\n";
+        assert_eq!(Log::parse(saved), Err(LogError::Save));
+    }
+
+    /// The crash's build id, where the text is that of one crash.
+    fn build_id(bytes: &[u8]) -> Option<u32> {
+        let [crash] = &crashes(&Log::parse(bytes).unwrap())[..] else { panic!() };
+        crash.build_id
+    }
+
+    #[test]
+    fn a_listing_is_read_in_any_encoding_and_with_nuls_behind_it() {
+        let list = list(&["id 5f3e9a1b"]);
+        let units: Vec<_> = list.encode_utf16().collect();
+        let wide =
+            |to_bytes: fn(u16) -> [u8; 2]| units.iter().flat_map(|unit| to_bytes(*unit)).collect::<Vec<_>>();
+        let (little, big) = (wide(u16::to_le_bytes), wide(u16::to_be_bytes));
+        let with_mark = |mark: &[u8], text: &[u8]| [mark, text].concat();
+        for bytes in [
+            with_mark(b"\xff\xfe", &little),
+            with_mark(b"\xfe\xff", &big),
+            little,
+            big,
+            with_mark(list.as_bytes(), &[0; 100]),
+        ] {
+            assert_eq!(build_id(&bytes), Some(0x5f3e_9a1b), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_japanese_date_is_a_date() {
+        let list = list(&["id 5f3e9a1b"]).replace("11/22/2026 | 16:17:10", "2026年11月22日 | 16時17分10秒");
+        let [crash] = &crashes_of(&list)[..] else { panic!() };
+        assert_eq!(crash.time.as_ref().unwrap().to_string(), "2026-11-22 16:17:10");
+    }
+
+    #[test]
+    fn an_ipmi_sel_listing_needs_no_header() {
+        let rows = "\
+1  | Nov-22-2026 | 23:26:40 | Sensor #48       | Temperature              | Upper Non-critical - going high
+7  | N/A         | N/A      | N/A              | N/A                      | OEM defined = 20h 80h 69h 64h 20h 35h 66h 33h 65h 39h 61h 31h 62h
+";
+        assert_eq!(build_id(rows.as_bytes()), Some(0x5f3e_9a1b));
+        assert_eq!(build_id(rows.replace(" | ", ",").as_bytes()), Some(0x5f3e_9a1b));
+    }
+
+    #[test]
+    fn answers_to_get_sel_entry_are_records() {
+        let in_one = " 02 00 01 00 f0 20 80 69 64 20 35 66 33 65 39 61 31 62\n";
+        let broken = " 02 00 01 00 f0 20 80 69 64 20 35 66 33 65 39 61\n 31 62\n";
+        let freeipmi = "rcvd: 43 00 02 00 01 00 F0 20 80 69 64 20 35 66 33 65 39 61 31 62\n";
+        for text in [in_one, broken, freeipmi] {
+            assert_eq!(build_id(text.as_bytes()), Some(0x5f3e_9a1b), "{text}");
+        }
+    }
+
+    #[test]
+    fn several_hosts_in_one_stream_are_told_apart() {
+        let list = |id: &str| list(&[id]);
+        let (one, other) = (list("id 5f3e9a1b"), list("id 00c0ffee"));
+        let prefixed = |host: &str, text: &str| -> Vec<String> {
+            text.lines().map(|line| format!("{host}: {line}")).collect()
+        };
+        // pdsh hands lines on as they come.
+        let (ones, others) = (prefixed("bmc1", &one), prefixed("bmc2.example", &other));
+        let mixed = ones.iter().zip(&others).flat_map(|(one, other)| [one, other]);
+        let mixed: String =
+            mixed.chain([&"bmc3: connection timeout".to_owned()]).flat_map(|line| [line, "\n"]).collect();
+        let rule = "-".repeat(16);
+        let titled = format!("{rule}\nbmc1\n{rule}\n{one}{rule}\nbmc2.example\n{rule}\n{other}");
+        for text in [mixed, titled] {
+            let logs = Log::hosts(text.as_bytes(), &mut |host, _| assert_eq!(host, "bmc3")).unwrap();
+            let ids = logs
+                .iter()
+                .map(|(host, log)| (host.as_deref(), crashes(log)[0].build_id))
+                .collect::<Vec<_>>();
+            assert_eq!(ids, [(Some("bmc1"), Some(0x5f3e_9a1b)), (Some("bmc2.example"), Some(0x00c0_ffee))]);
+        }
+        let alone = Log::hosts(one.as_bytes(), &mut |_, _| panic!()).unwrap();
+        assert!(matches!(&alone[..], [(None, _)]));
+        assert_eq!(Log::hosts(b"a: b\n", &mut |_, _| {}), Err(LogError::Unknown));
+    }
+
+    #[test]
+    fn a_line_that_is_longer_than_any_of_a_listing_is_passed_over() {
+        let with = |len: usize| {
+            let line = list(&["id 5f3e9a1b"]);
+            let long = format!("3 | {}", "|".repeat(len));
+            Log::parse(format!("{line}{long}\n").as_bytes()).unwrap().entries.len()
+        };
+        assert_eq!((with(40), with(1 << 20)), (2, 2));
+        let only = format!("1 | 11/22/26 | 10:00:00 | Fan #0x30 | {}\n", " ".repeat(LINE));
+        assert_eq!(Log::parse(only.as_bytes()), Err(LogError::Unknown));
+    }
+
+    #[test]
+    fn lines_of_one_crash_cost_what_they_are_many() {
+        let looked = |lines: usize| {
+            LOOKED.set(0);
+            let log = Log::parse("2 | Linux kernel panic: aaaaaaaaaaa\n".repeat(lines).as_bytes()).unwrap();
+            assert_eq!(log.entries.len(), lines);
+            LOOKED.get()
+        };
+        let (once, four_times) = (looked(1000), looked(4000));
+        assert!(
+            once > 0 && four_times * 10 <= once * 44,
+            "{once} bytes, for four times as much {four_times}"
+        );
     }
 
     #[test]
@@ -669,7 +963,7 @@ mod tests {
             lines.push(Line::Caller(name.as_bytes()));
             let lines: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(sel::text(*line).as_bytes()).into_owned()).collect();
             let from_list = crashes_of(&list(&lines.iter().map(String::as_str).collect::<Vec<_>>()));
-            let mut records = vec![sel::event_record([b's', 0, 0])];
+            let mut records = vec![sel::event_record([reason.as_bytes()[0], 0, 0])];
             for line in &lines {
                 records.extend(sel::records(line.as_bytes(), records.len() as u8 - 1));
             }

@@ -13,6 +13,7 @@ mod part;
 mod report;
 mod rows;
 mod source;
+mod text;
 mod why;
 
 pub use log::Log;
@@ -121,26 +122,34 @@ impl Read {
         let symbols = self.symbols.as_deref().map(Symbols::open).transpose()?;
         let newest = self.newest.or(self.last.then_some(1));
         let wanted = Wanted { newest: newest.map(usize::from), since: self.since };
-        let source = self.sources.open(root, wanted)?;
-        let mut reading = Reading::new(&source.log, &source.name);
+        let (sources, refused) = self.sources.open(root, wanted)?;
         let view = match newest {
             _ if self.all => View::All,
             None => View::Overview,
             Some(count) => View::Newest(count.into()),
         };
-        if let Some(since) = self.since {
-            reading.keep_since(since.seconds(source.ahead));
+        let (mut found, mut is_cut) = (false, refused > 0);
+        for (index, source) in sources.iter().enumerate() {
+            let mut reading = Reading::new(&source.log, &source.name);
+            if let Some(since) = self.since {
+                reading.keep_since(since.seconds(source.ahead));
+            }
+            if let View::Newest(count) = view {
+                reading.keep_newest(count);
+            }
+            reading.complete(root, source, symbols.as_ref());
+            if index > 0 && !self.json {
+                message::output("");
+            }
+            reading.show(view, self.json)?;
+            found |= !reading.crashes.is_empty();
+            is_cut |= reading.part.as_ref().is_some_and(Part::is_cut);
         }
-        if let View::Newest(count) = view {
-            reading.keep_newest(count);
-        }
-        reading.complete(root, &source, symbols.as_ref());
-        reading.show(view, self.json)?;
-        Ok(match reading.crashes.is_empty() {
-            false => ExitCode::SUCCESS,
+        Ok(match found {
+            true => ExitCode::SUCCESS,
             // Whether there is one is unknown.
-            true if reading.part.as_ref().is_some_and(Part::is_cut) => ExitCode::FAILURE,
-            true => ExitCode::from(NONE_FOUND),
+            false if is_cut => ExitCode::FAILURE,
+            false => ExitCode::from(NONE_FOUND),
         })
     }
 }

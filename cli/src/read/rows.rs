@@ -2,7 +2,7 @@
 
 use super::{
     Reading,
-    crash::{Crash, NamedLocation, Panicked, Symbol},
+    crash::{Complete, Crash, NamedLocation, Panicked, Symbol},
     identity::Identity,
     log::Note,
 };
@@ -196,6 +196,12 @@ fn records(crash: &Crash, reading: &Reading) -> Option<Row> {
     let Crash { records, missing, .. } = crash;
     match missing {
         _ if *records == 0 => None,
+        0 if crash.complete == Complete::No => {
+            Some(Row::alarm("Records", format!("{records}; some are missing, doubled or changed")))
+        }
+        0 if crash.complete == Complete::Unknown => {
+            Some(Row::new("Records", format!("{records}; may be incomplete")))
+        }
         0 if reading.notes.contains(&Note::NoSequence) => {
             Some(Row::new("Records", format!("{records}; missing ones unknown")))
         }

@@ -15,13 +15,15 @@ use crate::{
     machine::{boot_id, hostname, now},
     message,
 };
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use lastwords_core::ipmi::commands::GetSelTime;
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -63,17 +65,17 @@ pub struct Source {
 }
 
 impl Sources {
-    /// Reads the log.
+    /// Reads the log; or of a file with those of several hosts, one after the other. And how many of the hosts have none.
     ///
     /// # Errors
     /// When there is no BMC, it does not answer, the file cannot be read, or it is no SEL.
-    pub fn open(&self, root: &Path, wanted: Wanted) -> Result<Source> {
+    pub fn open(&self, root: &Path, wanted: Wanted) -> Result<(Vec<Source>, usize)> {
         if let Some(path) = &self.file {
             return file(path);
         }
         let limit = Duration::from_secs(self.timeout.into());
         if let Some(mut service) = self.remote.redfish(limit)? {
-            return redfish(&mut service, wanted);
+            return Ok((vec![redfish(&mut service, wanted)?], 0));
         }
         let (mut bmc, host, running) = if let Some(bmc) = self.remote.connect(limit)? {
             let host = bmc.name().to_owned();
@@ -90,7 +92,7 @@ impl Sources {
         if layout::can_show_progress() {
             message::end_progress();
         }
-        Ok(Source::of(&bmc, list?, ahead, host, running))
+        Ok((vec![Source::of(&bmc, list?, ahead, host, running)], 0))
     }
 }
 
@@ -173,30 +175,64 @@ fn redfish(service: &mut Redfish, wanted: Wanted) -> Result<Source> {
     Ok(Source { log, name, ahead, host: Some(host), running: None, part: Some(part) })
 }
 
-fn file(path: &Path) -> Result<Source> {
+fn file(path: &Path) -> Result<(Vec<Source>, usize)> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
-    let read = || -> Result<_> {
-        let mut bytes = Vec::new();
-        // One byte more shows whether it ends there.
-        if is_stdin {
-            io::stdin().take(MOST + 1).read_to_end(&mut bytes)?;
-        } else {
-            File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
-        }
-        if bytes.len() as u64 > MOST {
-            return Err(LogError::TooLong.into());
-        }
-        Ok(Log::parse(&bytes)?)
+    let mut refused = 0;
+    let mut read = || -> Result<_> {
+        let bytes = if is_stdin { bounded(io::stdin())? } else { bounded(File::open(path)?)? };
+        let bytes = unpack(bytes)?;
+        Ok(Log::hosts(&bytes, &mut |host, error| {
+            refused += 1;
+            message::warning(&anyhow::Error::new(error).context(host.to_owned()));
+        })?)
     };
-    Ok(Source {
-        log: read().with_context(|| message::path(path))?,
-        name,
-        ahead: None,
-        host: None,
-        running: None,
-        part: None,
-    })
+    let logs = read().with_context(|| message::path(path))?;
+    let source =
+        |(host, log)| Source { log, name: name.clone(), ahead: None, host, running: None, part: None };
+    Ok((logs.into_iter().map(source).collect(), refused))
+}
+
+/// All that comes, when it is not too much.
+fn bounded(reader: impl Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more shows whether it ends there.
+    reader.take(MOST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST { Err(LogError::TooLong.into()) } else { Ok(bytes) }
+}
+
+/// Unpacks what is packed, with the programs that its users have. Where one is not there, the error names it.
+fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>> {
+    const PROGRAMS: [(&[u8], &str); 4] =
+        [(b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2")];
+    match PROGRAMS.iter().find(|(begin, _)| bytes.starts_with(begin)) {
+        Some((_, program)) => Ok(unpack_with(program, &bytes)?.unwrap_or(bytes)),
+        None => Ok(bytes),
+    }
+}
+
+/// What a program unpacks; `None` where there is none.
+fn unpack_with(program: &str, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    let started = Command::new(program)
+        .arg("-dc")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut child) = started else { return Ok(None) };
+    let (input, output) = (child.stdin.take(), child.stdout.take());
+    let unpacked = thread::scope(|scope| {
+        // It ends when the program has seen enough.
+        scope.spawn(|| input.map(|mut input| input.write_all(bytes)));
+        output.map_or(Ok(Vec::new()), bounded)
+    });
+    if unpacked.is_err() {
+        let _ = child.kill();
+    }
+    let status = child.wait()?;
+    let unpacked = unpacked?;
+    ensure!(status.success(), "cannot be unpacked: {program} failed");
+    Ok(Some(unpacked))
 }
 
 /// How far the SEL's clock is ahead of ours (Get SEL Time, IPMI 2.0 section 31.10).
@@ -207,4 +243,34 @@ fn ahead(bmc: &mut Connection) -> Option<i64> {
         return None;
     }
     Some(i64::from(time) - now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+
+    fn packed(bytes: &[u8]) -> Vec<u8> {
+        let mut gz = GzEncoder::new(Vec::new(), Compression::best());
+        gz.write_all(bytes).unwrap();
+        gz.finish().unwrap()
+    }
+
+    #[test]
+    fn a_packed_file_is_unpacked_to_its_limit_and_no_further() {
+        assert_eq!(unpack(packed(b"SEL has no entries\n")).unwrap(), b"SEL has no entries\n");
+        assert_eq!(unpack(b"SEL".to_vec()).unwrap(), b"SEL");
+        let bomb = packed(&vec![b'a'; MOST as usize + 1]);
+        assert!(bomb.len() < 1 << 20);
+        let error = unpack(bomb).unwrap_err();
+        assert!(format!("{error:#}").contains("more than 64 MiB"), "{error:#}");
+        assert!(unpack(b"\x1f\x8b\x08".to_vec()).is_err());
+    }
+
+    #[test]
+    fn what_a_program_unpacks_is_bounded_and_its_failure_is_ours() {
+        assert!(unpack_with("false", b"").unwrap_err().to_string().contains("false failed"));
+        assert_eq!(unpack_with("true", b"abc").unwrap(), Some(Vec::new()));
+        assert_eq!(unpack_with("no-such-program", b"").unwrap(), None);
+    }
 }

@@ -1,7 +1,7 @@
 //! Why a dump failed, as `lastwords mark failed --why` records it (docs/sel-format.md). Byte 3 of its records is not that
 //! of the panic's text, so that readers that do not know them skip them.
 
-use super::crash::Text;
+use super::text::Text;
 use lastwords_core::{
     report::Stage,
     store::sel::{self, TEXT_LEN},
@@ -51,6 +51,11 @@ fn part(record: &[u8; 16]) -> Option<(u8, Vec<u8>)> {
     let text = record[5..].split(|byte| *byte == 0).next().unwrap_or_default();
     (ours && starts == (number == 0) && (!starts || text.starts_with(BEGINS.as_bytes())))
         .then(|| (number, text.to_vec()))
+}
+
+/// Is it a part of it?
+pub fn is_part(record: &[u8; 16]) -> bool {
+    part(record).is_some()
 }
 
 /// The parts that have been found so far.

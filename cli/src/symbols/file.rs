@@ -3,15 +3,15 @@
 //! A file may be from anywhere, and a few KB can unpack to gigabytes. So what is text is read line by line and bounded, and
 //! of a vmlinux only what its symbols need.
 
-use super::{SymbolError, table::Table};
-use crate::message;
+use super::{error::SymbolError, table::Table};
+use crate::visible;
 use anyhow::{Context, Result};
 use flate2::bufread::MultiGzDecoder;
 use object::{ReadCache, ReadRef};
 use std::{
     cell::Cell,
     fs::File,
-    io::{self, BufReader, Cursor, Read},
+    io::{self, BufReader, Cursor, Read, Seek},
     ops::Range,
     path::Path,
 };
@@ -25,20 +25,20 @@ pub const MOST: u64 = 64 << 20;
 /// # Errors
 /// When it cannot be read, or is no table of symbols.
 pub fn open(path: &Path) -> Result<Table> {
-    File::open(path).map_err(Into::into).and_then(|file| read(&file)).with_context(|| message::path(path))
+    File::open(path).map_err(Into::into).and_then(|file| read(&file)).with_context(|| visible::path(path))
 }
 
 /// Reads an open file.
 ///
 /// # Errors
 /// As [`open`].
-pub fn read(file: &File) -> Result<Table> {
+pub fn read(mut file: impl Read + Seek) -> Result<Table> {
     const ELF: &[u8] = b"\x7fELF";
     const GZIP: &[u8] = b"\x1f\x8b";
-    let (head, rest) = head(file)?;
+    let (head, rest) = head(&mut file)?;
     if head.starts_with(ELF) {
-        let (cache, left) = (ReadCache::new(file), Cell::new(MOST));
-        return Ok(Table::vmlinux(Bounded { cache: &cache, left: &left })?);
+        drop(rest);
+        return vmlinux(&ReadCache::new(file));
     }
     if !head.starts_with(GZIP) {
         return Ok(Table::read(BufReader::new(Limited { reader: rest, left: MOST }))?);
@@ -48,9 +48,20 @@ pub fn read(file: &File) -> Result<Table> {
     if head.starts_with(ELF) {
         let mut bytes = Vec::new();
         rest.read_to_end(&mut bytes).map_err(SymbolError::from)?;
-        return Ok(Table::vmlinux(&*bytes)?);
+        return vmlinux(&*bytes);
     }
     Ok(Table::read(BufReader::new(rest))?)
+}
+
+/// Reads a vmlinux. Its symbols may share their names, or the ends of them: what is taken of it may be more than it has.
+fn vmlinux<'a>(file: impl ReadRef<'a>) -> Result<Table> {
+    let left = Cell::new(Some(MOST));
+    let table = Table::vmlinux(Bounded { file, left: &left });
+    // What was left out for that would make other names of those that are there.
+    if left.get().is_none() {
+        return Err(SymbolError::TooLong.into());
+    }
+    Ok(table?)
 }
 
 /// The first bytes of a stream, and the stream with them.
@@ -77,32 +88,32 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
-/// A file of which so many bytes are read at most.
+/// A file of which so many bytes are taken at most; `None` once that was not enough.
 #[derive(Clone, Copy)]
-struct Bounded<'a> {
-    cache: &'a ReadCache<&'a File>,
-    left: &'a Cell<u64>,
+struct Bounded<'a, R> {
+    file: R,
+    left: &'a Cell<Option<u64>>,
 }
 
-impl Bounded<'_> {
-    fn take(self, size: u64) -> Result<(), ()> {
-        self.left.set(self.left.get().checked_sub(size).ok_or(())?);
-        Ok(())
+impl<R> Bounded<'_, R> {
+    fn take(&self, size: u64) -> Result<(), ()> {
+        self.left.set(self.left.get().and_then(|left| left.checked_sub(size)));
+        self.left.get().map(drop).ok_or(())
     }
 }
 
-impl<'a> ReadRef<'a> for Bounded<'a> {
+impl<'a, R: ReadRef<'a>> ReadRef<'a> for Bounded<'_, R> {
     fn len(self) -> Result<u64, ()> {
-        self.cache.len()
+        self.file.len()
     }
 
     fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'a [u8], ()> {
         self.take(size)?;
-        self.cache.read_bytes_at(offset, size)
+        self.file.read_bytes_at(offset, size)
     }
 
     fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'a [u8], ()> {
-        let bytes = self.cache.read_bytes_at_until(range, delimiter)?;
+        let bytes = self.file.read_bytes_at_until(range, delimiter)?;
         self.take(bytes.len() as u64)?;
         Ok(bytes)
     }
@@ -112,6 +123,8 @@ impl<'a> ReadRef<'a> for Bounded<'a> {
 mod tests {
     use super::*;
     use flate2::{Compression, write::GzEncoder};
+    use object::write::{Object, Symbol, SymbolSection};
+    use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
     use std::io::Write;
 
     const TABLE: &[u8] = b"ffffffff81000000 T _stext\nffffffff81000010 t do_one\nffffffff81000020 T _etext\n";
@@ -219,7 +232,7 @@ mod tests {
         elf.resize(0x10, 0);
         elf.extend([2, 0, 62, 0, 1, 0, 0, 0]);
         elf.extend([0u64, 0, 0x40].map(u64::to_le_bytes).concat());
-        elf.extend([0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0x40, 0, 3, 0, 0, 0]);
+        elf.extend([0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0x40, 0, 3, 0, 2, 0]);
         let section = |kind: u32, offset: u64, size: u64, link: u32, entry: u64| {
             let head = [0u32.to_le_bytes(), kind.to_le_bytes()].concat();
             let middle = [0, 0, offset, size].map(u64::to_le_bytes).concat();
@@ -233,6 +246,44 @@ mod tests {
         file.as_file().write_all(&elf).unwrap();
         file.as_file().set_len(1 << 40).unwrap();
         let error = format!("{:#}", open(file.path()).unwrap_err());
-        assert!(error.contains("not a whole vmlinux"), "{error}");
+        assert!(error.contains("64 MiB"), "{error}");
+    }
+
+    /// A vmlinux with so many symbols of one name.
+    fn with_one_name(symbols: usize, name: usize) -> Vec<u8> {
+        let mut elf = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+        let text = elf.add_section(Vec::new(), b".text".to_vec(), SectionKind::Text);
+        let mut add = |name: &[u8], value| {
+            elf.add_symbol(Symbol {
+                name: name.to_vec(),
+                value,
+                size: 0,
+                kind: SymbolKind::Text,
+                scope: SymbolScope::Linkage,
+                weak: false,
+                section: SymbolSection::Section(text),
+                flags: SymbolFlags::None,
+            });
+        };
+        add(b"_stext", 0x1000);
+        let name = vec![b'x'; name];
+        (0..symbols).for_each(|at| add(&name, 0x1000 + at as u64 % 2));
+        elf.write().unwrap()
+    }
+
+    #[test]
+    fn a_vmlinux_whose_symbols_share_a_name_takes_no_more_than_one_whose_do_not() {
+        // Before: the name once in the file, and in memory once a symbol.
+        let name = 4000;
+        let (few, many) = (with_one_name(100, name), with_one_name(20_000, name));
+        assert!(many.len() < 600_000 && 20_000 * name as u64 > MOST);
+        for elf in [&few, &packed(&[&few])] {
+            assert_eq!(table(elf).unwrap().image.len(), 101);
+        }
+        assert!(packed(&[&many]).len() < 20_000, "{}", packed(&[&many]).len());
+        for elf in [&many, &packed(&[&many])] {
+            let error = error(elf);
+            assert!(error.contains("64 MiB"), "{error}");
+        }
     }
 }

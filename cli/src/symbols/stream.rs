@@ -4,10 +4,10 @@
 //! The kernel prints its image by address, as it looks symbols up in it, and then module by module.
 
 use super::{
-    SymbolError,
+    error::SymbolError,
     table::{SYMBOLS, next_line},
 };
-use crate::{layout::printable, sort};
+use crate::{sort, visible::printable};
 use std::{
     collections::BTreeMap,
     io::{self, BufRead, Write},

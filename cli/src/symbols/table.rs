@@ -4,13 +4,32 @@
 //! first in its table, so the order of /proc/kallsyms is kept; where a file has another order, `vmlinux` makes the
 //! kernel's.
 
-use super::{Name, SymbolError, vmlinux};
-use crate::{layout::printable, sort};
+use super::{error::SymbolError, vmlinux};
+use crate::{sort, visible::printable};
 use std::{
     collections::BTreeMap,
+    fmt,
     io::{self, BufRead, Read},
     ops::Range,
 };
+
+/// A name for an address, as the kernel prints it: `sysrq_handle_crash+0x16`, `deaf_init+0x5 [deaf]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// The symbol.
+    pub symbol: String,
+    /// Bytes from it on.
+    pub offset: u64,
+    /// The module that it is in, if it is in one.
+    pub module: Option<String>,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{:#x}", self.symbol, self.offset)?;
+        self.module.as_ref().map_or(Ok(()), |module| write!(f, " [{module}]"))
+    }
+}
 
 /// One symbol of the kernel's code.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! A kernel's symbols from its vmlinux, in the order of the kernel's own table.
 
 use super::{
-    SymbolError,
+    error::SymbolError,
     table::{SYMBOLS, Symbol, Table},
 };
-use crate::{layout::printable, sort};
+use crate::{sort, visible::printable};
 use object::{Endianness, Object, ObjectSymbol, ReadRef, SymbolSection, read::elf::ElfFile64};
 
 impl Table {

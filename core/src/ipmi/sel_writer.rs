@@ -1,7 +1,7 @@
 //! Writing to the SEL as far as the BMC accepts it: OEM records, else system event records, else platform events. One
 //! rule says when to fall back, for the image and the tool alike.
 
-use super::commands::{AddSelEntry, Event};
+use super::commands::{AddSelEntry, Event, SYSTEM_EVENT};
 use super::{Bmc, CommandError, Transport};
 use crate::budget::Timer;
 use crate::cmdline;
@@ -59,6 +59,26 @@ pub fn critical_stop(text: &[u8]) -> Event {
         (at(0), [CRITICAL_STOP_TEXT, at(1), at(2)])
     };
     Event { sensor_type: OS_STOP, sensor_number, data }
+}
+
+/// Types below this one are events to every tool (IPMI 2.0 section 32): some BMCs store 0 or 4 for 2.
+const FIRST_OEM_TYPE: u8 = 0xc0;
+
+/// What of a record is its content, the same when it is read as when it was added. The BMC sets a record's id; and an event's
+/// time, its sender, and the revision of the message it came in: these are 0, and the type of an event is 2. One rule for
+/// what is decoded and for what is looked for after it was added.
+#[must_use]
+pub fn content(record: &[u8; 16]) -> [u8; 16] {
+    match *record {
+        [_, _, kind, .., s0, s1, s2, s3, s4, s5] if kind < FIRST_OEM_TYPE => {
+            [0, 0, SYSTEM_EVENT, 0, 0, 0, 0, 0, 0, 0, s0, s1, s2, s3, s4, s5]
+        }
+        [_, _, ref rest @ ..] => {
+            let mut content = [0; 16];
+            content.iter_mut().skip(2).zip(rest).for_each(|(to, from)| *to = *from);
+            content
+        }
+    }
 }
 
 /// How the SEL is written to, and what was written.

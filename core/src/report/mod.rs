@@ -11,7 +11,7 @@ mod order;
 pub use class::Class;
 pub use groups::{GROUPS, Group, Groups};
 pub use identity::{CrashId, Fnv, ID_LEN, SIGNATURE_TEXT_LEN, signature, signature_text};
-pub use order::{Content, Cost, cut, lines};
+pub use order::{CUT, Content, Cost, cut, lines};
 
 use crate::text::Text;
 
@@ -44,12 +44,16 @@ impl Location {
 
 /// Callers that are kept.
 pub const CALLERS: usize = 4;
+/// So much of their names.
+pub const CALLER_LEN: usize = 20;
+/// The longest reason.
+pub const REASON_LEN: usize = 88;
 
 /// Why a kernel panicked. All texts are empty where nothing is known.
 #[derive(Clone, Copy, Default)]
 pub struct Cause {
     /// The text of the panic, or the kernel's report where there was no panic.
-    pub reason: Text<88>,
+    pub reason: Text<REASON_LEN>,
     /// What the kernel reported before.
     pub report: Text<48>,
     /// Where that was: symbol, offset and module, or file and line.
@@ -57,7 +61,7 @@ pub struct Cause {
     /// The process that ran.
     pub comm: Text<15>,
     /// The call trace's first functions.
-    pub callers: [Text<20>; CALLERS],
+    pub callers: [Text<CALLER_LEN>; CALLERS],
 }
 
 /// A CPU and where it was.

@@ -5,7 +5,7 @@ use super::{Cause, CrashId, Groups, Line, signature};
 use crate::text::Text;
 
 /// What marks a reason that was cut.
-const CUT: &str = "..";
+pub const CUT: &[u8] = b"..";
 /// Longest reason, in bytes.
 const REASON_LEN: usize = 128;
 
@@ -107,7 +107,7 @@ pub fn cut(text: &[u8], room: usize) -> Text<REASON_LEN> {
     if text.len() <= room {
         short.bytes(text);
     } else {
-        short.bytes(text.get(..room.saturating_sub(CUT.len())).unwrap_or(text)).str(CUT);
+        short.bytes(text.get(..room.saturating_sub(CUT.len())).unwrap_or(text)).bytes(CUT);
     }
     short
 }

@@ -64,7 +64,7 @@ fn cell(run: &Run) -> String {
         End::Hung => "**no dump**, hung".to_owned(),
     };
     let mut saved = Vec::new();
-    match run.taken.events {
+    match run.taken.events.len() {
         0 => {}
         1 => saved.push("event".to_owned()),
         events => saved.push(format!("{events} events")),

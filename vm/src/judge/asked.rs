@@ -162,6 +162,7 @@ impl Asked {
         panicked: usize,
     ) -> Result<Option<[u8; 3]>> {
         let said = sel_text::said(records)?;
+        sel_text::check_end(records)?;
         if self.sel {
             sel_text::check_cpus(outcome, records, panicked)?;
         } else {

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// FNV-1a of 64 bits (RFC 9923), so many bits of it by xor-folding.
-fn fnv(bytes: &[u8], bits: u32) -> u64 {
+#[must_use]
+pub fn fnv(bytes: &[u8], bits: u32) -> u64 {
     let mut hash: u64 = 0xcbf29ce484222325;
     for byte in bytes {
         hash ^= u64::from(*byte);

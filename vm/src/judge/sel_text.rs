@@ -3,10 +3,11 @@
 //! Written from the documents (`docs/sel-format.md`) and not with core's own decoder, which this is to judge.
 
 use crate::judge::dmesg::Dmesg;
+use crate::judge::identity::fnv;
 use crate::judge::outcome::Outcome;
 use crate::judge::sel::Record;
 use crate::judge::vmcore::Notes;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::ops::Range;
 
 /// The lines of text in the SEL, put together from their records.
@@ -116,12 +117,61 @@ pub fn said(records: &[Record]) -> Result<Said> {
     Said::parse(&lines(&ours))
 }
 
+/// Most records of a report, unless its options have another number.
+const MOST: usize = 32;
+
+/// Checks that the end of each report shows: where its last line fills its last record and could have been longer there is one
+/// more, without text; and nowhere else is such a record.
+///
+/// # Errors
+/// When it is missing, or one too many.
+pub fn check_end(records: &[Record]) -> Result<()> {
+    let ours: Vec<_> =
+        records.iter().filter(|record| record.kind() == 0xf0 && record.0[4] != 0xff).copied().collect();
+    let starts = |at: usize| ours.get(at).is_none_or(|Record(bytes)| bytes[4] & 0x80 != 0);
+    for (at, Record(bytes)) in ours.iter().enumerate() {
+        let last = |to| lines(&ours[..to]).pop().unwrap_or_default();
+        let is_open = |line: &str| {
+            let is_never_longer = line.starts_with('#') || line.starts_with("id ");
+            line.len().is_multiple_of(11) && !is_never_longer
+        };
+        if bytes[5] == 0 {
+            let is_end = bytes[4] & 0x80 == 0 && bytes[5..] == [0; 11] && at > 0 && starts(at + 1);
+            ensure!(is_end && is_open(&last(at)), "a record without text that is no end: {ours:x?}");
+        } else if at + 1 == ours.len() && ours.len() < MOST {
+            ensure!(!is_open(&last(at + 1)), "nothing shows that the report ends here: {ours:x?}");
+        }
+    }
+    Ok(())
+}
+
+/// The texts of a report in events, three characters each, of which the last one has count and check of the others.
+///
+/// # Errors
+/// When it does not begin or end so.
+pub fn of_events(events: &[[u8; 3]]) -> Result<Vec<String>> {
+    let ([one, other], before) = match events.split_last() {
+        Some(([0x03, rest @ ..], before)) => (*rest, before.as_flattened()),
+        _ => bail!("the last event has no end: {events:x?}"),
+    };
+    let number = (u64::from(one & 0x7f) << 7) | u64::from(other & 0x7f);
+    let expected = (((events.len() as u64 - 1) % 16) << 10) | (fnv(before, 32) & 0x3ff);
+    ensure!(one & other & 0x80 != 0, "characters behind the end: {events:x?}");
+    ensure!(number == expected, "count and check are {number:#x}, not {expected:#x}: {events:x?}");
+    let text = before.strip_prefix(&[0x02]).context("no beginning")?;
+    let nuls = text.iter().rev().take_while(|byte| **byte == 0).count();
+    let text = &text[..text.len() - nuls];
+    ensure!(nuls < 3 && !text.contains(&0), "NULs that fill nothing up: {events:x?}");
+    Ok(String::from_utf8(text.to_vec())?.lines().map(str::to_owned).collect())
+}
+
 /// Checks the SEL's CPUs: they hold the build id, the CPU that panicked and the groups of the dump, biggest group
 /// first. `None`: nothing tells which CPU panicked.
 ///
 /// # Errors
 /// When they differ.
 pub fn check_cpus(outcome: &Outcome, records: &[Record], panicked: impl Into<Option<usize>>) -> Result<()> {
+    check_end(records)?;
     check_groups(outcome, said(records)?, panicked.into())
 }
 
@@ -130,6 +180,7 @@ pub fn check_cpus(outcome: &Outcome, records: &[Record], panicked: impl Into<Opt
 /// # Errors
 /// When it is not, or the others differ.
 pub fn check_cpus_and(outcome: &Outcome, records: &[Record], panicked: usize, last: &str) -> Result<()> {
+    check_end(records)?;
     let mut said = said(records)?;
     let found = said.groups.pop();
     ensure!(found.as_deref() == Some(last), "the last group is {found:?}, not {last:?}: {said:?}");
@@ -187,6 +238,7 @@ fn check_id(said: &Said, notes: &Notes) -> Result<()> {
 /// # Errors
 /// When they differ.
 pub fn check_reason(outcome: &Outcome, records: &[Record]) -> Result<String> {
+    check_end(records)?;
     let (said, dmesg) = (said(records)?, Dmesg::parse(outcome.text("dmesg")?));
     check_id(&said, &outcome.notes()?)?;
     let reason = said.reason.clone().with_context(|| format!("no reason: {said:?}"))?;
@@ -214,6 +266,51 @@ mod tests {
         assert_eq!(place(image.end, &image), "@83a00000", "a module");
         assert_eq!(place(0x47b7a0, &image), "user");
         assert_eq!(place(0xffffc90000001234, &image), "@ffffc90000001234");
+    }
+
+    fn record(number: u8, text: &[u8]) -> Record {
+        let mut bytes = [0; 16];
+        bytes[2..5].copy_from_slice(&[0xf0, 0x20, number]);
+        bytes[5..5 + text.len()].copy_from_slice(text);
+        Record(bytes)
+    }
+
+    #[test]
+    fn a_report_that_ends_with_a_full_record_has_one_more() {
+        let full = [record(0x80, b"Fatal excep"), record(1, b"tion at 11c")];
+        let with = |more: &[Record]| check_end(&[&full, more].concat());
+        assert!(with(&[]).is_err());
+        assert!(with(&[record(0xff, b"dump start")]).is_err());
+        for end in [
+            &[record(2, b"")][..],
+            &[record(2, b""), record(0xff, b"dump start")],
+            &[record(2, b""), record(0x83, b"bad kernel")],
+            &[record(0x82, b"id 5f3e9a1b")],
+            &[record(0x82, b"2*user")],
+        ] {
+            assert!(with(end).is_ok(), "{end:x?}");
+        }
+        for end in [
+            &[record(0x82, b"")][..],
+            &[record(2, b""), record(3, b"")],
+            &[record(2, b""), record(3, b"more")],
+            &[record(0x82, b"2*user"), record(3, b"")],
+            &[record(0x82, b"id 5f3e9a1b"), record(3, b"")],
+        ] {
+            assert!(with(end).is_err(), "{end:x?}");
+        }
+    }
+
+    #[test]
+    fn a_report_in_events_ends_with_their_count_and_check() {
+        let text = b"\x02hung_task: blocked tasks\n1=9c2a36\0\0\x03\xe4\xda";
+        let (events, rest) = text.as_chunks();
+        assert_eq!((events.len(), rest.len()), (13, 0));
+        assert_eq!(of_events(events).unwrap(), ["hung_task: blocked tasks", "1=9c2a36"]);
+        assert!(of_events(&events[..12]).is_err() && of_events(&events[1..]).is_err());
+        let mut swapped = events.to_vec();
+        swapped.swap(3, 4);
+        assert!(of_events(&swapped).is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
 use lastwords_core::ipmi::{
     commands::{AddSelEntry, DeleteSelEntry, Event, GetSelEntry, ReserveSel},
     message::CompletionCode,
-    sel_writer::SelType,
+    sel_writer::{SelType, content},
 };
 use serde::Serialize;
 use std::fmt;
@@ -44,6 +44,14 @@ pub struct WriteTest {
 pub enum Verdict {
     /// It is there when it is read back.
     Kept {
+        /// A record that could not be deleted, and stays.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        left: Option<Left>,
+    },
+    /// It is there, but not as it was sent: so `lastwords read` does not get the text that was written.
+    Changed {
+        /// The places of the bytes that are others, of 16.
+        bytes: Vec<u8>,
         /// A record that could not be deleted, and stays.
         #[serde(skip_serializing_if = "Option::is_none")]
         left: Option<Left>,
@@ -85,7 +93,7 @@ impl WriteTest {
         };
         let mut test = Test { bmc, before };
         let oem = oem_record();
-        let (system, event) = (boot_completed(b'A').record(), boot_completed(b'P'));
+        let (system, event) = (boot_completed(*b"LWA").record(), boot_completed(*b"lwP"));
         let mut added = [
             test.add(oem, |bmc| bmc.send_once(&AddSelEntry(&oem))),
             test.add(system, |bmc| bmc.send_once(&AddSelEntry(&system))),
@@ -103,6 +111,7 @@ impl WriteTest {
         let all = kinds.iter().flat_map(|(_, left)| left.clone()).collect();
         let [oem, system, event] = kinds.map(|(verdict, left)| match verdict {
             Verdict::Kept { .. } => Verdict::Kept { left: left.into_iter().next() },
+            Verdict::Changed { bytes, .. } => Verdict::Changed { bytes, left: left.into_iter().next() },
             verdict => verdict,
         });
         Self { oem, system, event, left: all }
@@ -125,6 +134,11 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kept { .. } => f.write_str("stored"),
+            Self::Changed { bytes, .. } => {
+                let places: Vec<_> = bytes.iter().map(u8::to_string).collect();
+                let s = if bytes.len() == 1 { "" } else { "s" };
+                write!(f, "stored, but not as sent: byte{s} {} changed", places.join(", "))
+            }
             Self::NotKept => f.write_str("accepted but not stored"),
             Self::Refused { code } => write!(f, "refused: {}", CompletionCode(*code)),
             Self::Failed { error } => f.write_str(error),
@@ -137,11 +151,13 @@ fn oem_record() -> [u8; 16] {
     *b"\0\0\xf0\0\xffonly a test"
 }
 
-/// An event of system software: OS Boot, C: boot completed, with two characters of our own.
-fn boot_completed(letter: u8) -> Event {
+/// An event of system software: OS Boot, C: boot completed, with three characters of our own. Two that are to be told apart
+/// have none in common.
+fn boot_completed([number, one, other]: [u8; 3]) -> Event {
     /// Sensor type OS Boot (table 42-3).
     const OS_BOOT: u8 = 0x1f;
-    Event { sensor_type: OS_BOOT, sensor_number: 0, data: [0xa1, b'L', letter] }
+    // A letter in each place where the report has one.
+    Event { sensor_type: OS_BOOT, sensor_number: number, data: [0xa1, one, other] }
 }
 
 /// A test that runs.
@@ -163,10 +179,12 @@ struct Added {
 
 impl Added {
     fn verdict(self) -> Verdict {
-        match self.result {
-            _ if !self.entries.is_empty() => Verdict::Kept { left: None },
-            Ok(()) => Verdict::NotKept,
-            Err(error) => failed(&error),
+        let is_here = self.entries.iter().any(|entry| is_same(&entry.record, &self.record));
+        match (self.result, self.entries.first()) {
+            _ if is_here => Verdict::Kept { left: None },
+            (_, Some(entry)) => Verdict::Changed { bytes: changed(&entry.record, &self.record), left: None },
+            (Ok(()), None) => Verdict::NotKept,
+            (Err(error), None) => failed(&error),
         }
     }
 
@@ -306,7 +324,21 @@ impl Test<'_> {
 
 /// Is it a record like the one that was added, and was not there before?
 fn is_new(before: &SelList, entry: &Entry, record: &[u8; 16]) -> bool {
-    is_same(&entry.record, record) && !before.entries.contains(entry)
+    is_like(&entry.record, record) && !before.entries.contains(entry)
+}
+
+/// Bytes of a record that a BMC may change, and it is known for ours.
+const FEW_CHANGED: usize = 2;
+
+/// Is it the record that was added, but for a few bytes? Some BMCs have no room for all 16.
+fn is_like(found: &[u8; 16], added: &[u8; 16]) -> bool {
+    changed(found, added).len() <= FEW_CHANGED
+}
+
+/// Where a record is another than the one that was added, by the rule of those who read it.
+fn changed(found: &[u8; 16], added: &[u8; 16]) -> Vec<u8> {
+    let (found, added) = (content(found), content(added));
+    (0..16).filter(|at| found[usize::from(*at)] != added[usize::from(*at)]).collect()
 }
 
 fn is_cancelled(error: &BmcError) -> bool {
@@ -324,7 +356,11 @@ fn failed(error: &BmcError) -> Verdict {
 mod tests {
     use super::*;
     use crate::bmc::Fake;
-    use lastwords_core::store::sel::Decoder;
+    use lastwords_core::{
+        report::Line,
+        store::sel::{self, Decoded, Decoder},
+        text::Text,
+    };
 
     const KEPT: Verdict = Verdict::Kept { left: None };
 
@@ -540,11 +576,66 @@ mod tests {
         assert_eq!((result.oem, sel), (Verdict::NotKept, vec![old]));
     }
 
+    /// What a BMC makes of the records that it has stored, when they are asked for.
+    fn changed_by(change: fn(&mut Fake, u8)) -> (WriteTest, Vec<[u8; 16]>) {
+        tested(Fake { meddles: Some(change), ..Fake::default() })
+    }
+
+    #[test]
+    fn a_bmc_that_cuts_a_byte_of_each_record_is_found_out() {
+        let (result, sel) = changed_by(|fake, _| fake.sel.iter_mut().for_each(|record| record[15] = 0));
+        let changed = Verdict::Changed { bytes: vec![15], left: None };
+        assert_eq!([&result.oem, &result.system, &result.event], [&changed; 3]);
+        assert_eq!(changed.to_string(), "stored, but not as sent: byte 15 changed");
+        assert_eq!((result.sel_type(), sel), (None, Vec::new()));
+
+        let (result, sel) = changed_by(|fake, _| fake.sel.iter_mut().for_each(|record| record[11] = 0));
+        assert_eq!((result.system, sel.len()), (Verdict::Changed { bytes: vec![11], left: None }, 0));
+    }
+
+    #[test]
+    fn what_is_said_to_be_stored_is_what_is_read() {
+        /// Is the whole text read of a stream that went through this BMC?
+        fn is_read(change: fn(&mut Fake, u8)) -> bool {
+            let text: Text<48> = sel::stream([&b"Out of memory"[..]]);
+            let event = |piece: &[u8]| sel::event_record(piece.try_into().unwrap());
+            let sel = text.as_bytes().chunks(3).map(event).collect();
+            let mut fake = Fake { sel, ..Fake::default() };
+            change(&mut fake, 0x43);
+            let (mut decoder, mut read) = (Decoder::default(), false);
+            let mut found = |decoded: Decoded| {
+                read |= matches!(decoded, Decoded::Line(Line::Reason(b"Out of memory")));
+            };
+            fake.sel.iter().for_each(|record| decoder.push(record, &mut found));
+            decoder.finish(&mut found);
+            read
+        }
+        /// Changes all system events.
+        fn each(fake: &mut Fake, change: impl Fn(&mut [u8; 16])) {
+            fake.sel.iter_mut().filter(|record| record[2] < 0xc0).for_each(change);
+        }
+        type Change = fn(&mut Fake, u8);
+        let changes: [(Change, bool); 6] = [
+            (|fake, _| each(fake, |record| record[7] = 0x20), true),
+            (|fake, _| each(fake, |record| record[7..9].copy_from_slice(&[0x21, 0x60])), true),
+            (|fake, _| each(fake, |record| record[2] = 0), true),
+            (|fake, _| each(fake, |record| record[2] = 4), true),
+            (|fake, _| each(fake, |record| record[9] = 3), true),
+            (|fake, _| each(fake, |record| record[14] = 0xff), false),
+        ];
+        for (index, (change, is_kept)) in changes.into_iter().enumerate() {
+            let (result, _) = changed_by(change);
+            assert_eq!(result.system == KEPT, is_kept, "{index}: {result:?}");
+            assert_eq!(result.event == KEPT, is_kept, "{index}: {result:?}");
+            assert_eq!(is_read(change), is_kept, "{index}");
+        }
+    }
+
     #[test]
     fn the_test_records_are_no_panic_report() {
         let mut decoder = Decoder::default();
         let mut found = 0;
-        for record in [oem_record(), boot_completed(b'A').record(), boot_completed(b'P').record()] {
+        for record in [oem_record(), boot_completed(*b"LWA").record(), boot_completed(*b"lwP").record()] {
             decoder.push(&record, |_| found += 1);
         }
         decoder.finish(|_| found += 1);

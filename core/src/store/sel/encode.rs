@@ -1,8 +1,8 @@
 //! Lines as SEL records. What is written here is a promise: docs/sel-format.md.
 
 use crate::ipmi::sel_writer::{EVENT_LEN, critical_stop};
-use crate::report::{Content, Cost, CpuLocation, Line, Location, Stage, cut};
-use crate::text::Text;
+use crate::report::{Content, Cost, CpuLocation, Fnv, Line, Location, Stage, cut};
+use crate::text::{Buffer, Text};
 
 /// Text bytes in one OEM record.
 pub const TEXT_LEN: usize = 11;
@@ -123,6 +123,18 @@ pub fn records(text: &[u8], first: u8) -> impl Iterator<Item = [u8; 16]> {
     })
 }
 
+/// Does nothing show where this line ends? It fills its last record, and there are longer ones of its kind.
+pub(super) fn may_go_on(line: Line) -> bool {
+    let is_longest = matches!(line, Line::BuildId(_) | Line::CrashId(_));
+    !is_longest && text(line).as_bytes().len().is_multiple_of(TEXT_LEN)
+}
+
+/// The record that ends such a line where it is a report's last: no text, and no start of a line.
+#[must_use]
+pub fn end(sequence: u8) -> [u8; 16] {
+    text_record(sequence & !STARTS_LINE, &[])
+}
+
 /// A stage's record. Its number is that of no other record, so that it tells nothing of those.
 #[must_use]
 pub fn mark(stage: Stage) -> [u8; 16] {
@@ -143,12 +155,13 @@ fn text_record(number: u8, text: &[u8]) -> [u8; 16] {
     record
 }
 
-/// The first character of a stream of events, and the last one.
+/// The first character of a stream of events, and the one that its last event begins with.
 pub(super) const STX: u8 = 2;
 pub(super) const ETX: u8 = 3;
 
 /// The stream of characters that says these lines in events: what a BMC gets that does not accept or keep OEM records
-/// ([`SelType`](crate::ipmi::sel_writer::SelType)). To be sent three at a time.
+/// ([`SelType`](crate::ipmi::sel_writer::SelType)). To be sent three at a time. NULs fill up the last event but one; the last
+/// one has count and check in the two places behind ETX, which older readers skip.
 pub fn stream<'a, const N: usize>(lines: impl IntoIterator<Item = &'a [u8]>) -> Text<N> {
     let mut text = Text::<N>::new();
     let mut before = STX;
@@ -156,8 +169,27 @@ pub fn stream<'a, const N: usize>(lines: impl IntoIterator<Item = &'a [u8]>) -> 
         text.byte(before).bytes(line);
         before = b'\n';
     }
-    text.byte(ETX);
+    end_stream(&mut text);
     text
+}
+
+/// Fills the last event up, and adds the one that ends the stream.
+#[inline(never)]
+fn end_stream(text: &mut Buffer<[u8]>) {
+    for _ in 0..(EVENT_LEN - text.as_bytes().len() % EVENT_LEN) % EVENT_LEN {
+        text.byte(0);
+    }
+    for byte in stream_end(text.as_bytes()) {
+        text.byte(byte);
+    }
+}
+
+/// The event that ends a stream of these characters: ETX, how many events there are with it (less one, four bits), and a check of
+/// the characters (ten bits). Bit 7 is set, so that neither is a character.
+pub(super) fn stream_end(characters: &[u8]) -> [u8; EVENT_LEN] {
+    let count = characters.len() / EVENT_LEN;
+    let check = Fnv::new().bytes(characters).fold(32) as u16;
+    [ETX, 0x80 | (count as u8 & 0xf) << 3 | (check >> 7) as u8 & 7, 0x80 | check as u8]
 }
 
 /// A system event record (type 02, IPMI 2.0 section 32.1) as the platform event of a panic leaves it in the SEL, with
@@ -174,8 +206,8 @@ pub const SHORT: usize = 48;
 #[must_use]
 #[inline(never)]
 pub fn short(limit: usize, content: &Content) -> Text<SHORT> {
-    /// A stream's first and last character, and the one between its lines.
-    const FRAME: usize = 3;
+    /// A stream's first character, the one between its lines, and its last event.
+    const FRAME: usize = 2 + EVENT_LEN;
     let panicked = content.panicked.map_or(Text::new(), text);
     let room = limit.min(SHORT).saturating_sub(FRAME + panicked.as_bytes().len());
     let reason = content.cause.map_or(Text::new(), |cause| cut(cause.reason.as_bytes(), room));

@@ -5,10 +5,12 @@
 mod decode;
 mod encode;
 
-pub use decode::{Decoded, Decoder, Source, parse};
+pub use decode::{Check, Decoded, Decoder, Event, Head, Source, parse};
 pub use encode::{
-    LINE_LEN, Records, SHORT, TEXT_LEN, event_record, mark, mark_events, records, short, stream, text,
+    LINE_LEN, Records, SHORT, TEXT_LEN, end, event_record, mark, mark_events, records, short, stream, text,
 };
+
+use encode::may_go_on;
 
 use crate::budget::{Millis, Timer};
 use crate::hw::Clock;
@@ -50,10 +52,12 @@ impl<M: Clock, T: Transport<M>> Store<M> for Sel<'_, T> {
         if self.writer.sel_type == SelType::Oem {
             let began = timer.now(machine);
             let mut first = true;
+            let mut is_open = false;
             report::lines::<Records>(self.limit, content, &mut |line, left| {
                 if sent.is_ok() {
                     sent = self.records(machine, timer, line);
                 }
+                is_open = left > 0 && may_go_on(line);
                 if sent.is_err() || !core::mem::take(&mut first) {
                     return if sent.is_ok() { left } else { 0 };
                 }
@@ -61,6 +65,9 @@ impl<M: Clock, T: Transport<M>> Store<M> for Sel<'_, T> {
                 let took = timer.now(machine).saturating_sub(began);
                 self.room(machine, timer, took).min(left)
             });
+            if sent.is_ok() && is_open {
+                sent = self.writer.record(self.bmc, machine, timer, &end(self.writer.written as u8));
+            }
         }
         if self.writer.sel_type != SelType::Oem {
             let characters = short(Records::events_text(self.limit), content);

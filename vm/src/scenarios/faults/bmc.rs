@@ -4,16 +4,17 @@
 use super::Fault;
 use crate::machine::bmc::manners::{netfn, obedient};
 use crate::machine::bmc::recording::{Answer, Manner, Request};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The state that the BMC shares with who watches the machine.
 #[derive(Default)]
 pub(super) struct Shared {
     pub(super) ill: AtomicBool,
-    pub(super) events: AtomicUsize,
+    /// The characters of platform events.
+    pub(super) events: Mutex<Vec<[u8; 3]>>,
     pub(super) records: AtomicUsize,
 }
 
@@ -40,10 +41,13 @@ impl Fault {
                 Answer::Silence | Answer::HangUp => false,
             };
             match (request.netfn, request.command) {
-                (netfn::SENSOR, 0x02) if taken => shared.events.fetch_add(1, Ordering::SeqCst),
-                (netfn::STORAGE, 0x44) if taken => shared.records.fetch_add(1, Ordering::SeqCst),
-                _ => 0,
-            };
+                (netfn::SENSOR, 0x02) if taken => {
+                    let of = |at: usize| request.data.get(at).copied().unwrap_or_default();
+                    shared.events.lock().unwrap_or_else(PoisonError::into_inner).push([of(3), of(6), of(7)]);
+                }
+                (netfn::STORAGE, 0x44) if taken => drop(shared.records.fetch_add(1, Ordering::SeqCst)),
+                _ => {}
+            }
             answer
         })
     }

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -24,10 +24,10 @@ const FIRST_LINE: &str = "KASLR disabled: 'nokaslr' on cmdline";
 pub(super) const FIRST_LINE_PARAMETERS: &str = "nokaslr earlyprintk=serial,ttyS0,115200";
 
 /// What the BMC took after the fault set in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// Platform events.
-    pub events: usize,
+    /// The characters of each platform event.
+    pub events: Vec<[u8; 3]>,
     /// SEL records.
     pub records: usize,
 }
@@ -122,7 +122,7 @@ impl Fault {
             Err(error) => return Err(error),
         };
         let taken = Taken {
-            events: shared.events.load(Ordering::SeqCst),
+            events: shared.events.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             records: shared.records.load(Ordering::SeqCst),
         };
         Ok(Run { end, taken, nmis, console, outcome })
