@@ -200,18 +200,37 @@ enum Got {
     Silence(BmcError),
 }
 
+/// The ids that were asked for: a bit for each there can be.
+struct Asked(Vec<u64>);
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self(vec![0; (usize::from(u16::MAX) + 1) / u64::BITS as usize])
+    }
+}
+
+impl Asked {
+    /// Adds one; false when it was there.
+    fn insert(&mut self, id: u16) -> bool {
+        let (word, bit) = (usize::from(id) / u64::BITS as usize, 1 << (u32::from(id) % u64::BITS));
+        let is_new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        is_new
+    }
+}
+
 /// A SEL that is being read.
 struct Walk<'a> {
     bmc: &'a mut Connection,
     reservation: u16,
     /// Ids that were asked for.
-    asked: BTreeSet<u16>,
+    asked: Asked,
     list: SelList,
 }
 
 impl<'a> Walk<'a> {
     fn new(bmc: &'a mut Connection, count: Option<u16>) -> Self {
-        Self { bmc, reservation: 0, asked: BTreeSet::new(), list: SelList { count, ..SelList::default() } }
+        Self { bmc, reservation: 0, asked: Asked::default(), list: SelList { count, ..SelList::default() } }
     }
 
     /// Asks for a record, under a reservation where the BMC wants one, as often as somebody cancels it.
@@ -316,7 +335,7 @@ impl<'a> Walk<'a> {
         let mut restarts = 0;
         'again: loop {
             (self.list.entries, self.list.unreadable) = (Vec::new(), 0);
-            self.asked.clear();
+            self.asked = Asked::default();
             let mut id = FIRST_RECORD;
             let (mut before, mut guesses) = (None, 0);
             let (mut is_distinct, mut refused) = (true, None);

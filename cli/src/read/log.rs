@@ -9,10 +9,7 @@ use lastwords_core::{
     report::{Line, Stage},
     store::sel::{self, LINE_LEN, TEXT_LEN},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 /// A System Event Log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +17,7 @@ pub struct Log {
     /// Its records, in its order.
     pub entries: Vec<Entry>,
     /// What it leaves out.
-    pub notes: BTreeSet<Note>,
+    pub notes: Notes,
 }
 
 /// A record.
@@ -40,7 +37,7 @@ impl From<[u8; 16]> for Entry {
 
 impl FromIterator<[u8; 16]> for Log {
     fn from_iter<I: IntoIterator<Item = [u8; 16]>>(records: I) -> Self {
-        Self { entries: records.into_iter().map(Entry::from).collect(), notes: BTreeSet::new() }
+        Self { entries: records.into_iter().map(Entry::from).collect(), notes: Notes::default() }
     }
 }
 
@@ -59,6 +56,29 @@ pub enum Note {
     NoRawData(Maker),
     /// Whose log it is: nobody has checked the certificate.
     CertificateNotChecked,
+}
+
+/// The notes of a log, each once, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes(Vec<Note>);
+
+impl Notes {
+    /// Adds one.
+    pub fn insert(&mut self, note: Note) {
+        if let Err(at) = self.0.binary_search(&note) {
+            self.0.insert(at, note);
+        }
+    }
+
+    /// Is it one of them?
+    pub fn contains(&self, note: Note) -> bool {
+        self.0.contains(&note)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Note> {
+        self.0.iter()
+    }
 }
 
 impl Note {
@@ -161,7 +181,9 @@ impl Log {
             let (records, rest) = bytes.as_chunks();
             if are_records(records) {
                 let mut log: Self = records.iter().copied().collect();
-                log.notes.extend((!rest.is_empty()).then_some(Note::PartOfRecord));
+                if !rest.is_empty() {
+                    log.notes.insert(Note::PartOfRecord);
+                }
                 return Ok(log);
             }
         }
@@ -285,7 +307,7 @@ enum Row {
 #[derive(Default)]
 struct Listing {
     rows: Vec<Row>,
-    notes: BTreeSet<Note>,
+    notes: Notes,
     /// Is it one of the forms that are known?
     known: bool,
     /// Lines of `ipmitool sel save`.
@@ -801,7 +823,7 @@ mod tests {
         let mut raw = sel::records(b"id 5f3e9a1b", 0).next().unwrap().to_vec();
         raw.extend([0; 7]);
         let log = Log::parse(&raw).unwrap();
-        assert_eq!((log.entries.len(), log.notes.contains(&Note::PartOfRecord)), (1, true));
+        assert_eq!((log.entries.len(), log.notes.contains(Note::PartOfRecord)), (1, true));
     }
 
     #[test]

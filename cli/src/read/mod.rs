@@ -29,7 +29,7 @@ use crate::{
 use anyhow::{Context, Result};
 use clap::Args;
 use crash::{Crash, Time};
-use log::Note;
+use log::{Note, Notes};
 use part::{Part, Since, Wanted};
 use report::Report;
 use serde_json::Value;
@@ -179,7 +179,7 @@ pub struct Reading {
     /// The oldest first.
     crashes: Vec<Crash>,
     /// What the source leaves out.
-    notes: BTreeSet<Note>,
+    notes: Notes,
     /// Kernels whose symbols are not at hand.
     unnamed: BTreeSet<u32>,
     /// How much of the log was read, where a BMC has it.

@@ -202,7 +202,7 @@ fn records(crash: &Crash, reading: &Reading) -> Option<Row> {
         0 if crash.complete == Complete::Unknown => {
             Some(Row::new("Records", format!("{records}; may be incomplete")))
         }
-        0 if reading.notes.contains(&Note::NoSequence) => {
+        0 if reading.notes.contains(Note::NoSequence) => {
             Some(Row::new("Records", format!("{records}; missing ones unknown")))
         }
         0 => Some(Row::new("Records", format!("{records}, none missing"))),

@@ -6,7 +6,6 @@ use lastwords_core::{
     report::Stage,
     store::sel::{self, TEXT_LEN},
 };
-use std::collections::BTreeMap;
 
 /// Records that it takes at most.
 pub const MOST: usize = 3;
@@ -60,29 +59,32 @@ pub fn is_part(record: &[u8; 16]) -> bool {
 
 /// The parts that have been found so far.
 #[derive(Clone, Debug, Default)]
-pub struct Parts(BTreeMap<u8, Vec<u8>>);
+pub struct Parts([Option<Vec<u8>>; MOST]);
 
 impl Parts {
     /// Takes a record; false when it is none of these.
     pub fn take(&mut self, record: &[u8; 16]) -> bool {
-        let part = part(record);
-        let ours = part.is_some();
-        self.0.extend(part);
-        ours
+        let Some((number, text)) = part(record) else { return false };
+        if let Some(place) = self.0.get_mut(usize::from(number)) {
+            *place = Some(text);
+        }
+        true
     }
 
     /// The text, and of how many records it is.
     pub fn end(&mut self) -> Option<(Text, u32)> {
         let parts = std::mem::take(&mut self.0);
-        let (first, last) = (*parts.keys().next()?, *parts.keys().last()?);
-        let text = parts.values().flatten().copied().collect::<Vec<_>>();
+        let (first, last) =
+            (parts.iter().position(Option::is_some)?, parts.iter().rposition(Option::is_some)?);
+        let records = parts.iter().flatten().count();
+        let text = parts.into_iter().flatten().collect::<Vec<_>>().concat();
         let text = Text::new(text.strip_prefix(BEGINS.as_bytes()).unwrap_or(&text));
         let (value, marked) = match text.value.strip_suffix(CUT) {
             Some(value) => (value.to_owned(), true),
             None => (text.value, false),
         };
-        let cut = marked || usize::from(last - first) + 1 != parts.len();
-        Some((Text { value, headless: first != 0, cut }, parts.len() as u32))
+        let cut = marked || last - first + 1 != records;
+        Some((Text { value, headless: first != 0, cut }, records as u32))
     }
 }
 
