@@ -1,6 +1,8 @@
 //! The records: what is encoded is decoded to the same, and what is left of them to what is left.
 
-use lastwords_core::report::{CALLER_LEN, Cost, CpuLocation, CrashId, Fnv, Groups, Line, Location, Stage};
+use lastwords_core::report::{
+    CALLER_LEN, CUT, Cost, CpuLocation, CrashId, Fnv, Groups, Line, Location, Stage,
+};
 use lastwords_core::store::sel::{
     Check, Decoded, Decoder, Head, Records, Source, TEXT_LEN, event_record, mark, parse, records, stream,
     text,
@@ -407,6 +409,8 @@ proptest! {
         // Nothing is invented: every whole line is one that was written, every part is one's beginning or end.
         for item in &found {
             prop_assert!(match item {
+                // What ends as cut texts do says so itself.
+                Found::Line(text, _) if text.ends_with(CUT) => texts.iter().any(|whole| whole.starts_with(text)),
                 Found::Line(text, _) => texts.contains(text),
                 Found::Cut(text) => texts.iter().any(|whole| whole.starts_with(text)),
                 Found::Tail(text) => texts.iter().any(|whole| whole.windows(text.len()).any(|part| part == text)),

@@ -13,7 +13,9 @@ fn a_uart_is_named_as_it_is_read() {
         ("mmio:0xfe001000", false),
         ("mmio32:0xfe001000", false),
         ("0x5c", true),
-        ("0x68", false),
+        ("0x68", true),
+        ("0xd9", true),
+        ("0xe0", false),
     ] {
         let serial = Serial::parse(text).unwrap();
         assert_eq!(serial.to_string(), text);

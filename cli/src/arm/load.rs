@@ -30,7 +30,7 @@ use super::{
     },
 };
 use crate::{
-    bmc::{self, discovery},
+    bmc::{self, Presence, discovery},
     crashes::watchdog,
     message,
     symbols::{kallsyms, store},
@@ -173,7 +173,7 @@ impl Load {
         if let Some(interface) = plan.interface.filter(|_| plan.talks_to_bmc()) {
             let found = discovery::interfaces(root);
             message::output(format_args!("BMC: {}", discovery::describe(&found, interface)));
-            if let Some(why) = bmc::nobody_at(root, interface) {
+            if let Presence::Nobody(why) = bmc::presence(root, interface) {
                 message::warning(&anyhow!("now a report would not reach it: {why}\nhint: lastwords probe"));
             }
         }

@@ -303,8 +303,7 @@ fee00000-fee00fff : Local APIC
     fn memory_of_another_device_is_seen() {
         let owners = Owners { memory: Resource::parse(MEMORY), ..Owners::default() };
         for (address, owner) in [
-            (0xc_0000u64, Some("Video ROM")),
-            (0x10_0000, Some("System RAM")),
+            (0x10_0000u64, Some("System RAM")),
             (0x100_0000, Some("Kernel code")),
             (0x8000_0000, Some("PCI ECAM 0000 [bus 00-ff]")),
             (0x9100_0000, Some("BOOTFB")),
@@ -332,7 +331,7 @@ fee00000-fee00fff : Local APIC
     fn registers_of_a_pci_device_are_a_bmcs_only_where_its_driver_or_its_class_may_be() {
         let root = Root::new();
         let bars = |address| [(address, 0x1000, false), (0xc000 + address / 0x1000, 32, true)];
-        root.pci("0000:00:02.0", 0x03_0000, (0x1234, 0x1111), &bars(0x1000));
+        root.pci("0000:00:02.0", 0x03_0000, (0x1234, 0x1111), &bars(0x80_0000));
         let driven = root.pci("0000:00:03.0", 0x02_0000, (0x8086, 0x10d3), &bars(0x20_0000));
         root.link(&format!("{driven}/driver"), "sys/bus/pci/drivers/e1000e");
         root.pci("0000:00:04.0", 0x0c_0701, (0x1b36, 0x000d), &bars(0x40_0000));
@@ -341,7 +340,7 @@ fee00000-fee00fff : Local APIC
         root.i801("0000:00:1f.3", 0x700);
         let owners = Owners::read(root.path());
         for (value, owner) in [
-            ("kcs:mmio:0x1000", Some("0000:00:02.0")),
+            ("kcs:mmio:0x800000", Some("0000:00:02.0")),
             ("kcs:mmio:0x200ffc,4", Some("e1000e")),
             ("kcs:0xc204", Some("e1000e")),
             ("kcs:mmio:0x400000", None),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     bmc::{
-        self,
+        self, Presence,
         discovery::{self, Found},
     },
     check::tested::Tested,
@@ -128,6 +128,8 @@ struct Report {
     interfaces: Vec<Found>,
     /// Why no BMC would get what it is to get, where that can be seen.
     no_bmc: Option<String>,
+    /// Nobody can see whether one would.
+    unseen: bool,
     /// Seconds since 1970.
     now: i64,
 }
@@ -136,12 +138,17 @@ impl Report {
     fn read(root: &Path) -> Self {
         let mut report = Self::without_bmc(root);
         let plan = report.plan().filter(Plan::talks_to_bmc);
-        let no_bmc = plan.and_then(|plan| match plan.interface {
-            Some(interface) => bmc::nobody_at(root, interface),
+        let presence = plan.map(|plan| match plan.interface {
+            Some(interface) => bmc::presence(root, interface),
+            None if report.has_our_image() => Presence::Nobody("none is named in what is loaded".to_owned()),
             // What an image of another version does without a name is not known here.
-            None => report.has_our_image().then(|| "none is named in what is loaded".to_owned()),
+            None => Presence::Somebody,
         });
-        report.no_bmc = no_bmc;
+        match presence {
+            Some(Presence::Nobody(why)) => report.no_bmc = Some(why),
+            Some(Presence::Unseen) => report.unseen = report.tested.is_none(),
+            Some(Presence::Somebody) | None => {}
+        }
         report
     }
 
@@ -172,6 +179,7 @@ impl Report {
             obstacle: via::obstacle(root, &kdump),
             interfaces: discovery::interfaces(root),
             no_bmc: None,
+            unseen: false,
             now: machine::now(),
             kdump,
         }
@@ -257,6 +265,12 @@ impl Report {
                 }
                 Some(_) if self.no_bmc.is_some() => {
                     (NotReady, "the next panic will be dumped, but its report will not reach the BMC")
+                }
+                Some(_) if self.has_failed_test() => {
+                    (NotReady, "the next panic will be dumped; the last test of its report failed")
+                }
+                Some(_) if self.unseen => {
+                    (Unknown, "the next panic will be dumped; whether the BMC gets its report is unknown")
                 }
                 Some(_) if self.has_foreign_initrd() => {
                     (NotReady, "the next panic will be reported, but may not be dumped")
@@ -482,6 +496,12 @@ impl Report {
         })
     }
 
+    /// Did the last test of what is to get to the BMC fail?
+    fn has_failed_test(&self) -> bool {
+        let plan = self.plan().filter(Plan::talks_to_bmc);
+        plan.is_some() && self.tested.as_ref().is_some_and(|tested| !tested.passed)
+    }
+
     /// The last `lastwords test`.
     fn test(&self) -> Option<Row> {
         const LABEL: &str = "Last test";
@@ -549,6 +569,10 @@ impl Report {
                 match &self.no_bmc {
                     Some(why) => {
                         Row::alarm(LABEL, format!("{text}: {why}")).fix("lastwords probe, then load again")
+                    }
+                    None if self.unseen => {
+                        Row::alarm(LABEL, format!("{text}; nobody can see whether one is there"))
+                            .fix("load the BMC's driver, then lastwords test")
                     }
                     None => Row::new(LABEL, format!("{text}{untested}")),
                 }
@@ -835,6 +859,7 @@ mod tests {
             obstacle: None,
             interfaces: vec![KCS_CA2],
             no_bmc: None,
+            unseen: false,
             now: NOW,
         }
     }
@@ -1076,8 +1101,11 @@ UNKNOWN on db04: a dump kernel is loaded; reports unknown
         let rows = "  BMC          KCS 0xca2,0xca3 from ipmi_si\n  Last test    passed 2 hours ago\n  \
                     Last crash   2026-11-22 16:17:10: NULL pointer dereference at 0x18 in\n";
         assert!(text.contains(rows), "{text}");
+        assert_eq!(report.verdict().0, Ready);
         (tested.passed, tested.error) = (false, Some("no answer".to_owned()));
         report.tested = Some(tested);
+        let verdict = "the next panic will be dumped; the last test of its report failed";
+        assert_eq!(report.verdict(), (NotReady, verdict));
         assert!(shown(&report).contains("! Last test    failed 2 hours ago: no answer\n"));
     }
 
@@ -1247,6 +1275,19 @@ NOT READY on db04: no dump kernel is loaded
         let text = report.text(200);
         assert!(anstream::adapter::strip_str(&text).to_string().contains(row), "{text}");
         assert_eq!(report.json()["bmc_problem"], "port 0xca3 reads 0xff: nobody answers there");
+    }
+
+    #[test]
+    fn where_nobody_can_see_whether_a_bmc_is_there_nothing_is_promised() {
+        let mut report = report(loaded(ALL));
+        report.unseen = true;
+        let verdict = "the next panic will be dumped; whether the BMC gets its report is unknown";
+        assert_eq!((report.verdict(), &report.json()["ready"]), ((Unknown, verdict), &json!(null)));
+        let text = report.text(200);
+        assert!(
+            text.contains("nobody can see whether one is there") && text.contains("then lastwords test"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -310,21 +310,35 @@ pub fn driver_device(root: &Path) -> PathBuf {
     root.join("dev/ipmi0")
 }
 
-/// Why no BMC can get a report through this interface now, as far as can be seen without a word to it: one status register is read,
-/// and not even that on the SMBus, where a read takes the controller. `None` where somebody is there, or nothing can be seen.
-pub fn nobody_at(root: &Path, interface: Interface) -> Option<String> {
+/// Whether somebody is at an interface, as far as can be seen without a word to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// The driver speaks to it, its status register shows somebody, or reads as what this process may not read.
+    Somebody,
+    /// Nobody can look: the SMBus takes a read for a claim, and registers in memory are the driver's.
+    Unseen,
+    /// Why nobody can be there.
+    Nobody(String),
+}
+
+/// Is somebody there? One status register is read at most.
+pub fn presence(root: &Path, interface: Interface) -> Presence {
     if discovery::is_driven(root, interface) {
-        return None;
+        return Presence::Somebody;
     }
     if let Some(stranger) = Owners::read(root).stranger_at(interface) {
-        return Some(stranger);
+        return Presence::Nobody(stranger);
     }
-    if let Interface::Ssif(controller) = interface {
-        let is_there = discovery::smbus::is_at(root, controller.port);
-        return (!is_there).then(|| format!("no i801 has its ports at {:#x} (PCI)", controller.port));
+    match (interface, interface.status()) {
+        (Interface::Ssif(controller), _) if !discovery::smbus::is_at(root, controller.port) => {
+            Presence::Nobody(format!("no i801 has its ports at {:#x} (PCI)", controller.port))
+        }
+        (Interface::Ssif(_), _) | (_, Register::Memory(_)) => Presence::Unseen,
+        (_, status) if look(root, interface) == Some(NOBODY) => {
+            Presence::Nobody(format!("port {status} reads 0xff: nobody answers there"))
+        }
+        _ => Presence::Somebody,
     }
-    (look(root, interface) == Some(NOBODY))
-        .then(|| format!("port {} reads 0xff: nobody answers there", interface.status()))
 }
 
 /// What the interface's status register reads, where it is at an I/O port that can be read and no driver has.
@@ -436,23 +450,28 @@ mod tests {
 
     #[test]
     fn nobody_is_where_a_port_reads_0xff_or_another_device_is_and_a_driver_tells_that_somebody_is() {
+        use Presence::{Nobody, Somebody, Unseen};
         let root = Root::new();
-        let why = |value| nobody_at(root.path(), Interface::parse(value).unwrap());
-        // Without ports nothing can be seen.
-        assert_eq!([why("kcs:0xca2"), why("bt:0xe4"), why("kcs:mmio:0xfe000000")], [None, None, None]);
+        let at = |value| presence(root.path(), Interface::parse(value).unwrap());
+        let why = |value| match at(value) {
+            Nobody(why) => why,
+            other => panic!("{value}: {other:?}"),
+        };
+        // Without ports nothing speaks against it.
+        assert_eq!([at("kcs:0xca2"), at("bt:0xe4")], [Somebody, Somebody]);
         let mut ports = vec![0xff; 0x1_0000];
         ports[0xca3] = 0;
         root.write("dev/port", &ports);
         root.write("proc/ioports", "0cf0-0cf7 : iTCO_wdt\n");
-        assert_eq!([why("kcs:0xca2"), why("kcs:mmio:0xfe000000")], [None, None]);
-        assert_eq!(why("bt:0xe4").unwrap(), "port 0xe4 reads 0xff: nobody answers there");
-        assert!(why("kcs:0xcf0").unwrap().contains("belongs to iTCO_wdt"));
+        assert_eq!([at("kcs:0xca2"), at("kcs:mmio:0xfe000000")], [Somebody, Unseen]);
+        assert_eq!(why("bt:0xe4"), "port 0xe4 reads 0xff: nobody answers there");
+        assert!(why("kcs:0xcf0").contains("belongs to iTCO_wdt"));
         // The SMBus controller is not even read.
-        assert!(why("ssif:i801:0x700,0x42").unwrap().contains("no i801"));
+        assert!(why("ssif:i801:0x700,0x42").contains("no i801"));
         root.i801("0000:00:1f.3", 0x700);
-        assert_eq!(why("ssif:i801:0x700,0x42"), None);
+        assert_eq!(at("ssif:i801:0x700,0x42"), Unseen);
         root.write("sys/bus/platform/drivers/ipmi_si/dmi-ipmi-si.0/params", "bt,i/o,0xe4,rsp=1");
-        assert_eq!(why("bt:0xe4"), None);
+        assert_eq!(at("bt:0xe4"), Somebody);
     }
 
     #[test]

@@ -32,20 +32,11 @@ pub const LOG_TRACE: &str = "Call Trace:";
 pub const TTY_S: &[Register] =
     &[Register::Port(0x3f8), Register::Port(0x2f8), Register::Port(0x3e8), Register::Port(0x2e8)];
 
-/// I/O ports that no parameter may name, first and last: what is written there wrecks or resets a PC. Interrupt
-/// controllers, timer, keyboard controller, CMOS clock and NMI mask, A20 gate and fast reset, SMI command and status,
-/// PCI configuration and reset control.
-pub const RESERVED_PORTS: &[(u16, u16)] = &[
-    (0x20, 0x21),
-    (0x40, 0x43),
-    (0x60, 0x60),
-    (0x64, 0x64),
-    (0x70, 0x71),
-    (0x92, 0x92),
-    (0xa0, 0xa1),
-    (0xb2, 0xb3),
-    (0xcf8, 0xcff),
-];
+/// I/O ports that no parameter may name, first and last: what is written there wrecks or resets a PC. DMA and interrupt
+/// controllers, Super I/O, timer, keyboard and embedded controller, NMI status and mask, CMOS clock, A20 gate and fast reset, SMI
+/// command and status, up to where boards have room for others (BT is at 0xe4 by the IPMI specification); PCI
+/// configuration and reset control.
+pub const RESERVED_PORTS: &[(u16, u16)] = &[(0x00, 0xdf), (0xcf8, 0xcff)];
 
 /// The VGA text screen's buffer, at its address since the first PC.
 pub const TEXT_SCREEN: Option<u64> = Some(0xb8000);

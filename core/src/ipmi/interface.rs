@@ -281,16 +281,15 @@ pub struct SystemInterface {
     looked: Option<u8>,
     /// BT: the last request's sequence number.
     seq: u8,
-    /// SSIF: the controller was ours before, and the answer that the BMC owes.
-    was_ours: bool,
-    owed: ssif::Owed,
+    /// SSIF: what the last transfer has left.
+    before: ssif::Before,
 }
 
 impl SystemInterface {
     /// The way to this one. Touches nothing.
     #[must_use]
     pub fn new(interface: Option<Interface>) -> Self {
-        Self { interface, looked: None, seq: bt::SEQ, was_ours: false, owed: ssif::Owed::default() }
+        Self { interface, looked: None, seq: bt::SEQ, before: ssif::Before::default() }
     }
 }
 
@@ -313,10 +312,8 @@ impl<M: Registers + Clock> Transport<M> for SystemInterface {
             Some(Interface::Bt(ports)) => {
                 Bt { ports, seq: &mut self.seq }.transfer(machine, timer, request, reply, deadline)
             }
-            Some(Interface::Ssif(controller)) => {
-                Ssif { controller, was_ours: &mut self.was_ours, owed: &mut self.owed }
-                    .transfer(machine, timer, request, reply, deadline)
-            }
+            Some(Interface::Ssif(controller)) => Ssif { controller, before: &mut self.before }
+                .transfer(machine, timer, request, reply, deadline),
         }
     }
 }

@@ -6,10 +6,15 @@
 //! acknowledge until it has an answer. Packet error codes are left out: they are optional, and whether a BMC has them only
 //! one more command would tell.
 //!
-//! An answer has no number that tells which request it is for. So a request that was not answered in time is remembered
-//! ([`Owed`]): where it is sent again, its answer is waited for and nothing is written, which would have it carried out twice; before
-//! another of the same command its answer is taken away. But for the commands of NetFn App, the watchdog's: they may be carried out
-//! twice, and what comes last has no time to wait.
+//! # Whose an answer is
+//! An answer has no number that tells which request it is for. What must not be carried out twice (Add SEL Entry, Platform Event)
+//! and was not answered in time is remembered. Its answer is waited for once more, for half of the time there is: where the
+//! same request is sent again it is that one's, before another it is taken away. Only then is it written again: a record that
+//! is there twice costs no word, one that a BMC has lost does. Other commands are written again at once.
+//!
+//! Some BMCs acknowledge always, with the last answer until they have the next (QEMU's is one). What comes to Add SEL Entry
+//! with the record's ID that came before is such a one, until it has been there for [`REMAINS`] and no two IDs were ever
+//! different: then this BMC does not number its records.
 //!
 //! # Whose the controller is
 //! INUSE_STS is a semaphore: the first read of HST_STS takes it, and writing it gives it back. Firmware honours it (SMM, ACPI).
@@ -27,6 +32,7 @@
 //! controller has none. As soon as the controller has once been ours, nothing of the crashed kernel is left, and whoever has
 //! it later lives.
 
+use super::commands::{AddSelEntry, Command, Event};
 use super::interface::I801;
 use super::message::NetFn;
 use super::{TransferError, Transport, wait};
@@ -96,38 +102,83 @@ const BLOCKS: core::ops::RangeInclusive<usize> = 1..=32;
 const PAUSE: Millis = 10;
 /// More tries than fit into the longest time limit of a command, 60 s.
 const TRIES: u32 = 6_100;
+/// An answer that is the one before does not stay so long, unless it is this one's. Less than the time limit of a command.
+const REMAINS: Millis = 3_500;
 /// No transaction takes longer: a clock held low is given up after 35 ms at most (SMBus, T_TIMEOUT), and 35 bytes are 4 ms.
 const SLOWEST: Millis = 50;
 
-/// The last request, as long as its answer is owed: the BMC has it. Its length is 0 when none is.
+/// What a transfer leaves for the next.
 #[derive(Clone, Copy, Default)]
-pub struct Owed {
-    len: usize,
+pub struct Before {
+    /// The controller was ours.
+    was_ours: bool,
+    /// The last request of those that must not be carried out twice, as long as the BMC owes its answer. Its length is 0 when
+    /// none is.
     request: [u8; *BLOCKS.end()],
+    len: u8,
+    /// The record's ID in the last answer to Add SEL Entry, and what the IDs have shown.
+    id: Option<[u8; 2]>,
+    ids: Ids,
 }
 
-impl Owed {
-    fn remember(&mut self, request: &[u8]) {
-        let is_app = request.first() == Some(&(NetFn::APP.0 << 2));
-        self.len = if is_app { 0 } else { request.len() };
+/// What the record IDs in answers have shown.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Ids {
+    #[default]
+    Unknown,
+    /// There were two.
+    Differ,
+    /// There was one, for long.
+    Constant,
+}
+
+impl Before {
+    fn owed(&self) -> &[u8] {
+        self.request.get(..usize::from(self.len)).unwrap_or(&[])
+    }
+
+    fn owe(&mut self, request: &[u8]) {
+        self.len = if is_once(request) { request.len() as u8 } else { 0 };
         for (to, from) in self.request.iter_mut().zip(request) {
             *to = *from;
         }
     }
 
-    fn request(&self) -> &[u8] {
-        self.request.get(..self.len).unwrap_or(&[])
+    /// Is this the answer to the request before? `waited`: it has been there for [`REMAINS`].
+    fn is_stale(&mut self, answer: &[u8], waited: bool) -> bool {
+        let [net_fn, cmd, 0, one, other, ..] = *answer else { return false };
+        if (net_fn & !4, cmd) != ADD_SEL_ENTRY {
+            return false;
+        }
+        let id = Some([one, other]);
+        if self.id == id && self.ids != Ids::Constant {
+            if self.ids == Ids::Differ || !waited {
+                return true;
+            }
+            self.ids = Ids::Constant;
+        } else if self.id.is_some() && self.id != id {
+            self.ids = Ids::Differ;
+        }
+        self.id = id;
+        false
     }
+}
+
+/// NetFn and LUN of a request, and the command.
+const ADD_SEL_ENTRY: (u8, u8) = (NetFn::STORAGE.0 << 2, AddSelEntry::CMD);
+const PLATFORM_EVENT: (u8, u8) = (NetFn::SENSOR_EVENT.0 << 2, Event::CMD);
+
+/// Must it not be carried out twice?
+fn is_once(request: &[u8]) -> bool {
+    matches!(*request, [net_fn, cmd, ..] if [ADD_SEL_ENTRY, PLATFORM_EVENT].contains(&(net_fn, cmd)))
 }
 
 /// One BMC on the bus.
 pub struct Ssif<'a> {
     /// The controller, and the BMC's address.
     pub controller: I801,
-    /// The controller was ours before; false at first.
-    pub was_ours: &'a mut bool,
-    /// The answer that the BMC owes; none at first.
-    pub owed: &'a mut Owed,
+    /// What the transfer before has left.
+    pub before: &'a mut Before,
 }
 
 impl<M: Registers + Clock> Transport<M> for Ssif<'_> {
@@ -143,12 +194,12 @@ impl<M: Registers + Clock> Transport<M> for Ssif<'_> {
         if !BLOCKS.contains(&request.len()) {
             return Err(TransferError::TooLong);
         }
-        let mut wire = Wire { controller: self.controller, machine, timer, deadline, owed: self.owed };
-        let crashed = wire.acquire(*self.was_ours)?;
+        let mut wire = Wire { controller: self.controller, machine, timer, deadline, before: self.before };
+        let crashed = wire.acquire()?;
         // From here on it is ours, and is given back whatever happens.
         let mut result = if crashed { wire.stop() } else { wire.wait(|status| status & HOST_BUSY == 0) };
         if result.is_ok() {
-            *self.was_ours = true;
+            wire.before.was_ours = true;
             let aux = wire.get(AUX_CTL);
             wire.put(AUX_CTL, aux & !AAC | E32B);
             result = wire.exchange(request, reply);
@@ -166,7 +217,7 @@ struct Wire<'a, M> {
     machine: &'a mut M,
     timer: &'a mut Timer,
     deadline: Millis,
-    owed: &'a mut Owed,
+    before: &'a mut Before,
 }
 
 impl<M: Registers + Clock> Wire<'_, M> {
@@ -186,9 +237,9 @@ impl<M: Registers + Clock> Wire<'_, M> {
     }
 
     /// Takes the controller, where nobody who lives has it; is what it does the crashed kernel's?
-    fn acquire(&mut self, was_ours: bool) -> Result<bool, TransferError> {
+    fn acquire(&mut self) -> Result<bool, TransferError> {
         let is_free = self.wait(|_| true)? & INUSE_STS == 0;
-        let crashed = !was_ours
+        let crashed = !self.before.was_ours
             && (is_free
                 || self.get(HST_CNT) & INTREN != 0
                 || self.get(XMIT_SLVA) & !READ == self.controller.address << 1);
@@ -213,32 +264,46 @@ impl<M: Registers + Clock> Wire<'_, M> {
         result
     }
 
-    /// Writes the request until it is acknowledged, then reads until there is its answer. Other answers are no answer yet: a BMC
-    /// may still have one for the crashed kernel, and QEMU's acknowledges always, and has remains of the last one until it
-    /// is ready. To write the request again could have it carried out twice.
+    /// Writes the request until it is acknowledged, then reads until there is its answer.
     fn exchange(&mut self, request: &[u8], reply: &mut [u8]) -> Result<u8, TransferError> {
-        // An answer is waited for once more, and not for ever: a BMC that was reset meanwhile has lost it.
-        let before = core::mem::take(self.owed);
-        let is_it = before.request() == request;
-        // Only one to the same command could be mistaken for this one's.
-        let mut owed = before.request().get(..2) == request.get(..2);
-        let mut block = if owed { &[] } else { request };
+        let (owed, deadline) = (*self.before, self.deadline);
+        self.before.len = 0;
+        if !owed.owed().is_empty() && owed.owed().get(..2) == request.get(..2) {
+            let now = self.timer.now(self.machine);
+            self.deadline = now + deadline.saturating_sub(now) / 2;
+            let late = self.go_on(&[], request, reply);
+            self.deadline = deadline;
+            match late {
+                Ok(_) if owed.owed() != request => {}
+                Err(TransferError::Timeout) => {}
+                late => return late,
+            }
+        }
+        let result = self.go_on(request, request, reply);
+        if result.is_ok() {
+            self.before.len = 0;
+        }
+        result
+    }
+
+    /// Writes the block, if there is one, until it is acknowledged, and then reads until the request's answer is there. Other answers
+    /// are no answer yet: a BMC may still have one for the crashed kernel.
+    fn go_on(&mut self, block: &[u8], request: &[u8], reply: &mut [u8]) -> Result<u8, TransferError> {
+        let mut block = block;
+        let began = self.timer.now(self.machine);
         for _ in 0..TRIES {
             let status = self.transaction(block)?;
             if status & (FAILED | BUS_ERR | DEV_ERR) == 0 {
                 if !block.is_empty() {
-                    self.owed.remember(block);
+                    self.before.owe(block);
                     block = &[];
                     continue;
                 }
-                if let Some(len) = self.take(request, reply) {
-                    self.owed.len = 0;
-                    if !owed || is_it {
-                        return Ok(len);
-                    }
-                    owed = false;
-                    block = request;
-                    continue;
+                let waited = self.timer.now(self.machine).saturating_sub(began) >= REMAINS;
+                if let Some(len) = self.take(request, reply)
+                    && !self.before.is_stale(reply.get(..usize::from(len)).unwrap_or(&[]), waited)
+                {
+                    return Ok(len);
                 }
             }
             self.timer.pause(self.machine, PAUSE);

@@ -14,6 +14,9 @@ pub fn interfaces(root: &Path) -> Vec<Found> {
     tables.into_iter().filter_map(|path| parse(root, &fs::read(path).ok()?)).collect()
 }
 
+/// The widths that registers have.
+const WIDTHS: [u8; 6] = [0, 8, 16, 32, 64, 128];
+
 /// ACPI SPMI (IPMI 2.0 appendix C3): behind the table's header the interface's kind at 36, its registers' Generic
 /// Address Structure at 48. A register's width is the distance of the registers, too, as Linux took it.
 fn parse(root: &Path, table: &[u8]) -> Option<Found> {
@@ -37,8 +40,10 @@ fn parse(root: &Path, table: &[u8]) -> Option<Found> {
         }
         _ => return None,
     };
+    let needs = (!WIDTHS.contains(&width))
+        .then(|| format!("its registers would have {width} bits: the table is wrong"));
     // SSIF has no registers.
-    (kind != Kind::Ssif).then(|| Found::new(kind, place, Source::Spmi))
+    (kind != Kind::Ssif).then(|| Found { needs, ..Found::new(kind, place, Source::Spmi) })
 }
 
 #[cfg(test)]
@@ -67,6 +72,8 @@ pub mod tests {
             (1, 1, 16, 0xca2, Some("kcs:0xca2,0xca4")),
             (1, 1, 32, 0xca8, Some("kcs:0xca8,0xcac")),
             (1, 1, 128, 0xca0, Some("kcs:0xca0,0xcb0")),
+            (1, 1, 255, 0xca2, None),
+            (1, 1, 12, 0xca2, None),
             (1, 0, 32, 0xfe00_0000, Some("kcs:mmio:0xfe000000,4")),
             (2, 1, 8, 0xca9, None),
             (3, 1, 8, 0xe4, Some("bt:0xe4")),

@@ -139,6 +139,8 @@ pub struct Decoder {
     before_event: Option<(Event, u32)>,
     /// Those of the crash's that came once more: one that was sent again, or another crash that began the same.
     repeated: Repeated,
+    /// From this number on the crash's texts that are the same in the crash before may be that one's.
+    doubtful: Option<usize>,
     /// The last text record, to know one that was sent twice.
     last: Option<(u8, [u8; TEXT_LEN])>,
     /// A stream of characters from system event records that is under way.
@@ -613,13 +615,9 @@ impl Decoder {
         if number == 0 {
             self.drop_stragglers(Some(text_of(text)));
         }
+        self.weigh(number, slot);
         let here = self.texts.get(number);
         let highest = self.texts.highest;
-        // One of the crash before, sent again when this one had begun.
-        let is_ahead = highest.is_some_and(|highest| number > highest + 1) && self.event.is_some();
-        if is_ahead && self.texts.count() <= DISORDER && self.before.get(number) == slot {
-            return;
-        }
         if highest.is_none() || self.streamed.is_some() {
             if self.streamed.is_some() || self.has_marks() {
                 self.flush(found);
@@ -657,6 +655,30 @@ impl Decoder {
         self.since_mark += usize::from(self.has_marks());
         self.texts.put(number, slot);
         self.count(at, 1);
+    }
+
+    /// Behind a gap comes one that the crash before had, too: sent again when this crash had begun, or this one's own. What
+    /// comes next shows: where that is from before the gap, it was not.
+    fn weigh(&mut self, number: usize, slot: Slot) {
+        let is_same = self.before.get(number) == slot;
+        match self.doubtful {
+            Some(first) if number < first => {
+                for (number, slot) in self.texts.slots.iter_mut().enumerate().skip(first) {
+                    if slot.is_some() && self.before.get(number) == *slot {
+                        *slot = None;
+                        self.records = self.records.saturating_sub(1);
+                    }
+                }
+                self.texts.highest = self.texts.slots.iter().rposition(Option::is_some);
+                self.doubtful = None;
+            }
+            Some(_) if !is_same => self.doubtful = None,
+            None if is_same && self.event.is_some() && self.texts.count() <= DISORDER => {
+                let is_ahead = self.texts.highest.is_some_and(|highest| number > highest + 1);
+                self.doubtful = is_ahead.then_some(number);
+            }
+            _ => {}
+        }
     }
 
     /// Texts between a crash's platform event and its beginning are the crash's before, which has been handed on.
@@ -720,6 +742,7 @@ impl Decoder {
         self.drop_stragglers(None);
         let repeated = core::mem::take(&mut self.repeated);
         let texts = core::mem::take(&mut self.texts);
+        self.doubtful = None;
         let mut streamed = self.streamed.take();
         self.before_event = self.event;
         let mut event = self.event.take().map(|(event, _)| event);
