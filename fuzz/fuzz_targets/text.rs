@@ -4,12 +4,21 @@
 
 #[path = "../../cli/src/read/log.rs"]
 mod log;
+#[path = "../../cli/src/bmc/redfish/maker.rs"]
+mod maker;
 #[path = "../../cli/src/read/text.rs"]
 mod text;
 #[path = "../../cli/src/visible.rs"]
 mod visible;
 #[path = "../../cli/src/read/why.rs"]
 mod why;
+
+/// As the tool has it.
+mod bmc {
+    pub mod redfish {
+        pub use crate::maker::Maker;
+    }
+}
 
 use lastwords_core::store::sel::{self, Decoded, Decoder};
 use libfuzzer_sys::fuzz_target;

@@ -339,6 +339,8 @@ impl<'a> Walk<'a> {
             let mut id = FIRST_RECORD;
             let (mut before, mut guesses) = (None, 0);
             let (mut is_distinct, mut refused) = (true, None);
+            // Where the first record points to.
+            let mut second = None;
             // A list of ids that comes back to itself ends there.
             let came_to_end = loop {
                 if id == LAST_RECORD {
@@ -354,9 +356,12 @@ impl<'a> Walk<'a> {
                 match self.get_twice(id) {
                     Got::Record(next, record) => {
                         let own = own_id(&record);
-                        // The first record is asked for by 0, and may be pointed to by its own id.
+                        // The first record is asked for by 0, and may be pointed to by its own id, whatever is in the record.
                         let first = self.list.entries.first();
-                        if !first.is_some_and(|first| first.record == record && own == id) {
+                        let is_first = first.is_some_and(|first| first.record == record)
+                            && (own == id || second == Some(next));
+                        second = second.or(Some(next));
+                        if !is_first {
                             self.push(if id == FIRST_RECORD { own } else { id }, record);
                         }
                         (before, guesses) = (Some(id), 0);
@@ -365,7 +370,12 @@ impl<'a> Walk<'a> {
                     Got::Nothing(error)
                         if id == FIRST_RECORD && error.code() == Some(CompletionCode::NOT_PRESENT) =>
                     {
-                        break true;
+                        if self.list.count.is_none_or(|count| count == 0) {
+                            break true;
+                        }
+                        // There is no record 0, or the first one is refused: the next is behind it.
+                        (id, guesses, is_distinct) = (1, 1, false);
+                        refused = Some(error);
                     }
                     Got::Nothing(error) => {
                         is_distinct = false;
@@ -375,10 +385,13 @@ impl<'a> Walk<'a> {
                             known.clear();
                             continue 'again;
                         }
-                        self.list.unreadable += usize::from(guesses == 0 || !is_gone);
+                        // A BMC that has no record 0 may have the first one by its id.
+                        let counts = id != FIRST_RECORD || self.list.count.is_none();
+                        self.list.unreadable += usize::from(if guesses == 0 { counts } else { !is_gone });
                         guesses += 1;
                         // What follows it is not known. Most BMCs count in steps.
-                        let step = before.map_or(1, |before| id.saturating_sub(before).max(1));
+                        let known = before.filter(|before| names_one(*before));
+                        let step = known.map_or(1, |before| id.saturating_sub(before).max(1));
                         match id.checked_add(step).filter(|_| guesses <= GUESSES) {
                             Some(next) if names_one(next) => (before, id) = (Some(id), next),
                             _ => break false,

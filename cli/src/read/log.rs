@@ -173,19 +173,18 @@ impl Log {
         if bytes.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        if let Some((_, error)) = FOREIGN.iter().find(|(begin, _)| bytes.starts_with(begin)) {
+        let foreign = FOREIGN.iter().find(|(begin, _)| bytes.starts_with(begin));
+        let is_record = foreign.is_some() && begins_with_id(bytes);
+        if let Some((_, error)) = foreign.filter(|_| !is_record) {
             return Err(*error);
         }
-        let control = |byte: &u8| *byte < b' ' && !b"\t\n\r\x1b".contains(byte);
-        if bytes.iter().any(control) {
+        if is_record || is_raw(bytes) {
             let (records, rest) = bytes.as_chunks();
-            if are_records(records) {
-                let mut log: Self = records.iter().copied().collect();
-                if !rest.is_empty() {
-                    log.notes.insert(Note::PartOfRecord);
-                }
-                return Ok(log);
+            let mut log: Self = records.iter().copied().collect();
+            if !rest.is_empty() {
+                log.notes.insert(Note::PartOfRecord);
             }
+            return Ok(log);
         }
         Listing::parse(&text(bytes))
     }
@@ -266,13 +265,26 @@ fn by_host(text: &str) -> Option<Vec<(String, String)>> {
         } else if !line.is_empty() {
             let (host, rest) = line.split_once(':')?;
             let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[],".contains(&byte);
-            if host.is_empty() || !host.bytes().all(is_name) || !(rest.is_empty() || rest.starts_with(' ')) {
+            // `ipmi-raw` has `rcvd:` in front of each answer.
+            let is_host = !host.is_empty() && host.bytes().all(is_name) && host != "rcvd";
+            if !is_host || !(rest.is_empty() || rest.starts_with(' ')) {
                 return None;
             }
             add(host, rest.strip_prefix(' ').unwrap_or(rest));
         }
     }
     (!hosts.is_empty()).then_some(hosts)
+}
+
+/// Is what another kind of file begins with the id of a record? None of those kinds has a record's type behind it.
+pub fn begins_with_id(bytes: &[u8]) -> bool {
+    bytes.get(2).is_some_and(|kind| matches!(*kind, 0x02 | 0xc0..)) && are_records(bytes.as_chunks().0)
+}
+
+/// Are these the bytes of records?
+fn is_raw(bytes: &[u8]) -> bool {
+    let control = |byte: &u8| *byte < b' ' && !b"\t\n\r\x1b".contains(byte);
+    bytes.iter().any(control) && are_records(bytes.as_chunks().0)
 }
 
 /// Are most of them records that there are (IPMI 2.0 sections 32.1 to 32.3)? Some BMCs have a few of others; and some have
@@ -898,6 +910,19 @@ mod tests {
         let freeipmi = "rcvd: 43 00 02 00 01 00 F0 20 80 69 64 20 35 66 33 65 39 61 31 62\n";
         for text in [in_one, broken, freeipmi] {
             assert_eq!(build_id(text.as_bytes()), Some(0x5f3e_9a1b), "{text}");
+        }
+        // Its prefix is no host.
+        let logs = Log::hosts(freeipmi.as_bytes(), &mut |host, _| panic!("{host}")).unwrap();
+        assert_eq!((logs.len(), &logs[0].0, logs[0].1.entries.len()), (1, &None, 1));
+    }
+
+    #[test]
+    fn a_first_records_id_may_be_what_another_kind_of_file_begins_with() {
+        for id in [*b"MZ", *b"\x1f\x8b"] {
+            let mut record = sel::records(b"id 5f3e9a1b", 0).next().unwrap();
+            record[..2].copy_from_slice(&id);
+            assert!(begins_with_id(&record));
+            assert_eq!(Log::parse(&record).unwrap().entries.len(), 1, "{id:x?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{
     Log, Reading,
     crash::{LAST_UPTIME, NO_TIME},
-    log::{LogError, MOST, Note},
+    log::{LogError, MOST, Note, begins_with_id},
     part::{Part, Wanted},
 };
 use crate::{
@@ -206,6 +206,7 @@ fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>> {
     const PROGRAMS: [(&[u8], &str); 4] =
         [(b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2")];
     match PROGRAMS.iter().find(|(begin, _)| bytes.starts_with(begin)) {
+        Some(_) if begins_with_id(&bytes) => Ok(bytes),
         Some((_, program)) => Ok(unpack_with(program, &bytes)?.unwrap_or(bytes)),
         None => Ok(bytes),
     }

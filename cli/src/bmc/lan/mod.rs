@@ -46,7 +46,7 @@ pub const TIMEOUT: Millis = 120_000;
 /// # Errors
 /// [`BmcError::NoAnswer`], [`BmcError::Login`], [`BmcError::NoSuite`], [`BmcError::Io`] and those between them.
 pub fn open(host: &Host, login: &Login, limit: Duration) -> Result<Session<Udp>, BmcError> {
-    let name = host.to_string();
+    let (name, start) = (host.to_string(), Instant::now());
     let long = login.user.len() > NAME_LEN || login.password.len() > PASSWORD_LEN;
     if long || login.kg.as_ref().is_some_and(|kg| kg.len() > KG_LEN) {
         let fact = "IPMI has names of at most 16, and passwords and keys of at most 20 bytes";
@@ -57,7 +57,7 @@ pub fn open(host: &Host, login: &Login, limit: Duration) -> Result<Session<Udp>,
     for address in addresses.map_err(|error| BmcError::Io(name.clone(), error))? {
         let opened = Udp::connect(address).map_err(LoginError::Io).and_then(|link| {
             let mut session = Session::new(link, login.clone());
-            session.open(limit).map(|()| session)
+            session.open(limit.saturating_sub(start.elapsed())).map(|()| session)
         });
         let error = match opened {
             Ok(session) => return Ok(session),

@@ -13,7 +13,7 @@ use lastwords_core::ipmi::{
     commands::{GetDeviceId, GetSelTime},
     message::NetFn,
 };
-use lastwords_sim::lan::{KG, LanBmc, OwnIds, QUIRKS, Unreadable};
+use lastwords_sim::lan::{KG, LanBmc, Next, OwnIds, QUIRKS, Unreadable};
 use proptest::prelude::*;
 
 /// A session of ipmitool 1.8.19 with user admin, password lastwords: Open Session Response, RAKP messages 1 to 4,
@@ -174,6 +174,33 @@ fn with_each_quirk_all_is_read_that_the_bmc_shows_and_in_no_more_round_trips_tha
         let heard = lan.bmc(|bmc| bmc.heard);
         assert!(is_slow || is_cancelled || heard <= 20 + 12, "{name}: {heard} round trips");
         assert_eq!(lan.bmc(|bmc| bmc.refused), 0, "{name}");
+    }
+}
+
+#[test]
+fn where_two_quirks_meet_nothing_is_doubled_and_what_is_missing_is_counted() {
+    let own_ids = [OwnIds::Right, OwnIds::FirstTwice, OwnIds::Senders, OwnIds::OffByOne];
+    let unreadable = [Unreadable::Code(0xff), Unreadable::Code(0xcb), Unreadable::Short];
+    let next = [Next::Itself, Next::Back, Next::Zero];
+    for (own_ids, place) in own_ids.into_iter().flat_map(|ids| [1, 2, 3, 10, 20].map(|place| (ids, place))) {
+        let read = |change: &dyn Fn(&mut LanBmc)| {
+            let mut bmc = LanBmc::new(sel(20));
+            bmc.own_ids = own_ids;
+            change(&mut bmc);
+            read(&Lan::new(bmc))
+        };
+        for how in unreadable {
+            let list = read(&|bmc| bmc.unreadable = Some((place, how)));
+            let expected: Vec<_> = (1..=20).filter(|at| usize::from(*at) != place).collect();
+            assert_eq!((which(&list), list.missing()), (expected, 1), "{own_ids:?} {how:?} at {place}");
+        }
+        for wrong in next {
+            let list = read(&|bmc| bmc.next = Some((place, wrong)));
+            let mut found = which(&list);
+            found.dedup();
+            assert_eq!(found, which(&list), "{own_ids:?} {wrong:?} at {place}");
+            assert_eq!(found.len() + list.missing(), 20, "{own_ids:?} {wrong:?} at {place}: {found:?}");
+        }
     }
 }
 

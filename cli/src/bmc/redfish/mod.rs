@@ -10,16 +10,18 @@ mod address;
 mod curl;
 mod entry;
 mod error;
+mod maker;
 
 use address::Address;
 pub use entry::{Entry, Kind};
 pub use error::RedfishError;
+pub use maker::Maker;
 
 use super::{Enough, Progress};
 use crate::machine::now;
 use curl::{Answer, Curl};
 use serde_json::{Map, Value};
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 /// An address that a user gives, once it has been looked at. It stays a text: for each type that the command line has, its
 /// parser gets larger.
@@ -45,15 +47,6 @@ const MOST_VALUES: usize = 1 << 20;
 /// of older servers, iDRAC; Supermicro and others that have the name from DMTF's examples.
 const OTHER_LOGS: [&str; 7] = ["eventlog", "iml", "platformlog", "standardlog", "lclog", "log1", "log"];
 
-/// Who has made the BMC, as far as it matters for what its entries leave out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Maker {
-    Dell,
-    Hpe,
-    Lenovo,
-    Other,
-}
-
 impl Maker {
     /// By the service root.
     fn new(root: &Value) -> Self {
@@ -65,20 +58,6 @@ impl Maker {
             () if is("Lenovo") => Self::Lenovo,
             () => Self::Other,
         }
-    }
-}
-
-/// What it does not show.
-impl fmt::Display for Maker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Dell => "iDRAC shows OEM records, which have the text of a panic, without their bytes",
-            Self::Hpe => "iLO has no SEL in Redfish, and shows none of its bytes in the IML",
-            Self::Lenovo => {
-                "XCC has no SEL in Redfish, and shows of an event only its kind in the platform log"
-            }
-            Self::Other => "this BMC shows SEL records without their bytes",
-        })
     }
 }
 
