@@ -35,7 +35,6 @@ use report::Report;
 use serde_json::Value;
 use source::{Source, Sources};
 use std::{
-    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -181,7 +180,7 @@ pub struct Reading {
     /// What the source leaves out.
     notes: Notes,
     /// Kernels whose symbols are not at hand.
-    unnamed: BTreeSet<u32>,
+    unnamed: Vec<u32>,
     /// How much of the log was read, where a BMC has it.
     part: Option<Part>,
 }
@@ -288,12 +287,14 @@ impl Reading {
     fn name_locations(&mut self, root: &Path, source: &Source, symbols: Option<&Symbols>) {
         let ahead = source.ahead.unwrap_or_default();
         let running = source.running.as_deref();
-        let mut kernels = BTreeSet::new();
-        kernels.extend(self.crashes.iter().filter_map(|crash| crash.build_id));
-        if kernels.len() > 1 && symbols.is_some_and(|symbols| !symbols.have_build_id()) {
+        let mut kernels = self.crashes.iter().filter_map(|crash| crash.build_id);
+        let first = kernels.next();
+        let is_several = kernels.any(|id| Some(id) != first);
+        if is_several && symbols.is_some_and(|symbols| !symbols.have_build_id()) {
             self.notes.insert(Note::SymbolsOfAnyKernel);
         }
-        let mut saved = BTreeMap::new();
+        // Of few kernels: lists, in the order of their ids, are smaller code than maps.
+        let mut saved: Vec<(u32, Option<Symbols>)> = Vec::new();
         for crash in &mut self.crashes {
             let Some(id) = crash.build_id else {
                 // Which kernel it was is unknown: the one that is named.
@@ -302,21 +303,26 @@ impl Reading {
                 }
                 continue;
             };
-            let found = match symbols {
-                Some(symbols) => Some(symbols).filter(|symbols| symbols.are_of(id)),
-                None => saved
-                    .entry(id)
-                    .or_insert_with(|| {
-                        Symbols::find(root, id).unwrap_or_else(|error| {
-                            message::warning(&error);
-                            None
-                        })
-                    })
-                    .as_ref(),
+            let found = if let Some(symbols) = symbols {
+                Some(symbols).filter(|symbols| symbols.are_of(id))
+            } else {
+                let at = saved.iter().position(|(known, _)| *known == id).unwrap_or_else(|| {
+                    let found = Symbols::find(root, id).unwrap_or_else(|error| {
+                        message::warning(&error);
+                        None
+                    });
+                    saved.push((id, found));
+                    saved.len() - 1
+                });
+                saved[at].1.as_ref()
             };
             match found {
                 Some(symbols) => crash.name_locations(symbols, ahead, running),
-                None if crash.needs_symbols() => drop(self.unnamed.insert(id)),
+                None if crash.needs_symbols() => {
+                    if let Err(at) = self.unnamed.binary_search(&id) {
+                        self.unnamed.insert(at, id);
+                    }
+                }
                 None => {}
             }
         }

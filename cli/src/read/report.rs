@@ -472,7 +472,7 @@ sys... (only the platform event is recorded)
         lines.extend(groups.iter().map(String::as_str));
         let mut reading = reading([records(TIME - 1, &lines[..1], &[]), records(TIME, &lines, &[])], 1);
         reading.host = Some("a-host-with-a-long-name.in-a-domain.with-a-long-name.example.com".to_owned());
-        reading.unnamed.insert(7);
+        reading.unnamed.push(7);
         for (view, width) in [(View::Overview, 80), (View::All, 80), (View::Overview, 40), (View::All, 132)] {
             let text = shown(&reading, view, width);
             assert!(text.lines().all(|line| line.len() <= width), "{text}");
