@@ -18,9 +18,8 @@ pub enum Register {
 impl Register {
     /// What stands before a memory-mapped register's address in a parameter.
     pub const MMIO: &'static str = "mmio:";
-    /// Where a memory-mapped register can be: within the physical addresses there are, not in the first MiB, where a PC has
-    /// RAM, the text screen and its firmware.
-    pub const ADDRESSES: core::ops::Range<u64> = 0x10_0000..PHYSICAL_END;
+    /// Where a memory-mapped register can be: within the physical addresses there are, not in the first page.
+    pub const ADDRESSES: core::ops::Range<u64> = 0x1000..PHYSICAL_END;
 
     /// The register in memory at this physical address; `None` where no device can be.
     #[must_use]

@@ -22,7 +22,7 @@ install() {
 	# The record shows `lastwords mark` whether a crash starts the watchdog.
 	inst_multiple -o /usr/sbin/lastwords /var/lib/lastwords/watchdog.json
 	# Where ipmi_ssif is there before the controller of its bus, the kernel can hang.
-	[[ -e /sys/module/ipmi_ssif ]] && mkdir -p "$initdir/etc/modprobe.d" &&
-		echo "softdep ipmi_ssif pre: i2c_i801" >"$initdir/etc/modprobe.d/lastwords.conf"
+	[[ -e /sys/module/ipmi_ssif ]] && mkdir -p "${initdir-}/etc/modprobe.d" &&
+		echo "softdep ipmi_ssif pre: i2c_i801" >"${initdir-}/etc/modprobe.d/lastwords.conf"
 	return 0
 }

@@ -97,6 +97,9 @@ pub enum Source {
     Pci,
 }
 
+/// Where a PC has RAM, the text screen and its firmware.
+const FIRST_MIB: u64 = 0x10_0000;
+
 /// A BMC interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -260,7 +263,10 @@ pub fn interfaces(root: &Path) -> Vec<Found> {
         let Some(interface) = one.named() else { continue };
         let is_ram = iomem.has_in_ram(interface.registers()).is_some();
         let in_ram = is_ram.then(|| "its registers would lie in RAM (/proc/iomem)".to_owned());
-        if let Some(why) = in_ram.or_else(|| owners.stranger_at(interface)) {
+        let mut registers = interface.registers();
+        let is_legacy = registers.any(|one| matches!(one, Register::Memory(..FIRST_MIB)));
+        let legacy = is_legacy.then(|| "its registers would lie in the first MiB".to_owned());
+        if let Some(why) = in_ram.or(legacy).or_else(|| owners.stranger_at(interface)) {
             let whose = if one.source == Source::Pci { "" } else { ": the table is wrong" };
             (one.needs, one.ask) = (Some(why + whose), None);
         }
@@ -498,6 +504,8 @@ pub mod tests {
         let found = interfaces(root.path());
         assert!(found[0].value().unwrap_err().contains("in RAM"));
         assert!(found[1].value().is_ok());
+        root.write("sys/firmware/acpi/tables/SPMI2", spmi_table(0, 8, 0xb_8000));
+        assert!(interfaces(root.path())[1].value().unwrap_err().contains("first MiB"));
         // Without privileges nothing is known.
         root.write("proc/iomem", "00000000-00000000 : System RAM\n");
         assert!(interfaces(root.path())[0].value().is_ok());
