@@ -11,7 +11,7 @@ CARGO ?= cargo
 BMC ?= qemu
 
 # Seconds for each fuzz target.
-FUZZ_TIME ?= 4
+FUZZ_TIME ?= 3
 FUZZ_TARGETS = crash vmcoreinfo cause kcs bt ssif plan sel lan text symbols bzimage
 
 # Machines at a time. Each takes one core, when it does not wait: for a watchdog, a lockup, an answer that does not come.

@@ -210,6 +210,7 @@ fn numbers_with_holes_are_the_kernels() -> Result<()> {
 }
 
 #[test]
+#[ignore = "make test-all: with 72 emulated CPUs Linux 6.12 itself crashes at times (dl_server_start); core's tests show the groups"]
 fn more_than_64_cpus_stand_in_groups_on_the_console() -> Result<()> {
     let outcome = four(Release::V6_12, loaded("purgatory"))
         .cpus(72)
