@@ -2,7 +2,7 @@
 #![no_main]
 #![allow(dead_code)]
 
-#[path = "../../cli/src/read/log.rs"]
+#[path = "../../cli/src/read/log/mod.rs"]
 mod log;
 #[path = "../../cli/src/bmc/redfish/maker.rs"]
 mod maker;

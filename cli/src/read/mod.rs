@@ -142,7 +142,7 @@ impl Read {
             }
             reading.show(view, self.json)?;
             found |= !reading.crashes.is_empty();
-            is_cut |= reading.part.as_ref().is_some_and(Part::is_cut);
+            is_cut |= reading.part.as_ref().is_some_and(Part::is_cut) || reading.notes.is_cut();
         }
         Ok(match found {
             true => ExitCode::SUCCESS,
@@ -256,6 +256,9 @@ impl Reading {
         let is_before =
             |time: &Option<Time>| matches!(time, Some(Time::Seconds(seconds)) if i64::from(*seconds) < since);
         self.crashes.retain(|crash| !is_before(&crash.time));
+        if self.crashes.iter().any(|crash| matches!(crash.time, Some(Time::Listed(_)))) {
+            self.notes.insert(Note::SinceUnknown);
+        }
     }
 
     /// Adds what this machine knows, whose own log it is: names for the locations by the saved symbols, its host name.

@@ -26,6 +26,9 @@ pub fn records(reason: &str) -> Vec<[u8; 16]> {
     if text.len() > MOST * TEXT_LEN {
         text.truncate(MOST * TEXT_LEN - CUT.len());
         text.push_str(CUT);
+    } else if text.len() < MOST * TEXT_LEN && text.len().is_multiple_of(TEXT_LEN) {
+        // Behind a full record more may have been lost.
+        text.push(' ');
     }
     let parts = text.as_bytes().chunks(TEXT_LEN).enumerate();
     parts.map(|(number, part)| record(number as u8, part)).collect()
@@ -77,13 +80,14 @@ impl Parts {
         let (first, last) =
             (parts.iter().position(Option::is_some)?, parts.iter().rposition(Option::is_some)?);
         let records = parts.iter().flatten().count();
+        let is_open = last + 1 < MOST && parts[last].as_ref().is_some_and(|part| part.len() >= TEXT_LEN);
         let text = parts.into_iter().flatten().collect::<Vec<_>>().concat();
         let text = Text::new(text.strip_prefix(BEGINS.as_bytes()).unwrap_or(&text));
         let (value, marked) = match text.value.strip_suffix(CUT) {
             Some(value) => (value.to_owned(), true),
             None => (text.value, false),
         };
-        let cut = marked || last - first + 1 != records;
+        let cut = marked || is_open || last - first + 1 != records;
         Some((Text { value, headless: first != 0, cut }, records as u32))
     }
 }
@@ -105,6 +109,10 @@ mod tests {
         let long = records("makedumpfile: can't open /var/crash: read-only file system");
         assert_eq!(read(&long), found("makedumpfile: can't open /v...", 3));
         assert_eq!(read(&records("a\nb\u{e9}")), found("a?b?", 1));
+        // Behind a full record comes another, or it is lost.
+        assert_eq!(read(&records("no disk")), found("no disk", 2));
+        assert_eq!(read(&records("no disk")[..1]), found("no disk...", 1));
+        assert_eq!(read(&records("No space left on device")[..2]), found("No space left on d...", 2));
         // A BMC that answered too late, one that lost a record.
         assert_eq!(read(&[long[0], long[0], long[2]]), found("makedumt open /v...", 2));
         assert_eq!(read(&long[1..]), found("...pfile: can't open /v...", 2));

@@ -688,12 +688,16 @@ impl Decoder {
         if !is_behind || self.texts.get(0).is_some() || self.texts.count() > DISORDER {
             return;
         }
+        let mut is_behind_own = false;
         for (number, slot) in self.texts.slots.iter_mut().enumerate() {
             let goes_on = number > DISORDER || self.before.highest.is_some_and(|last| number == last + 1);
-            if slot.is_some() && (begin.is_some() && goes_on || self.before.get(number) == *slot) {
+            // The next one of the crash's own may say the same.
+            let is_same = self.before.get(number) == *slot && !(begin.is_none() && is_behind_own);
+            if slot.is_some() && (begin.is_some() && goes_on || is_same) {
                 *slot = None;
                 self.records = self.records.saturating_sub(1);
             }
+            is_behind_own = slot.is_some();
         }
         self.texts.highest = self.texts.slots.iter().rposition(Option::is_some);
     }
