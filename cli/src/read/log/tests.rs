@@ -423,9 +423,8 @@ fn behind(prefix: &str, text: &str) -> String {
 #[test]
 fn hosts_are_told_apart_by_the_titles_and_prefixes_of_tools_for_many_hosts() {
     let (one, other) = (list(&["NULL deref at 18", "id 5f3e9a1b"]), list(&["id 00c0ffee"]));
-    let prefixed =
-        |host: &str, text: &str| -> String { text.lines().map(|line| format!("{host}: {line}\n")).collect() };
-    let indented = |text: &str| -> String { text.lines().map(|line| format!("    {line}\n")).collect() };
+    let prefixed = |host: &str, text: &str| behind(&format!("{host}: "), text);
+    let indented = |text: &str| behind("    ", text);
     for (names, text) in [
         (["db04", "db05"], format!("[1] 13:22:11 [SUCCESS] db04\n{one}[2] 13:22:12 [SUCCESS] db05\n{other}")),
         (["db04", "db05"], format!("db04 | CHANGED | rc=0 >>\n{one}\ndb05 | SUCCESS | rc=0 >>\n{other}")),
