@@ -506,7 +506,7 @@ mod tests {
     fn a_wrapped_kernel_is_known_with_its_parameters_as_a_file_and_by_the_kernel_in_it() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        let wrapped = boot::wrap(&file("6.1"), IMAGE, "lastwords.ipmi_handle_panic").unwrap();
+        let wrapped = boot::wrap(&file("6.1"), &IMAGE, "lastwords.ipmi_handle_panic").unwrap();
         load(root, KERNEL, &wrapped, &[]);
         put(root, "boot/vmlinuz-6.1", &file("6.1"));
         let held = seen(root);
@@ -526,7 +526,7 @@ mod tests {
     #[test]
     fn a_wrapped_kernel_whose_image_was_written_to_has_no_parameters() {
         let folder = tempfile::tempdir().unwrap();
-        let mut wrapped = boot::wrap(&file("6.1"), IMAGE, "lastwords.ipmi_handle_panic").unwrap();
+        let mut wrapped = boot::wrap(&file("6.1"), &IMAGE, "lastwords.ipmi_handle_panic").unwrap();
         let image = wrapped.windows(8).rposition(|bytes| bytes == MAGIC).unwrap();
         wrapped[image + abi::PARAMETERS] ^= 1;
         load(folder.path(), KERNEL, &wrapped, &[]);

@@ -1,7 +1,19 @@
-//! The flat image: built and embedded by build.rs, so that the tool and what it loads are of one build.
+//! The flat image: built, packed and embedded by build.rs, so that the tool and what it loads are of one build.
+
+use flate2::bufread::MultiGzDecoder;
+use std::{io::Read, sync::LazyLock};
+
+/// The image as gzip packs it.
+const PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/purgatory.gz"));
 
 /// The flat image, with `entry`, `file_size` and `memory_size` filled in.
-pub const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/purgatory.bin"));
+pub static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut image = Vec::new();
+    MultiGzDecoder::new(PACKED)
+        .read_to_end(&mut image)
+        .expect("build.rs has packed it, and gzip checks that");
+    image
+});
 
 /// Its SHA-256, in hex.
 pub const CHECKSUM: &str = include_str!(concat!(env!("OUT_DIR"), "/purgatory.sha256"));
@@ -21,7 +33,7 @@ mod tests {
 
     #[test]
     fn the_checksum_is_that_of_the_image() {
-        assert_eq!(CHECKSUM, hex(&Sha256::digest(IMAGE)));
+        assert_eq!(CHECKSUM, hex(&Sha256::digest(&*IMAGE)));
         assert!(VERSION.ends_with(CHECKSUM));
     }
 }

@@ -278,7 +278,7 @@ impl Load {
             bz_image: &BzImage::parse(kernel).with_context(name)?,
             initrd,
             cmdline: &cmdline,
-            image: IMAGE,
+            image: &IMAGE,
             parameters: &embedded,
             digest: self.digest,
             limits: &self.kexec.limits(),
@@ -336,7 +336,7 @@ impl Load {
         } else if as_it_is {
             None
         } else {
-            Some(boot::wrapped(dump.kernel, IMAGE, &embedded).with_context(name)?)
+            Some(boot::wrapped(dump.kernel, &IMAGE, &embedded).with_context(name)?)
         };
         let in_memory = |parts: &[&[u8]]| {
             sys::memory_file(c"lastwords", parts).context("no memory for the dump kernel's file")

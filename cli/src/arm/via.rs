@@ -56,7 +56,7 @@ impl Obstacle {
 
 /// What keeps from loading as the purgatory on this machine, if anything.
 pub fn obstacle(root: &Path, kdump: &Kdump) -> Option<Obstacle> {
-    let found = find(kdump, purgatory::has_entry(IMAGE), sys::kexec_load_is_allowed);
+    let found = find(kdump, purgatory::has_entry(&IMAGE), sys::kexec_load_is_allowed);
     found.or_else(|| (!root.join("proc/kcore").exists()).then_some(Obstacle::NoKcore))
 }
 

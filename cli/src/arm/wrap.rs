@@ -124,9 +124,9 @@ impl Wrap {
 
     fn wrapped(&self, kernel: &[u8], parameters: &str) -> Result<Vec<u8>, boot::Error> {
         if self.force {
-            return boot::wrap(&boot::unwrap(kernel)?, IMAGE, parameters);
+            return boot::wrap(&boot::unwrap(kernel)?, &IMAGE, parameters);
         }
-        boot::wrap(kernel, IMAGE, parameters)
+        boot::wrap(kernel, &IMAGE, parameters)
     }
 
     /// The parameters that are embedded, and what was found for them: where the BMC is to get something and nobody has said

@@ -766,7 +766,7 @@ mod tests {
         for (settings, after, budget) in [(first, plain, 20), (&second, DEBIAN, 15)] {
             let root = debian(settings);
             let root = root.path();
-            let image = crate::arm::image::IMAGE;
+            let image = &*crate::arm::image::IMAGE;
             let wrapped =
                 lastwords_boot::wrap(&synthetic::Kernel::default().build(), image, "lastwords.output_log=64")
                     .unwrap();

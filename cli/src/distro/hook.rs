@@ -325,7 +325,7 @@ pub mod tests {
         );
         // A kernel's update under the same name; it was wrapped by hand.
         let other = synthetic::Kernel { body: vec![7; 20_000], ..synthetic::Kernel::default() }.build();
-        let other = lastwords_boot::wrap(&other, crate::arm::image::IMAGE, "lastwords.budget=9");
+        let other = lastwords_boot::wrap(&other, &crate::arm::image::IMAGE, "lastwords.budget=9");
         let Ok(other) = other else { panic!("{other:?}") };
         put(root, &format!("boot/vmlinuz-{VERSION}"), &other);
         let bytes = fs::read(kernel(root).unwrap()).unwrap();

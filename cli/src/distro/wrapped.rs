@@ -353,7 +353,7 @@ fn wrap(file: &[u8], parameters: &str) -> Result<Vec<u8>> {
     } else {
         Cow::from(kernel)
     };
-    Ok(boot::wrap(&kernel, IMAGE, parameters)?)
+    Ok(boot::wrap(&kernel, &IMAGE, parameters)?)
 }
 
 /// Does the running kernel demand signatures?
