@@ -150,7 +150,7 @@ fn main() -> io::Result<()> {
         lastwords.ipmi_watchdog=start=300,power-cycle lastwords.ipmi_kcs_ports=0xca8,0xcac lastwords.ipmi_timeout=9 \
         lastwords.ipmi_interface=bt:mmio:0xfe000000,4 lastwords.ipmi_interface=ssif:i801:0x700,0x42 \
         lastwords.budget=30 lastwords.sel_records=40 lastwords.sel_type=system lastwords.output_log=64K \
-        lastwords.console=ttyS1,9600,vga lastwords.on_corrupt=boot lastwords.tsc_khz=2394000 lastwords.apic_ids=0-14/2,1-15/2 \
+        lastwords.console=ttyS1,9600,vga lastwords.notify_hypervisor=mmio:0xfebf1000 lastwords.on_corrupt=boot lastwords.tsc_khz=2394000 lastwords.apic_ids=0-14/2,1-15/2 \
         lastwords.cpu_numbers=0-1,3 lastwords.cpu_online_mask=0x1c2f5a0,0x5f3e9a1b")?;
 
     let lines = [

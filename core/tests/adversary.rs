@@ -256,7 +256,7 @@ const CLOCKS: [(Tsc, Rtc); 13] = [
 ];
 
 /// What the plan of these tests asks for, but for the budget.
-const ALL: &str = "console=ttyS0 lastwords.ipmi_timeout=1 lastwords.ipmi_watchdog=start=60 lastwords.output_log=500 \
+const ALL: &str = "console=ttyS0 lastwords.ipmi_timeout=1 lastwords.ipmi_watchdog=start=60 lastwords.output_log=500 lastwords.notify_hypervisor=0x505 \
                    lastwords.ipmi_handle_panic lastwords.output_cpu_ip";
 
 /// A second behind the budget, in microseconds.

@@ -67,6 +67,28 @@ fn the_event_alone() {
     assert!(sim.uart.sent.is_empty());
 }
 
+#[test]
+fn the_hypervisor_is_told_behind_the_platform_event_where_its_device_takes_it() {
+    let line = "console=ttyS0 lastwords.ipmi_handle_panic lastwords.notify_hypervisor";
+    for (takes, place, writes, says) in [
+        (3, "=0x505", &[(0x505, 2)][..], "hypervisor: sent"),
+        (7, "=mmio:0xfebf1000", &[(0x505, 2)], "hypervisor: sent"),
+        (1, "=0x505", &[], "hypervisor: no pvpanic device that takes it"),
+        (0xff, "=0x505", &[], "hypervisor: no pvpanic device that takes it"),
+        (3, "", &[], "hypervisor: no pvpanic device that takes it"),
+    ] {
+        let mut sim = Sim { pvpanic: takes, mmio: vec![(0xfebf_1000, 0x505)], ..Sim::default() };
+        report(&mut sim, &CrashedKernel::idle(4), &format!("{line}{place}"));
+        assert_eq!(sim.other_writes, writes, "{takes:#x} {place}");
+        let text = sim.uart.text();
+        let at = |text_of: &str| text.find(text_of).unwrap_or_else(|| panic!("{text_of}: {text}"));
+        assert!(at("platform event: sent") < at(says), "{text}");
+        assert_eq!(sim.bmc.events.len(), 1);
+    }
+    let sim = reported("lastwords.ipmi_handle_panic");
+    assert!(sim.other_writes.is_empty());
+}
+
 /// Network function and command of every request.
 fn commands(sim: &Sim) -> Vec<(u8, u8)> {
     sim.bmc.requests.iter().map(|request| (request[0] >> 2, request[1])).collect()

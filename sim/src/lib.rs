@@ -62,6 +62,8 @@ pub struct Sim {
     pub i801: I801,
     /// The UART at port 0x3f8.
     pub uart: Uart,
+    /// What the hypervisor's pvpanic at port 0x505 takes: 0xff, nobody is there.
+    pub pvpanic: u8,
     /// Physical memory.
     pub memory: Ram,
     /// Memory-mapped registers: the address, and the port that the same register has.
@@ -89,6 +91,7 @@ impl Default for Sim {
             bt: Bt::default(),
             i801: I801::default(),
             uart: Uart::default(),
+            pvpanic: 0xff,
             memory: Ram::default(),
             mmio: Vec::new(),
             other_writes: Vec::new(),
@@ -128,6 +131,7 @@ impl Sim {
             }
             0x700..=0x71f => self.i801.read(port - 0x700, self.time_us),
             0x3f8..=0x3ff => self.uart.read(port - 0x3f8, self.time_us),
+            0x505 => self.pvpanic,
             _ => 0xff,
         }
     }

@@ -13,6 +13,7 @@ mod debian_watchdog;
 mod faults;
 mod figures;
 mod growth;
+mod hypervisor;
 mod image;
 mod inject;
 mod interfaces;

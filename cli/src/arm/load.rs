@@ -17,6 +17,7 @@ use super::{
     loaded::{self, Own},
     loading::{Loading, Verbose},
     options::PlanOptions,
+    pvpanic,
     ranges::IoMem,
     refusal::{Refusal, Situation},
     registers::Owners,
@@ -39,7 +40,7 @@ use crate::{
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::Args;
 use lastwords_boot::{self as boot, BzImage, Uki};
-use lastwords_core::{hw::Register, ipmi::interface::Interface, plan::Plan};
+use lastwords_core::{device::pvpanic::Hypervisor, hw::Register, ipmi::interface::Interface, plan::Plan};
 use std::{
     cell::Cell,
     ffi::CString,
@@ -515,6 +516,7 @@ impl Load {
 
         let plan = cmdline.plan(embedded)?;
         let (reports_something, talks_to_bmc) = (plan.reports_something(), plan.talks_to_bmc());
+        let pvpanic = pvpanic::parameter(root, &plan);
         let all_cpus = plan.cpu_ip.sel || plan.cpu_ip.console;
         if !reports_something {
             message::warning(&anyhow!(
@@ -562,6 +564,11 @@ impl Load {
         if cpus.tsc_is_steady() {
             add(&mut cmdline, "tsc_khz", &sys::measure_tsc_khz().to_string());
         }
+        match pvpanic {
+            Some(Ok(parameter)) => cmdline.append(&parameter),
+            Some(Err(error)) => message::warning(&error),
+            None => {}
+        }
         registers(root, &mut cmdline, embedded, interface_asked)?;
         Ok(cmdline)
     }
@@ -608,6 +615,11 @@ fn registers(root: &Path, cmdline: &mut Cmdline, embedded: &str, interface_asked
             Some(error) => return Err(error),
             None => {}
         }
+    }
+    if let Hypervisor::At(register) = plan.hypervisor
+        && let Some(error) = in_ram(iomem, [register]).or_else(|| owners.pvpanic_conflict(register))
+    {
+        return Err(error);
     }
     if let Some(error) = console::silent(&plan, cmdline.line(), console_asked) {
         message::warning(&error);
@@ -758,7 +770,7 @@ fn embedded(kernel: &[u8]) -> Result<String, boot::Error> {
 fn in_ram(iomem: &IoMem, registers: impl IntoIterator<Item = Register>) -> Option<Error> {
     iomem.has_in_ram(registers).map(|register| {
         anyhow!(
-            "{register} lies in RAM (/proc/iomem)\nhint: give a device's address to --ipmi-interface or --serial"
+            "{register} lies in RAM (/proc/iomem)\nhint: give a device's address to --ipmi-interface, --serial or --notify-hypervisor"
         )
     })
 }

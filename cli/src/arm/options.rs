@@ -271,6 +271,8 @@ mod tests {
             ("--sel-type system", "lastwords.sel_type=system"),
             ("--output-log", "lastwords.output_log=4096"),
             ("--output-log=64K", "lastwords.output_log=64K"),
+            ("--notify-hypervisor", "lastwords.notify_hypervisor=auto"),
+            ("--notify-hypervisor=0x505", "lastwords.notify_hypervisor=0x505"),
             ("--on-corrupt boot", "lastwords.on_corrupt=boot"),
             ("--console-serial", "lastwords.console=ttyS0"),
             ("--serial ttyS1 --serial-baud 9600 --console-vga", "lastwords.console=ttyS1,9600,vga"),

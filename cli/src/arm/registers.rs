@@ -52,6 +52,8 @@ pub enum Kind {
     Smbus,
     /// A UART.
     Uart,
+    /// A hypervisor's pvpanic.
+    Pvpanic,
 }
 
 impl Kind {
@@ -67,6 +69,8 @@ impl Kind {
             // `drivers/i2c/busses/i2c-i801.c`.
             Self::Smbus => &["i801_smbus"],
             Self::Uart => &["serial", "uart", "8250", "16550", "moxa", "mxser"],
+            // The device's name in ACPI, and its drivers' (`drivers/misc/pvpanic`).
+            Self::Pvpanic => &["qemu0001", "pvpanic"],
         };
         parts.iter().any(|part| name.contains(part))
     }
@@ -100,7 +104,7 @@ impl Kind {
             Some(driver) => self.may_be(driver),
             None => match self {
                 Self::Smbus => region.class >> 8 == pci::SMBUS,
-                Self::Bmc | Self::Uart => {
+                Self::Bmc | Self::Uart | Self::Pvpanic => {
                     region.class >> 16 != pci::DISPLAY && region.class >> 8 != pci::SMBUS
                 }
             },
@@ -158,6 +162,12 @@ impl Owners {
         let interface = plan.interface.filter(|_| plan.talks_to_bmc())?;
         let stranger = self.stranger_at(interface)?;
         Some(anyhow!("{stranger}\nhint: give the registers of a BMC to --ipmi-interface"))
+    }
+
+    /// Says who has the register that the hypervisor is to be told through, where that is another device.
+    pub fn pvpanic_conflict(&self, register: Register) -> Option<Error> {
+        let stranger = self.first_stranger(std::iter::once(register), Kind::Pvpanic)?;
+        Some(anyhow!("{stranger}\nhint: --notify-hypervisor without a value takes this machine's own device"))
     }
 
     /// Says who has the ports that the plan wants of its console's UART, where that is another device.

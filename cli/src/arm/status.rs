@@ -25,7 +25,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use lastwords_boot as boot;
 use lastwords_core::{
-    device::uart::Serial,
+    device::{pvpanic::Hypervisor, uart::Serial},
     ipmi::{commands::Action, interface::Interface, watchdog::Watchdog},
     plan::Plan,
 };
@@ -721,7 +721,7 @@ fn reports(plan: &Plan) -> Vec<String> {
         (plan.cpu_ip.console, "CPU locations"),
         (plan.output_log > 0, &log),
     ]);
-    match (sel, on_console.zip(consoles)) {
+    let mut reports = match (sel, on_console.zip(consoles)) {
         (None, None) => Vec::new(),
         (Some(sel), None) => vec![format!("{sel}, to SEL")],
         (Some(sel), Some((text, consoles))) if sel == text => vec![format!("{sel}, to SEL and {consoles}")],
@@ -729,7 +729,11 @@ fn reports(plan: &Plan) -> Vec<String> {
             let sel = sel.map(|sel| format!("{sel}, to SEL"));
             sel.into_iter().chain([format!("{text}, to {consoles}")]).collect()
         }
+    };
+    if matches!(plan.hypervisor, Hypervisor::At(_)) {
+        reports.push("that it panicked, to the hypervisor".to_owned());
     }
+    reports
 }
 
 /// The wrapped kernel of a record.
@@ -1212,6 +1216,8 @@ NOT READY on db04: no dump kernel is loaded
             "panic reason and last 1024 bytes of the log, to UART 0x4000"
         );
         assert_eq!(reports("lastwords.ipmi_watchdog=stop console=ttyS0"), "panic reason, to ttyS0");
+        assert_eq!(reports("lastwords.notify_hypervisor=0x505"), "that it panicked, to the hypervisor");
+        assert_eq!(reports("lastwords.notify_hypervisor"), "");
     }
 
     #[test]

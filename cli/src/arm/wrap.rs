@@ -4,6 +4,7 @@ use super::{
     file::{self, Source, Take},
     image::IMAGE,
     options::PlanOptions,
+    pvpanic,
     registers::Owners,
     sign::{self, SignOptions, Signer},
     watchdogs,
@@ -132,7 +133,12 @@ impl Wrap {
     /// The parameters that are embedded, and what was found for them: where the BMC is to get something and nobody has said
     /// where it is, this machine's own interface.
     fn parameters(&self, root: &Path) -> (String, Option<discovery::Found>) {
-        let given = self.plan.parameters();
+        let mut given = self.plan.parameters();
+        match pvpanic::parameter(root, &Plan::new("", &given)) {
+            Some(Ok(parameter)) => given = format!("{given} {parameter}"),
+            Some(Err(error)) => message::warning(&error),
+            None => {}
+        }
         let plan = Plan::new("", &given);
         if !plan.talks_to_bmc() || plan.interface.is_some() {
             return (given, None);

@@ -1,6 +1,7 @@
-//! Drivers over the seam for what is not the BMC: a UART, a text screen, the CMOS clock. Each owns the type of its
+//! Drivers over the seam for what is not the BMC: a UART, a text screen, the CMOS clock, pvpanic. Each owns the type of its
 //! parameter.
 
+pub mod pvpanic;
 pub mod rtc;
 pub mod uart;
 pub mod vga;

@@ -26,6 +26,7 @@ pub use parameters::{PARAMETERS, Parameter, parameter};
 
 use crate::budget::Millis;
 use crate::cmdline;
+use crate::device::pvpanic::Hypervisor;
 use crate::ipmi::Bmc;
 use crate::ipmi::interface::{Interface, SystemInterface};
 use crate::ipmi::sel_writer::SelType;
@@ -59,6 +60,8 @@ pub struct Plan<'a> {
     pub sel_type: SelType,
     /// So many bytes of the log's end go to the console (at most 1 MiB).
     pub output_log: u32,
+    /// Whether the hypervisor is told.
+    pub hypervisor: Hypervisor,
     /// What to do when the dump kernel is not what was loaded.
     pub on_corrupt: OnCorrupt,
     /// Frequency of the CPU's counter in kHz, where the tool has measured it.
@@ -116,6 +119,7 @@ impl Default for Plan<'_> {
             sel_records: 32,
             sel_type: SelType::Oem,
             output_log: 0,
+            hypervisor: Hypervisor::Leave,
             on_corrupt: OnCorrupt::Reset,
             tsc_khz: None,
             apic_ids: None,
@@ -157,6 +161,7 @@ impl<'a> Plan<'a> {
         self.talks_to_bmc()
             || self.cpu_ip.console
             || self.output_log > 0
+            || self.hypervisor != Hypervisor::Leave
             || self.bad.iter().any(Option::is_some)
     }
 
@@ -523,6 +528,11 @@ mod tests {
             budget in 1u16..=600, console in console(), sel_records in 1u8..=128,
             sel_type in prop::sample::select(SelType::NAMES.map(|(_, sel_type)| sel_type).to_vec()),
             output_log in 0u32..=1 << 20,
+            hypervisor in prop_oneof![
+                prop::sample::select(&[Hypervisor::Leave, Hypervisor::Find][..]),
+                prop_oneof![(0xe0u16..0xcf8).prop_map(Register::Port), (0x1000u64..1 << 52).prop_map(Register::Memory)]
+                    .prop_map(Hypervisor::At),
+            ],
             on_corrupt in prop::sample::select(OnCorrupt::NAMES.map(|(_, on_corrupt)| on_corrupt).to_vec()),
             tsc_khz in prop::option::of(10_000u32..=20_000_000),
             apic_ids in prop::option::of("[0-9]{1,3}(,[0-9]-[1-9][0-9](/[1-9])?){0,3}"),
@@ -535,7 +545,7 @@ mod tests {
             let plan = Plan {
                 interface, handle_panic, watchdog,
                 cpu_ip: CpuIp { sel: cpu_ip & 1 != 0, console: cpu_ip & 2 != 0 },
-                ipmi_timeout, budget, console, sel_records, sel_type, output_log, on_corrupt, tsc_khz, apic_ids, cpu_numbers, cpu_online_mask,
+                ipmi_timeout, budget, console, sel_records, sel_type, output_log, hypervisor, on_corrupt, tsc_khz, apic_ids, cpu_numbers, cpu_online_mask,
                 bad: [None; 4],
             };
             let line = plan.to_string();

@@ -8,6 +8,7 @@
 use super::{ConsoleDevices, CpuIp, OnCorrupt, PREFIX, Plan};
 use crate::budget::PLAUSIBLE_KHZ;
 use crate::cmdline;
+use crate::device::pvpanic::Hypervisor;
 use crate::ipmi::interface::{Interface, KcsPorts};
 use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
@@ -212,6 +213,18 @@ parameters! {
         values: &[],
         help: "Print the end of the crashed kernel's log to the console",
         details: "BYTES is up to 1M, 4096 without a number.",
+        default: "off";
+
+    notify_hypervisor => hypervisor:
+        parse |text| Hypervisor::parse(text.unwrap_or(Hypervisor::FIND)), print |hypervisor, f| write!(f, "={hypervisor}");
+        option: Some("notify-hypervisor"),
+        value: "REGISTER",
+        alone: Some(Hypervisor::FIND),
+        values: &[],
+        help: "Tell the hypervisor of the panic (pvpanic)",
+        details: "Raises the event CRASH_LOADED, which the host's management shows; the guest goes on and dumps. REGISTER is an I/O \
+                  port, or mmio:ADDR. Without a value it is that of this machine's pvpanic device, ISA or PCI. A device that does \
+                  not take the event is left alone.",
         default: "off";
 
     on_corrupt => on_corrupt:

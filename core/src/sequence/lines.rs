@@ -274,6 +274,9 @@ pub fn outcome(
         Outcome::NoLog => {
             text.str("not found in the crashed kernel's memory");
         }
+        Outcome::NotTaken => {
+            text.str("no pvpanic device that takes it");
+        }
         Outcome::NoTime => {
             text.str("skipped, total time limit reached");
         }

@@ -9,6 +9,7 @@ mod lines;
 
 use crate::budget::{Millis, Timer};
 use crate::crash::{CoreHeaderError, Crash, MAX_CPUS, Panicked, Record, cut};
+use crate::device::pvpanic::{self, Hypervisor};
 use crate::hw::{Clock, Machine};
 use crate::ipmi::commands::{ChassisControl, ResetWatchdogTimer, SetWatchdogTimer};
 use crate::ipmi::sel_writer::{SelWriter, critical_stop};
@@ -31,6 +32,8 @@ pub enum Step {
     Cause,
     /// The platform event, which makes the BMC send its alert.
     Event,
+    /// The hypervisor, where the machine is a guest.
+    Hypervisor,
     /// Console: what has happened so far, which kernel panicked, why, and on which CPU.
     Headline,
     /// The records in the SEL.
@@ -49,11 +52,12 @@ pub enum Step {
 
 impl Step {
     /// All steps in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Watchdog,
         Self::Crash,
         Self::Cause,
         Self::Event,
+        Self::Hypervisor,
         Self::Headline,
         Self::Sel,
         Self::Cpus,
@@ -69,6 +73,7 @@ impl Step {
             Self::Crash => "crashed kernel",
             Self::Cause => "reason",
             Self::Event => "platform event",
+            Self::Hypervisor => "hypervisor",
             Self::Headline => "headline",
             Self::Sel => "SEL",
             Self::Cpus => "CPUs",
@@ -114,6 +119,8 @@ enum Outcome {
     NoCore(CoreHeaderError),
     /// The kernel's log is not found.
     NoLog,
+    /// The hypervisor's device does not take it.
+    NotTaken,
     /// The budget was spent before.
     NoTime,
     /// An exception ended it.
@@ -255,6 +262,7 @@ impl<'a, T> Sequence<'a, T> {
         match step {
             Step::Watchdog | Step::WatchdogAgain => self.plan.watchdog != Watchdog::Leave,
             Step::Event | Step::Cause => self.plan.handle_panic,
+            Step::Hypervisor => self.plan.hypervisor != Hypervisor::Leave,
             Step::Crash => self.asked(Step::Sel) || self.plan.cpu_ip.console || self.plan.output_log > 0,
             Step::Sel => self.plan.handle_panic || self.plan.cpu_ip.sel,
             Step::Cpus => self.plan.cpu_ip.console,
@@ -304,6 +312,7 @@ impl<'a, T> Sequence<'a, T> {
             Step::Crash => self.crash(machine),
             Step::Cause => self.cause(machine),
             Step::Event => self.event(machine),
+            Step::Hypervisor => self.hypervisor(machine),
             Step::Headline => self.headline(machine),
             Step::Sel => self.sel(machine),
             Step::Cpus => self.cpus(machine),
@@ -366,6 +375,14 @@ impl<'a, T> Sequence<'a, T> {
         // The reason's first characters, as Linux has it.
         let event = critical_stop(self.report.cause.reason.as_bytes());
         Outcome::of(self.bmc.send(machine, &mut self.timer, &event), 0)
+    }
+
+    fn hypervisor<M: Machine>(&mut self, machine: &mut M) -> Outcome {
+        match self.plan.hypervisor {
+            Hypervisor::At(register) if pvpanic::crash_loaded(machine, register) => Outcome::of(Ok(()), 0),
+            Hypervisor::Leave => Outcome::Quiet,
+            _ => Outcome::NotTaken,
+        }
     }
 
     // Not inlined, here and where else it says so: all of it in one function, whose stack frame is larger than what a

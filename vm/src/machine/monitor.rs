@@ -11,6 +11,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Monitor {
     stream: BufReader<UnixStream>,
+    events: Vec<Value>,
 }
 
 impl Monitor {
@@ -21,7 +22,7 @@ impl Monitor {
     pub fn connect(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket).context("QEMU's monitor is not there")?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let mut monitor = Self { stream: BufReader::new(stream) };
+        let mut monitor = Self { stream: BufReader::new(stream), events: Vec::new() };
         monitor.read()?; // its greeting
         monitor.execute("qmp_capabilities", &json!({}))?;
         Ok(monitor)
@@ -43,7 +44,18 @@ impl Monitor {
                 bail!("QEMU refuses {command}: {error}");
             }
             // Anything else is an event.
+            self.events.push(answer);
         }
+    }
+
+    /// What has happened to the machine since the monitor was connected: the events by their names, with their data.
+    ///
+    /// # Errors
+    /// When QEMU does not answer.
+    pub fn events(&mut self) -> Result<Vec<(String, Value)>> {
+        self.execute("query-status", &json!({}))?;
+        let name = |event: &Value| event["event"].as_str().unwrap_or_default().to_owned();
+        Ok(self.events.iter().map(|event| (name(event), event["data"].clone())).collect())
     }
 
     /// Runs a command of the monitor for people (`info registers`, `xp /4gx 0x1000`) and returns what it prints.

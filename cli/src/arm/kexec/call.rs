@@ -145,7 +145,7 @@ const LOADERS: [&str; 15] = [
 ];
 
 /// Options of `lastwords load` that kexec has not.
-const FURTHER: [(&str, Takes); 18] = [
+const FURTHER: [(&str, Takes); 19] = [
     ("ipmi-interface", Takes::Value),
     ("ipmi-kcs-ports", Takes::Value),
     ("ipmi-handle-panic", Takes::Nothing),
@@ -156,6 +156,7 @@ const FURTHER: [(&str, Takes); 18] = [
     ("sel-records", Takes::Value),
     ("sel-type", Takes::Value),
     ("output-log", Takes::Optional),
+    ("notify-hypervisor", Takes::Optional),
     ("on-corrupt", Takes::Value),
     ("via", Takes::Value),
     ("digest", Takes::Value),
