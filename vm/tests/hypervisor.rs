@@ -63,6 +63,7 @@ fn a_pci_device_is_told_by_a_wrapped_kernel() -> Result<()> {
 }
 
 #[test]
+#[ignore = "make test-all: core/tests/sequence.rs has the_hypervisor_is_told_behind_the_platform_event_where_its_device_takes_it"]
 fn a_device_that_takes_no_such_event_is_left_alone() -> Result<()> {
     let arm = Arm::Lastwords(format!("--via purgatory {OPTIONS}"));
     let (outcome, early, all) = told("pvpanic,events=1", Release::V6_12, arm, "")?;
@@ -71,6 +72,7 @@ fn a_device_that_takes_no_such_event_is_left_alone() -> Result<()> {
 }
 
 #[test]
+#[ignore = "make test-all: shows that the two before it can fail"]
 fn stock_kdump_tells_the_hypervisor_nothing() -> Result<()> {
     let (_, early, all) = told("pvpanic", Release::V6_1, Arm::Stock(Call::FileLoad), "")?;
     ensure!(early == 0 && all == 0, "{early} of {all}");
