@@ -205,6 +205,10 @@ fn records(crash: &Crash, reading: &Reading) -> Option<Row> {
         0 if reading.notes.contains(Note::NoSequence) => {
             Some(Row::new("Records", format!("{records}; missing ones unknown")))
         }
+        // Their numbers show what is missing between them, and not what is behind the last one.
+        0 if reading.notes.is_cut() || reading.part.as_ref().is_some_and(|part| part.note().is_some()) => {
+            Some(Row::new("Records", format!("{records}; more may be missing")))
+        }
         0 => Some(Row::new("Records", format!("{records}, none missing"))),
         _ => Some(Row::alarm("Records", format!("{records}, {missing} missing"))),
     }
