@@ -124,7 +124,7 @@ impl Curl {
 
     /// Asks for all of these with the login, in their order. Two without an answer, one after the other, are the last ones.
     pub fn get_all(&mut self, paths: &[String]) -> Vec<Result<Answer, RedfishError>> {
-        self.ask(paths, &With::Login)
+        self.ask(paths.to_vec(), &With::Login)
     }
 
     /// Opens a session, where the service has any and one is free. Otherwise each request has the login.
@@ -192,42 +192,25 @@ impl Curl {
     }
 
     fn one(&mut self, path: &str, with: &With) -> Result<Answer, RedfishError> {
-        let mut one = |path: String| {
-            let answer = self.ask(&[path], with).pop();
-            answer.unwrap_or_else(|| Err(self.error(RedfishError::Broken)))
-        };
-        let answer = one(path.to_owned())?;
-        // iLO has its resources behind a slash, and its links without it.
-        if is_redirect(answer.status) && !path.ends_with('/') && !path.contains('?') {
-            let behind = one([path, "/"].concat())?;
-            if behind.status != 404 {
-                return Ok(behind);
-            }
-        }
-        Ok(answer)
+        let answer = self.ask(vec![path.to_owned()], with).pop();
+        answer.unwrap_or_else(|| Err(self.error(RedfishError::Broken)))
     }
 
     fn error(&self, error: fn(String) -> RedfishError) -> RedfishError {
         error(self.address.to_string())
     }
 
-    /// Asks, and asks again who was busy or has forgotten the session.
-    fn ask(&mut self, paths: &[String], with: &With) -> Vec<Result<Answer, RedfishError>> {
+    /// Asks, and once more where that is worth it.
+    fn ask(&mut self, mut paths: Vec<String>, with: &With) -> Vec<Result<Answer, RedfishError>> {
         let mut all: Vec<Result<Answer, _>> = Vec::new();
-        while all.len() < paths.len() {
+        'asking: while all.len() < paths.len() {
             let asked = all.len();
             let failed = self.run(&paths[asked..], with, &mut all).err();
-            let mut new = all.iter().enumerate().skip(asked);
-            let wait = new.find_map(|(at, answer)| Some((at, self.wait_of(answer.as_ref().ok()?)?)));
-            if let Some((at, wait)) = wait {
-                all.truncate(at);
-                thread::sleep(wait);
-                // A token that is refused again is the end of it.
-                if let Some(sessions) = self.sessions.take_if(|_| wait.is_zero()) {
-                    self.close();
-                    let _ = self.open(&sessions);
+            for at in asked..all.len() {
+                if all[at].as_ref().is_ok_and(|answer| self.is_for_later(answer, &mut paths[at])) {
+                    all.truncate(at);
+                    continue 'asking;
                 }
-                continue;
             }
             if let Some(error) = failed {
                 let is_second = all.len() == asked && matches!(all.last(), Some(Err(_)));
@@ -240,16 +223,35 @@ impl Curl {
         all
     }
 
-    /// How long to wait before this is asked again, if it is worth it: no time where a session is to be opened again.
-    fn wait_of(&self, answer: &Answer) -> Option<Duration> {
+    /// Is it to be asked for again? Then it is time to.
+    fn is_for_later(&mut self, answer: &Answer, path: &mut String) -> bool {
         match answer.status {
-            401 if self.sessions.is_some() => Some(Duration::ZERO),
-            429 | 503 => {
-                let seconds = answer.header("Retry-After")?.parse().unwrap_or(BUSY).max(1);
-                Some(Duration::from_secs(seconds)).filter(|wait| *wait < self.left())
+            401 => {
+                // Once: a token that is refused again is the end of it.
+                let Some(sessions) = self.sessions.take() else { return false };
+                self.close();
+                let _ = self.open(&sessions);
             }
-            _ => None,
+            429 | 503 => {
+                let Some(after) = answer.header("Retry-After") else { return false };
+                let wait = Duration::from_secs(after.parse().unwrap_or(BUSY).max(1));
+                if wait >= self.left() {
+                    return false;
+                }
+                thread::sleep(wait);
+            }
+            // iLO has its resources behind a slash, and its links without it.
+            300..=399 if !path.ends_with('/') => {
+                path.push('/');
+                let is_it = answer.header("Location").is_some_and(|place| place.ends_with(&**path));
+                if !is_it {
+                    path.pop();
+                }
+                return is_it;
+            }
+            _ => return false,
         }
+        true
     }
 
     fn left(&self) -> Duration {
@@ -269,22 +271,11 @@ impl Curl {
         if left.is_zero() {
             return Err(self.error(RedfishError::Timeout));
         }
-        let settings =
-            sys::memory_file(c"curl", &[&self.settings(paths, with, left)]).map_err(RedfishError::Run)?;
-        let mut output = sys::memory_file(c"answers", &[]).map_err(RedfishError::Run)?;
-        let child = Command::new("curl")
-            .args(["-q", "--config", "-"])
-            // Which has the password, perhaps, and settings of curl's.
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .stdin(Stdio::from(settings))
-            .stdout(Stdio::from(output.try_clone().map_err(RedfishError::Run)?))
-            .stderr(Stdio::null())
-            .spawn();
-        let mut child = child.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => RedfishError::NoCurl,
-            _ => RedfishError::Run(error),
-        })?;
+        let (mut child, mut output) =
+            start(&self.settings(paths, with, left)).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => RedfishError::NoCurl,
+                _ => RedfishError::Run(error),
+            })?;
         let most = self.bytes.min(LONGEST.saturating_mul(paths.len() as u64));
         let ended = self.wait(&mut child, &output, most);
         // Where it has ended there is nobody to kill.
@@ -378,6 +369,22 @@ impl Curl {
     }
 }
 
+/// Starts curl, which writes to the file.
+fn start(settings: &[u8]) -> io::Result<(Child, File)> {
+    let settings = sys::memory_file(c"curl", &[settings])?;
+    let output = sys::memory_file(c"answers", &[])?;
+    let child = Command::new("curl")
+        .args(["-q", "--config", "-"])
+        // Which has the password, perhaps, and settings of curl's.
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .stdin(Stdio::from(settings))
+        .stdout(Stdio::from(output.try_clone()?))
+        .stderr(Stdio::null())
+        .spawn()?;
+    Ok((child, output))
+}
+
 /// Whole seconds, at least one.
 fn seconds(time: Duration) -> String {
     time.as_secs().max(1).to_string()
@@ -437,14 +444,19 @@ fn answers(mut bytes: &[u8]) -> Vec<Answer> {
         let (answer, rest) = (&bytes[..at], &bytes[at + MARK.len()..]);
         let Some(end) = find(rest, b"\n") else { break };
         bytes = &rest[end + 1..];
-        let line = std::str::from_utf8(&rest[..end]).ok().and_then(|line| line.split_once(' '));
-        let Some((Ok(status), Ok(size))) = line.map(|(status, size)| (status.parse(), size.parse())) else {
-            break;
-        };
+        let mut numbers = rest[..end].split(|byte| *byte == b' ').map(number);
+        let (status, size) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         let Some((head, body)) = answer.split_at_checked(size) else { break };
-        answers.push(Answer { status, head: head.to_vec(), body: body.to_vec() });
+        answers.push(Answer { status: status as u16, head: head.to_vec(), body: body.to_vec() });
     }
     answers
+}
+
+/// Of digits that curl has written.
+fn number(digits: &[u8]) -> usize {
+    digits
+        .iter()
+        .fold(0, |number: usize, digit| number.wrapping_mul(10).wrapping_add(usize::from(digit & 0xf)))
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
@@ -513,9 +525,7 @@ mod tests {
         assert_eq!(taken("A: b\r\n\r\n{}MARK200 8\n"), [one(200, "A: b\r\n\r\n", "{}")]);
         let lie = "{}\n200 2\n{}\nlastwords:";
         assert_eq!(taken(&format!("{lie}MARK200 0\nxMARK404 1\n")), [one(200, "", lie), one(404, "x", "")]);
-        for wrong in
-            ["", "{}", "{}MARK200 3\n", "{}MARK200 0", "{}MARK200\n", "{}MARKx 0\n", "{}MARK200 -1\n"]
-        {
+        for wrong in ["", "{}", "{}MARK200 3\n", "{}MARK200 0", "{}MARK200 99\n"] {
             assert_eq!(taken(wrong), [], "{wrong:?}");
         }
         assert_eq!(taken("aMARK200 0\nbMARK2"), [one(200, "", "a")]);

@@ -65,8 +65,7 @@ impl Entry {
             Kind::Record(record) => Kind::Record(with_time(record, created)),
             kind => kind,
         };
-        let id = json["Id"].as_str().or_else(|| json["@odata.id"].as_str()?.rsplit('/').next());
-        Self { kind, created, number: id.and_then(number) }
+        Self { kind, created, number: json["Id"].as_str().and_then(number) }
     }
 }
 

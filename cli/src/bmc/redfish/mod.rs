@@ -81,7 +81,10 @@ struct Best {
 }
 
 impl Best {
-    fn fail(&mut self, rank: usize, error: RedfishError) {
+    /// By its address it is a SEL, or none.
+    fn fail(&mut self, path: &str, error: RedfishError) {
+        let name = path.trim_end_matches('/').rsplit_once('/').map_or("", |(_, name)| name);
+        let rank = if name.eq_ignore_ascii_case("sel") { 0 } else { NO_RANK };
         if self.failed.as_ref().is_none_or(|(than, _)| rank < *than) {
             self.failed = Some((rank, error));
         }
@@ -200,7 +203,7 @@ impl Redfish {
                 Ok(collection) => self.members(&collection, best),
                 // Whoever fails may be without a log, as long as another has one.
                 Err(error) => {
-                    best.fail(NO_RANK, error);
+                    best.fail(&path, error);
                     continue;
                 }
             };
@@ -366,7 +369,7 @@ impl Redfish {
         for member in members.iter().take(MOST_MEMBERS) {
             match self.path(link(member).unwrap_or_default()) {
                 Ok(path) => paths.push(path),
-                Err(error) => best.fail(NO_RANK, error),
+                Err(error) => best.fail("", error),
             }
         }
         let mut answers = self.curl.get_all(&paths).into_iter();
@@ -374,7 +377,7 @@ impl Redfish {
             let answer = answers.next().unwrap_or_else(|| Err(RedfishError::Broken(self.host())));
             match answer.and_then(|answer| self.json(&answer, &path)) {
                 Ok(member) => found.push(member),
-                Err(error) => best.fail(rank_of(path.rsplit('/').next().unwrap_or_default()), error),
+                Err(error) => best.fail(&path, error),
             }
         }
         found
@@ -418,12 +421,8 @@ const NO_RANK: usize = OTHER_LOGS.len() + 1;
 
 /// How good a log is for us: a SEL, by its type or its name, is the best.
 fn rank(service: &Value) -> usize {
-    if service["LogEntryType"] == "SEL" { 0 } else { rank_of(service["Id"].as_str().unwrap_or_default()) }
-}
-
-fn rank_of(name: &str) -> usize {
-    let id = name.to_ascii_lowercase();
-    if id == "sel" {
+    let id = service["Id"].as_str().unwrap_or_default().to_ascii_lowercase();
+    if service["LogEntryType"] == "SEL" || id == "sel" {
         return 0;
     }
     OTHER_LOGS.iter().position(|name| *name == id).map_or(NO_RANK, |at| at + 1)
@@ -478,7 +477,10 @@ fn oldest_first(entries: &mut [Entry]) {
 
 fn turn(entries: &mut [Entry], (falls, rises): (usize, usize)) {
     if falls > rises {
-        entries.reverse();
+        // Smaller than the library's, for other sizes.
+        for at in 0..entries.len() / 2 {
+            entries.swap(at, entries.len() - 1 - at);
+        }
     }
 }
 
@@ -573,6 +575,10 @@ mod tests {
 
     const SINCE: i64 = 0x6a00_0000;
 
+    fn time_of(number: usize) -> i64 {
+        number.try_into().unwrap()
+    }
+
     #[test]
     fn entries_are_in_the_order_they_were_written_in_however_a_list_has_them() {
         let numeric: [&dyn Fn(usize) -> String; 6] = [
@@ -585,13 +591,13 @@ mod tests {
         ];
         let times: [&dyn Fn(usize) -> i64; 6] = [
             // An hour, or a dozen in a second; a crash in a second, none, and some without.
-            &|number| SINCE + 3600 * number as i64,
-            &|number| SINCE + number as i64 / 12,
+            &|number| SINCE + 3600 * time_of(number),
+            &|number| SINCE + time_of(number) / 12,
             &|_| SINCE,
             &|_| 0,
-            &|number| if number % 3 == 0 { 0 } else { SINCE + number as i64 },
+            &|number| if number % 3 == 0 { 0 } else { SINCE + time_of(number) },
             // The clock was set back, and forth again.
-            &|number| SINCE + number as i64 - if (50..60).contains(&number) { 1000 } else { 0 },
+            &|number| SINCE + time_of(number) - if (50..60).contains(&number) { 1000 } else { 0 },
         ];
         let expected: Vec<_> = (1..=120).collect();
         for (of, id) in numeric.into_iter().enumerate() {
@@ -628,19 +634,19 @@ mod tests {
         for (of, id) in no_numbers.into_iter().enumerate() {
             for (kind, list) in lists(id).iter().enumerate() {
                 let ordered = |time| ordered(list, id, time);
-                assert_eq!(ordered(&|number| SINCE + number as i64), expected, "ids {of}, list {kind}");
+                assert_eq!(ordered(&|number| SINCE + time_of(number)), expected, "ids {of}, list {kind}");
                 assert_eq!(ordered(&|_| SINCE), *list, "ids {of}, list {kind}");
                 assert_eq!(ordered(&|_| 0), *list, "ids {of}, list {kind}");
             }
         }
         // Of each second as they are given, and one without a time behind the one before it.
-        let time = |number| if number % 5 == 0 { 0 } else { SINCE + number as i64 / 10 };
+        let time = |number| if number % 5 == 0 { 0 } else { SINCE + time_of(number) / 10 };
         for list in [&expected, &expected.iter().rev().copied().collect()] {
             assert_eq!(ordered(list, &|_| "x".to_owned(), &time), expected);
         }
         // A number in one and none in another.
         let some = |number: usize| if number == 7 { "x".to_owned() } else { (121 - number).to_string() };
-        assert_eq!(ordered(&lists(&some)[4], &some, &|number| SINCE + number as i64), expected);
+        assert_eq!(ordered(&lists(&some)[4], &some, &|number| SINCE + time_of(number)), expected);
     }
 
     #[test]
@@ -664,7 +670,7 @@ mod tests {
             assert_eq!(number(id), expected, "{id}");
         }
         let of = |json: Value| Entry::new(&json).number.map(|number| number >> 16);
-        assert_eq!(of(json!({"@odata.id": "/redfish/v1/x1/Entries/12"})), Some(12));
+        assert_eq!(of(json!({})), None);
         assert_eq!(of(json!({"Id": 12})), None);
     }
 
