@@ -27,8 +27,6 @@ pub const LONGEST: u64 = 8 << 20;
 const MOST_BYTES: u64 = 64 << 20;
 /// Most requests.
 const MOST_REQUESTS: usize = 1000;
-/// Longest time to wait for a connection.
-const CONNECT: Duration = Duration::from_secs(10);
 /// Longest time to close a session, which may be after the end of all time.
 const CLOSING: Duration = Duration::from_secs(10);
 /// Between two looks at curl.
@@ -152,9 +150,10 @@ impl Curl {
         }
         let Some(token) = answer.header("X-Auth-Token") else { return Ok(()) };
         // By whatever name the BMC knows itself. Nothing else is deleted.
-        let own =
-            answer.header("Location").and_then(|own| self.address.path_of(&own[own.find("/redfish/")?..]));
-        let own = own.filter(|own| own.contains("/Sessions/"));
+        let own = answer.header("Location").and_then(|own| {
+            find(own.as_bytes(), b"/Sessions/")?;
+            self.address.path_of(&own[find(own.as_bytes(), b"/redfish/")?..])
+        });
         self.session = Some(Session { token: token.to_owned(), path: own });
         Ok(())
     }
@@ -286,22 +285,21 @@ impl Curl {
         if self.bytes == 0 {
             return Err(too_many("64 MiB"));
         }
-        let mut answers = answers(&bytes);
-        let ended = ended.and_then(|status| match status.code() {
-            Some(0) if answers.len() == paths.len() => Ok(()),
-            code => {
-                // The last one is what has failed.
-                answers.pop();
-                Err(self.failure(code.unwrap_or(-1)))
-            }
-        });
-        answers.truncate(paths.len());
-        for answer in answers {
+        let before = all.len();
+        take(&bytes, all);
+        all.truncate(before + paths.len());
+        for answer in all[before..].iter().flatten() {
             self.must_change |=
                 answer.status != 200 && find(&answer.body, b"PasswordChangeRequired").is_some();
-            all.push(Ok(answer));
         }
-        ended
+        match ended?.code() {
+            Some(0) if all.len() == before + paths.len() => Ok(()),
+            code => {
+                // The last one is what has failed.
+                all.truncate(all.len().saturating_sub(1).max(before));
+                Err(self.failure(code.unwrap_or(-1)))
+            }
+        }
     }
 
     /// Waits for its end.
@@ -324,8 +322,8 @@ impl Curl {
     /// What curl is to do.
     fn settings(&self, paths: &[String], with: &With, left: Duration) -> Vec<u8> {
         let mut settings = Settings(FIXED.to_vec());
-        settings.set("connect-timeout", seconds(left.min(CONNECT)).as_bytes());
-        settings.set("max-time", seconds(left).as_bytes());
+        // Whole seconds, at least one.
+        settings.set("max-time", left.as_secs().max(1).to_string().as_bytes());
         if self.insecure {
             settings.0.extend(b"insecure\n");
         }
@@ -339,7 +337,7 @@ impl Curl {
                 settings.set("data-raw", json);
             }
             (_, Some(session)) => {
-                settings.set("header", ["X-Auth-Token: ", &session.token].concat().as_bytes())
+                settings.set("header", ["X-Auth-Token: ", &session.token].concat().as_bytes());
             }
             (_, None) => settings.set("user", &[self.user.as_bytes(), b":", &self.password].concat()),
         }
@@ -385,11 +383,6 @@ fn start(settings: &[u8]) -> io::Result<(Child, File)> {
     Ok((child, output))
 }
 
-/// Whole seconds, at least one.
-fn seconds(time: Duration) -> String {
-    time.as_secs().max(1).to_string()
-}
-
 /// What does not change. A BMC's answers are no business of a proxy for the world. iLO wants OData-Version (DSP0266, 6.5). Who
 /// packs an answer unasked is understood. The size is [`LONGEST`].
 const FIXED: &[u8] = b"silent
@@ -406,6 +399,7 @@ proxy = \"\"
 header = \"Accept: application/json\"
 header = \"Accept-Encoding: identity\"
 header = \"OData-Version: 4.0\"
+connect-timeout = 10
 max-filesize = 8388608
 write-out = \"\\nlastwords: end of an answer: %{http_code} %{size_header}\\n\"
 ";
@@ -438,8 +432,7 @@ impl Settings {
 }
 
 /// Takes apart what curl has written: for each address head, body, and the line of `write-out`.
-fn answers(mut bytes: &[u8]) -> Vec<Answer> {
-    let mut answers = Vec::new();
+fn take(mut bytes: &[u8], all: &mut Vec<Result<Answer, RedfishError>>) {
     while let Some(at) = find(bytes, MARK) {
         let (answer, rest) = (&bytes[..at], &bytes[at + MARK.len()..]);
         let Some(end) = find(rest, b"\n") else { break };
@@ -447,9 +440,8 @@ fn answers(mut bytes: &[u8]) -> Vec<Answer> {
         let mut numbers = rest[..end].split(|byte| *byte == b' ').map(number);
         let (status, size) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
         let Some((head, body)) = answer.split_at_checked(size) else { break };
-        answers.push(Answer { status: status as u16, head: head.to_vec(), body: body.to_vec() });
+        all.push(Ok(Answer { status: status as u16, head: head.to_vec(), body: body.to_vec() }));
     }
-    answers
 }
 
 /// Of digits that curl has written.
@@ -516,10 +508,13 @@ mod tests {
     #[test]
     fn a_body_cannot_make_itself_two_and_what_is_cut_is_none() {
         let taken = |bytes: &str| {
-            let answers =
-                answers(bytes.replace("MARK", "\nlastwords: end of an answer: ").as_bytes()).into_iter();
+            let mut all = Vec::new();
+            take(bytes.replace("MARK", "\nlastwords: end of an answer: ").as_bytes(), &mut all);
             let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-            answers.map(|one| (one.status, text(one.head), text(one.body))).collect::<Vec<_>>()
+            all.into_iter()
+                .flatten()
+                .map(|one| (one.status, text(one.head), text(one.body)))
+                .collect::<Vec<_>>()
         };
         let one = |status, head: &str, text: &str| (status, head.to_owned(), text.to_owned());
         assert_eq!(taken("A: b\r\n\r\n{}MARK200 8\n"), [one(200, "A: b\r\n\r\n", "{}")]);

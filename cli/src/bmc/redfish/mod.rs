@@ -83,8 +83,8 @@ struct Best {
 impl Best {
     /// By its address it is a SEL, or none.
     fn fail(&mut self, path: &str, error: RedfishError) {
-        let name = path.trim_end_matches('/').rsplit_once('/').map_or("", |(_, name)| name);
-        let rank = if name.eq_ignore_ascii_case("sel") { 0 } else { NO_RANK };
+        let end = path.as_bytes().last_chunk::<4>();
+        let rank = if end.is_some_and(|end| end.eq_ignore_ascii_case(b"/sel")) { 0 } else { NO_RANK };
         if self.failed.as_ref().is_none_or(|(than, _)| rank < *than) {
             self.failed = Some((rank, error));
         }
@@ -306,11 +306,7 @@ impl Redfish {
             read.given += 1;
             match id {
                 // A link alone.
-                Some(id)
-                    if member
-                        .as_object()
-                        .is_some_and(|fields| fields.keys().all(|key| key.starts_with('@'))) =>
-                {
+                Some(id) if member.as_object().is_some_and(|fields| fields.len() == 1) => {
                     read.lost += 1;
                     match self.path(id) {
                         Ok(path) => links.push(path),
@@ -320,10 +316,10 @@ impl Redfish {
                 _ => read.all.push(Entry::new(member)),
             }
         }
-        for paths in links.chunks(AT_ONCE) {
-            let answers = self.curl.get_all(paths);
-            let is_end = answers.len() < paths.len();
-            for (answer, path) in answers.into_iter().zip(paths) {
+        'links: for paths in links.chunks(AT_ONCE) {
+            let mut answers = self.curl.get_all(paths).into_iter();
+            for path in paths {
+                let Some(answer) = answers.next() else { break 'links };
                 match answer.and_then(|answer| self.json(&answer, path)) {
                     Ok(entry) => {
                         read.lost -= 1;
@@ -332,9 +328,6 @@ impl Redfish {
                     // The others may come.
                     Err(error) => read.ended_by = Some(error),
                 }
-            }
-            if is_end {
-                break;
             }
         }
         let link = page["Members@odata.nextLink"].as_str().or_else(|| page["@odata.nextLink"].as_str());
@@ -462,9 +455,9 @@ fn oldest_first(entries: &mut [Entry]) {
     let (falls, _) = falls_and_rises(entries, time);
     let is_numbered = entries.iter().all(|entry| entry.number.is_some());
     // One without a time stays behind the one before it.
-    let (mut last, mut sorted) = (None, entries.to_vec());
+    let (mut last, mut sorted) = (0, entries.to_vec());
     sort::by_cached_key(&mut sorted, |entry| {
-        last = if is_numbered { entry.number } else { time(entry).or(last) };
+        last = if is_numbered { entry.number } else { time(entry) }.unwrap_or(last);
         last
     });
     let order = falls_and_rises(&sorted, time);
@@ -497,13 +490,14 @@ fn are_enough(entries: &[Entry], count: Option<usize>, enough: &mut Enough<'_>) 
         return false;
     }
     // By a number of ours, since many have none.
-    let numbers = (1..=u16::MAX).rev();
-    let numbered = entries.iter().zip(numbers).map(|(entry, id)| {
+    let (mut numbered, mut id) = (Vec::new(), u16::MAX);
+    for entry in entries {
         let mut record = entry.record();
         record[..2].copy_from_slice(&id.to_le_bytes());
-        super::Entry { id, record }
-    });
-    enough(&numbered.collect::<Vec<_>>())
+        numbered.push(super::Entry { id, record });
+        id = id.wrapping_sub(1);
+    }
+    enough(&numbered)
 }
 
 #[cfg(test)]
