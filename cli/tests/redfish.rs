@@ -801,7 +801,7 @@ fn without_sessions_each_request_has_the_login() {
         json!({"status": 501}),
         json!({"status": 503}),
         json!({"redirect": "https://evil.example/"}),
-        // No token.
+        json!({"status": 201, "headers": {"X-Auth-Token": "", "Location": format!("{SESSIONS}/1")}}),
         json!({"status": 201, "headers": {"Location": format!("{SESSIONS}/1")}}),
     ] {
         let mut answers = with_sessions(&[page(&[stop_of_idrac(1)])]);

@@ -148,7 +148,8 @@ impl Curl {
             300..=399 | 404 | 405 | 429 | 500.. => return Ok(()),
             status => return Err(self.refusal(status, sessions)),
         }
-        let Some(token) = answer.header("X-Auth-Token") else { return Ok(()) };
+        let token = answer.header("X-Auth-Token").filter(|token| !token.is_empty());
+        let Some(token) = token else { return Ok(()) };
         // By whatever name the BMC knows itself. Nothing else is deleted.
         let own = answer.header("Location").and_then(|own| {
             find(own.as_bytes(), b"/Sessions/")?;
