@@ -615,3 +615,372 @@ fn a_resource_behind_a_slash_is_found_as_ilo_has_it() {
     assert_eq!(json_of(&bmc.read(&["--json"]))["crashes"].as_array().unwrap().len(), 1);
     assert_eq!(bmc.requests().len(), 8, "{:?}", bmc.requests());
 }
+
+/// An entry that is none of a crash.
+fn fan(number: usize) -> Value {
+    json!({"@odata.id": format!("{SERVICE}/Entries/{number}"), "Created": "2026-11-01T00:00:00Z", "Id": number.to_string(),
+        "SensorType": "Fan"})
+}
+
+/// Of a log without a crash: the exit status, and what is printed of the log.
+fn part_of(answers: &Value) -> (Option<i32>, Value) {
+    let output = Bmc::new(answers).read(&["--json"]);
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
+    assert_eq!(json["crashes"], json!([]));
+    (output.status.code(), json["sel"].clone())
+}
+
+#[test]
+fn where_fewer_entries_come_than_are_counted_nobody_says_that_there_is_no_report() {
+    let of = |pages: [usize; 2], count: Value| {
+        let mut number = 0;
+        let mut pages =
+            pages.map(|len| page(&(0..len).map(|_| (number += 1, fan(number)).1).collect::<Vec<_>>()));
+        pages[0]["json"]["Members@odata.count"] = count.clone();
+        pages[1]["json"]["Members@odata.count"] = count;
+        let pages = if pages[1]["json"]["Members"] == json!([]) { &pages[..1] } else { &pages[..] };
+        let (status, part) = part_of(&service(pages));
+        assert_eq!((&part["error"], &part["read"]), (&Value::Null, &json!(number)));
+        (status, part["counted"].clone(), part["missing"].clone())
+    };
+    for (pages, counted, missing) in [([0, 0], 1, 1), ([0, 0], 3639, 3639), ([2, 0], 5, 3), ([4, 3], 8, 1)] {
+        assert_eq!(
+            of(pages, json!(counted)),
+            (Some(1), json!(counted), json!(missing)),
+            "{pages:?} of {counted}"
+        );
+    }
+    // It is a claim: more do no harm, and what is no number is none.
+    for (pages, count) in [([0, 0], json!(0)), ([2, 0], json!(1)), ([4, 3], json!(4)), ([4, 3], json!(7))] {
+        assert_eq!(of(pages, count.clone()), (Some(3), count, json!(0)), "{pages:?}");
+    }
+    for count in [json!(null), json!("9"), json!(-9), json!([9])] {
+        assert_eq!(of([4, 3], count.clone()), (Some(3), json!(null), json!(0)), "{count}");
+    }
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_is_missing_with_the_reason_and_the_others_are_read() {
+    let records = sel();
+    let entries = (1..=10)
+        .map(fan)
+        .chain(records.iter().enumerate().map(|(at, (record, time))| openbmc(11 + at, record, time)));
+    let entries: Vec<_> = entries.collect();
+    let links = |entries: &[Value]| {
+        entries.iter().map(|entry| link(entry["@odata.id"].as_str().unwrap())).collect::<Vec<_>>()
+    };
+    let of = |entries: &[Value], broken: &[(usize, Value)]| {
+        let mut answers = service(&[page(&links(entries))]);
+        for entry in entries {
+            answers[entry["@odata.id"].as_str().unwrap()] = json!({"json": entry});
+        }
+        for (number, answer) in broken {
+            answers[format!("{SERVICE}/Entries/{number}")] = answer.clone();
+        }
+        answers
+    };
+    let kinds = [
+        (json!({"status": 404}), "has nothing at"),
+        (json!({"status": 500}), "HTTP status 500"),
+        (json!({"status": 403}), "does not let this user read"),
+        (json!({"text": "{\"Id\":"}), "no Redfish resource"),
+        (json!({"text": "[]"}), "no Redfish resource"),
+        (json!({"json": fan(1), "cut": 3}), "broke the connection off"),
+        (json!({"drop": 1}), "broke the connection off"),
+        (json!({"redirect": "https://evil.example/"}), "redirects"),
+        (json!({"megabytes": 9}), "longer than 8 MiB"),
+        (json!({"json": fan(1), "packed": "br"}), "curl failed"),
+    ];
+    for (answer, words) in &kinds {
+        for number in [1, 5, 10] {
+            let (status, part) = part_of(&of(&entries[..10], &[(number, answer.clone())]));
+            assert_eq!(
+                (status, &part["read"], &part["missing"]),
+                (Some(1), &json!(9), &json!(1)),
+                "{words}: {part}"
+            );
+            assert!(part["error"].as_str().unwrap().contains(words), "{words}: {part}");
+        }
+    }
+    // A link that is not followed.
+    let mut answers = of(&entries[..10], &[]);
+    answers[format!("{SERVICE}/Entries")]["json"]["Members"][3] = link("https://evil.example/1");
+    let (status, part) = part_of(&answers);
+    assert_eq!((status, &part["read"], &part["missing"]), (Some(1), &json!(9), &json!(1)), "{part}");
+
+    // All at once, and the crash behind them is told.
+    let broken: Vec<_> =
+        [1, 3, 5, 7, 9].into_iter().zip(kinds.iter().map(|(answer, _)| answer.clone())).collect();
+    let json = json_of(&Bmc::new(&of(&entries, &broken)).read(&["--json"]));
+    assert_eq!(json["crashes"].as_array().unwrap().len(), of_file().as_array().unwrap().len());
+    assert_eq!((&json["sel"]["missing"], &json["sel"]["read"]), (&json!(5), &json!(entries.len() - 5)));
+    // Where nobody answers any more, not each of them is tried.
+    let gone: Vec<_> = (1..=10).map(|number| (number, json!({"drop": 1}))).collect();
+    let bmc = Bmc::new(&of(&entries[..10], &gone));
+    let output = bmc.read(&["--json"]);
+    let part = serde_json::from_slice::<Value>(&output.stdout).unwrap()["sel"].clone();
+    assert_eq!((output.status.code(), &part["read"], &part["missing"]), (Some(1), &json!(0), &json!(10)));
+    assert!(bmc.requests().len() <= 10, "{:?}", bmc.requests());
+}
+
+#[test]
+fn a_sel_that_fails_is_not_replaced_by_another_log() {
+    let mut answers = service(&[page(&[])]);
+    let other = "/redfish/v1/Systems/1/LogServices/EventLog";
+    answers["/redfish/v1/Systems/1/LogServices"]["json"]["Members"] = json!([link(SERVICE), link(other)]);
+    answers[other] = json!({"json": {"Id": "EventLog", "Entries": link(&format!("{other}/Entries"))}});
+    answers[format!("{other}/Entries")] = json!({"json": {"Members": []}});
+    answers[SERVICE] = json!({"status": 500});
+    fails(&Bmc::new(&answers), &[], &["HTTP status 500", "LogServices/SEL"], 6);
+    // One that is none is not missed.
+    answers["/redfish/v1/Systems/1/LogServices"]["json"]["Members"] =
+        json!([link("/redfish/v1/Journal"), link(other)]);
+    assert_eq!(Bmc::new(&answers).read(&[]).status.code(), Some(3));
+}
+
+const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
+
+/// [`service`] with sessions.
+fn with_sessions(pages: &[Value]) -> Value {
+    let mut answers = service(pages);
+    answers["/redfish/v1/"]["json"]["Links"] = json!({"Sessions": link(SESSIONS)});
+    answers["sessions"] = json!(SESSIONS);
+    answers
+}
+
+/// How many requests went with a login, with a token, and how many opened and closed a session.
+fn logins(bmc: &Bmc) -> [usize; 4] {
+    let requests = bmc.requests();
+    let count = |is: &dyn Fn(&str) -> bool| requests.iter().filter(|request| is(request)).count();
+    [
+        count(&|request| request.ends_with(" login")),
+        count(&|request| request.ends_with(" token") && !request.contains(" DELETE ")),
+        count(&|request| request.contains(" POST ")),
+        count(&|request| request.starts_with("204 DELETE ") && request.ends_with(" token")),
+    ]
+}
+
+#[test]
+fn one_login_opens_a_session_which_is_closed_whatever_the_end() {
+    let entries: Vec<_> =
+        sel().iter().enumerate().map(|(number, (record, time))| openbmc(number, record, time)).collect();
+    let pages: Vec<_> = entries.chunks(20).map(page).collect();
+    let mut answers = with_sessions(&pages);
+    answers["no_basic"] = json!(true);
+    let bmc = Bmc::new(&answers);
+    assert_eq!(json_of(&bmc.read(&["--json"]))["crashes"], of_file());
+    assert_eq!(logins(&bmc), [0, 4 + pages.len(), 1, 1], "{:?}", bmc.requests());
+
+    for (end, options) in [
+        (json!({"status": 500}), &[][..]),
+        (json!({"text": "x"}), &[]),
+        (json!({"drop": 1}), &[]),
+        (json!({"megabytes": 100}), &[]),
+        (json!({"drip": 1, "megabytes": 1}), &["--timeout", "2"]),
+    ] {
+        let mut answers = answers.clone();
+        answers[format!("{SERVICE}/Entries")] = end.clone();
+        let bmc = Bmc::new(&answers);
+        assert_eq!(bmc.read(options).status.code(), Some(1), "{end}");
+        assert_eq!(logins(&bmc), [0, 5, 1, 1], "{end}: {:?}", bmc.requests());
+    }
+    // Behind a slash, as iLO has it; and in a list of several systems.
+    let mut answers = with_sessions(&pages);
+    answers[format!("POST {SESSIONS}")] = json!({"redirect": format!("{SESSIONS}/"), "status": 308});
+    answers["sessions"] = json!(format!("{SESSIONS}/"));
+    let bmc = Bmc::new(&answers);
+    assert_eq!(json_of(&bmc.read(&["--json"]))["crashes"], of_file());
+    assert_eq!(logins(&bmc), [0, 4 + pages.len(), 2, 1], "{:?}", bmc.requests());
+}
+
+#[test]
+fn without_sessions_each_request_has_the_login() {
+    for refusal in [
+        json!({"status": 404}),
+        json!({"status": 405}),
+        json!({"status": 501}),
+        json!({"status": 503}),
+        json!({"redirect": "https://evil.example/"}),
+        json!({"status": 201, "headers": {"X-Auth-Token": "", "Location": format!("{SESSIONS}/1")}}),
+        json!({"status": 201, "headers": {"Location": format!("{SESSIONS}/1")}}),
+    ] {
+        let mut answers = with_sessions(&[page(&[stop_of_idrac(1)])]);
+        answers[format!("POST {SESSIONS}")] = refusal.clone();
+        let bmc = Bmc::new(&answers);
+        assert_eq!(json_of(&bmc.read(&["--json"]))["crashes"].as_array().unwrap().len(), 1, "{refusal}");
+        let [with_login, with_token, _, closed] = logins(&bmc);
+        assert_eq!((with_login, with_token, closed), (5, 0, 0), "{refusal}: {:?}", bmc.requests());
+    }
+    // What JSON has escapes for, and links to sessions elsewhere.
+    let mut answers = with_sessions(&[page(&[stop_of_idrac(1)])]);
+    answers["login"] = json!("reader:se\tcret");
+    let bmc = Bmc::new(&answers);
+    fs::write(bmc.file("password"), "se\tcret").unwrap();
+    json_of(&bmc.read(&["--json"]));
+    assert_eq!(logins(&bmc), [5, 0, 0, 0], "{:?}", bmc.requests());
+    let mut answers = with_sessions(&[page(&[stop_of_idrac(1)])]);
+    answers["/redfish/v1/"]["json"]["Links"] = json!({"Sessions": link("https://evil.example/Sessions")});
+    let bmc = Bmc::new(&answers);
+    json_of(&bmc.read(&["--json"]));
+    assert_eq!(logins(&bmc), [5, 0, 0, 0], "{:?}", bmc.requests());
+}
+
+#[test]
+fn no_login_is_refused_twice() {
+    let mut wrong = with_sessions(&[page(&[])]);
+    wrong["login"] = json!("reader:another");
+    let bmc = Bmc::new(&wrong);
+    fails(&bmc, &[], &["refuses the login", "hint: check user and password"], 2);
+    assert_eq!(bmc.requests(), ["200 /redfish/v1/", &format!("401 POST {SESSIONS}")]);
+    for status in [400, 401, 403, 404, 405, 429, 500, 501, 503] {
+        let mut answers = wrong.clone();
+        answers[format!("POST {SESSIONS}")] = json!({"status": status});
+        let bmc = Bmc::new(&answers);
+        fails(&bmc, &[], &["refuses the login"], 3);
+        let refused = |request: &&String| {
+            request.starts_with("401 ") || request.starts_with("403 ") || request.starts_with("400 ")
+        };
+        assert_eq!(bmc.requests().iter().filter(refused).count(), 1, "{:?}", bmc.requests());
+    }
+}
+
+#[test]
+fn a_password_that_has_to_be_changed_is_named() {
+    let words = ["wants a new password of this user first", "hint: change it"];
+    let message =
+        json!({"error": {"@Message.ExtendedInfo": [{"MessageId": "Base.1.10.PasswordChangeRequired"}]}});
+    let refusal = json!({"status": 403, "json": message});
+    let mut answers = with_sessions(&[page(&[])]);
+    answers[format!("POST {SESSIONS}")] = refusal.clone();
+    fails(&Bmc::new(&answers), &[], &words, 2);
+    let mut answers = with_sessions(&[page(&[])]);
+    answers["/redfish/v1/Systems"] = refusal;
+    let bmc = Bmc::new(&answers);
+    fails(&bmc, &[], &words, 4);
+    assert_eq!(logins(&bmc), [0, 1, 1, 1], "{:?}", bmc.requests());
+    // The session has the message, and what is refused then has none.
+    let mut answers = with_sessions(&[page(&[])]);
+    answers[format!("POST {SESSIONS}")] = json!({"status": 201, "json": message, "headers": {"X-Auth-Token": "a", "Location": format!("{SESSIONS}/1")}});
+    answers["login"] = Value::Null;
+    answers["/redfish/v1/Systems"] = json!({"status": 403});
+    fails(&Bmc::new(&answers), &[], &words, 4);
+}
+
+#[test]
+fn a_session_that_the_bmc_forgets_is_opened_again_once() {
+    let pages = [page(&[stop_of_idrac(1)]), page(&[fan(2)]), page(&[fan(3)])];
+    let forgets = json!({"forget": 1});
+    let mut answers = with_sessions(&pages);
+    answers[format!("{SERVICE}/Entries?$skip=1")]["first"] = json!([forgets]);
+    let bmc = Bmc::new(&answers);
+    let json = json_of(&bmc.read(&["--json"]));
+    assert_eq!((&json["sel"]["read"], &json["sel"]["error"]), (&json!(3), &Value::Null), "{json}");
+    assert_eq!(logins(&bmc)[2..], [2, 1], "{:?}", bmc.requests());
+    // Not for ever, and never with a login that may be refused.
+    answers[format!("{SERVICE}/Entries?$skip=1")]["first"] = json!([forgets, forgets, forgets]);
+    let bmc = Bmc::new(&answers);
+    let json = json_of(&bmc.read(&["--json"]));
+    assert!(json["sel"]["error"].as_str().unwrap().contains("refuses the login"), "{json}");
+    assert_eq!((logins(&bmc)[0], logins(&bmc)[2]), (0, 2), "{:?}", bmc.requests());
+    let mut answers = with_sessions(&pages);
+    answers[format!("{SERVICE}/Entries?$skip=1")]["first"] = json!([forgets]);
+    answers[format!("POST {SESSIONS}")] = json!({"status": 404, "first": [
+        {"status": 201, "headers": {"X-Auth-Token": "a", "Location": format!("{SESSIONS}/1")}}]});
+    answers["login"] = Value::Null;
+    answers[format!("{SERVICE}/Entries?$skip=1")] = json!({"status": 401});
+    let bmc = Bmc::new(&answers);
+    assert!(json_of(&bmc.read(&["--json"]))["sel"]["error"].as_str().unwrap().contains("refuses the login"));
+    assert_eq!((logins(&bmc)[0], logins(&bmc)[2]), (0, 2), "{:?}", bmc.requests());
+}
+
+#[test]
+fn neither_password_nor_token_is_in_an_argument_or_goes_to_another_host() {
+    let mut answers = with_sessions(&[page(&[])]);
+    let other = Bmc::new(&json!({}));
+    let elsewhere = format!("https://127.0.0.1:{}/redfish/v1/x", other.port);
+    for redirected in ["/redfish/v1/Systems/1", &format!("{SERVICE}/Entries"), &format!("POST {SESSIONS}")] {
+        let before = answers[redirected].take();
+        answers[redirected] = json!({"redirect": elsewhere, "status": 307});
+        let bmc = Bmc::new(&answers);
+        let both = bmc.file("both");
+        fs::write(
+            &both,
+            [fs::read(bmc.file("cert")).unwrap(), fs::read(other.file("cert")).unwrap()].concat(),
+        )
+        .unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let output = bmc.command("", &["--ca-file", &both]).env("PATH", spy(home.path())).output().unwrap();
+        assert!(matches!(output.status.code(), Some(1 | 3)), "{}", text(&output));
+        assert_eq!(other.requests(), [""; 0], "{redirected}");
+        let called = fs::read_to_string(home.path().join("called")).unwrap();
+        assert!(
+            !called.contains("se\"cr") && !called.contains("to\"ken") && called.contains("-q --config -\n"),
+            "{called}"
+        );
+        answers[redirected] = before;
+    }
+    // A session's address is one of a session, whatever the BMC says.
+    for place in ["/redfish/v1/Systems/1", "https://evil.example/x", "/redfish/v1/Sessions/\u{e4}"] {
+        answers[format!("POST {SESSIONS}")] =
+            json!({"status": 201, "headers": {"X-Auth-Token": "a", "Location": place}});
+        answers["login"] = Value::Null;
+        let bmc = Bmc::new(&answers);
+        assert_eq!(bmc.read(&[]).status.code(), Some(3), "{place}");
+        assert!(!bmc.requests().iter().any(|request| request.contains("DELETE")), "{:?}", bmc.requests());
+    }
+}
+
+#[test]
+fn a_busy_bmc_is_asked_again_when_it_says() {
+    let busy = |status: u16, after: &str| json!({"status": status, "headers": {"Retry-After": after}});
+    let entries = format!("{SERVICE}/Entries");
+    let mut answers = with_sessions(&[page(&[link(&format!("{entries}/1")), link(&format!("{entries}/2"))])]);
+    answers[format!("{entries}/1")] = json!({"json": stop_of_idrac(1)});
+    answers[format!("{entries}/2")] = json!({"json": fan(2), "first": [busy(503, "1")]});
+    answers["/redfish/v1/"]["first"] = json!([busy(503, "0")]);
+    answers["/redfish/v1/Systems/1"]["first"] = json!([busy(429, "1")]);
+    let bmc = Bmc::new(&answers);
+    let json = json_of(&bmc.read(&["--json"]));
+    assert_eq!((&json["sel"]["read"], &json["sel"]["missing"]), (&json!(2), &json!(0)), "{json}");
+    assert_eq!(
+        bmc.requests()
+            .iter()
+            .filter(|request| request.starts_with("503") || request.starts_with("429"))
+            .count(),
+        3
+    );
+    // Not longer than there is time, nor for ever; a date is a while.
+    for (after, most) in
+        [("100", 6), ("18446744073709551615", 6), ("Fri, 31 Dec 2027 23:59:59 GMT", 6), ("1", 9)]
+    {
+        let mut answers = service(&[page(&[])]);
+        answers[&entries] = busy(503, after);
+        fails(&Bmc::new(&answers), &["--timeout", "4"], &["HTTP status 503"], most);
+    }
+    // A session that is not free yet.
+    let mut answers = with_sessions(&[page(&[stop_of_idrac(1)])]);
+    answers[format!("POST {SESSIONS}")] = json!({"first": [busy(503, "1")],
+        "status": 201, "headers": {"X-Auth-Token": "a", "Location": format!("{SESSIONS}/1")}});
+    answers["login"] = Value::Null;
+    let bmc = Bmc::new(&answers);
+    json_of(&bmc.read(&["--json"]));
+    assert_eq!(logins(&bmc)[..3], [0, 5, 2], "{:?}", bmc.requests());
+}
+
+#[test]
+fn an_answer_may_be_packed_or_in_chunks() {
+    for form in
+        [json!({"packed": "gzip"}), json!({"chunked": true}), json!({"packed": "gzip", "chunked": true})]
+    {
+        let mut answers = with_sessions(&[page(&[stop_of_idrac(1)])]);
+        for answer in answers.as_object_mut().unwrap().values_mut().filter_map(Value::as_object_mut) {
+            answer.extend(form.as_object().unwrap().clone());
+        }
+        let json = json_of(&Bmc::new(&answers).read(&["--json"]));
+        assert_eq!(json["crashes"].as_array().unwrap().len(), 1, "{form}");
+    }
+    let mut answers = service(&[page(&[])]);
+    // A small answer that is a large one.
+    answers[format!("{SERVICE}/Entries")] = json!({"text": " ".repeat(64 << 20), "packed": "gzip"});
+    fails(&Bmc::new(&answers), &[], &["longer than 8 MiB"], 6);
+}

@@ -159,14 +159,15 @@ impl Part {
             let missing = if log.newest_only { 0 } else { count.saturating_sub(log.given) };
             self.missing = self.missing.saturating_add(missing);
         }
+        self.missing = self.missing.saturating_add(log.lost);
         self.newest_only |= log.newest_only;
         self.error = log.ended_by.as_ref().map(fact).or(self.error.take());
     }
 
-    /// Did reading end early?
+    /// Did reading end early, or is a record not shown? Then a crash may be in what is missing.
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        self.error.is_some()
+        self.error.is_some() || self.missing > 0
     }
 
     /// What a user has to know of it.

@@ -5,11 +5,13 @@
 //! measured while it comes. curl is ended when it is too much, or when time is over.
 //!
 //! Several addresses go to one curl, so that the handshake, the slowest part for a BMC, is made once for all of them.
+//!
+//! A login with each request fills a BMC's audit log and slows it down. So a session is opened where the service has some
+//! (DSP0266, section 13.3), and closed at the end, whatever the end is.
 
 use super::{address::Address, error::RedfishError};
 use crate::sys;
 use std::{
-    ffi::OsStr,
     fs::File,
     io::{self, Read, Seek},
     os::unix::ffi::OsStrExt,
@@ -25,10 +27,12 @@ pub const LONGEST: u64 = 8 << 20;
 const MOST_BYTES: u64 = 64 << 20;
 /// Most requests.
 const MOST_REQUESTS: usize = 1000;
-/// Longest time to wait for a connection.
-const CONNECT: Duration = Duration::from_secs(10);
+/// Longest time to close a session, which may be after the end of all time.
+const CLOSING: Duration = Duration::from_secs(10);
 /// Between two looks at curl.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long a busy BMC is left alone that says so with a date.
+const BUSY: u64 = 10;
 
 /// Who asks, and what is left of the limits.
 pub struct Curl {
@@ -37,15 +41,45 @@ pub struct Curl {
     pub password: Vec<u8>,
     pub ca_file: Option<PathBuf>,
     pub insecure: bool,
+    /// Where a session can be opened once more.
+    sessions: Option<String>,
+    session: Option<Session>,
+    /// Has the BMC said that the user has to change the password?
+    must_change: bool,
     end: Instant,
     bytes: u64,
     requests: usize,
 }
 
+/// A session that is open.
+struct Session {
+    token: String,
+    path: Option<String>,
+}
+
+/// What goes with a request.
+enum With<'a> {
+    Nothing,
+    /// The session's token; without a session user and password.
+    Login,
+    /// Makes something of this JSON.
+    Post(&'a [u8]),
+    Delete,
+}
+
 /// An answer of the BMC.
 pub struct Answer {
     pub status: u16,
+    head: Vec<u8>,
     pub body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut lines =
+            std::str::from_utf8(&self.head).ok()?.split('\n').filter_map(|line| line.split_once(':'));
+        lines.find_map(|(key, value)| key.eq_ignore_ascii_case(name).then(|| value.trim()))
+    }
 }
 
 impl Curl {
@@ -69,61 +103,204 @@ impl Curl {
             password,
             ca_file: None,
             insecure: false,
+            sessions: None,
+            session: None,
+            must_change: false,
             end: Instant::now() + limit,
             bytes: MOST_BYTES,
             requests: MOST_REQUESTS,
         })
     }
 
-    /// Asks for all of these, in their order, with the login or without.
+    /// Asks for one, with the login or without.
     ///
     /// # Errors
-    /// When one has no answer. An answer of any HTTP status is one.
-    pub fn get(&mut self, paths: &[String], login: bool) -> Result<Vec<Answer>, RedfishError> {
-        if paths.is_empty() {
-            return Ok(Vec::new());
+    /// When there is no answer. An answer of any HTTP status is one.
+    pub fn get(&mut self, path: &str, login: bool) -> Result<Answer, RedfishError> {
+        self.one(path, &if login { With::Login } else { With::Nothing })
+    }
+
+    /// Asks for all of these with the login, in their order. Two without an answer, one after the other, are the last ones.
+    pub fn get_all(&mut self, paths: &[String]) -> Vec<Result<Answer, RedfishError>> {
+        self.ask(paths.to_vec(), &With::Login)
+    }
+
+    /// Opens a session, where the service has any and one is free. Otherwise each request has the login.
+    ///
+    /// # Errors
+    /// When the login is refused: then it is not tried once more.
+    pub fn open(&mut self, sessions: &str) -> Result<(), RedfishError> {
+        // JSON has escapes of its own for others.
+        let is_text = |password: &str| password.bytes().all(|byte| byte >= b' ');
+        if !std::str::from_utf8(&self.password).is_ok_and(is_text) {
+            return Ok(());
         }
-        let host = || self.address.to_string();
-        self.requests = self
-            .requests
-            .checked_sub(paths.len())
-            .ok_or_else(|| RedfishError::TooMany(host(), "1000 requests"))?;
-        let left = self.end.saturating_duration_since(Instant::now());
+        let mut login = Settings(b"{\"UserName\":".to_vec());
+        login.quote(self.user.as_bytes());
+        login.0.extend(b",\"Password\":");
+        login.quote(&self.password);
+        login.0.push(b'}');
+        let answer = self.one(sessions, &With::Post(&login.0))?;
+        match answer.status {
+            200..=299 => {}
+            // iLO's is 400.
+            400 | 401 | 403 => return Err(self.refusal(401, sessions)),
+            300..=399 | 404 | 405 | 429 | 500.. => return Ok(()),
+            status => return Err(self.refusal(status, sessions)),
+        }
+        let token = answer.header("X-Auth-Token").filter(|token| !token.is_empty());
+        let Some(token) = token else { return Ok(()) };
+        // By whatever name the BMC knows itself. Nothing else is deleted.
+        let own = answer.header("Location").and_then(|own| {
+            find(own.as_bytes(), b"/Sessions/")?;
+            self.address.path_of(&own[find(own.as_bytes(), b"/redfish/")?..])
+        });
+        self.session = Some(Session { token: token.to_owned(), path: own });
+        Ok(())
+    }
+
+    /// As [`Curl::open`], and where the BMC forgets it meanwhile, once more.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn log_in(&mut self, sessions: String) -> Result<(), RedfishError> {
+        self.open(&sessions)?;
+        self.sessions = Some(sessions).filter(|_| self.session.is_some());
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        let path = self.session.as_ref().and_then(|session| session.path.clone());
+        let Some(path) = path else { return };
+        self.requests += 1;
+        let end = std::mem::replace(&mut self.end, Instant::now() + CLOSING);
+        let _ = self.run(&[path], &With::Delete, &mut Vec::new());
+        self.end = end;
+    }
+
+    /// What an answer of another status than 200 means.
+    pub fn refusal(&self, status: u16, path: &str) -> RedfishError {
+        let (host, path) = (self.address.to_string(), path.to_owned());
+        match status {
+            401 | 403 if self.must_change => RedfishError::PasswordChange(host),
+            401 => RedfishError::Login(host),
+            403 => RedfishError::Forbidden(host, path),
+            404 => RedfishError::NotFound(host, path),
+            status if is_redirect(status) => RedfishError::Redirect(host, path),
+            status => RedfishError::Status(host, path, status),
+        }
+    }
+
+    fn one(&mut self, path: &str, with: &With) -> Result<Answer, RedfishError> {
+        let answer = self.ask(vec![path.to_owned()], with).pop();
+        answer.unwrap_or_else(|| Err(self.error(RedfishError::Broken)))
+    }
+
+    fn error(&self, error: fn(String) -> RedfishError) -> RedfishError {
+        error(self.address.to_string())
+    }
+
+    /// Asks, and once more where that is worth it.
+    fn ask(&mut self, mut paths: Vec<String>, with: &With) -> Vec<Result<Answer, RedfishError>> {
+        let mut all: Vec<Result<Answer, _>> = Vec::new();
+        'asking: while all.len() < paths.len() {
+            let asked = all.len();
+            let failed = self.run(&paths[asked..], with, &mut all).err();
+            for at in asked..all.len() {
+                if all[at].as_ref().is_ok_and(|answer| self.is_for_later(answer, &mut paths[at])) {
+                    all.truncate(at);
+                    continue 'asking;
+                }
+            }
+            if let Some(error) = failed {
+                let is_second = all.len() == asked && matches!(all.last(), Some(Err(_)));
+                all.push(Err(error));
+                if is_second {
+                    break;
+                }
+            }
+        }
+        all
+    }
+
+    /// Is it to be asked for again? Then it is time to.
+    fn is_for_later(&mut self, answer: &Answer, path: &mut String) -> bool {
+        match answer.status {
+            401 => {
+                // Once: a token that is refused again is the end of it.
+                let Some(sessions) = self.sessions.take() else { return false };
+                self.close();
+                let _ = self.open(&sessions);
+            }
+            429 | 503 => {
+                let Some(after) = answer.header("Retry-After") else { return false };
+                let wait = Duration::from_secs(after.parse().unwrap_or(BUSY).max(1));
+                if wait >= self.left() {
+                    return false;
+                }
+                thread::sleep(wait);
+            }
+            // iLO has its resources behind a slash, and its links without it.
+            300..=399 if !path.ends_with('/') => {
+                path.push('/');
+                let is_it = answer.header("Location").is_some_and(|place| place.ends_with(&**path));
+                if !is_it {
+                    path.pop();
+                }
+                return is_it;
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
+    /// Runs curl. The answers that came before the first that did not are added.
+    fn run(
+        &mut self,
+        paths: &[String],
+        with: &With,
+        all: &mut Vec<Result<Answer, RedfishError>>,
+    ) -> Result<(), RedfishError> {
+        let too_many = |what| RedfishError::TooMany(self.address.to_string(), what);
+        self.requests = self.requests.checked_sub(paths.len()).ok_or_else(|| too_many("1000 requests"))?;
+        let left = self.left();
         if left.is_zero() {
-            return Err(RedfishError::Timeout(host()));
+            return Err(self.error(RedfishError::Timeout));
         }
-        let settings =
-            sys::memory_file(c"curl", &[&self.settings(paths, login, left)]).map_err(RedfishError::Run)?;
-        let mut output = sys::memory_file(c"answers", &[]).map_err(RedfishError::Run)?;
-        let child = Command::new("curl")
-            .args(["-q", "--config", "-"])
-            // Which has the password, perhaps, and settings of curl's.
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .stdin(Stdio::from(settings))
-            .stdout(Stdio::from(output.try_clone().map_err(RedfishError::Run)?))
-            .stderr(Stdio::null())
-            .spawn();
-        let mut child = child.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => RedfishError::NoCurl,
-            _ => RedfishError::Run(error),
-        })?;
+        let (mut child, mut output) =
+            start(&self.settings(paths, with, left)).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => RedfishError::NoCurl,
+                _ => RedfishError::Run(error),
+            })?;
         let most = self.bytes.min(LONGEST.saturating_mul(paths.len() as u64));
         let ended = self.wait(&mut child, &output, most);
         // Where it has ended there is nobody to kill.
         let _ = (child.kill(), child.wait());
-        let ended = ended?;
         let mut bytes = Vec::new();
         output.rewind().and_then(|()| output.read_to_end(&mut bytes)).map_err(RedfishError::Run)?;
-        self.bytes = self
-            .bytes
-            .checked_sub(bytes.len() as u64)
-            .ok_or_else(|| RedfishError::TooMany(host(), "64 MiB"))?;
-        match ended.code() {
-            Some(0) => {}
-            code => return Err(self.failure(code.unwrap_or(-1))),
+        self.bytes = self.bytes.saturating_sub(bytes.len() as u64);
+        if self.bytes == 0 {
+            return Err(too_many("64 MiB"));
         }
-        answers(bytes, paths.len()).ok_or_else(|| RedfishError::Broken(host()))
+        let before = all.len();
+        take(&bytes, all);
+        all.truncate(before + paths.len());
+        for answer in all[before..].iter().flatten() {
+            self.must_change |=
+                answer.status != 200 && find(&answer.body, b"PasswordChangeRequired").is_some();
+        }
+        match ended?.code() {
+            Some(0) if all.len() == before + paths.len() => Ok(()),
+            code => {
+                // The last one is what has failed.
+                all.truncate(all.len().saturating_sub(1).max(before));
+                Err(self.failure(code.unwrap_or(-1)))
+            }
+        }
     }
 
     /// Waits for its end.
@@ -134,43 +311,42 @@ impl Curl {
             }
             // With some room for what curl itself adds.
             if output.metadata().map_err(RedfishError::Run)?.len() > most + LONGEST / 8 {
-                return Err(RedfishError::TooLong(self.address.to_string()));
+                return Err(self.error(RedfishError::TooLong));
             }
             if Instant::now() >= self.end {
-                return Err(RedfishError::Timeout(self.address.to_string()));
+                return Err(self.error(RedfishError::Timeout));
             }
             thread::sleep(PAUSE);
         }
     }
 
     /// What curl is to do.
-    fn settings(&self, paths: &[String], login: bool, left: Duration) -> Vec<u8> {
-        let mut settings = Settings::default();
-        for flag in ["silent", "fail-early", "globoff", "path-as-is", "tlsv1.2", "http1.1", "basic"] {
-            settings.flag(flag);
-        }
-        settings.set("proto", "=https");
-        // A BMC's answers are no business of a proxy for the world.
-        settings.set("proxy", "");
-        settings.set("header", "Accept: application/json");
-        // DSP0266, 6.5; iLO wants it.
-        settings.set("header", "OData-Version: 4.0");
-        settings.set("connect-timeout", seconds(left.min(CONNECT)));
-        settings.set("max-time", seconds(left));
-        settings.set("max-filesize", LONGEST.to_string());
-        settings.set("write-out", "\n%{http_code} %{size_download}\n");
+    fn settings(&self, paths: &[String], with: &With, left: Duration) -> Vec<u8> {
+        let mut settings = Settings(FIXED.to_vec());
+        // Whole seconds, at least one.
+        settings.set("max-time", left.as_secs().max(1).to_string().as_bytes());
         if self.insecure {
-            settings.flag("insecure");
+            settings.0.extend(b"insecure\n");
         }
         if let Some(file) = &self.ca_file {
-            settings.set("cacert", file);
+            settings.set("cacert", file.as_os_str().as_bytes());
         }
-        if login {
-            let user = [self.user.as_bytes(), b":", &self.password].concat();
-            settings.set("user", OsStr::from_bytes(&user));
+        match (with, &self.session) {
+            (With::Nothing, _) => {}
+            (With::Post(json), _) => {
+                settings.set("header", b"Content-Type: application/json");
+                settings.set("data-raw", json);
+            }
+            (_, Some(session)) => {
+                settings.set("header", ["X-Auth-Token: ", &session.token].concat().as_bytes());
+            }
+            (_, None) => settings.set("user", &[self.user.as_bytes(), b":", &self.password].concat()),
+        }
+        if matches!(with, With::Delete) {
+            settings.set("request", b"DELETE");
         }
         for path in paths {
-            settings.set("url", self.address.url(path));
+            settings.set("url", self.address.url(path).as_bytes());
         }
         settings.0
     }
@@ -186,52 +362,109 @@ impl Curl {
             51 | 60 => RedfishError::Certificate(host),
             77 => RedfishError::CaFile,
             63 => RedfishError::TooLong(host),
-            1 | 8 | 16 | 18 | 52 | 55 | 56 | 92 => RedfishError::Broken(host),
+            0 | 1 | 8 | 16 | 18 | 52 | 55 | 56 | 92 => RedfishError::Broken(host),
             code => RedfishError::Failed(host, code),
         }
     }
 }
 
-/// Whole seconds, at least one.
-fn seconds(time: Duration) -> String {
-    time.as_secs().max(1).to_string()
+/// Starts curl, which writes to the file.
+fn start(settings: &[u8]) -> io::Result<(Child, File)> {
+    let settings = sys::memory_file(c"curl", &[settings])?;
+    let output = sys::memory_file(c"answers", &[])?;
+    let child = Command::new("curl")
+        .args(["-q", "--config", "-"])
+        // Which has the password, perhaps, and settings of curl's.
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .stdin(Stdio::from(settings))
+        .stdout(Stdio::from(output.try_clone()?))
+        .stderr(Stdio::null())
+        .spawn()?;
+    Ok((child, output))
 }
 
+/// What does not change. A BMC's answers are no business of a proxy for the world. iLO wants OData-Version (DSP0266, 6.5). Who
+/// packs an answer unasked is understood. The size is [`LONGEST`].
+const FIXED: &[u8] = b"silent
+include
+compressed
+fail-early
+globoff
+path-as-is
+tlsv1.2
+http1.1
+basic
+proto = \"=https\"
+proxy = \"\"
+header = \"Accept: application/json\"
+header = \"Accept-Encoding: identity\"
+header = \"OData-Version: 4.0\"
+connect-timeout = 10
+max-filesize = 8388608
+write-out = \"\\nlastwords: end of an answer: %{http_code} %{size_header}\\n\"
+";
+
+/// What stands behind an answer. A BMC that sends it, too, deceives nobody: all answers are its own.
+const MARK: &[u8] = b"\nlastwords: end of an answer: ";
+
 /// A file of curl's (`--config`).
-#[derive(Default)]
 struct Settings(Vec<u8>);
 
 impl Settings {
-    fn flag(&mut self, name: &str) {
-        self.0.extend([name.as_bytes(), b"\n"].concat());
+    fn set(&mut self, name: &str, value: &[u8]) {
+        self.0.extend(name.as_bytes());
+        self.0.extend(b" = ");
+        self.quote(value);
+        self.0.push(b'\n');
     }
 
-    fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {
-        self.0.extend([name.as_bytes(), b" = \""].concat());
-        for byte in value.as_ref().as_bytes() {
-            match byte {
-                b'"' | b'\\' => self.0.extend([b'\\', *byte]),
-                b'\n' => self.0.extend(b"\\n"),
-                byte => self.0.push(*byte),
+    /// As curl and JSON have it.
+    fn quote(&mut self, value: &[u8]) {
+        self.0.push(b'"');
+        for byte in value {
+            if matches!(byte, b'"' | b'\\') {
+                self.0.push(b'\\');
             }
+            self.0.push(*byte);
         }
-        self.0.extend(b"\"\n");
+        self.0.push(b'"');
     }
 }
 
-/// Takes apart what curl has written: each body, and behind it the line of `write-out`. It is read from its end, where a
-/// body cannot put a line of its own.
-fn answers(mut bytes: Vec<u8>, count: usize) -> Option<Vec<Answer>> {
-    let mut answers = Vec::new();
-    while answers.len() < count {
-        bytes.pop_if(|byte| *byte == b'\n')?;
-        let line = bytes.split_off(bytes.iter().rposition(|byte| *byte == b'\n')?);
-        let (status, size) = std::str::from_utf8(&line).ok()?.trim_start().split_once(' ')?;
-        let body = bytes.split_off(bytes.len().checked_sub(size.parse().ok()?)?);
-        answers.push(Answer { status: status.parse().ok()?, body });
+/// Takes apart what curl has written: for each address head, body, and the line of `write-out`.
+fn take(mut bytes: &[u8], all: &mut Vec<Result<Answer, RedfishError>>) {
+    while let Some(at) = find(bytes, MARK) {
+        let (answer, rest) = (&bytes[..at], &bytes[at + MARK.len()..]);
+        let Some(end) = find(rest, b"\n") else { break };
+        bytes = &rest[end + 1..];
+        let mut numbers = rest[..end].split(|byte| *byte == b' ').map(number);
+        let (status, size) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        let Some((head, body)) = answer.split_at_checked(size) else { break };
+        all.push(Ok(Answer { status: status as u16, head: head.to_vec(), body: body.to_vec() }));
     }
-    answers.reverse();
-    bytes.is_empty().then_some(answers)
+}
+
+/// Of digits that curl has written.
+fn number(digits: &[u8]) -> usize {
+    digits
+        .iter()
+        .fold(0, |number: usize, digit| number.wrapping_mul(10).wrapping_add(usize::from(digit & 0xf)))
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+fn is_redirect(status: u16) -> bool {
+    matches!(status, 301 | 302 | 303 | 307 | 308)
+}
+
+/// The session ends with it.
+impl Drop for Curl {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 #[cfg(test)]
@@ -243,14 +476,27 @@ mod tests {
     }
 
     #[test]
-    fn no_character_of_a_password_ends_its_setting() {
-        let curl = curl("admin", "a\"\\ \tb#'").unwrap();
-        let settings = curl.settings(&["/x".to_owned()], true, Duration::from_secs(9));
-        let text = String::from_utf8(settings).unwrap();
+    fn no_character_of_a_password_or_a_token_ends_its_setting() {
+        let mut curl = curl("admin", "a\"\\ \tb#'").unwrap();
+        let settings = |curl: &Curl, with| {
+            let settings = curl.settings(&["/x".to_owned()], &with, Duration::from_secs(9));
+            String::from_utf8(settings).unwrap()
+        };
+        let text = settings(&curl, With::Login);
         assert!(text.contains("\nuser = \"admin:a\\\"\\\\ \tb#'\"\n"), "{text}");
         assert!(text.ends_with("\nurl = \"https://bmc7:8443/x\"\n"), "{text}");
-        let without = curl.settings(&["/x".to_owned()], false, Duration::from_secs(9));
-        assert!(!String::from_utf8(without).unwrap().contains("user"));
+        assert!(!settings(&curl, With::Nothing).contains("user"));
+        curl.session = Some(Session { token: "a\"\\b".to_owned(), path: None });
+        let text = settings(&curl, With::Login);
+        assert!(
+            text.contains("\nheader = \"X-Auth-Token: a\\\"\\\\b\"\n") && !text.contains("user"),
+            "{text}"
+        );
+        let text = settings(&curl, With::Post(b"{\"a\": \"\\n\"}"));
+        assert!(
+            text.contains("\ndata-raw = \"{\\\"a\\\": \\\"\\\\n\\\"}\"\n") && !text.contains("user"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -261,25 +507,34 @@ mod tests {
     }
 
     #[test]
-    fn a_body_cannot_make_itself_two() {
-        let taken = |bytes: &str, count| {
-            let answers = answers(bytes.as_bytes().to_vec(), count)?;
-            Some(
-                answers
-                    .iter()
-                    .map(|one| (one.status, String::from_utf8_lossy(&one.body).into_owned()))
-                    .collect::<Vec<_>>(),
-            )
+    fn a_body_cannot_make_itself_two_and_what_is_cut_is_none() {
+        let taken = |bytes: &str| {
+            let mut all = Vec::new();
+            take(bytes.replace("MARK", "\nlastwords: end of an answer: ").as_bytes(), &mut all);
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            all.into_iter()
+                .flatten()
+                .map(|one| (one.status, text(one.head), text(one.body)))
+                .collect::<Vec<_>>()
         };
-        let body = |status, text: &str| (status, text.to_owned());
-        assert_eq!(taken("{}\n200 2\n", 1), Some(vec![body(200, "{}")]));
-        let lie = "{}\n200 2\n{}";
-        assert_eq!(
-            taken(&format!("{lie}\n200 {}\n\n404 0\n", lie.len()), 2),
-            Some(vec![body(200, lie), body(404, "")])
-        );
-        for wrong in ["", "{}", "{}\n200 2\n", "{}\n200 9\n\n200 0\n", "x{}\n200 2\n\n200 0\n", "{}\n200 2"] {
-            assert_eq!(taken(wrong, 2), None, "{wrong:?}");
+        let one = |status, head: &str, text: &str| (status, head.to_owned(), text.to_owned());
+        assert_eq!(taken("A: b\r\n\r\n{}MARK200 8\n"), [one(200, "A: b\r\n\r\n", "{}")]);
+        let lie = "{}\n200 2\n{}\nlastwords:";
+        assert_eq!(taken(&format!("{lie}MARK200 0\nxMARK404 1\n")), [one(200, "", lie), one(404, "x", "")]);
+        for wrong in ["", "{}", "{}MARK200 3\n", "{}MARK200 0", "{}MARK200 99\n"] {
+            assert_eq!(taken(wrong), [], "{wrong:?}");
+        }
+        assert_eq!(taken("aMARK200 0\nbMARK2"), [one(200, "", "a")]);
+    }
+
+    #[test]
+    fn a_head_is_searched_for_a_name_in_letters_of_any_case() {
+        let head = "HTTP/1.1 201 Created\r\nx-auth-token:  a b \r\nLocation: https://x/y\r\nEmpty:\r\n\r\n";
+        let answer = Answer { status: 201, head: head.into(), body: Vec::new() };
+        let found = ["X-Auth-Token", "LOCATION", "empty"].map(|name| answer.header(name));
+        assert_eq!(found, [Some("a b"), Some("https://x/y"), Some("")]);
+        for none in ["HTTP/1.1 201 Created", "X-Auth", ""] {
+            assert_eq!(answer.header(none), None, "{none}");
         }
     }
 }

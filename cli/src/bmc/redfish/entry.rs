@@ -9,13 +9,14 @@ use lastwords_core::store::sel::event_record;
 use serde_json::Value;
 
 /// A LogEntry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// What it stands for.
     pub kind: Kind,
     /// When, in seconds since 1970, by the BMC's clock.
     pub created: Option<i64>,
-    /// Its number in the log, where its id begins with one.
+    /// Its number in the log, where its id has one: 65536 times it, and what is added to tell those of one second apart
+    /// (OpenBMC: `1763827030_2`).
     pub number: Option<i64>,
 }
 
@@ -64,11 +65,14 @@ impl Entry {
             Kind::Record(record) => Kind::Record(with_time(record, created)),
             kind => kind,
         };
-        let id = json["Id"].as_str().unwrap_or_default();
-        let number =
-            id.split(|letter: char| !letter.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
-        Self { kind, created, number }
+        Self { kind, created, number: json["Id"].as_str().and_then(number) }
     }
+}
+
+fn number(id: &str) -> Option<i64> {
+    let digits = id.trim_start_matches(|letter: char| !letter.is_ascii_digit());
+    let (first, second) = digits.split_once(|letter: char| !letter.is_ascii_digit()).unwrap_or((digits, "0"));
+    first.parse::<i64>().ok()?.checked_mul(1 << 16)?.checked_add(second.parse::<u16>().ok()?.into())
 }
 
 /// An event that its sender gave no time has that of its entry.

@@ -42,6 +42,11 @@ pub enum RedfishError {
          hint: check user and password: --user, --password-file; some BMCs lock a user after a few refused logins"
     )]
     Login(String),
+    #[error(
+        "{0} wants a new password of this user first\n\
+         hint: change it in the BMC's web interface, or take another user: --user"
+    )]
+    PasswordChange(String),
     #[error("{0} does not let this user read {1}\nhint: give the user a role that may read (ReadOnly)")]
     Forbidden(String, String),
     #[error("{0} has nothing at {1}\nhint: check the address, and that the BMC has Redfish enabled")]

@@ -18,7 +18,7 @@ pub use error::RedfishError;
 pub use maker::Maker;
 
 use super::{Enough, Progress};
-use crate::machine::now;
+use crate::{machine::now, sort};
 use curl::{Answer, Curl};
 use serde_json::{Map, Value};
 use std::{path::PathBuf, time::Duration};
@@ -76,6 +76,19 @@ struct Best {
     rank: usize,
     logs: Vec<LogService>,
     owners: Vec<String>,
+    /// Why one that would be better by its name could not be looked at, and how much better.
+    failed: Option<(usize, RedfishError)>,
+}
+
+impl Best {
+    /// By its address it is a SEL, or none.
+    fn fail(&mut self, path: &str, error: RedfishError) {
+        let end = path.as_bytes().last_chunk::<4>();
+        let rank = if end.is_some_and(|end| end.eq_ignore_ascii_case(b"/sel")) { 0 } else { NO_RANK };
+        if self.failed.as_ref().is_none_or(|(than, _)| rank < *than) {
+            self.failed = Some((rank, error));
+        }
+    }
 }
 
 /// A log.
@@ -96,8 +109,10 @@ pub struct Entries {
     pub all: Vec<Entry>,
     /// How many the BMC counts.
     pub count: Option<usize>,
-    /// How many it has given; one that is a link to what has gone meanwhile among them.
+    /// How many it has listed.
     pub given: usize,
+    /// How many of these could not be read.
+    pub lost: usize,
     /// Are older ones left out, because they were not wanted?
     pub newest_only: bool,
     /// Why the rest was not read.
@@ -126,6 +141,10 @@ impl Redfish {
         let mut service = Self { curl, maker: Maker::Other, root: Value::Null, progress: None };
         service.root = service.get(ROOT, false)?;
         service.maker = Maker::new(&service.root);
+        let sessions = link(&service.root["Links"]["Sessions"]);
+        if let Some(sessions) = sessions.and_then(|link| service.curl.address.path_of(link)) {
+            service.curl.log_in(sessions)?;
+        }
         Ok(service)
     }
 
@@ -151,7 +170,7 @@ impl Redfish {
         if let Some(log) = self.log_service(&start) {
             return Ok(vec![log]);
         }
-        let mut best = Best { rank: NO_RANK, logs: Vec::new(), owners: Vec::new() };
+        let mut best = Best { rank: NO_RANK, logs: Vec::new(), owners: Vec::new(), failed: None };
         if start["LogServices"].is_object() {
             self.look(&[start], &mut best)?;
             return self.choose(best);
@@ -161,7 +180,11 @@ impl Redfish {
             let path = self.path(link)?;
             // By itself: a password that is wrong is refused once.
             let collection = self.get(&path, true)?;
-            let owners = self.members(&collection)?;
+            let owners = self.members(&collection, &mut best);
+            match best.failed.take() {
+                Some((_, error)) if owners.is_empty() => return Err(error),
+                failed => best.failed = failed,
+            }
             self.look(&owners, &mut best)?;
             if best.rank == 0 {
                 break;
@@ -172,22 +195,22 @@ impl Redfish {
 
     /// The logs of these systems or managers, where they are better than what was found.
     fn look(&mut self, owners: &[Value], best: &mut Best) -> Result<(), RedfishError> {
-        let (mut failed, mut rank) = (None, best.rank);
+        let mut rank = best.rank;
         for owner in owners {
             let Some(link) = link(&owner["LogServices"]) else { continue };
             let path = self.path(link)?;
-            let services = match self.get(&path, true).and_then(|collection| self.members(&collection)) {
-                Ok(services) => services,
+            let services = match self.get(&path, true) {
+                Ok(collection) => self.members(&collection, best),
                 // Whoever fails may be without a log, as long as another has one.
                 Err(error) => {
-                    failed = Some(error);
+                    best.fail(&path, error);
                     continue;
                 }
             };
             let owner = self.path(owner["@odata.id"].as_str().unwrap_or(link))?;
-            for service in &services {
-                let of = self::rank(service);
-                let Some(log) = self.log_service(service).filter(|_| of <= rank && of < best.rank) else {
+            for service in services {
+                let of = self::rank(&service);
+                let Some(log) = self.log_service(&service).filter(|_| of <= rank && of < best.rank) else {
                     continue;
                 };
                 if of < rank {
@@ -202,14 +225,16 @@ impl Redfish {
             }
         }
         best.rank = rank;
-        match failed {
-            Some(error) if best.logs.is_empty() => Err(error),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// The best ones, which are to be of one owner.
     fn choose(&self, best: Best) -> Result<Vec<LogService>, RedfishError> {
+        match best.failed {
+            // "None found" in another log would be wrong.
+            Some((rank, error)) if rank < best.rank || best.logs.is_empty() => return Err(error),
+            _ => {}
+        }
         if best.logs.is_empty() {
             return Err(RedfishError::NoLog(self.host()));
         }
@@ -247,7 +272,9 @@ impl Redfish {
             if let Some(progress) = &mut self.progress {
                 progress(read.all.len(), read.count.and_then(|count| count.try_into().ok()));
             }
-            if next.is_some() && enough.as_mut().is_some_and(|enough| are_enough(&read.all, enough)) {
+            if next.is_some()
+                && enough.as_mut().is_some_and(|enough| are_enough(&read.all, read.count, enough))
+            {
                 (read.newest_only, next) = (true, None);
             }
         }
@@ -280,18 +307,26 @@ impl Redfish {
             match id {
                 // A link alone.
                 Some(id) if member.as_object().is_some_and(|fields| fields.len() == 1) => {
-                    links.push(self.path(id)?);
+                    read.lost += 1;
+                    match self.path(id) {
+                        Ok(path) => links.push(path),
+                        Err(error) => read.ended_by = Some(error),
+                    }
                 }
                 _ => read.all.push(Entry::new(member)),
             }
         }
-        for paths in links.chunks(AT_ONCE) {
-            for (answer, path) in self.curl.get(paths, true)?.iter().zip(paths) {
-                match self.json(answer, path) {
-                    Ok(entry) => read.all.push(Entry::new(&entry)),
-                    // It has gone meanwhile.
-                    Err(RedfishError::NotFound(..)) => {}
-                    Err(error) => return Err(error),
+        'links: for paths in links.chunks(AT_ONCE) {
+            let mut answers = self.curl.get_all(paths).into_iter();
+            for path in paths {
+                let Some(answer) = answers.next() else { break 'links };
+                match answer.and_then(|answer| self.json(&answer, path)) {
+                    Ok(entry) => {
+                        read.lost -= 1;
+                        read.all.push(Entry::new(&entry));
+                    }
+                    // The others may come.
+                    Err(error) => read.ended_by = Some(error),
                 }
             }
         }
@@ -320,61 +355,43 @@ impl Redfish {
         Some(LogService { entries, name, ahead })
     }
 
-    /// What a collection has.
-    fn members(&mut self, collection: &Value) -> Result<Vec<Value>, RedfishError> {
-        let mut paths = Vec::new();
-        for member in
-            collection["Members"].as_array().map_or(&[][..], Vec::as_slice).iter().take(MOST_MEMBERS)
-        {
-            paths.push(self.path(link(member).unwrap_or_default())?);
-        }
-        let (mut found, mut failed) = (Vec::new(), None);
-        for (answer, path) in self.curl.get(&paths, true)?.iter().zip(&paths) {
-            match self.json(answer, path) {
-                Ok(member) => found.push(member),
-                // One that fails, as of a part that is switched off, is not the one.
-                Err(error) => failed = Some(error),
+    /// What a collection has. One that fails, as of a part that is switched off, is not the one, or it has the name of one.
+    fn members(&mut self, collection: &Value, best: &mut Best) -> Vec<Value> {
+        let (mut found, mut paths) = (Vec::new(), Vec::new());
+        let members = collection["Members"].as_array().map_or(&[][..], Vec::as_slice);
+        for member in members.iter().take(MOST_MEMBERS) {
+            match self.path(link(member).unwrap_or_default()) {
+                Ok(path) => paths.push(path),
+                Err(error) => best.fail("", error),
             }
         }
-        match failed {
-            Some(error) if found.is_empty() => Err(error),
-            _ => Ok(found),
+        let mut answers = self.curl.get_all(&paths).into_iter();
+        for path in paths {
+            let answer = answers.next().unwrap_or_else(|| Err(RedfishError::Broken(self.host())));
+            match answer.and_then(|answer| self.json(&answer, &path)) {
+                Ok(member) => found.push(member),
+                Err(error) => best.fail(&path, error),
+            }
         }
+        found
     }
 
     fn get(&mut self, path: &str, login: bool) -> Result<Value, RedfishError> {
-        let ask = |curl: &mut Curl, path: &str| {
-            let answer = curl.get(&[path.to_owned()], login)?.pop();
-            answer.ok_or_else(|| RedfishError::Broken(curl.address.to_string()))
-        };
-        let answer = ask(&mut self.curl, path)?;
-        // iLO has its resources behind a slash, and its links without it.
-        if is_redirect(answer.status) && !path.ends_with('/') && !path.contains('?') {
-            let behind = ask(&mut self.curl, &format!("{path}/"))?;
-            if behind.status == 200 {
-                return self.json(&behind, path);
-            }
-        }
+        let answer = self.curl.get(path, login)?;
         self.json(&answer, path)
     }
 
     /// The resource in an answer.
     fn json(&self, answer: &Answer, path: &str) -> Result<Value, RedfishError> {
-        let (host, path) = (self.curl.address.to_string(), path.to_owned());
-        match answer.status {
-            200 => {}
-            401 => return Err(RedfishError::Login(host)),
-            403 => return Err(RedfishError::Forbidden(host, path)),
-            404 => return Err(RedfishError::NotFound(host, path)),
-            status if is_redirect(status) => return Err(RedfishError::Redirect(host, path)),
-            status => return Err(RedfishError::Status(host, path, status)),
+        if answer.status != 200 {
+            return Err(self.curl.refusal(answer.status, path));
         }
         let count = |of: &[u8]| answer.body.iter().filter(|byte| of.contains(byte)).count();
         if count(b"{[") > MOST_OBJECTS || count(b",") > MOST_VALUES {
-            return Err(RedfishError::TooLong(host));
+            return Err(RedfishError::TooLong(self.host()));
         }
         let json = serde_json::from_slice(&answer.body).ok().filter(Value::is_object);
-        json.ok_or_else(|| self.garbled(&path))
+        json.ok_or_else(|| self.garbled(path))
     }
 
     fn path(&self, link: &str) -> Result<String, RedfishError> {
@@ -386,10 +403,6 @@ impl Redfish {
     fn garbled(&self, path: &str) -> RedfishError {
         RedfishError::Garbled(self.curl.address.to_string(), path.to_owned())
     }
-}
-
-fn is_redirect(status: u16) -> bool {
-    matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
 fn link(json: &Value) -> Option<&str> {
@@ -408,44 +421,83 @@ fn rank(service: &Value) -> usize {
     OTHER_LOGS.iter().position(|name| *name == id).map_or(NO_RANK, |at| at + 1)
 }
 
-/// Some list the newest first, as their times tell, or their numbers where all of one crash is in the same second. How often
-/// they fall, and how often they rise: a clock may have been set.
-fn falls_and_rises(entries: &[Entry]) -> (usize, usize) {
-    let of = |key: fn(&Entry) -> Option<i64>| {
-        let (mut last, mut falls, mut rises) = (None, 0, 0);
-        for key in entries.iter().filter_map(key) {
-            if let Some(last) = last.replace(key) {
-                falls += usize::from(key < last);
-                rises += usize::from(key > last);
-            }
+/// How often a key of these falls, and how often it rises.
+fn falls_and_rises(entries: &[Entry], key: fn(&Entry) -> Option<i64>) -> (usize, usize) {
+    let (mut last, mut falls, mut rises) = (None, 0, 0);
+    for key in entries.iter().filter_map(key) {
+        if let Some(last) = last.replace(key) {
+            falls += usize::from(key < last);
+            rises += usize::from(key > last);
         }
-        (falls, rises)
-    };
-    let times = of(|entry| entry.created.filter(|time| *time > entry::LAST_UPTIME));
-    if times.0 == times.1 { of(|entry| entry.number) } else { times }
+    }
+    (falls, rises)
 }
 
+fn time(entry: &Entry) -> Option<i64> {
+    entry.created.filter(|time| *time > entry::LAST_UPTIME)
+}
+
+fn number(entry: &Entry) -> Option<i64> {
+    entry.number
+}
+
+/// Some list the newest first, as their times show, or their numbers where all of one crash is in the same second.
+fn trend(entries: &[Entry]) -> (usize, usize) {
+    let times = falls_and_rises(entries, time);
+    if times.0 == times.1 { falls_and_rises(entries, number) } else { times }
+}
+
+/// Puts them in the order in which they were written. A list may have the newest first, be sorted by ids as texts ("10" before
+/// "9"), or be in no order. Numbers show the order, and times which end is the newest: some count from there. Where a clock was
+/// set, times fall and numbers do not; where numbers begin anew, it is the other way round.
 fn oldest_first(entries: &mut [Entry]) {
-    let (falls, rises) = falls_and_rises(entries);
-    if falls > rises {
-        entries.reverse();
+    turn(entries, trend(entries));
+    let (falls, _) = falls_and_rises(entries, time);
+    let is_numbered = entries.iter().all(|entry| entry.number.is_some());
+    // One without a time stays behind the one before it.
+    let (mut last, mut sorted) = (0, entries.to_vec());
+    sort::by_cached_key(&mut sorted, |entry| {
+        last = if is_numbered { entry.number } else { time(entry) }.unwrap_or(last);
+        last
+    });
+    let order = falls_and_rises(&sorted, time);
+    turn(&mut sorted, order);
+    let is_better = if is_numbered { falls > 0 || order.0.min(order.1) == 0 } else { falls > 1 };
+    if is_better {
+        entries.copy_from_slice(&sorted);
     }
 }
 
-/// Are these, the first of a log, the newest, and all that are wanted?
-fn are_enough(entries: &[Entry], enough: &mut Enough<'_>) -> bool {
-    let (falls, rises) = falls_and_rises(entries);
-    if falls == 0 || rises > 0 {
+fn turn(entries: &mut [Entry], (falls, rises): (usize, usize)) {
+    if falls > rises {
+        // Smaller than the library's, for other sizes.
+        for at in 0..entries.len() / 2 {
+            entries.swap(at, entries.len() - 1 - at);
+        }
+    }
+}
+
+/// Are these, the first of a log of so many, the newest, and all that are wanted?
+fn are_enough(entries: &[Entry], count: Option<usize>, enough: &mut Enough<'_>) -> bool {
+    let (falls, rises) = trend(entries);
+    // Sorted by ids as texts, the last one first, it begins with 9, 99 or 999, and those with more digits come later.
+    let is_short = |number: i64| {
+        let first = number >> 16;
+        count.is_some_and(|count| usize::try_from(first).is_ok_and(|first| first < count))
+            || [9, 99, 999, 9999].contains(&first)
+    };
+    if falls == 0 || rises > 0 || entries.first().and_then(number).is_some_and(is_short) {
         return false;
     }
     // By a number of ours, since many have none.
-    let numbers = (1..=u16::MAX).rev();
-    let numbered = entries.iter().zip(numbers).map(|(entry, id)| {
+    let (mut numbered, mut id) = (Vec::new(), u16::MAX);
+    for entry in entries {
         let mut record = entry.record();
         record[..2].copy_from_slice(&id.to_le_bytes());
-        super::Entry { id, record }
-    });
-    enough(&numbered.collect::<Vec<_>>())
+        numbered.push(super::Entry { id, record });
+        id = id.wrapping_sub(1);
+    }
+    enough(&numbered)
 }
 
 #[cfg(test)]
@@ -486,6 +538,151 @@ mod tests {
             [3, 2, 1].map(|number| Entry { kind: Kind::Other, created: Some(7), number: Some(number) });
         oldest_first(&mut entries);
         assert_eq!(entries.map(|entry| entry.number), [Some(1), Some(2), Some(3)]);
+    }
+
+    /// Entries 1 to 120 by these ids and times, as a list gives them; their numbers in the order that they are put in.
+    fn ordered(list: &[usize], id: &dyn Fn(usize) -> String, time: &dyn Fn(usize) -> i64) -> Vec<usize> {
+        let entry = |number: usize| {
+            // Which one it is shows in its record.
+            let mut record = [0; 16];
+            record[2] = 0xf0;
+            record[15] = number as u8;
+            let json = Entry::new(&json!({"Id": id(number)}));
+            let created = Some(time(number)).filter(|time| *time > 0);
+            Entry { kind: Kind::Record(record), created, ..json }
+        };
+        let mut entries: Vec<_> = list.iter().map(|number| entry(*number)).collect();
+        oldest_first(&mut entries);
+        entries.iter().map(|entry| usize::from(entry.record()[15])).collect()
+    }
+
+    /// Ascending, descending, sorted by their ids as texts, forwards and backwards, and shuffled.
+    fn lists(id: &dyn Fn(usize) -> String) -> [Vec<usize>; 5] {
+        let ascending: Vec<_> = (1..=120).collect();
+        let mut by_text = ascending.clone();
+        by_text.sort_by_key(|number| id(*number));
+        // 7 and 121 have no common divisor.
+        let shuffled = (1..=120).map(|number| number * 7 % 121).collect();
+        let turned = |list: &[usize]| list.iter().rev().copied().collect();
+        [turned(&ascending), turned(&by_text), ascending, by_text, shuffled]
+    }
+
+    const SINCE: i64 = 0x6a00_0000;
+
+    fn time_of(number: usize) -> i64 {
+        number.try_into().unwrap()
+    }
+
+    #[test]
+    fn entries_are_in_the_order_they_were_written_in_however_a_list_has_them() {
+        let numeric: [&dyn Fn(usize) -> String; 6] = [
+            &|number| number.to_string(),
+            &|number| format!("{}", number + 1880),
+            &|number| format!("SEL-{number}"),
+            &|number| format!("/Entries/{number:03}"),
+            &|number| format!("{}_{}", 1_763_827_030 + number / 12, number % 12),
+            &|number| format!("{}", number + 65_500),
+        ];
+        let times: [&dyn Fn(usize) -> i64; 6] = [
+            // An hour, or a dozen in a second; a crash in a second, none, and some without.
+            &|number| SINCE + 3600 * time_of(number),
+            &|number| SINCE + time_of(number) / 12,
+            &|_| SINCE,
+            &|_| 0,
+            &|number| if number % 3 == 0 { 0 } else { SINCE + time_of(number) },
+            // The clock was set back, and forth again.
+            &|number| SINCE + time_of(number) - if (50..60).contains(&number) { 1000 } else { 0 },
+        ];
+        let expected: Vec<_> = (1..=120).collect();
+        for (of, id) in numeric.into_iter().enumerate() {
+            for (at, time) in times.into_iter().enumerate() {
+                for (kind, list) in lists(id).iter().enumerate() {
+                    assert_eq!(ordered(list, id, time), expected, "ids {of}, times {at}, list {kind}");
+                }
+            }
+        }
+        // Those that count from the newest, whose times show it.
+        for list in lists(&|number| (200 - number).to_string()) {
+            for time in &times[..2] {
+                let ordered = ordered(&list, &|number| (200 - number).to_string(), *time);
+                assert_eq!(ordered, expected);
+            }
+        }
+        // Those that begin anew behind 65,534, forwards and backwards.
+        let anew = |number: usize| {
+            if number > 60 { (number - 60).to_string() } else { (65_474 + number).to_string() }
+        };
+        for list in [expected.clone(), expected.iter().rev().copied().collect()] {
+            assert_eq!(ordered(&list, &anew, times[0]), expected);
+        }
+    }
+
+    #[test]
+    fn ids_that_are_no_numbers_are_ordered_by_their_times_and_else_as_they_are_given() {
+        let expected: Vec<_> = (1..=120).collect();
+        let no_numbers: [&dyn Fn(usize) -> String; 3] = [
+            &|number| format!("{:08x}-e29b-41d4", number * 0x0123_4567 % 0xffff_fff1),
+            &|number| "x".repeat(number),
+            &|_| String::new(),
+        ];
+        for (of, id) in no_numbers.into_iter().enumerate() {
+            for (kind, list) in lists(id).iter().enumerate() {
+                let ordered = |time| ordered(list, id, time);
+                assert_eq!(ordered(&|number| SINCE + time_of(number)), expected, "ids {of}, list {kind}");
+                assert_eq!(ordered(&|_| SINCE), *list, "ids {of}, list {kind}");
+                assert_eq!(ordered(&|_| 0), *list, "ids {of}, list {kind}");
+            }
+        }
+        // Of each second as they are given, and one without a time behind the one before it.
+        let time = |number| if number % 5 == 0 { 0 } else { SINCE + time_of(number) / 10 };
+        for list in [&expected, &expected.iter().rev().copied().collect()] {
+            assert_eq!(ordered(list, &|_| "x".to_owned(), &time), expected);
+        }
+        // A number in one and none in another.
+        let some = |number: usize| if number == 7 { "x".to_owned() } else { (121 - number).to_string() };
+        assert_eq!(ordered(&lists(&some)[4], &some, &|number| SINCE + time_of(number)), expected);
+    }
+
+    #[test]
+    fn an_id_has_one_number_or_two() {
+        let number =
+            |id: &str| Entry::new(&json!({"Id": id})).number.map(|number| (number >> 16, number & 0xffff));
+        for (id, expected) in [
+            ("12", Some((12, 0))),
+            ("SEL-12", Some((12, 0))),
+            ("1763827030_2", Some((1_763_827_030, 2))),
+            ("1763827030_65536", None),
+            ("12-13-14", None),
+            ("12a", None),
+            ("550e8400-e29b-41d4-a716-446655440000", None),
+            ("99999999999999999999", None),
+            ("9223372036854775807", None),
+            ("1_", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(number(id), expected, "{id}");
+        }
+        let of = |json: Value| Entry::new(&json).number.map(|number| number >> 16);
+        assert_eq!(of(json!({})), None);
+        assert_eq!(of(json!({"Id": 12})), None);
+    }
+
+    #[test]
+    fn a_list_by_ids_as_texts_does_not_pass_for_one_with_the_newest_first() {
+        let entries = |numbers: &[usize]| {
+            let entry = |number: &usize| {
+                Entry::new(&json!({"Id": number.to_string(), "Created": "2026-11-22T16:17:10Z"}))
+            };
+            numbers.iter().map(entry).collect::<Vec<_>>()
+        };
+        let are = |numbers: &[usize], count| {
+            are_enough(&entries(numbers), count, &mut |_: &[super::super::Entry]| true)
+        };
+        assert!(are(&[120, 119, 118], Some(120)) && are(&[1120, 1119], Some(120)) && are(&[98, 97], None));
+        // What comes later: 120 and others, 1100, 100.
+        assert!(!are(&[99, 98, 97], Some(120)) && !are(&[999, 998], Some(201)) && !are(&[99, 98], None));
+        assert!(!are(&[1, 2, 3], Some(3)) && !are(&[3, 2, 4], Some(3)) && !are(&[], Some(3)));
     }
 
     #[test]
