@@ -24,11 +24,17 @@ const GROWTH: u32 = 2;
 /// So many copies of a request without an answer, and the BMC has forgotten the session; of a step while one is opened.
 const COPIES: usize = 12;
 const STEP_COPIES: usize = 8;
+/// After so many, something else is asked with each: where so many of these are answered, and the request is not, no copy
+/// of it will be.
+const ALONE: usize = 2;
+const ALIVE: usize = 5;
 
 /// Where nobody answers at all, no longer is waited.
 const SILENCE: Duration = Duration::from_secs(30);
-/// So many times is begun anew where packets are lost, or a BMC drops what it does not like.
+/// So many times is begun anew where packets are lost, or a BMC drops what it does not like; and where it says that it knows
+/// no such session.
 const TRIES: usize = 8;
+const STATUS_TRIES: usize = 3;
 /// A BMC that has no session free ends those that are not used after a minute (6.12.15).
 const FULL: Duration = Duration::from_secs(120);
 /// Between two questions whether a session is free.
@@ -39,7 +45,8 @@ const PACKET_LEN: usize = 1024;
 /// Answers may overtake each other by so many, not more.
 const WINDOW: u32 = 32;
 
-/// Commands (IPMI 2.0 appendix G) that belong to the session.
+/// Commands (IPMI 2.0 appendix G) that belong to the session, and one that every BMC answers.
+const GET_DEVICE_ID: u8 = 0x01;
 const SET_SESSION_PRIVILEGE_LEVEL: u8 = 0x3b;
 const CLOSE_SESSION: u8 = 0x3c;
 
@@ -140,8 +147,8 @@ impl From<io::Error> for LoginError {
 
 /// Why one try has not opened a session.
 enum Failed {
-    /// Another one may.
-    Again,
+    /// Another one may. Why this one has not, where the BMC tells.
+    Again(Option<Status>),
     /// No other one will.
     Error(LoginError),
 }
@@ -157,7 +164,7 @@ impl From<Status> for Failed {
     fn from(status: Status) -> Self {
         match status.0 {
             // What is asked for belongs to a session that the BMC has given up.
-            0x02 | 0x08 => Self::Again,
+            0x02 | 0x08 => Self::Again(Some(status)),
             0x01 | 0x0b => Self::Error(LoginError::Full(status)),
             0x03..=0x07 | 0x10..=0x12 => Self::Error(LoginError::NoSuite(status)),
             _ => Self::Error(LoginError::Refused(status)),
@@ -187,6 +194,8 @@ struct Open {
     sequence: u32,
     /// The last request's number.
     request: u8,
+    /// So many other requests were answered while the last one was not.
+    alive: usize,
     /// The highest number of a packet that was taken, and the end of each, with its code.
     highest: u32,
     taken: BTreeSet<[u8; 16]>,
@@ -250,15 +259,18 @@ impl<L: Link> Session<L> {
         let full_until = deadline.min(self.link.now() + FULL);
         self.heard = false;
         let mut suites = Suite::ALL.to_vec();
-        let mut tries = 1;
+        let (mut tries, mut told) = (1, 1);
         loop {
             let error = match self.handshake(&mut suites, deadline) {
                 Ok(()) => return Ok(()),
-                Err(Failed::Again) if self.link.now() < deadline && tries < TRIES => {
+                Err(Failed::Again(status))
+                    if self.link.now() < deadline && tries < TRIES && told < STATUS_TRIES =>
+                {
                     tries += 1;
+                    told += usize::from(status.is_some());
                     continue;
                 }
-                Err(Failed::Again) => LoginError::Silent,
+                Err(Failed::Again(status)) => status.map_or(LoginError::Silent, LoginError::Refused),
                 Err(Failed::Error(error)) => error,
             };
             let now = self.link.now();
@@ -288,28 +300,39 @@ impl<L: Link> Session<L> {
             bmc_random: [0; 16],
             bmc_guid: [0; 16],
         };
-        self.prove_bmc(&mut handshake, until)?;
-        match self.prove_ourselves(&handshake, until) {
-            // The answer may have been lost, and the session be open: what is signed will show it.
-            Ok(()) | Err(Failed::Again) => {}
-            error => return error,
-        }
+        let proved = self.prove_bmc(&mut handshake, until).and_then(|()| {
+            match self.prove_ourselves(&handshake, until) {
+                // The answer may have been lost, and the session be open: what is signed will show it.
+                Err(Failed::Again(status)) => Ok(status),
+                proved => proved.map(|()| None),
+            }
+        });
+        let refused = match proved {
+            // What the other one is made of this BMC may know.
+            Err(Failed::Error(LoginError::NoSuite(_))) if suites.len() > 1 => {
+                suites.retain(|other| *other != suite);
+                return Err(Failed::Again(None));
+            }
+            proved => proved?,
+        };
         self.open = Some(Open {
             keys: Keys::new(suite, &handshake.sik()),
             console_id: u32::from_le_bytes(console_id),
             bmc_id: u32::from_le_bytes(bmc_id),
             sequence: 0,
             request: 0,
+            alive: 0,
             highest: 0,
             taken: BTreeSet::new(),
         });
         let level = Request { net_fn: NetFn::APP, cmd: SET_SESSION_PRIVILEGE_LEVEL, data: &[USER] };
         // A session begins at this level; a BMC that sees it otherwise refuses the first command.
-        if self.ask_open(level, until)?.is_some() {
+        if self.ask_open(level, until)?.is_some() || self.is_alive() {
             return Ok(());
         }
         self.close();
-        Err(Failed::Again)
+        // A login that was refused is not tried again.
+        Err(refused.map_or(Failed::Again(None), |status| LoginError::Refused(status).into()))
     }
 
     /// Open Session Request: until one is granted. Each copy has an id of its own, and the answer to any of them counts.
@@ -442,7 +465,7 @@ impl<L: Link> Session<L> {
             }
             before.push(handshake.console_random);
         }
-        Err(Failed::Again)
+        Err(Failed::Again(None))
     }
 
     /// RAKP messages 3 and 4: we know the password, and the BMC the key.
@@ -460,7 +483,15 @@ impl<L: Link> Session<L> {
             let find = |packet: &[u8]| contents(payload::RAKP_4, 0, packet).map(<[u8]>::to_vec);
             while let Some(four) = listen(&mut self.link, again, find)? {
                 match &four[..] {
-                    [_, status @ 1..=u8::MAX, ..] => return Err(Status(*status).into()),
+                    [_, status @ 1..=u8::MAX, ..] => {
+                        let status = Status(*status);
+                        return Err(match Failed::from(status) {
+                            // An earlier copy may have opened the session.
+                            again @ Failed::Again(_) if copy > 0 => again,
+                            other @ Failed::Error(LoginError::NoSuite(Status(..=0x11))) => other,
+                            _ => LoginError::Refused(status).into(),
+                        });
+                    }
                     [of, _, rest @ ..]
                         if [0, tag].contains(of) && rest.get(2..6) == Some(&handshake.console_id) =>
                     {
@@ -480,11 +511,11 @@ impl<L: Link> Session<L> {
                 return Err(error.into());
             }
         }
-        Err(Failed::Again)
+        Err(Failed::Again(None))
     }
 
     /// Sends a request until it is answered: completion code and data. A session that the BMC has forgotten is opened again.
-    /// `None` when there is no answer by then.
+    /// `None` when there is no answer by then, or there will be none, because the BMC answers others.
     ///
     /// # Errors
     /// When the BMC does not let us in again, or the network fails.
@@ -503,6 +534,9 @@ impl<L: Link> Session<L> {
             if let Some(answer) = self.ask_open(request, deadline)? {
                 return Ok(Some(answer));
             }
+            if self.is_alive() {
+                break;
+            }
             if self.link.now() < deadline {
                 self.close();
             }
@@ -510,22 +544,41 @@ impl<L: Link> Session<L> {
         Ok(None)
     }
 
+    /// Did the BMC answer something else while it did not answer the last request?
+    fn is_alive(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.alive >= ALIVE)
+    }
+
     /// Sends a request in the session that is open, [`COPIES`] times at most. Each copy has a number of its own, and the answer
     /// to any of them counts.
     fn ask_open(&mut self, request: Request<'_>, deadline: Duration) -> io::Result<Option<Vec<u8>>> {
-        let mut copies: Vec<(u8, Duration)> = Vec::new();
+        let other = Request { net_fn: NetFn::APP, cmd: GET_DEVICE_ID, data: &[] };
+        let (mut copies, mut others) = (Vec::<(u8, Duration)>::new(), Vec::new());
         for copy in 0..COPIES {
             let now = self.link.now();
             if now >= deadline {
                 break;
             }
-            let iv = self.random()?;
+            let ivs = [self.random()?, self.random()?];
             let again = deadline.min(now + self.patience(copy));
             let Some(open) = &mut self.open else { break };
-            self.link.send(&open.next(request, iv))?;
+            open.alive = others.iter().filter(|(_, is_answered)| *is_answered).count();
+            if open.alive >= ALIVE {
+                break;
+            }
+            self.link.send(&open.next(request, ivs[0]))?;
             copies.push((open.request, now));
+            if copy >= ALONE {
+                self.link.send(&open.next(other, ivs[1]))?;
+                others.push((open.request, false));
+            }
             let found = listen(&mut self.link, again, |packet| {
                 let message = open.keys.open(open.console_id, packet)?;
+                let of = answer(other, &message).map(|(number, _)| number);
+                if let Some((_, is_answered)) = others.iter_mut().find(|(other, _)| Some(*other) == of) {
+                    *is_answered = true;
+                    return None;
+                }
                 let (number, answer) = answer(request, &message)?;
                 let (_, sent) = copies.iter().find(|(copy, _)| *copy == number)?;
                 open.is_new(packet).then(|| (*sent, answer.to_vec()))
