@@ -162,7 +162,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         let remote = Remote { kg_file: Some(file.clone()), ..Remote::default() };
-        for (text, key) in [("a key\n", &b"a key"[..]), ("0x00ff7A\n", &[0, 0xff, 0x7a]), ("0xen", b"")] {
+        for (text, key) in [
+            (&b"a key\n"[..], &b"a key"[..]),
+            (b"0x00ff7A\n", &[0, 0xff, 0x7a]),
+            (b"0xen", b""),
+            (b"\xef\xbb\xbf0x7a\r\n", b"\x7a"),
+            (b"\xff\xfe0\0x\07\0a\0\r\0\n\0", b"\x7a"),
+            (b"\xfe\xff\0k\0\xe4", "k\u{e4}".as_bytes()),
+            (b"\xff\xfe", b""),
+        ] {
             fs::write(&file, text).unwrap();
             match remote.kg() {
                 Ok(found) => assert_eq!(found.unwrap(), key),
