@@ -4,7 +4,7 @@ use super::{
     Connection, Host, Login,
     redfish::{self, Asking, Redfish},
 };
-use crate::message;
+use crate::{message, read};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::{
@@ -117,16 +117,9 @@ fn first_line(file: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let opened = File::open(file).with_context(|| message::path(file))?;
     opened.take(LONGEST_LINE).read_to_end(&mut bytes).with_context(|| message::path(file))?;
-    let wide = |unit: fn([u8; 2]) -> u16| {
-        let units: Vec<_> = bytes.as_chunks().0.iter().skip(1).map(|pair| unit(*pair)).collect();
-        String::from_utf16_lossy(&units).into_bytes()
-    };
-    bytes = match bytes[..] {
-        [0xff, 0xfe, ..] => wide(u16::from_le_bytes),
-        [0xfe, 0xff, ..] => wide(u16::from_be_bytes),
-        [0xef, 0xbb, 0xbf, ref rest @ ..] => rest.to_vec(),
-        _ => bytes,
-    };
+    if matches!(bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0xef, 0xbb, 0xbf, ..]) {
+        bytes = read::text(&bytes).into_bytes();
+    }
     let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
     bytes.truncate(end.unwrap_or(bytes.len()));
     Ok(bytes)

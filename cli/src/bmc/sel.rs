@@ -121,7 +121,7 @@ impl Connection {
             Err(BmcError::Refused(..) | BmcError::Garbled(_)) => None,
             Err(error) => return Err(error),
         };
-        let (mut restarts, mut before) = (0, Vec::new());
+        let mut restarts = 0;
         loop {
             let walk = Walk::new(self, info.map(|(count, _)| count));
             let mut read = match &mut enough {
@@ -129,15 +129,16 @@ impl Connection {
                 Some(enough) => walk.backward(enough),
             };
             let answers = match &read {
-                Ok(list) => list.ended_by.is_none(),
+                Ok(list) => list.ended_by.is_none() && !(list.from_end && list.entries[0].id > REFILLED),
                 Err(error) => error.code().is_some(),
             };
-            let is_one = read.as_ref().is_ok_and(|list| list.from_end && list.entries[0].id > REFILLED);
-            let Some((counted, erased)) = info.filter(|_| answers && !is_one) else { return read };
+            let Some((counted, erased)) = info.filter(|_| answers) else { return read };
             let Ok(now) = self.send(&GetSelCount) else { return read };
-            let entries = read.as_ref().map_or(&[][..], |list| &list.entries);
-            // A BMC that has another time whenever it is asked shows the same records again.
-            if now.1 == erased || restarts == RESTARTS || restarts > 0 && entries == before {
+            // A BMC that has another time whenever it is asked has not cleared its log.
+            let is_cleared = now.1 != erased
+                && restarts < RESTARTS
+                && self.send(&GetSelCount).is_ok_and(|again| again.1 == now.1);
+            if !is_cleared {
                 if let Ok(list) = &mut read {
                     // Records may have come meanwhile: each number between was right once.
                     let read = u16::try_from(list.entries.len()).unwrap_or(u16::MAX);
@@ -145,7 +146,6 @@ impl Connection {
                 }
                 return read;
             }
-            before = entries.to_vec();
             (restarts, info) = (restarts + 1, Some(now));
         }
     }
@@ -153,8 +153,9 @@ impl Connection {
     /// Does the BMC answer anything?
     fn is_alive(&mut self) -> bool {
         let request = Request { net_fn: GetSelCount::NET_FN, cmd: GetSelCount::CMD, data: &[] };
-        let wire = request.encode(&mut [0; REQUEST_LEN]).map(<[u8]>::to_vec).unwrap_or_default();
-        self.relay(&wire, &mut [0; 2 * REQUEST_LEN], ALIVE).is_ok()
+        let mut wire = [0; REQUEST_LEN];
+        let wire = request.encode(&mut wire).unwrap_or_default();
+        self.relay(wire, &mut [0; 2 * REQUEST_LEN], ALIVE).is_ok()
     }
 
     /// The record that the BMC gives for this id. `None` when there is none, or the BMC cannot show it.
