@@ -78,7 +78,7 @@ pub enum BmcError {
     /// It has no RMCP+.
     #[error(
         "{0} has IPMI 1.5 only on the LAN, without encryption\n\
-         hint: lastwords read on the server, or with --redfish https://HOST; or, unencrypted: \
+         hint: lastwords read on the server, or --redfish https://HOST; unencrypted: \
          ipmitool -I lan -H {0} -U USER sel writeraw FILE, then lastwords read --file FILE"
     )]
     Only15(String),

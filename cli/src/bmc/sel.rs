@@ -116,7 +116,7 @@ impl Connection {
     /// # Errors
     /// As [`Connection::sel_list`].
     pub fn read_sel(&mut self, mut enough: Option<&mut Enough<'_>>) -> Result<SelList, BmcError> {
-        let mut info = match self.send(&GetSelCount) {
+        let mut info = match self.sel_count() {
             Ok(info) => Some(info),
             Err(BmcError::Refused(..) | BmcError::Garbled(_)) => None,
             Err(error) => return Err(error),
@@ -133,11 +133,11 @@ impl Connection {
                 Err(error) => error.code().is_some(),
             };
             let Some((counted, erased)) = info.filter(|_| answers) else { return read };
-            let Ok(now) = self.send(&GetSelCount) else { return read };
+            let Ok(now) = self.sel_count() else { return read };
             // A BMC that has another time whenever it is asked has not cleared its log.
             let is_cleared = now.1 != erased
                 && restarts < RESTARTS
-                && self.send(&GetSelCount).is_ok_and(|again| again.1 == now.1);
+                && self.sel_count().is_ok_and(|again| again.1 == now.1);
             if !is_cleared {
                 if let Ok(list) = &mut read {
                     // Records may have come meanwhile: each number between was right once.
@@ -148,6 +148,11 @@ impl Connection {
             }
             (restarts, info) = (restarts + 1, Some(now));
         }
+    }
+
+    #[inline(never)]
+    fn sel_count(&mut self) -> Result<(u16, Option<u32>), BmcError> {
+        self.send(&GetSelCount)
     }
 
     /// Does the BMC answer anything?
@@ -409,8 +414,8 @@ impl<'a> Walk<'a> {
                     Got::Record(next, record) => {
                         let own = own_id(&record);
                         if id == FIRST_RECORD && known.contains(&Entry { id: own, record }) {
-                            self.list.entries.extend(known.drain(..).rev());
-                            break true;
+                            id = own;
+                            continue;
                         }
                         // The first record is asked for by 0, and may be pointed to by its own id, whatever is in the record.
                         let (first, last) = (self.list.entries.first(), self.list.entries.last());

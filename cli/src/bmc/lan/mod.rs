@@ -123,14 +123,13 @@ impl Link for Udp {
     }
 
     fn send(&mut self, packet: &[u8]) -> io::Result<()> {
-        let mut sent = self.socket.send(packet);
-        if sent.as_ref().is_err_and(|error| self.passes(error)) {
+        match self.socket.send(packet) {
             // It was told of the packet before; this one has not gone.
-            sent = self.socket.send(packet);
-        }
-        match sent {
-            Err(error) if !self.passes(&error) => Err(error),
-            _ => Ok(()),
+            Err(error) if self.passes(&error) => {
+                let _ = self.socket.send(packet);
+                Ok(())
+            }
+            sent => sent.map(drop),
         }
     }
 

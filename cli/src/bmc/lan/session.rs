@@ -31,10 +31,9 @@ const ALIVE: usize = 5;
 
 /// Where nobody answers at all, no longer is waited.
 const SILENCE: Duration = Duration::from_secs(30);
-/// So many times is begun anew where packets are lost, or a BMC drops what it does not like; and where it says that it knows
-/// no such session.
+/// So many times is begun anew where packets are lost, or a BMC drops what it does not like; less where it says that it knows no
+/// such session.
 const TRIES: usize = 8;
-const STATUS_TRIES: usize = 3;
 /// A BMC that has no session free ends those that are not used after a minute (6.12.15).
 const FULL: Duration = Duration::from_secs(120);
 /// Between two questions whether a session is free.
@@ -183,6 +182,8 @@ pub struct Session<L: Link> {
     heard: bool,
     /// Has the BMC refused us?
     refused: bool,
+    /// Did it answer something else, while it did not answer the last request that it has not answered?
+    alive: bool,
 }
 
 /// A session that is open.
@@ -194,8 +195,6 @@ struct Open {
     sequence: u32,
     /// The last request's number.
     request: u8,
-    /// So many other requests were answered while the last one was not.
-    alive: usize,
     /// The highest number of a packet that was taken, and the end of each, with its code.
     highest: u32,
     taken: BTreeSet<[u8; 16]>,
@@ -229,7 +228,7 @@ fn listen<T>(
 impl<L: Link> Session<L> {
     /// One that opens itself when it is asked.
     pub fn new(link: L, login: Login) -> Self {
-        Self { link, login, open: None, takes: None, heard: false, refused: false }
+        Self { link, login, open: None, takes: None, heard: false, refused: false, alive: false }
     }
 
     /// How long the answer to this copy of a packet is waited for.
@@ -259,15 +258,12 @@ impl<L: Link> Session<L> {
         let full_until = deadline.min(self.link.now() + FULL);
         self.heard = false;
         let mut suites = Suite::ALL.to_vec();
-        let (mut tries, mut told) = (1, 1);
+        let mut tries = 1;
         loop {
             let error = match self.handshake(&mut suites, deadline) {
                 Ok(()) => return Ok(()),
-                Err(Failed::Again(status))
-                    if self.link.now() < deadline && tries < TRIES && told < STATUS_TRIES =>
-                {
-                    tries += 1;
-                    told += usize::from(status.is_some());
+                Err(Failed::Again(status)) if self.link.now() < deadline && tries < TRIES => {
+                    tries += if status.is_some() { TRIES / 2 } else { 1 };
                     continue;
                 }
                 Err(Failed::Again(status)) => status.map_or(LoginError::Silent, LoginError::Refused),
@@ -321,13 +317,12 @@ impl<L: Link> Session<L> {
             bmc_id: u32::from_le_bytes(bmc_id),
             sequence: 0,
             request: 0,
-            alive: 0,
             highest: 0,
             taken: BTreeSet::new(),
         });
         let level = Request { net_fn: NetFn::APP, cmd: SET_SESSION_PRIVILEGE_LEVEL, data: &[USER] };
         // A session begins at this level; a BMC that sees it otherwise refuses the first command.
-        if self.ask_open(level, until)?.is_some() || self.is_alive() {
+        if self.ask_open(level, until)?.is_some() || self.alive {
             return Ok(());
         }
         self.close();
@@ -534,7 +529,7 @@ impl<L: Link> Session<L> {
             if let Some(answer) = self.ask_open(request, deadline)? {
                 return Ok(Some(answer));
             }
-            if self.is_alive() {
+            if self.alive {
                 break;
             }
             if self.link.now() < deadline {
@@ -544,50 +539,48 @@ impl<L: Link> Session<L> {
         Ok(None)
     }
 
-    /// Did the BMC answer something else while it did not answer the last request?
-    fn is_alive(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.alive >= ALIVE)
-    }
-
     /// Sends a request in the session that is open, [`COPIES`] times at most. Each copy has a number of its own, and the answer
     /// to any of them counts.
     fn ask_open(&mut self, request: Request<'_>, deadline: Duration) -> io::Result<Option<Vec<u8>>> {
         let other = Request { net_fn: NetFn::APP, cmd: GET_DEVICE_ID, data: &[] };
-        let (mut copies, mut others) = (Vec::<(u8, Duration)>::new(), Vec::new());
+        // The number of each, when it was sent, and what it asks.
+        let mut copies: Vec<(u8, Duration, Request<'_>)> = Vec::new();
+        let mut alive = 0;
         for copy in 0..COPIES {
             let now = self.link.now();
-            if now >= deadline {
+            if now >= deadline || alive >= ALIVE {
                 break;
             }
-            let ivs = [self.random()?, self.random()?];
             let again = deadline.min(now + self.patience(copy));
+            for asked in [request, other].into_iter().take(if copy < ALONE { 1 } else { 2 }) {
+                let iv = self.random()?;
+                let Some(open) = &mut self.open else { return Ok(None) };
+                self.link.send(&open.next(asked, iv))?;
+                copies.push((open.request, now, asked));
+            }
             let Some(open) = &mut self.open else { break };
-            open.alive = others.iter().filter(|(_, is_answered)| *is_answered).count();
-            if open.alive >= ALIVE {
-                break;
-            }
-            self.link.send(&open.next(request, ivs[0]))?;
-            copies.push((open.request, now));
-            if copy >= ALONE {
-                self.link.send(&open.next(other, ivs[1]))?;
-                others.push((open.request, false));
-            }
             let found = listen(&mut self.link, again, |packet| {
                 let message = open.keys.open(open.console_id, packet)?;
-                let of = answer(other, &message).map(|(number, _)| number);
-                if let Some((_, is_answered)) = others.iter_mut().find(|(other, _)| Some(*other) == of) {
-                    *is_answered = true;
+                let of = |(number, ..): &&(u8, Duration, Request<'_>)| {
+                    Some(number << 2) == message.get(4).copied()
+                };
+                let (_, sent, asked) = copies.iter().find(of)?;
+                let (_, answer) = answer(*asked, &message)?;
+                if !open.is_new(packet) {
                     return None;
                 }
-                let (number, answer) = answer(request, &message)?;
-                let (_, sent) = copies.iter().find(|(copy, _)| *copy == number)?;
-                open.is_new(packet).then(|| (*sent, answer.to_vec()))
+                if *asked != request {
+                    alive += 1;
+                    return None;
+                }
+                Some((*sent, answer.to_vec()))
             })?;
             if let Some((sent, answer)) = found {
                 self.learn(sent);
                 return Ok(Some(answer));
             }
         }
+        self.alive = alive >= ALIVE;
         Ok(None)
     }
 
