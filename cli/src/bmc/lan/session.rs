@@ -266,6 +266,11 @@ impl<L: Link> Session<L> {
                     tries += if status.is_some() { TRIES / 2 } else { 1 };
                     continue;
                 }
+                // Said late, of the better suite: what the other one is made of the BMC may know.
+                Err(Failed::Error(LoginError::NoSuite(_))) if suites.len() > 1 => {
+                    suites.swap_remove(0);
+                    continue;
+                }
                 Err(Failed::Again(status)) => status.map_or(LoginError::Silent, LoginError::Refused),
                 Err(Failed::Error(error)) => error,
             };
@@ -296,20 +301,12 @@ impl<L: Link> Session<L> {
             bmc_random: [0; 16],
             bmc_guid: [0; 16],
         };
-        let proved = self.prove_bmc(&mut handshake, until).and_then(|()| {
-            match self.prove_ourselves(&handshake, until) {
-                // The answer may have been lost, and the session be open: what is signed will show it.
-                Err(Failed::Again(status)) => Ok(status),
-                proved => proved.map(|()| None),
-            }
-        });
-        let refused = match proved {
-            // What the other one is made of this BMC may know.
-            Err(Failed::Error(LoginError::NoSuite(_))) if suites.len() > 1 => {
-                suites.retain(|other| *other != suite);
-                return Err(Failed::Again(None));
-            }
-            proved => proved?,
+        self.prove_bmc(&mut handshake, until)?;
+        let refused = match self.prove_ourselves(&handshake, until) {
+            Ok(()) => None,
+            // The answer may have been lost, and the session be open: what is signed will show it.
+            Err(Failed::Again(status)) => status,
+            error => return error,
         };
         self.open = Some(Open {
             keys: Keys::new(suite, &handshake.sik()),
