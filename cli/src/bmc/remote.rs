@@ -160,7 +160,7 @@ mod tests {
             (b"0x00ff7A\n", &[0, 0xff, 0x7a]),
             (b"0xen", b""),
             (b"\xef\xbb\xbf0x7a\r\n", b"\x7a"),
-            (b"\xff\xfe0\0x\07\0a\0\r\0\n\0", b"\x7a"),
+            (b"\xff\xfe0\0x\0\x37\0a\0\r\0\n\0", b"\x7a"),
             (b"\xfe\xff\0k\0\xe4", "k\u{e4}".as_bytes()),
             (b"\xff\xfe", b""),
         ] {

@@ -150,6 +150,7 @@ impl Connection {
         }
     }
 
+    // It is asked in several places.
     #[inline(never)]
     fn sel_count(&mut self) -> Result<(u16, Option<u32>), BmcError> {
         self.send(&GetSelCount)
@@ -386,8 +387,7 @@ impl<'a> Walk<'a> {
             (self.list.entries, self.list.unreadable) = (Vec::new(), 0);
             self.asked = Asked::default();
             let mut id = FIRST_RECORD;
-            let (mut before, mut guesses) = (None, 0);
-            let (mut is_distinct, mut refused) = (true, None);
+            let (mut before, mut guesses, mut is_distinct, mut refused) = (None, 0, true, None);
             // Where the first record points to, and what was asked for where one points back.
             let (mut second, mut guessed) = (None, None);
             // A list of ids that comes back to itself ends there.

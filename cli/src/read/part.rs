@@ -331,7 +331,9 @@ mod tests {
     fn told(list: &SelList, wanted: Wanted) -> Vec<Crash> {
         let mut told = crashes(&list.entries.iter().map(|entry| entry.record).collect());
         // The number in the first record is the BMC's.
-        told.iter_mut().for_each(|crash| crash.first_record = None);
+        for crash in &mut told {
+            crash.first_record = None;
+        }
         if let Some(Since::At(since)) = wanted.since {
             told.retain(|crash| matches!(crash.time, Some(Time::Seconds(time)) if i64::from(time) >= since));
         }
@@ -392,7 +394,7 @@ mod tests {
     #[test]
     fn a_log_that_is_cleared_and_filled_again_meanwhile_is_told_as_it_is_then() {
         let (old, new) = (of_crashes(3), of_crashes(5).split_off(21));
-        for after in 1..old.len() as u32 + 1 {
+        for after in 1..=old.len() as u32 {
             for wanted in [Wanted::default(), NEWEST] {
                 let mut bmc = LanBmc::new(old.clone());
                 bmc.cleared = Some((after, new.clone()));
