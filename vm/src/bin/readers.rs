@@ -128,7 +128,11 @@ impl Bench {
     fn read(&self, quirk: &str, tool: Tool) -> Result<Read> {
         let bmc = self.start(quirk)?;
         let first = |text: &str| {
-            let line = text.lines().find(|line| !line.is_empty() && !line.starts_with("Loading"));
+            // What ipmitool says first of itself is no result.
+            let is_said = |line: &&str| {
+                !line.is_empty() && !["Loading", "Using"].iter().any(|word| line.starts_with(word))
+            };
+            let line = text.lines().find(is_said);
             let line = line.unwrap_or("no word").trim_start_matches("lastwords: error: ");
             line.replace(&format!("127.0.0.1:{}", bmc.1), "BMC").replace('|', "/")
         };

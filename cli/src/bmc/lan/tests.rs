@@ -8,7 +8,7 @@ use super::{
     suite::Suite,
     *,
 };
-use crate::bmc::SelList;
+use crate::bmc::{Enough, Entry, SelList};
 use lastwords_core::ipmi::{
     commands::{GetDeviceId, GetSelTime},
     message::NetFn,
@@ -302,10 +302,11 @@ fn a_suite_that_is_refused_late_is_refused() {
 
 #[test]
 fn a_record_that_is_never_answered_costs_half_a_minute_and_no_other_record() {
-    for place in [1, 2, 10, 19, 20] {
+    let from_end: &mut Enough<'_> = &mut |_: &[Entry]| false;
+    for (place, is_from_end) in [1, 2, 10, 19, 20].into_iter().flat_map(|at| [(at, false), (at, true)]) {
         let unreadable = Some((place, Unreadable::Silent));
         let lan = Lan::new(LanBmc { unreadable, ..quirky(20, "none") });
-        let list = read(&lan);
+        let list = lan.connect(LIMIT).unwrap().read_sel(is_from_end.then_some(&mut *from_end)).unwrap();
         let expected: Vec<_> = (1..=20).filter(|at| usize::from(*at) != place).collect();
         assert_eq!((which(&list), list.missing()), (expected, 1), "{place}");
         assert!(list.ended_by.is_none());
