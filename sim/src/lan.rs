@@ -29,6 +29,8 @@ pub enum Unreadable {
     Code(u8),
     /// The record is cut.
     Short,
+    /// Who asks for it gets no answer.
+    Silent,
 }
 
 /// Where the id of the next record points to that it should not.
@@ -75,6 +77,16 @@ pub struct LanBmc {
     pub cancels: u32,
     /// Each id has a record, for ever.
     pub endless: bool,
+    /// Get SEL Info counts so many records.
+    pub count: Option<u16>,
+    /// Each record lacks so many bytes.
+    pub lacks: usize,
+    /// When the SEL was cleared last, as Get SEL Info has it.
+    pub erased: u32,
+    /// And that is another time whenever it is asked.
+    pub erased_runs: bool,
+    /// After so many Get SEL Entry it is cleared, and filled with these.
+    pub cleared: Option<(u32, Vec<[u8; 16]>)>,
     /// Its clock: Get SEL Time.
     pub clock: u32,
 
@@ -86,12 +98,16 @@ pub struct LanBmc {
     pub dies_after: Option<u32>,
     /// From this time on it answers nothing.
     pub gone_from: Option<Ms>,
+    /// And from this one again, without the sessions of before.
+    pub back_at: Option<Ms>,
     /// Until this time all of its sessions are somebody else's.
     pub full_until: Ms,
 
-    /// The user's password, and the BMC's key where it has one (`Kg`).
+    /// The user's name and password, and the BMC's key where it has one (`Kg`).
+    pub user: Vec<u8>,
+    /// See `user`.
     pub password: Vec<u8>,
-    /// See `password`.
+    /// See `user`.
     pub kg: Vec<u8>,
     /// Its answers in the handshake have tag 0.
     pub tag_zero: bool,
@@ -103,8 +119,12 @@ pub struct LanBmc {
     pub rakp_2_longer: bool,
     /// See `rakp_2_longer`.
     pub rakp_2_cut: Option<usize>,
-    /// RAKP message 4 is refused with this status.
+    /// RAKP message 1 is refused with this status.
+    pub rakp_2_status: u8,
+    /// RAKP message 3 is.
     pub rakp_4_status: u8,
+    /// They are for suite 17 alone.
+    pub refuses_sha256: bool,
     /// Checksums in its messages are wrong.
     pub wrong_checksum: bool,
     /// It refuses suite 17 with this status.
@@ -179,6 +199,15 @@ pub const QUIRKS: &[Quirk] = &[
     ("a record is refused, 0xff", |bmc| bmc.unreadable = Some((5, Unreadable::Code(0xff)))),
     ("a record is refused, 0xcb", |bmc| bmc.unreadable = Some((5, Unreadable::Code(0xcb)))),
     ("a record is cut", |bmc| bmc.unreadable = Some((5, Unreadable::Short))),
+    ("a record is never answered", |bmc| bmc.unreadable = Some((5, Unreadable::Silent))),
+    ("all records lack their last byte", |bmc| bmc.lacks = 1),
+    ("0 as last byte of all records", |bmc| bmc.sel.iter_mut().for_each(|record| record[15] = 0)),
+    ("events' sender changed to 0x21", |bmc| of_events(bmc, 7, 0x21)),
+    ("events' record type changed to 0x00", |bmc| of_events(bmc, 2, 0)),
+    ("events' record type changed to 0x04", |bmc| of_events(bmc, 2, 4)),
+    ("events' EvMRev changed to 3", |bmc| of_events(bmc, 9, 3)),
+    ("twice as many records counted", |bmc| bmc.count = Some(bmc.sel.len() as u16 * 2)),
+    ("one record counted", |bmc| bmc.count = Some(1)),
     ("no record 0", |bmc| bmc.no_first = true),
     ("reservation cancelled at each third record", |bmc| bmc.cancels_every = Some(3)),
     ("reservation cancelled 20 times at each third record", |bmc| {
@@ -200,7 +229,17 @@ pub const QUIRKS: &[Quirk] = &[
     ("answers repeated", |bmc| bmc.replays = true),
     ("random packets between", |bmc| bmc.floods = true),
     ("IPMI 1.5 alone", |bmc| bmc.ipmi_15 = true),
+    ("another user's name, refused with another tag", |bmc| {
+        (bmc.user, bmc.errors_without_tag) = (b"nobody".to_vec(), true);
+    }),
+    ("RAKP 4 with status 0x02", |bmc| bmc.rakp_4_status = 0x02),
+    ("suite 17 refused in RAKP 4", |bmc| (bmc.refuses_sha256, bmc.rakp_4_status) = (true, 0x05)),
 ];
+
+/// Writes into this byte of each event's record.
+fn of_events(bmc: &mut LanBmc, at: usize, byte: u8) {
+    bmc.sel.iter_mut().filter(|record| record[2] == 2).for_each(|record| record[at] = byte);
+}
 
 /// The user that it knows, the password, and the key where it has one.
 pub const USER: &[u8] = b"reader";
@@ -222,12 +261,19 @@ impl LanBmc {
             cancels_every: None,
             cancels: 1,
             endless: false,
+            count: None,
+            lacks: 0,
+            erased: 0x69ff_0000,
+            erased_runs: false,
+            cleared: None,
             clock: 0x6a00_0000,
             delay: 0,
             loss: 0,
             dies_after: None,
             gone_from: None,
+            back_at: None,
             full_until: 0,
+            user: USER.to_vec(),
             password: PASSWORD.to_vec(),
             kg: Vec::new(),
             tag_zero: false,
@@ -235,7 +281,9 @@ impl LanBmc {
             rakp_4_uncut: false,
             rakp_2_longer: false,
             rakp_2_cut: None,
+            rakp_2_status: 0,
             rakp_4_status: 0,
+            refuses_sha256: false,
             wrong_checksum: false,
             no_sha256: None,
             drops_sha256: false,
@@ -271,6 +319,10 @@ impl LanBmc {
     /// Takes a packet that came at this time. Returns answers, each with the time at which it goes.
     pub fn receive(&mut self, now: Ms, packet: &[u8]) -> Vec<(Ms, Vec<u8>)> {
         self.heard += 1;
+        if self.back_at.is_some_and(|back| now >= back) {
+            (self.gone_from, self.back_at) = (None, None);
+            self.state.sessions.clear();
+        }
         if self.is_lost() || self.gone_from.is_some_and(|from| now >= from) {
             return Vec::new();
         }
@@ -413,10 +465,12 @@ impl LanBmc {
         session.role = *request.get(24)?;
         session.user = request.get(28..)?.to_vec();
         let session = session.clone();
-        if session.user != USER || self.refused >= LOCKS_AFTER {
-            self.refused += 1;
+        let is_known = session.user == self.user && self.refused < LOCKS_AFTER;
+        let status = if is_known { self.status(self.rakp_2_status, &session) } else { 0x0d };
+        if status != 0 {
+            self.refused += u32::from(!is_known);
             self.state.sessions.remove(at);
-            return Some(plain(0x13, &self.head(tag, 0x0d, session.console)));
+            return Some(plain(0x13, &self.head(tag, status, session.console)));
         }
         let parts = [&session.console[..], id, &session.console_random, &random, &GUID, &session.who()];
         let mut code = session.hmac(&self.password, &parts.concat());
@@ -439,10 +493,10 @@ impl LanBmc {
         let expected =
             session.hmac(&self.password, &[&session.random[..], &console, &session.who()].concat());
         let is_right = request.get(8..) == Some(&expected);
-        if !is_right || self.rakp_4_status != 0 {
+        let status = if is_right { self.status(self.rakp_4_status, &session) } else { 0x0f };
+        if status != 0 {
             self.refused += 1;
             self.state.sessions.remove(at);
-            let status = if is_right { self.rakp_4_status } else { 0x0f };
             return Some(plain(0x15, &self.head(tag, status, console)));
         }
         let kg = if self.kg.is_empty() { &self.password } else { &self.kg };
@@ -454,6 +508,11 @@ impl LanBmc {
         self.state.sessions[at].sik = sik;
         self.state.sessions[at].used = now;
         Some(plain(0x15, &[&self.head(tag, 0, console)[..], &code].concat()))
+    }
+
+    /// The status with which a session of this suite is refused.
+    fn status(&self, status: u8, session: &Session) -> u8 {
+        if self.refuses_sha256 && !session.sha256 { 0 } else { status }
     }
 
     fn in_session(&mut self, now: Ms, packet: &[u8]) -> Option<Vec<u8>> {
@@ -470,7 +529,7 @@ impl LanBmc {
             return None;
         }
         self.state.sessions[at].used = now;
-        let data = self.command(message[1] >> 2, message[5], &message[6..message.len() - 1]);
+        let data = self.command(message[1] >> 2, message[5], &message[6..message.len() - 1])?;
         let answer = self.message(&message, &data);
         let iv = self.bytes();
         let never_counts = self.never_counts;
@@ -483,54 +542,58 @@ impl LanBmc {
         Some(sealed)
     }
 
-    /// A command's completion code and data.
-    fn command(&mut self, net_fn: u8, command: u8, data: &[u8]) -> Vec<u8> {
-        match (net_fn, command) {
+    /// A command's completion code and data; `None` where it is not answered.
+    fn command(&mut self, net_fn: u8, command: u8, data: &[u8]) -> Option<Vec<u8>> {
+        Some(match (net_fn, command) {
             (6, 0x01) => vec![0, 0x20, 0x23, 0x09, 0x08, 0x02, 0x9f, 0x91, 0x12, 0, 2, 0x0f, 0, 0, 0, 0],
             (6, 0x08 | 0x37) => [&[0], &GUID[..]].concat(),
             (6, 0x3b) => vec![0, data.first().copied().unwrap_or(2)],
             (6, 0x3c) => vec![0],
             (0x0a, 0x40) => {
-                let len = (self.sel.len() as u16).to_le_bytes();
-                let added = self.clock.to_le_bytes();
-                [&[0, 0x51], &len[..], &[0, 0x10], &added, &[0; 4], &[0x02]].concat()
+                self.erased += u32::from(self.erased_runs);
+                let len = self.count.unwrap_or(self.sel.len() as u16).to_le_bytes();
+                let (added, erased) = (self.clock.to_le_bytes(), self.erased.to_le_bytes());
+                [&[0, 0x51], &len[..], &[0, 0x10], &added, &erased, &[0x02]].concat()
             }
             (0x0a, 0x42) => {
                 self.state.reservation += 1;
                 [&[0], &self.state.reservation.to_le_bytes()[..]].concat()
             }
-            (0x0a, 0x43) => self.entry(data),
+            (0x0a, 0x43) => return self.entry(data),
             (0x0a, 0x48) => [&[0], &self.clock.to_le_bytes()[..]].concat(),
             _ => vec![0xc1],
-        }
+        })
     }
 
-    fn entry(&mut self, data: &[u8]) -> Vec<u8> {
-        let [reservation0, reservation1, id0, id1, _, _] = data else { return vec![0xc7] };
+    fn entry(&mut self, data: &[u8]) -> Option<Vec<u8>> {
+        let [reservation0, reservation1, id0, id1, _, _] = data else { return Some(vec![0xc7]) };
         let id = u16::from_le_bytes([*id0, *id1]);
         if let Some(every) = self.cancels_every {
             if self.state.reads % every == every - 1 && self.state.cancelled < self.cancels {
                 self.state.cancelled += 1;
                 self.state.reservation += 1;
-                return vec![0xc5];
+                return Some(vec![0xc5]);
             }
             if self.state.reads > 0
                 && self.state.reservation != u16::from_le_bytes([*reservation0, *reservation1])
             {
-                return vec![0xc5];
+                return Some(vec![0xc5]);
             }
             self.state.cancelled = 0;
         }
         self.state.reads += 1;
+        if let Some((_, records)) = self.cleared.take_if(|(after, _)| *after < self.state.reads) {
+            (self.sel, self.erased) = (records, self.clock);
+        }
         let last = if self.endless { usize::from(u16::MAX) - 1 } else { self.sel.len() };
         let place = match id {
-            0 if self.no_first => return vec![0xcb],
+            0 if self.no_first => return Some(vec![0xcb]),
             0 => 1,
             0xffff => last,
             id => usize::from(id),
         };
         if place == 0 || place > last {
-            return vec![0xcb];
+            return Some(vec![0xcb]);
         }
         let mut record = if self.endless { [7; 16] } else { self.sel[place - 1] };
         let own = match self.own_ids {
@@ -553,11 +616,13 @@ impl LanBmc {
         }
         let mut answer = [&[0], &next.to_le_bytes()[..], &record].concat();
         match self.unreadable {
-            Some((at, Unreadable::Code(code))) if at == place => return vec![code],
+            Some((at, Unreadable::Code(code))) if at == place => return Some(vec![code]),
             Some((at, Unreadable::Short)) if at == place => answer.truncate(12),
+            Some((at, Unreadable::Silent)) if at == place => return None,
             _ => {}
         }
-        answer
+        answer.truncate(answer.len() - self.lacks);
+        Some(answer)
     }
 }
 

@@ -78,7 +78,8 @@ pub enum BmcError {
     /// It has no RMCP+.
     #[error(
         "{0} has IPMI 1.5 only on the LAN, without encryption\n\
-         hint: ipmitool -I lan -H {0} -U USER sel writeraw FILE, then lastwords read --file FILE"
+         hint: lastwords read on the server, or --redfish https://HOST; unencrypted: \
+         ipmitool -I lan -H {0} -U USER sel writeraw FILE, then lastwords read --file FILE"
     )]
     Only15(String),
     /// No answer in time.

@@ -48,7 +48,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Longest wait for one answer. OpenBMC itself gives a request up after 5 s.
@@ -161,10 +161,19 @@ impl Connection {
     /// [`BmcError::NoAnswer`], [`BmcError::NoSession`], [`BmcError::NoSuite`], [`BmcError::Only15`], [`BmcError::Login`],
     /// [`BmcError::Kg`], [`BmcError::Io`].
     pub fn lan(host: &Host, login: &Login, limit: Duration) -> Result<Self, BmcError> {
-        let start = Instant::now();
-        let session = lan::open(host, login, limit)?;
-        let connection = Self::of(System::new(None), session, host.to_string(), lan::TIMEOUT);
-        Ok(connection.within(limit.saturating_sub(start.elapsed())))
+        Self::opened(System::new(None), host.to_string(), limit, || lan::open(host, login, limit))
+    }
+
+    /// The one to which `open` opens a session, which is part of the time.
+    fn opened<T: Transport<System> + Send + 'static>(
+        mut system: System,
+        name: impl Into<String>,
+        limit: Duration,
+        open: impl FnOnce() -> Result<T, BmcError>,
+    ) -> Result<Self, BmcError> {
+        let timer = system.timer(Some(limit));
+        let session = open()?;
+        Ok(Self { timer, ..Self::of(system, session, name, lan::TIMEOUT) })
     }
 
     /// The one behind this transport, with this name in errors and reports.

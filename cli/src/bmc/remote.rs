@@ -4,7 +4,7 @@ use super::{
     Connection, Host, Login,
     redfish::{self, Asking, Redfish},
 };
-use crate::message;
+use crate::{message, read};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::{
@@ -111,11 +111,15 @@ impl Remote {
     }
 }
 
-/// A file's first line: it is all that counts.
+/// A file's first line: it is all that counts. What editors and `PowerShell` write in front of it to show the form is no part of
+/// it; one in 16-bit characters is read as UTF-8.
 fn first_line(file: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let opened = File::open(file).with_context(|| message::path(file))?;
     opened.take(LONGEST_LINE).read_to_end(&mut bytes).with_context(|| message::path(file))?;
+    if matches!(bytes[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0xef, 0xbb, 0xbf, ..]) {
+        bytes = read::text(&bytes).into_bytes();
+    }
     let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
     bytes.truncate(end.unwrap_or(bytes.len()));
     Ok(bytes)
@@ -151,7 +155,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         let remote = Remote { kg_file: Some(file.clone()), ..Remote::default() };
-        for (text, key) in [("a key\n", &b"a key"[..]), ("0x00ff7A\n", &[0, 0xff, 0x7a]), ("0xen", b"")] {
+        for (text, key) in [
+            (&b"a key\n"[..], &b"a key"[..]),
+            (b"0x00ff7A\n", &[0, 0xff, 0x7a]),
+            (b"0xen", b""),
+            (b"\xef\xbb\xbf0x7a\r\n", b"\x7a"),
+            (b"\xff\xfe0\0x\0\x37\0a\0\r\0\n\0", b"\x7a"),
+            (b"\xfe\xff\0k\0\xe4", "k\u{e4}".as_bytes()),
+            (b"\xff\xfe", b""),
+        ] {
             fs::write(&file, text).unwrap();
             match remote.kg() {
                 Ok(found) => assert_eq!(found.unwrap(), key),

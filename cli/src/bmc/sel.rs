@@ -3,14 +3,15 @@
 //!
 //! BMCs differ in how they number their records. The log's order is what each answer gives as the next record's id; the id in a
 //! record may be any. A chain that ends before the log does is taken up again behind the gap, or from the log's end back; and
-//! what could not be read is said, not left out silently.
+//! what could not be read is said, not left out silently. How many records there are is what this chain shows. What Get SEL
+//! Info counts is a claim: where it differs that is said, and changes nothing.
 
 use super::{BmcError, Connection};
 use lastwords_core::{
     budget::Millis,
     ipmi::{
-        commands::{FIRST_RECORD, GetSelEntry, GetSelInfo, LAST_RECORD, ReserveSel},
-        message::CompletionCode,
+        commands::{Command, FIRST_RECORD, GetSelCount, GetSelEntry, LAST_RECORD, ReserveSel},
+        message::{CompletionCode, REQUEST_LEN, Request},
         sel_writer::content,
     },
 };
@@ -18,12 +19,16 @@ use std::collections::BTreeSet;
 
 /// How often a SEL that somebody clears or that drops its oldest records is read again from the beginning.
 const RESTARTS: usize = 5;
+/// No BMC logs so many records while its newest ones are read: what has higher ids is of one log, whenever it was cleared.
+const REFILLED: u16 = 1000;
 /// How often in a row a reservation is made again for the same record. The deadline may come first.
 const RESERVATIONS: u32 = 1000;
 /// From the third one on the BMC is left alone for so long before.
 const RESERVATION_PAUSE: Millis = 20;
 /// How many ids in a row are tried where a record may be, and is not.
 const GUESSES: u32 = 3;
+/// Longest wait for the answer that shows whether a BMC answers anything, behind a record that it does not answer.
+const ALIVE: Millis = 30_000;
 
 /// How often a record that was added is looked for, and how long between: some BMCs write their log in the
 /// background.
@@ -46,7 +51,7 @@ pub struct SelList {
     pub entries: Vec<Entry>,
     /// Does each id stand for one record? The list came to its end, and not back to itself.
     pub is_distinct: bool,
-    /// How many records there are, where the BMC was asked (Get SEL Info).
+    /// How many records the BMC counts, where it was asked (Get SEL Info).
     pub count: Option<u16>,
     /// Records that the BMC has, and does not show.
     pub unreadable: usize,
@@ -105,21 +110,58 @@ impl Connection {
     }
 
     /// The same, held against what Get SEL Info counts. Where `enough` is given the newest records alone, up to those that are:
-    /// from the end back, as long as the BMC numbers its records in order, else all.
+    /// from the end back, as long as the BMC numbers its records in order, else all. A log that was cleared meanwhile is
+    /// read again.
     ///
     /// # Errors
     /// As [`Connection::sel_list`].
-    pub fn read_sel(&mut self, enough: Option<&mut Enough<'_>>) -> Result<SelList, BmcError> {
-        let count = match self.send(&GetSelInfo) {
-            Ok(info) => Some(info.entries),
+    pub fn read_sel(&mut self, mut enough: Option<&mut Enough<'_>>) -> Result<SelList, BmcError> {
+        let mut info = match self.sel_count() {
+            Ok(info) => Some(info),
             Err(BmcError::Refused(..) | BmcError::Garbled(_)) => None,
             Err(error) => return Err(error),
         };
-        let walk = Walk::new(self, count);
-        match enough {
-            None => walk.forward(Vec::new()),
-            Some(enough) => walk.backward(enough),
+        let mut restarts = 0;
+        loop {
+            let walk = Walk::new(self, info.map(|(count, _)| count));
+            let mut read = match &mut enough {
+                None => walk.forward(Vec::new()),
+                Some(enough) => walk.backward(enough),
+            };
+            let answers = match &read {
+                Ok(list) => list.ended_by.is_none() && !(list.from_end && list.entries[0].id > REFILLED),
+                Err(error) => error.code().is_some(),
+            };
+            let Some((counted, erased)) = info.filter(|_| answers) else { return read };
+            let Ok(now) = self.sel_count() else { return read };
+            // A BMC that has another time whenever it is asked has not cleared its log.
+            let is_cleared = now.1 != erased
+                && restarts < RESTARTS
+                && self.sel_count().is_ok_and(|again| again.1 == now.1);
+            if !is_cleared {
+                if let Ok(list) = &mut read {
+                    // Records may have come meanwhile: each number between was right once.
+                    let read = u16::try_from(list.entries.len()).unwrap_or(u16::MAX);
+                    list.count = Some(read.clamp(counted.min(now.0), counted.max(now.0)));
+                }
+                return read;
+            }
+            (restarts, info) = (restarts + 1, Some(now));
         }
+    }
+
+    // It is asked in several places.
+    #[inline(never)]
+    fn sel_count(&mut self) -> Result<(u16, Option<u32>), BmcError> {
+        self.send(&GetSelCount)
+    }
+
+    /// Does the BMC answer anything?
+    fn is_alive(&mut self) -> bool {
+        let request = Request { net_fn: GetSelCount::NET_FN, cmd: GetSelCount::CMD, data: &[] };
+        let mut wire = [0; REQUEST_LEN];
+        let wire = request.encode(&mut wire).unwrap_or_default();
+        self.relay(wire, &mut [0; 2 * REQUEST_LEN], ALIVE).is_ok()
     }
 
     /// The record that the BMC gives for this id. `None` when there is none, or the BMC cannot show it.
@@ -225,16 +267,23 @@ struct Walk<'a> {
     reservation: u16,
     /// Ids that were asked for.
     asked: Asked,
+    /// Those that the BMC does not answer, though it answers others.
+    silent: Vec<u16>,
     list: SelList,
 }
 
 impl<'a> Walk<'a> {
     fn new(bmc: &'a mut Connection, count: Option<u16>) -> Self {
-        Self { bmc, reservation: 0, asked: Asked::default(), list: SelList { count, ..SelList::default() } }
+        let list = SelList { count, ..SelList::default() };
+        Self { bmc, reservation: 0, asked: Asked::default(), silent: Vec::new(), list }
     }
 
-    /// Asks for a record, under a reservation where the BMC wants one, as often as somebody cancels it.
+    /// Asks for a record, under a reservation where the BMC wants one, as often as somebody cancels it. One that is not
+    /// answered is not shown, as long as the BMC answers something else.
     fn get(&mut self, id: u16) -> Got {
+        if self.silent.contains(&id) {
+            return Got::Nothing(BmcError::Silent(GetSelEntry::NAME));
+        }
         let mut cancelled = 0;
         loop {
             let error = match self.bmc.send(&GetSelEntry { reservation: self.reservation, id }) {
@@ -255,7 +304,13 @@ impl<'a> Walk<'a> {
                         Err(error) => return Got::Silence(error),
                     }
                 }
-                None if !matches!(error, BmcError::Garbled(_)) => return Got::Silence(error),
+                None if !matches!(error, BmcError::Garbled(_)) => {
+                    if !self.bmc.is_alive() {
+                        return Got::Silence(error);
+                    }
+                    self.silent.push(id);
+                    return Got::Nothing(error);
+                }
                 _ => return Got::Nothing(error),
             }
         }
@@ -264,7 +319,8 @@ impl<'a> Walk<'a> {
     /// The same. What is refused for no reason of the record's may be there when it is asked for again.
     fn get_twice(&mut self, id: u16) -> Got {
         match self.get(id) {
-            Got::Nothing(error) if error.code() != Some(CompletionCode::NOT_PRESENT) => self.get(id),
+            Got::Nothing(BmcError::Refused(_, code)) if code != CompletionCode::NOT_PRESENT => self.get(id),
+            Got::Nothing(BmcError::Garbled(_)) => self.get(id),
             got => got,
         }
     }
@@ -282,7 +338,6 @@ impl<'a> Walk<'a> {
 
     /// From the log's end back, while the id before the last one is that of the record before.
     fn backward(mut self, enough: &mut Enough<'_>) -> Result<SelList, BmcError> {
-        let count = self.list.count.map(usize::from);
         let mut newest: Vec<Entry> = Vec::new();
         let mut id = LAST_RECORD;
         loop {
@@ -308,17 +363,12 @@ impl<'a> Walk<'a> {
                 }
             }
             // The only record may be any: one before it has shown that its id counts.
-            let is_all = count == Some(newest.len());
-            let is_enough = newest.len() > 1 && enough(&newest);
-            if is_all || is_enough {
-                self.list.from_end = !is_all;
-                break;
-            }
-            if id == FIRST_RECORD {
+            self.list.from_end = newest.len() > 1 && enough(&newest);
+            if self.list.from_end || id == FIRST_RECORD {
                 break;
             }
         }
-        if self.list.ended_by.is_some() || self.list.from_end || count == Some(newest.len()) {
+        if self.list.ended_by.is_some() || self.list.from_end {
             newest.reverse();
             self.list.entries = newest;
             return Ok(self.list);
@@ -329,48 +379,69 @@ impl<'a> Walk<'a> {
         self.forward(newest)
     }
 
-    /// From the log's beginning on, each record by the id that the one before gives; up to those that are known, the newest
-    /// first.
+    /// From the log's beginning on, each record by the id that the one before gives; up to those that are known of its end, the
+    /// newest first, whose ids are in order.
     fn forward(mut self, mut known: Vec<Entry>) -> Result<SelList, BmcError> {
         let mut restarts = 0;
         'again: loop {
             (self.list.entries, self.list.unreadable) = (Vec::new(), 0);
             self.asked = Asked::default();
             let mut id = FIRST_RECORD;
-            let (mut before, mut guesses) = (None, 0);
-            let (mut is_distinct, mut refused) = (true, None);
-            // Where the first record points to.
-            let mut second = None;
+            let (mut before, mut guesses, mut is_distinct, mut refused) = (None, 0, true, None);
+            // Where the first record points to, and what was asked for where one points back.
+            let (mut second, mut guessed) = (None, None);
             // A list of ids that comes back to itself ends there.
             let came_to_end = loop {
                 if id == LAST_RECORD {
                     break true;
                 }
-                if known.last().is_some_and(|oldest| oldest.id == id) {
+                let ids = known.last().zip(known.first()).map(|(oldest, newest)| oldest.id..=newest.id);
+                if ids.is_some_and(|ids| ids.contains(&id)) {
                     self.list.entries.extend(known.drain(..).rev());
                     break true;
                 }
                 if !self.asked.insert(id) {
-                    break false;
+                    // It points back. Most BMCs count: the next one may be there all the same.
+                    let next = before.and_then(|before: u16| before.checked_add(1));
+                    (is_distinct, guesses) = (false, GUESSES + 1);
+                    match next.filter(|next| names_one(*next) && guessed != Some(*next)) {
+                        Some(next) => (guessed, id) = (Some(next), next),
+                        None => break false,
+                    }
+                    continue;
                 }
                 match self.get_twice(id) {
                     Got::Record(next, record) => {
                         let own = own_id(&record);
+                        if id == FIRST_RECORD && known.contains(&Entry { id: own, record }) {
+                            id = own;
+                            continue;
+                        }
                         // The first record is asked for by 0, and may be pointed to by its own id, whatever is in the record.
-                        let first = self.list.entries.first();
+                        let (first, last) = (self.list.entries.first(), self.list.entries.last());
                         let is_first = first.is_some_and(|first| first.record == record)
                             && (own == id || second == Some(next));
-                        second = second.or(Some(next));
-                        if !is_first {
-                            self.push(if id == FIRST_RECORD { own } else { id }, record);
+                        // Some BMCs have a record for each id.
+                        let is_known =
+                            [first, last].into_iter().flatten().any(|known| known.record == record);
+                        if guesses > 0 && is_known && !(is_first && self.list.entries.len() == 1) {
+                            break false;
                         }
-                        (before, guesses) = (Some(id), 0);
+                        second = second.or(Some(next));
+                        if is_first {
+                            before = before.max(Some(id));
+                        } else {
+                            self.push(if id == FIRST_RECORD { own } else { id }, record);
+                            before = Some(id);
+                        }
+                        guesses = 0;
                         id = next;
                     }
                     Got::Nothing(error)
                         if id == FIRST_RECORD && error.code() == Some(CompletionCode::NOT_PRESENT) =>
                     {
-                        if self.list.count.is_none_or(|count| count == 0) {
+                        let is_empty = self.list.count.is_none_or(|count| count == 0);
+                        if is_empty && !matches!(self.get(LAST_RECORD), Got::Record(..)) {
                             break true;
                         }
                         // There is no record 0, or the first one is refused: the next is behind it.
@@ -387,7 +458,10 @@ impl<'a> Walk<'a> {
                         }
                         // A BMC that has no record 0 may have the first one by its id.
                         let counts = id != FIRST_RECORD || self.list.count.is_none();
-                        self.list.unreadable += usize::from(if guesses == 0 { counts } else { !is_gone });
+                        self.list.unreadable += usize::from(match guesses {
+                            0 => counts,
+                            guesses => !is_gone && guesses <= GUESSES,
+                        });
                         guesses += 1;
                         // What follows it is not known. Most BMCs count in steps.
                         let known = before.filter(|before| names_one(*before));
@@ -408,8 +482,7 @@ impl<'a> Walk<'a> {
                 }
             };
             self.list.is_distinct = is_distinct && came_to_end;
-            let is_short = self.list.count.is_some_and(|count| self.list.entries.len() < usize::from(count));
-            if is_short || !came_to_end {
+            if self.list.count.is_some() || !came_to_end {
                 self.take_from_end(known);
             }
             return match refused {
@@ -431,33 +504,34 @@ impl<'a> Walk<'a> {
 
     /// Takes what is behind the place where the list has ended: from the log's end back, by the ids below the last one's.
     /// What is `known` of the end, the newest first, is not asked for again.
-    fn take_from_end(&mut self, known: Vec<Entry>) {
+    fn take_from_end(&mut self, mut known: Vec<Entry>) {
         let mut records = BTreeSet::new();
         records.extend(self.list.entries.iter().map(|entry| entry.record));
+        known.retain(|entry| records.insert(entry.record));
         let mut found = known;
+        let mut id = found.last().map_or(FIRST_RECORD, |oldest| oldest.id);
         if found.is_empty() && self.list.ended_by.is_none() {
             match self.get(LAST_RECORD) {
-                Got::Record(_, record) if !records.contains(&record) => {
-                    found.push(Entry { id: own_id(&record), record });
+                Got::Record(_, record) if records.insert(record) => {
+                    let own = own_id(&record);
+                    found.push(Entry { id: own, record });
+                    // Where the id in it is one less than that by which it is asked for, another one is there.
+                    id = if names_one(own) { (own + 1).min(LAST_RECORD - 1) } else { FIRST_RECORD };
                 }
                 _ => return,
             }
         }
-        self.list.is_distinct = false;
-        records.extend(found.iter().map(|entry| entry.record));
-        let mut id = found.last().map_or(FIRST_RECORD, |oldest| oldest.id);
+        self.list.is_distinct &= found.is_empty();
         let mut guesses = 0;
         while names_one(id) && guesses < GUESSES && self.list.ended_by.is_none() {
-            let read = self.list.entries.len() + found.len();
             id -= 1;
-            let is_all = self.list.count.is_some_and(|count| read >= usize::from(count));
-            if is_all || !names_one(id) || !self.asked.insert(id) {
+            if !names_one(id) || !self.asked.insert(id) {
                 break;
             }
             match self.get(id) {
                 Got::Record(_, record) if records.insert(record) => {
                     found.push(Entry { id, record });
-                    self.told(read + 1);
+                    self.told(self.list.entries.len() + found.len());
                     guesses = 0;
                 }
                 Got::Record(..) | Got::Nothing(_) => guesses += 1,

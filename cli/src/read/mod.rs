@@ -16,7 +16,7 @@ mod source;
 mod text;
 mod why;
 
-pub use log::Log;
+pub use log::{Log, text};
 pub use why::records as why_records;
 
 use crate::{

@@ -132,6 +132,9 @@ pub struct Part {
     counted: Option<usize>,
     /// Records that should have been read, and were not.
     missing: usize,
+    /// Are there more than the BMC counts?
+    #[serde(skip)]
+    miscounted: bool,
     /// Are older records left out, because they were not wanted?
     newest_only: bool,
     /// Why reading ended early.
@@ -142,9 +145,11 @@ impl Part {
     /// Of this list.
     #[must_use]
     pub fn of(list: &SelList) -> Self {
+        let (read, counted) = (list.entries.len(), list.count.map(usize::from));
         Self {
-            read: list.entries.len(),
-            counted: list.count.map(usize::from),
+            read,
+            counted,
+            miscounted: counted.is_some_and(|counted| counted < read),
             missing: list.missing(),
             newest_only: list.from_end,
             error: list.ended_by.as_ref().map(fact),
@@ -173,7 +178,7 @@ impl Part {
     /// What a user has to know of it.
     #[must_use]
     pub fn note(&self) -> Option<&Self> {
-        Some(self).filter(|part| part.is_cut() || part.missing > 0)
+        Some(self).filter(|part| part.is_cut() || part.miscounted)
     }
 }
 
@@ -183,11 +188,15 @@ impl fmt::Display for Part {
             Some(counted) if counted > self.read => {
                 write!(f, "{} of {counted} SEL records read", self.read)?;
             }
+            Some(counted) if self.miscounted => {
+                write!(f, "{} SEL records read, though the BMC counts {counted}", self.read)?;
+            }
             _ if self.missing > 0 => write!(f, "{} SEL records read, {} more not", self.read, self.missing)?,
             _ => write!(f, "{} SEL records read", self.read)?,
         }
         match &self.error {
             Some(error) => write!(f, ": {error}."),
+            None if self.missing == 0 => f.write_str("."),
             None => f.write_str(": the BMC does not show the others."),
         }
     }
@@ -200,7 +209,7 @@ mod tests {
         bmc::{Lan, SelList},
         read::crash::Crash,
     };
-    use lastwords_sim::lan::{LanBmc, OwnIds};
+    use lastwords_sim::lan::{LanBmc, Next, OwnIds};
     use std::time::Duration;
 
     const LIMIT: Duration = Duration::from_secs(600);
@@ -301,6 +310,129 @@ mod tests {
         assert_eq!(text, "3638 of 3639 SEL records read: the BMC does not show the others.");
         let part = Part::of(&read(&Lan::new(LanBmc::new(log())), NEWEST));
         assert_eq!((part.note(), part.newest_only), (None, true));
+    }
+
+    /// Crashes an hour apart, with fans between.
+    fn of_crashes(count: u32) -> Vec<[u8; 16]> {
+        let full = log();
+        let crash = &full[3620..3637];
+        let mut log: Vec<_> = (0..3).map(fan).collect();
+        for at in 0..count {
+            let id = format!("#{at:010}");
+            let mut crash = crash.to_vec();
+            crash[0][3..7].copy_from_slice(&(0x6b00_0000 + 3600 * at).to_le_bytes());
+            // Each has a crash ID of its own, where the build ID was.
+            crash[3][5..16].copy_from_slice(id.as_bytes());
+            log.extend(crash.into_iter().chain([fan(4000 + at)]));
+        }
+        log
+    }
+
+    /// The crashes that are told.
+    fn told(list: &SelList, wanted: Wanted) -> Vec<Crash> {
+        let mut told = crashes(&list.entries.iter().map(|entry| entry.record).collect());
+        // The number in the first record is the BMC's.
+        for crash in &mut told {
+            crash.first_record = None;
+        }
+        if let Some(Since::At(since)) = wanted.since {
+            told.retain(|crash| matches!(crash.time, Some(Time::Seconds(time)) if i64::from(time) >= since));
+        }
+        told.drain(..told.len().saturating_sub(wanted.newest.unwrap_or(usize::MAX)));
+        told
+    }
+
+    #[test]
+    fn whatever_the_bmc_counts_and_however_it_numbers_its_records_the_same_crashes_are_told() {
+        let log = of_crashes(3);
+        let len = log.len() as u16;
+        let plain: SelList = read(&Lan::new(LanBmc::new(log.clone())), Wanted::default());
+        let since = Since::At(i64::from(0x6b00_0000 + 3600));
+        let wanted = [Wanted::default(), NEWEST, Wanted { newest: None, since: Some(since) }];
+        assert_eq!(wanted.map(|wanted| told(&plain, wanted).len()), [3, 1, 2]);
+        let mut cases = 0;
+        for own_ids in [OwnIds::Right, OwnIds::FirstTwice, OwnIds::Senders, OwnIds::OffByOne] {
+            let places = [1, 2, 30, log.len() - 1, log.len()];
+            let wrong = |next| places.map(|at| Some((at, next)));
+            let nexts = [Next::Itself, Next::Back, Next::Zero].map(wrong).concat();
+            for next in [None].into_iter().chain(nexts) {
+                for (no_first, wanted) in
+                    [false, true].into_iter().flat_map(|no| wanted.map(|wanted| (no, wanted)))
+                {
+                    for count in [0, 1, len - 1, len, len + 1, 2 * len, u16::MAX] {
+                        let bmc = LanBmc {
+                            own_ids,
+                            next,
+                            no_first,
+                            count: Some(count),
+                            ..LanBmc::new(log.clone())
+                        };
+                        let lan = Lan::new(bmc);
+                        let list = read(&lan, wanted);
+                        let case = format!("{own_ids:?} {next:?} {no_first} {wanted:?} {count}");
+                        assert_eq!(told(&list, wanted), told(&plain, wanted), "{case}");
+                        let trips = lan.bmc(|bmc| bmc.heard);
+                        let most = if wanted.newest.or(wanted.since.map(|_| 1)).is_some() { 2 } else { 1 };
+                        assert!(trips <= most * log.len() + 12, "{case}: {trips}");
+                        // It is said where it differs.
+                        let part = Part::of(&list);
+                        let read = list.entries.len();
+                        let is_said = part.note().is_some();
+                        assert_eq!(
+                            is_said,
+                            if list.from_end { read > count.into() } else { count != len },
+                            "{case}"
+                        );
+                        assert!(list.from_end || read == log.len(), "{case}: {read}");
+                        cases += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(cases, 4 * 16 * 6 * 7);
+    }
+
+    #[test]
+    fn a_log_that_is_cleared_and_filled_again_meanwhile_is_told_as_it_is_then() {
+        let (old, new) = (of_crashes(3), of_crashes(5).split_off(21));
+        for after in 1..=old.len() as u32 {
+            for wanted in [Wanted::default(), NEWEST] {
+                let mut bmc = LanBmc::new(old.clone());
+                bmc.cleared = Some((after, new.clone()));
+                let lan = Lan::new(bmc);
+                let list = read(&lan, wanted);
+                let is_read_before = lan.bmc(|bmc| bmc.cleared.is_some());
+                let now = if is_read_before { &old } else { &new };
+                let whole = read(&Lan::new(LanBmc::new(now.clone())), wanted);
+                assert_eq!(told(&list, wanted), told(&whole, wanted), "after {after} {wanted:?}");
+                assert_eq!(Part::of(&list).note(), None, "after {after} {wanted:?}");
+            }
+        }
+        // Nothing comes back.
+        let lan = Lan::new(LanBmc { cleared: Some((7, Vec::new())), ..LanBmc::new(old) });
+        let list = read(&lan, Wanted::default());
+        assert_eq!((list.entries.len(), Part::of(&list).note()), (0, None));
+    }
+
+    #[test]
+    fn a_bmc_whose_time_of_clearing_always_changes_is_read_once() {
+        let lan = Lan::new(LanBmc { erased_runs: true, ..LanBmc::new(of_crashes(3)) });
+        let list = read(&lan, Wanted::default());
+        assert_eq!(list.entries.len(), 57);
+        assert!(lan.bmc(|bmc| bmc.heard) <= 57 + 12);
+    }
+
+    #[test]
+    fn a_record_that_was_not_read_may_be_a_crashs() {
+        let unreadable = Some((5, lastwords_sim::lan::Unreadable::Short));
+        for (bmc, is_cut) in [
+            (LanBmc::new(log()), false),
+            (LanBmc { unreadable, ..LanBmc::new(log()) }, true),
+            (LanBmc { count: Some(3640), ..LanBmc::new(log()) }, true),
+            (LanBmc { count: Some(3638), ..LanBmc::new(log()) }, false),
+        ] {
+            assert_eq!(Part::of(&read(&Lan::new(bmc), Wanted::default())).is_cut(), is_cut);
+        }
     }
 
     #[test]

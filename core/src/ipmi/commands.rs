@@ -270,6 +270,28 @@ impl Command for GetSelInfo {
     }
 }
 
+/// Get SEL Info (31.2) for who reads the SEL: how many records there are, and when it was cleared last. Of no use to the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GetSelCount;
+
+impl Command for GetSelCount {
+    const NET_FN: NetFn = GetSelInfo::NET_FN;
+    const CMD: u8 = GetSelInfo::CMD;
+    const NAME: &'static str = GetSelInfo::NAME;
+    type Data = [u8; 0];
+    /// Records, and the time by the BMC's clock, where it tells one.
+    type Answer = (u16, Option<u32>);
+
+    fn data(&self) -> [u8; 0] {
+        []
+    }
+
+    fn answer(data: &[u8]) -> Option<Self::Answer> {
+        let erased = data.get(9..).and_then(<[u8]>::first_chunk).map(|time| u32::from_le_bytes(*time));
+        Some((GetSelInfo::answer(data)?.entries, erased))
+    }
+}
+
 /// Add SEL Entry (31.6): a record of 16 bytes, whose id the BMC fills in and answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddSelEntry<'a>(pub &'a [u8; 16]);
@@ -343,7 +365,13 @@ impl Command for GetSelEntry {
 
     fn answer(data: &[u8]) -> Option<(u16, [u8; 16])> {
         let (next, record) = data.split_first_chunk()?;
-        Some((u16::from_le_bytes(*next), *record.first_chunk()?))
+        let mut whole = [0; 16];
+        match record.first_chunk() {
+            Some(record) => whole = *record,
+            // Some BMCs cut the last byte. A text shows that it is not whole.
+            None => *whole.first_chunk_mut::<15>()? = *record.first_chunk()?,
+        }
+        Some((u16::from_le_bytes(*next), whole))
     }
 }
 

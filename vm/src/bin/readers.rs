@@ -37,6 +37,15 @@ enum Tool {
     IpmiSel,
 }
 
+/// What a tool has read: how many different records, whether it was stopped in the middle of too many, and the first line that
+/// it says.
+#[derive(Default)]
+struct Read {
+    records: usize,
+    is_endless: bool,
+    said: String,
+}
+
 /// What they are started with.
 struct Bench {
     bmc: PathBuf,
@@ -71,12 +80,12 @@ fn main() -> Result<()> {
     let quirks = process::text(&mut Command::new(&bench.bmc))?;
     let quirks: Vec<&str> = quirks.lines().collect();
     let read = |quirk, tool| bench.read(quirk, tool);
-    let rows: Vec<_> = thread::scope(|scope| {
+    let rows: Vec<[Read; 3]> = thread::scope(|scope| {
         let tools = [Tool::Lastwords, Tool::Ipmitool, Tool::IpmiSel];
         let row = |quirk| tools.map(|tool| scope.spawn(move || read(quirk, tool)));
         let rows: Vec<_> = quirks.iter().map(|quirk| row(quirk)).collect();
-        let done = |row: [thread::ScopedJoinHandle<'_, Result<(usize, bool)>>; 3]| {
-            let [a, b, c] = row.map(|read| read.join().unwrap_or_else(|_| Ok((0, true))));
+        let done = |row: [thread::ScopedJoinHandle<'_, Result<Read>>; 3]| {
+            let [a, b, c] = row.map(|read| read.join().unwrap_or_else(|_| Ok(Read::default())));
             Ok([a?, b?, c?])
         };
         rows.into_iter().map(done).collect::<Result<_>>()
@@ -84,18 +93,21 @@ fn main() -> Result<()> {
     let mut table = String::from(HEAD);
     let mut behind = Vec::new();
     for (quirk, read) in quirks.iter().zip(rows) {
-        let [ours, ipmitool, ipmi_sel] = read.map(|(read, ends)| {
-            let read = match read {
+        if read[0].records < read[1].records.max(read[2].records) {
+            behind.push(*quirk);
+        }
+        // Where nobody can read anything, what counts is what each says.
+        let is_told = read.iter().all(|read| read.records == 0);
+        let [ours, ipmitool, ipmi_sel] = read.map(|Read { records, is_endless, said }| {
+            let read = match records {
+                0 if is_told => format!("nothing: {said}"),
                 0 => "nothing".to_owned(),
                 RECORDS => "all".to_owned(),
                 read => format!("{read} of {RECORDS}"),
             };
-            if ends { read } else { read + ", without end" }
+            if is_endless { read + ", without end" } else { read }
         });
         writeln!(table, "| {quirk} | {ours} | {ipmitool} | {ipmi_sel} |")?;
-        if read[0].0 < read[1].0.max(read[2].0) {
-            behind.push(*quirk);
-        }
     }
     print!("{table}");
     put(&table)?;
@@ -112,9 +124,18 @@ impl Bench {
         Ok(Bmc(bmc, port.trim().to_owned()))
     }
 
-    /// How many different records a tool shows, and whether it comes to an end.
-    fn read(&self, quirk: &str, tool: Tool) -> Result<(usize, bool)> {
+    /// Reads the log of a BMC with this quirk.
+    fn read(&self, quirk: &str, tool: Tool) -> Result<Read> {
         let bmc = self.start(quirk)?;
+        let first = |text: &str| {
+            // What ipmitool says first of itself is no result.
+            let is_said = |line: &&str| {
+                !line.is_empty() && !["Loading", "Using"].iter().any(|word| line.starts_with(word))
+            };
+            let line = text.lines().find(is_said);
+            let line = line.unwrap_or("no word").trim_start_matches("lastwords: error: ");
+            line.replace(&format!("127.0.0.1:{}", bmc.1), "BMC").replace('|', "/")
+        };
         let kg = quirk.starts_with("Kg");
         let mut command = Command::new("sh");
         command.args(["-c", &format!("timeout {LIMIT} \"$@\" 2>&1 | head -c {OUTPUT}"), "sh"]);
@@ -135,7 +156,11 @@ impl Bench {
                 let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
                 let crashes = json["crashes"].as_array().cloned().unwrap_or_default();
                 let records = crashes.iter().filter_map(|crash| crash["records"].as_u64()).sum::<u64>();
-                return Ok((usize::try_from(records)?, true));
+                return Ok(Read {
+                    records: usize::try_from(records)?,
+                    said: first(&text),
+                    ..Read::default()
+                });
             }
             Tool::Ipmitool => {
                 command.args(["ipmitool", "-I", "lanplus", "-H", "127.0.0.1", "-p", &bmc.1, "-L", "USER"]);
@@ -157,7 +182,9 @@ impl Bench {
             }
         };
         fs::write(self.folder.join(format!("{}-{}.txt", quirk.replace([' ', ','], "-"), tool as u8)), &text)?;
-        Ok((records(&text, &fs::read(&self.log)?), text.len() < OUTPUT))
+        let bytes = if quirk.contains("last byte") { 15 } else { 16 };
+        let records = records(&text, &fs::read(&self.log)?, bytes);
+        Ok(Read { records, is_endless: text.len() >= OUTPUT, said: first(&text) })
     }
 }
 
@@ -167,8 +194,9 @@ fn said(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// How many of the log's records are in a text: in hex, or of text records the text, of the event its three bytes.
-fn records(text: &str, log: &[u8]) -> usize {
+/// How many of the log's records are in a text, as far as the BMC has kept so many bytes of each: in hex, or of text records the
+/// text, of the event its three bytes.
+fn records(text: &str, log: &[u8], bytes: usize) -> usize {
     let digits = |line: &str| match line.split_once("RID:") {
         // ipmi-sel has each byte in brackets.
         Some((_, bytes)) => bytes.split('[').filter_map(|byte| byte.get(..2)).collect::<String>(),
@@ -180,9 +208,9 @@ fn records(text: &str, log: &[u8]) -> usize {
     let (log, _) = log.as_chunks::<16>();
     let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     let shown = |record: &&[u8; 16]| {
-        let text = String::from_utf8_lossy(&record[5..]);
+        let text = String::from_utf8_lossy(&record[5..bytes]);
         let is_event = record[2] == 2;
-        digits.contains(&hex(&record[if is_event { 13 } else { 3 }..]))
+        digits.contains(&hex(&record[if is_event { 13 } else { 3 }..bytes]))
             || !is_event && lines.contains(text.trim_end_matches('\0'))
     };
     log.iter().filter(shown).collect::<BTreeSet<_>>().len()

@@ -27,7 +27,9 @@ use session::{Link, LoginError, Session, Status};
 use std::{
     io::{
         self,
-        ErrorKind::{Interrupted, TimedOut, WouldBlock},
+        ErrorKind::{
+            ConnectionRefused, HostUnreachable, Interrupted, NetworkUnreachable, TimedOut, WouldBlock,
+        },
     },
     net::{SocketAddr, ToSocketAddrs, UdpSocket},
     time::{Duration, Instant},
@@ -87,7 +89,7 @@ fn reason(host: String, error: LoginError) -> BmcError {
         LoginError::Only15 => BmcError::Only15(host),
         LoginError::Nonsense => BmcError::Login(host, "the BMC's answer is invalid".to_owned()),
         // A machine is there, but nobody listens at the port.
-        LoginError::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => BmcError::NoAnswer(host),
+        LoginError::Io(error) if error.kind() == ConnectionRefused => BmcError::NoAnswer(host),
         LoginError::Io(error) => BmcError::Io(host, error),
     }
 }
@@ -96,6 +98,9 @@ fn reason(host: String, error: LoginError) -> BmcError {
 pub struct Udp {
     socket: UdpSocket,
     start: Instant,
+    /// Has anything come? Then somebody is there: where nobody listens or no way leads there, that passes, as when a BMC
+    /// starts its IPMI service again.
+    heard: bool,
 }
 
 impl Udp {
@@ -103,7 +108,12 @@ impl Udp {
         let local = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(local)?;
         socket.connect(address)?;
-        Ok(Self { socket, start: Instant::now() })
+        Ok(Self { socket, start: Instant::now(), heard: false })
+    }
+
+    /// Is this what the network tells while nobody is there who was?
+    fn passes(&self, error: &io::Error) -> bool {
+        self.heard && matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
     }
 }
 
@@ -113,15 +123,26 @@ impl Link for Udp {
     }
 
     fn send(&mut self, packet: &[u8]) -> io::Result<()> {
-        self.socket.send(packet).map(drop)
+        match self.socket.send(packet) {
+            // It was told of the packet before; this one has not gone.
+            Err(error) if self.passes(&error) => {
+                let _ = self.socket.send(packet);
+                Ok(())
+            }
+            sent => sent.map(drop),
+        }
     }
 
     fn receive(&mut self, buffer: &mut [u8], until: Duration) -> io::Result<Option<usize>> {
         while let Some(left) = until.checked_sub(self.now()).filter(|left| !left.is_zero()) {
             self.socket.set_read_timeout(Some(left))?;
             match self.socket.recv(buffer) {
-                Ok(len) => return Ok(Some(len)),
+                Ok(len) => {
+                    self.heard = true;
+                    return Ok(Some(len));
+                }
                 Err(error) if matches!(error.kind(), WouldBlock | TimedOut | Interrupted) => {}
+                Err(error) if self.passes(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -143,7 +164,8 @@ impl<L: Link> Transport<System> for Session<L> {
         deadline: Millis,
     ) -> Result<usize, TransferError> {
         let request = Request::decode(request).ok_or(TransferError::State(0))?;
-        let left = deadline.saturating_sub(timer.now(system));
+        // Whole milliseconds, of which the one that has begun is not left.
+        let left = deadline.saturating_sub(timer.now(system)).saturating_sub(1);
         let end = self.link.now() + Duration::from_millis(u64::from(left));
         match self.ask(request, end) {
             Ok(Some(answer)) => request.put_answer(&answer, reply).ok_or(TransferError::TooLong),

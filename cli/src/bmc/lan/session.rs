@@ -24,10 +24,15 @@ const GROWTH: u32 = 2;
 /// So many copies of a request without an answer, and the BMC has forgotten the session; of a step while one is opened.
 const COPIES: usize = 12;
 const STEP_COPIES: usize = 8;
+/// After so many, something else is asked with each: where so many of these are answered, and the request is not, no copy
+/// of it will be.
+const ALONE: usize = 2;
+const ALIVE: usize = 5;
 
 /// Where nobody answers at all, no longer is waited.
 const SILENCE: Duration = Duration::from_secs(30);
-/// So many times is begun anew where packets are lost, or a BMC drops what it does not like.
+/// So many times is begun anew where packets are lost, or a BMC drops what it does not like; less where it says that it knows no
+/// such session.
 const TRIES: usize = 8;
 /// A BMC that has no session free ends those that are not used after a minute (6.12.15).
 const FULL: Duration = Duration::from_secs(120);
@@ -39,7 +44,8 @@ const PACKET_LEN: usize = 1024;
 /// Answers may overtake each other by so many, not more.
 const WINDOW: u32 = 32;
 
-/// Commands (IPMI 2.0 appendix G) that belong to the session.
+/// Commands (IPMI 2.0 appendix G) that belong to the session, and one that every BMC answers.
+const GET_DEVICE_ID: u8 = 0x01;
 const SET_SESSION_PRIVILEGE_LEVEL: u8 = 0x3b;
 const CLOSE_SESSION: u8 = 0x3c;
 
@@ -140,8 +146,8 @@ impl From<io::Error> for LoginError {
 
 /// Why one try has not opened a session.
 enum Failed {
-    /// Another one may.
-    Again,
+    /// Another one may. Why this one has not, where the BMC tells.
+    Again(Option<Status>),
     /// No other one will.
     Error(LoginError),
 }
@@ -157,7 +163,7 @@ impl From<Status> for Failed {
     fn from(status: Status) -> Self {
         match status.0 {
             // What is asked for belongs to a session that the BMC has given up.
-            0x02 | 0x08 => Self::Again,
+            0x02 | 0x08 => Self::Again(Some(status)),
             0x01 | 0x0b => Self::Error(LoginError::Full(status)),
             0x03..=0x07 | 0x10..=0x12 => Self::Error(LoginError::NoSuite(status)),
             _ => Self::Error(LoginError::Refused(status)),
@@ -176,6 +182,8 @@ pub struct Session<L: Link> {
     heard: bool,
     /// Has the BMC refused us?
     refused: bool,
+    /// Did it answer something else, while it did not answer the last request that it has not answered?
+    alive: bool,
 }
 
 /// A session that is open.
@@ -220,7 +228,7 @@ fn listen<T>(
 impl<L: Link> Session<L> {
     /// One that opens itself when it is asked.
     pub fn new(link: L, login: Login) -> Self {
-        Self { link, login, open: None, takes: None, heard: false, refused: false }
+        Self { link, login, open: None, takes: None, heard: false, refused: false, alive: false }
     }
 
     /// How long the answer to this copy of a packet is waited for.
@@ -254,11 +262,16 @@ impl<L: Link> Session<L> {
         loop {
             let error = match self.handshake(&mut suites, deadline) {
                 Ok(()) => return Ok(()),
-                Err(Failed::Again) if self.link.now() < deadline && tries < TRIES => {
-                    tries += 1;
+                Err(Failed::Again(status)) if self.link.now() < deadline && tries < TRIES => {
+                    tries += if status.is_some() { TRIES / 2 } else { 1 };
                     continue;
                 }
-                Err(Failed::Again) => LoginError::Silent,
+                // Said late, of the better suite: what the other one is made of the BMC may know.
+                Err(Failed::Error(LoginError::NoSuite(_))) if suites.len() > 1 => {
+                    suites.swap_remove(0);
+                    continue;
+                }
+                Err(Failed::Again(status)) => status.map_or(LoginError::Silent, LoginError::Refused),
                 Err(Failed::Error(error)) => error,
             };
             let now = self.link.now();
@@ -289,11 +302,12 @@ impl<L: Link> Session<L> {
             bmc_guid: [0; 16],
         };
         self.prove_bmc(&mut handshake, until)?;
-        match self.prove_ourselves(&handshake, until) {
+        let refused = match self.prove_ourselves(&handshake, until) {
+            Ok(()) => None,
             // The answer may have been lost, and the session be open: what is signed will show it.
-            Ok(()) | Err(Failed::Again) => {}
+            Err(Failed::Again(status)) => status,
             error => return error,
-        }
+        };
         self.open = Some(Open {
             keys: Keys::new(suite, &handshake.sik()),
             console_id: u32::from_le_bytes(console_id),
@@ -305,11 +319,12 @@ impl<L: Link> Session<L> {
         });
         let level = Request { net_fn: NetFn::APP, cmd: SET_SESSION_PRIVILEGE_LEVEL, data: &[USER] };
         // A session begins at this level; a BMC that sees it otherwise refuses the first command.
-        if self.ask_open(level, until)?.is_some() {
+        if self.ask_open(level, until)?.is_some() || self.alive {
             return Ok(());
         }
         self.close();
-        Err(Failed::Again)
+        // A login that was refused is not tried again.
+        Err(refused.map_or(Failed::Again(None), |status| LoginError::Refused(status).into()))
     }
 
     /// Open Session Request: until one is granted. Each copy has an id of its own, and the answer to any of them counts.
@@ -442,7 +457,7 @@ impl<L: Link> Session<L> {
             }
             before.push(handshake.console_random);
         }
-        Err(Failed::Again)
+        Err(Failed::Again(None))
     }
 
     /// RAKP messages 3 and 4: we know the password, and the BMC the key.
@@ -460,7 +475,15 @@ impl<L: Link> Session<L> {
             let find = |packet: &[u8]| contents(payload::RAKP_4, 0, packet).map(<[u8]>::to_vec);
             while let Some(four) = listen(&mut self.link, again, find)? {
                 match &four[..] {
-                    [_, status @ 1..=u8::MAX, ..] => return Err(Status(*status).into()),
+                    [_, status @ 1..=u8::MAX, ..] => {
+                        let status = Status(*status);
+                        return Err(match Failed::from(status) {
+                            // An earlier copy may have opened the session.
+                            again @ Failed::Again(_) if copy > 0 => again,
+                            other @ Failed::Error(LoginError::NoSuite(Status(..=0x11))) => other,
+                            _ => LoginError::Refused(status).into(),
+                        });
+                    }
                     [of, _, rest @ ..]
                         if [0, tag].contains(of) && rest.get(2..6) == Some(&handshake.console_id) =>
                     {
@@ -480,11 +503,11 @@ impl<L: Link> Session<L> {
                 return Err(error.into());
             }
         }
-        Err(Failed::Again)
+        Err(Failed::Again(None))
     }
 
     /// Sends a request until it is answered: completion code and data. A session that the BMC has forgotten is opened again.
-    /// `None` when there is no answer by then.
+    /// `None` when there is no answer by then, or there will be none, because the BMC answers others.
     ///
     /// # Errors
     /// When the BMC does not let us in again, or the network fails.
@@ -503,6 +526,9 @@ impl<L: Link> Session<L> {
             if let Some(answer) = self.ask_open(request, deadline)? {
                 return Ok(Some(answer));
             }
+            if self.alive {
+                break;
+            }
             if self.link.now() < deadline {
                 self.close();
             }
@@ -513,28 +539,45 @@ impl<L: Link> Session<L> {
     /// Sends a request in the session that is open, [`COPIES`] times at most. Each copy has a number of its own, and the answer
     /// to any of them counts.
     fn ask_open(&mut self, request: Request<'_>, deadline: Duration) -> io::Result<Option<Vec<u8>>> {
-        let mut copies: Vec<(u8, Duration)> = Vec::new();
+        let other = Request { net_fn: NetFn::APP, cmd: GET_DEVICE_ID, data: &[] };
+        // The number of each, when it was sent, and what it asks.
+        let mut copies: Vec<(u8, Duration, Request<'_>)> = Vec::new();
+        let mut alive = 0;
         for copy in 0..COPIES {
             let now = self.link.now();
-            if now >= deadline {
+            if now >= deadline || alive >= ALIVE {
                 break;
             }
-            let iv = self.random()?;
             let again = deadline.min(now + self.patience(copy));
+            for asked in [request, other].into_iter().take(if copy < ALONE { 1 } else { 2 }) {
+                let iv = self.random()?;
+                let Some(open) = &mut self.open else { return Ok(None) };
+                self.link.send(&open.next(asked, iv))?;
+                copies.push((open.request, now, asked));
+            }
             let Some(open) = &mut self.open else { break };
-            self.link.send(&open.next(request, iv))?;
-            copies.push((open.request, now));
             let found = listen(&mut self.link, again, |packet| {
                 let message = open.keys.open(open.console_id, packet)?;
-                let (number, answer) = answer(request, &message)?;
-                let (_, sent) = copies.iter().find(|(copy, _)| *copy == number)?;
-                open.is_new(packet).then(|| (*sent, answer.to_vec()))
+                let of = |(number, ..): &&(u8, Duration, Request<'_>)| {
+                    Some(number << 2) == message.get(4).copied()
+                };
+                let (_, sent, asked) = copies.iter().find(of)?;
+                let (_, answer) = answer(*asked, &message)?;
+                if !open.is_new(packet) {
+                    return None;
+                }
+                if *asked != request {
+                    alive += 1;
+                    return None;
+                }
+                Some((*sent, answer.to_vec()))
             })?;
             if let Some((sent, answer)) = found {
                 self.learn(sent);
                 return Ok(Some(answer));
             }
         }
+        self.alive = alive >= ALIVE;
         Ok(None)
     }
 

@@ -1,6 +1,6 @@
 //! A LAN with one simulated BMC, and the time that passes on it: waiting takes none. What happens is the same every time.
 
-use super::{Link, Login, Session, TIMEOUT, reason};
+use super::{Link, Login, Session, reason};
 use crate::bmc::{BmcError, Connection, System};
 use lastwords_sim::lan::{LanBmc, PASSWORD, USER};
 use std::{
@@ -53,11 +53,9 @@ impl Lan {
 
     /// A connection, with this time for all of it.
     pub fn connect_as(&self, login: Login, limit: Duration) -> Result<Connection, BmcError> {
-        let session = self.open(login, limit)?;
         let mut system = System::new(None);
         system.simulated = Some(Arc::clone(&self.clock));
-        let connection = Connection::of(system, session, "bmc", TIMEOUT);
-        Ok(connection.within(limit.saturating_sub(self.elapsed())))
+        Connection::opened(system, "bmc", limit, || self.open(login, limit))
     }
 
     /// The same, by the user that the BMC knows.
@@ -77,7 +75,7 @@ impl Link for Lan {
     }
 
     fn send(&mut self, packet: &[u8]) -> io::Result<()> {
-        let now = self.clock.fetch_add(TRAVELS, Ordering::Relaxed) + TRAVELS;
+        let now = self.clock.load(Ordering::Relaxed) + TRAVELS;
         for (at, answer) in self.bmc.lock().unwrap().receive(now / 1_000_000, packet) {
             self.number += 1;
             self.coming.insert(((at * 1_000_000).max(now) + TRAVELS, self.number), answer);

@@ -8,7 +8,7 @@ use super::{
     suite::Suite,
     *,
 };
-use crate::bmc::SelList;
+use crate::bmc::{Enough, Entry, SelList};
 use lastwords_core::ipmi::{
     commands::{GetDeviceId, GetSelTime},
     message::NetFn,
@@ -157,23 +157,29 @@ fn with_each_quirk_all_is_read_that_the_bmc_shows_and_in_no_more_round_trips_tha
     for (name, _) in QUIRKS {
         let bmc = quirky(20, name);
         // These ask for more than once is enough for the others.
-        let is_slow = bmc.loss > 0 || bmc.delay > 0 || bmc.full_until > 0 || bmc.dies_after.is_some();
+        let is_silent = bmc.unreadable.is_some_and(|(_, how)| how == Unreadable::Silent);
+        let is_slow =
+            is_silent || bmc.loss > 0 || bmc.delay > 0 || bmc.full_until > 0 || bmc.dies_after.is_some();
         let is_cancelled = bmc.cancels_every.is_some();
-        if *name == "IPMI 1.5 alone" {
+        // A status that is not for suite 17 alone lets nobody in.
+        let refuses_all = bmc.rakp_4_status > 0 && !bmc.refuses_sha256;
+        if bmc.ipmi_15 || refuses_all || bmc.user != login().user {
             continue;
         }
-        let kg = (!bmc.kg.is_empty()).then(|| KG.to_vec());
+        let (kg, refuses) = ((!bmc.kg.is_empty()).then(|| KG.to_vec()), u32::from(bmc.refuses_sha256));
         let lan = Lan::new(bmc);
         let list = read_within(&lan, Login { kg, ..login() }, LIMIT)
             .unwrap_or_else(|error| panic!("{name}: {error}"));
-        let unreadable = lan.bmc(|bmc| bmc.unreadable).map(|(at, _)| at as u16);
+        let (unreadable, count) = lan.bmc(|bmc| (bmc.unreadable.map(|(at, _)| at as u16), bmc.count));
         let expected: Vec<_> = (1..=20).filter(|at| Some(*at) != unreadable).collect();
         assert_eq!(which(&list), expected, "{name}");
-        assert_eq!((list.count, list.missing()), (Some(20), usize::from(unreadable.is_some())), "{name}");
+        let count = count.unwrap_or(20);
+        let missing = usize::from(count.saturating_sub(expected.len() as u16));
+        assert_eq!((list.count, list.missing()), (Some(count), missing), "{name}");
         assert!(list.ended_by.is_none(), "{name}");
         let heard = lan.bmc(|bmc| bmc.heard);
         assert!(is_slow || is_cancelled || heard <= 20 + 12, "{name}: {heard} round trips");
-        assert_eq!(lan.bmc(|bmc| bmc.refused), 0, "{name}");
+        assert_eq!(lan.bmc(|bmc| bmc.refused), refuses, "{name}");
     }
 }
 
@@ -245,6 +251,7 @@ fn a_login_that_is_refused_is_never_tried_again_and_has_a_reason() {
     assert_eq!(refused(LanBmc { rakp_4_status: 0x0f, ..none() }, login()), (code, 1));
     let (only, _) = refused(quirky(1, "IPMI 1.5 alone"), login());
     assert!(only.contains("IPMI 1.5 only") && only.contains("ipmitool -I lan -H bmc"), "{only}");
+    assert!(only.contains("lastwords read on the server") && only.contains("--redfish https://"), "{only}");
 
     let host = Host { name: "bmc".to_owned(), port: 623 };
     let long = Login { user: b"a name of 17 bytes".to_vec(), ..login() };
@@ -255,6 +262,105 @@ fn a_login_that_is_refused_is_never_tried_again_and_has_a_reason() {
     let host = Host { name: "127.0.0.1".to_owned(), port: nobody };
     let silent = open(&host, &login(), LIMIT).err().unwrap();
     assert!(matches!(silent, BmcError::NoAnswer(_)), "{silent}");
+}
+
+#[test]
+fn the_status_that_ends_a_login_is_told_by_its_name_and_a_login_is_tried_once() {
+    for status in 1..=0x13 {
+        let bmc = LanBmc { rakp_4_status: status, ..quirky(1, "none") };
+        let lan = Lan::new(bmc);
+        let error = lan.connect(LIMIT).err().expect("no session").to_string();
+        assert!(error.contains(&Status(status).to_string()), "{status:#04x}: {error}");
+        // What is said of an algorithm may be of suite 17 alone.
+        let logins = if matches!(status, 0x03..=0x07 | 0x10 | 0x11) { 2 } else { 1 };
+        assert_eq!(lan.bmc(|bmc| bmc.rakp_3s), logins, "{status:#04x}");
+        assert!(lan.elapsed() < Duration::from_secs(1), "{status:#04x}: {:?}", lan.elapsed());
+
+        let lan = Lan::new(LanBmc { rakp_2_status: status, ..quirky(1, "none") });
+        let error = lan.connect(LIMIT).err().expect("no session").to_string();
+        assert!(error.contains(&Status(status).to_string()), "{status:#04x}: {error}");
+        let is_full = matches!(status, 0x01 | 0x0b);
+        assert!(is_full || lan.bmc(|bmc| bmc.heard) <= 6, "{status:#04x}");
+        assert_eq!(lan.bmc(|bmc| bmc.rakp_3s), 0, "{status:#04x}");
+    }
+    let lan = Lan::new(quirky(1, "RAKP 4 with status 0x02"));
+    let error = lan.connect(LIMIT).err().expect("no session").to_string();
+    assert_eq!(error, "bmc refuses the login: RAKP status 0x02, Invalid Session ID");
+}
+
+#[test]
+fn a_suite_that_is_refused_late_is_refused() {
+    for status in [0x03, 0x04, 0x05, 0x06, 0x07, 0x10, 0x11] {
+        for (two, four) in [(status, 0), (0, status)] {
+            let bmc = LanBmc { refuses_sha256: true, rakp_2_status: two, ..quirky(3, "none") };
+            let lan = Lan::new(LanBmc { rakp_4_status: four, ..bmc });
+            assert_eq!(which(&read(&lan)), [1, 2, 3], "{two:#04x} {four:#04x}");
+            assert!(lan.elapsed() < Duration::from_secs(1), "{:?}", lan.elapsed());
+        }
+    }
+}
+
+#[test]
+fn a_record_that_is_never_answered_costs_half_a_minute_and_no_other_record() {
+    let from_end: &mut Enough<'_> = &mut |_: &[Entry]| false;
+    for (place, is_from_end) in [1, 2, 10, 19, 20].into_iter().flat_map(|at| [(at, false), (at, true)]) {
+        let unreadable = Some((place, Unreadable::Silent));
+        let lan = Lan::new(LanBmc { unreadable, ..quirky(20, "none") });
+        let list = lan.connect(LIMIT).unwrap().read_sel(is_from_end.then_some(&mut *from_end)).unwrap();
+        let expected: Vec<_> = (1..=20).filter(|at| usize::from(*at) != place).collect();
+        assert_eq!((which(&list), list.missing()), (expected, 1), "{place}");
+        assert!(list.ended_by.is_none());
+        // The first and the last one have two ids.
+        assert!(lan.elapsed() < Duration::from_secs(30), "{place}: {:?}", lan.elapsed());
+        assert_eq!(lan.bmc(|bmc| bmc.rakp_3s), 1, "{place}");
+    }
+}
+
+#[test]
+fn a_bmc_that_starts_its_service_again_is_waited_for() {
+    for (from, back) in [(500, 5_000), (700, 20_000), (1500, 40_000)] {
+        let bmc = LanBmc { delay: 10, gone_from: Some(from), back_at: Some(back), ..quirky(200, "none") };
+        let lan = Lan::new(bmc);
+        assert_eq!(which(&read(&lan)), (1..=200).collect::<Vec<_>>(), "{back}");
+    }
+}
+
+/// Two ports of the loopback address, and the one a link to the other.
+fn udp() -> (UdpSocket, Udp) {
+    let there = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let here = Udp::connect(there.local_addr().unwrap()).unwrap();
+    (there, here)
+}
+
+#[test]
+fn where_somebody_was_nobody_is_silence_and_where_nobody_was_an_error() {
+    let (there, mut here) = udp();
+    let (mut buffer, address) = ([0; 8], there.local_addr().unwrap());
+    let soon = |here: &mut Udp| here.now() + Duration::from_millis(20);
+    here.send(b"a").unwrap();
+    let (_, from) = there.recv_from(&mut buffer).unwrap();
+    there.send_to(b"b", from).unwrap();
+    let until = here.now() + LIMIT;
+    assert_eq!(here.receive(&mut buffer, until).unwrap(), Some(1));
+    drop(there);
+    for _ in 0..3 {
+        here.send(b"c").unwrap();
+        let until = soon(&mut here);
+        assert_eq!(here.receive(&mut buffer, until).unwrap(), None);
+    }
+    here.send(b"d").unwrap();
+    let there = UdpSocket::bind(address).unwrap();
+    // The first one to it is not lost for what the one before found; where it is, the test ends all the same.
+    there.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    here.send(b"e").unwrap();
+    assert_eq!((there.recv_from(&mut buffer).unwrap(), buffer[0]), ((1, from), b'e'));
+
+    let (there, mut here) = udp();
+    drop(there);
+    here.send(b"a").unwrap();
+    let until = here.now() + LIMIT;
+    let error = here.receive(&mut buffer, until).unwrap_err();
+    assert_eq!(error.kind(), ConnectionRefused);
 }
 
 #[test]

@@ -241,7 +241,7 @@ impl Log {
 }
 
 /// The text of a file, also of one in 16-bit characters, as PowerShell redirects output; without the NULs behind it.
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     let wide = |unit: fn([u8; 2]) -> u16| {
         let units: Vec<_> = bytes.as_chunks().0.iter().map(|pair| unit(*pair)).collect();
         String::from_utf16_lossy(&units)
