@@ -55,7 +55,9 @@ pub enum BmcError {
     #[error("{0}: {error}", error = message::system(.1))]
     Io(String, io::Error),
     /// Nobody answers on the LAN.
-    #[error("{0} does not answer\nhint: check the BMC's address, and that IPMI over LAN is enabled there")]
+    #[error(
+        "{0} does not answer\nhint: check the BMC's address and port, and that IPMI over LAN is enabled there"
+    )]
     NoAnswer(String),
     /// No common cipher suite.
     #[error(
@@ -70,6 +72,11 @@ pub enum BmcError {
     /// The BMC refuses the login.
     #[error("{0} refuses the login: {1}")]
     Login(String, String),
+    /// What IPMI has no room for. Nobody was asked.
+    #[error(
+        "the {0} has {1} bytes, and IPMI has room for {2}\nhint: a BMC that takes longer ones has Redfish: --redfish https://HOST"
+    )]
+    TooLong(&'static str, usize, usize),
     /// It knows the password, and another key.
     #[error(
         "{0} accepts the password, but its key (Kg) is another one\nhint: give the BMC's key with --kg-file FILE"

@@ -5,7 +5,7 @@ use super::{
     redfish::{self, Asking, Redfish},
 };
 use crate::{message, read};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use std::{
     env,
@@ -91,13 +91,18 @@ impl Remote {
     }
 
     fn password(&self) -> Result<Vec<u8>> {
-        if let Some(file) = &self.password_file {
-            return first_line(file);
+        let (password, from) = if let Some(file) = &self.password_file {
+            (first_line(file)?, file.display().to_string())
+        } else {
+            let set = |name: &'static str| Some((env::var_os(name)?.into_vec(), name.to_owned()));
+            PASSWORDS.into_iter().find_map(set).context(
+                "no password\nhint: give --password-file, or set LASTWORDS_PASSWORD or IPMI_PASSWORD",
+            )?
+        };
+        if password.is_empty() {
+            message::warning(&anyhow!("{from}: the password is empty"));
         }
-        let password = PASSWORDS.into_iter().find_map(env::var_os);
-        let password =
-            password.context("no password\nhint: give --password-file, or set LASTWORDS_PASSWORD")?;
-        Ok(password.into_vec())
+        Ok(password)
     }
 
     fn kg(&self) -> Result<Option<Vec<u8>>> {

@@ -57,6 +57,10 @@ pub struct SelList {
     pub unreadable: usize,
     /// Is what lies before the first entry left out, because it was not wanted?
     pub from_end: bool,
+    /// Are there records that the BMC does not answer for, though it answers others?
+    pub is_silent: bool,
+    /// Is it unknown what the newest record is? The list did not come to its end, and the BMC does not show the last one.
+    pub is_open: bool,
     /// Why it ends before the log does.
     pub ended_by: Option<BmcError>,
 }
@@ -482,9 +486,9 @@ impl<'a> Walk<'a> {
                 }
             };
             self.list.is_distinct = is_distinct && came_to_end;
-            if self.list.count.is_some() || !came_to_end {
-                self.take_from_end(known);
-            }
+            let has_end = self.take_from_end(known);
+            self.list.is_open = !came_to_end && !has_end;
+            self.list.is_silent = !self.silent.is_empty();
             return match refused {
                 // It shows nothing at all.
                 Some(error) if self.list.entries.is_empty() => Err(error),
@@ -503,8 +507,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes what is behind the place where the list has ended: from the log's end back, by the ids below the last one's.
-    /// What is `known` of the end, the newest first, is not asked for again.
-    fn take_from_end(&mut self, mut known: Vec<Entry>) {
+    /// What is `known` of the end, the newest first, is not asked for again. False where the BMC does not show the last record.
+    fn take_from_end(&mut self, mut known: Vec<Entry>) -> bool {
         let mut records = BTreeSet::new();
         records.extend(self.list.entries.iter().map(|entry| entry.record));
         known.retain(|entry| records.insert(entry.record));
@@ -518,7 +522,8 @@ impl<'a> Walk<'a> {
                     // Where the id in it is one less than that by which it is asked for, another one is there.
                     id = if names_one(own) { (own + 1).min(LAST_RECORD - 1) } else { FIRST_RECORD };
                 }
-                _ => return,
+                Got::Record(..) => return true,
+                _ => return false,
             }
         }
         self.list.is_distinct &= found.is_empty();
@@ -538,7 +543,9 @@ impl<'a> Walk<'a> {
                 Got::Silence(error) => self.list.ended_by = Some(error),
             }
         }
+        let has_end = !found.is_empty();
         self.list.entries.extend(found.into_iter().rev());
+        has_end
     }
 }
 
@@ -682,6 +689,28 @@ mod tests {
             from(&sel, request)
         });
         assert_eq!(ids(&bmc.sel_list().unwrap().entries), [3, 4]);
+    }
+
+    #[test]
+    fn a_list_that_ends_early_is_taken_up_from_the_logs_end_or_said_to_be_open() {
+        for (last, open) in [(true, false), (false, true)] {
+            let mut bmc = bmc(move |request| match request.cmd {
+                GetSelEntry::CMD if request.data[2..4] == [0xff, 0xff] && last => {
+                    [&[0, 0xff, 0xff], &record(6)[..]].concat()
+                }
+                GetSelEntry::CMD if request.data[2..4] == [3, 0] => {
+                    let next = if last { [0xff, 0xff] } else { [9, 0] };
+                    [&[0], &next[..], &record(3)].concat()
+                }
+                GetSelEntry::CMD if !last && request.data[2] > 3 => vec![0xff],
+                GetSelEntry::CMD => from(&[1, 2, 3, 4, 5, 6], request),
+                // Nor does it say how many there are.
+                _ => vec![0xc1],
+            });
+            let list = bmc.read_sel(None).unwrap();
+            let all: &[u16] = if last { &[1, 2, 3, 4, 5, 6] } else { &[1, 2, 3] };
+            assert_eq!((ids(&list.entries).as_slice(), list.is_open), (all, open));
+        }
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Crash {
     pub unparsed: Vec<Text>,
     /// The dump's file, where one was found.
     pub vmcore: Option<String>,
+    /// Was the log not read to its end, so that records of it may be missing whose numbers nobody knows?
+    pub is_open: bool,
 }
 
 /// What is known of a crash's records as a whole.
@@ -322,13 +324,14 @@ impl Crashes<'_> {
 
     /// Why a dump failed is recorded behind what the crash has.
     fn whys(&mut self, whys: Vec<(u32, &[u8; 16])>) {
+        // A full log overwrites its oldest crash up to there: it is none of those that are known.
+        if whys.first().is_some_and(|(at, _)| self.firsts.first().is_none_or(|first| at < first)) {
+            self.found.insert(0, Crash { dump: vec![Stage::Failed], ..Crash::default() });
+            self.firsts.insert(0, 0);
+        }
         let mut parts: Vec<why::Parts> = vec![why::Parts::default(); self.found.len()];
         for (at, record) in whys {
-            let of = self.firsts.partition_point(|first| *first < at).saturating_sub(1);
-            if self.found.is_empty() {
-                self.found.push(Crash::default());
-                parts.push(why::Parts::default());
-            }
+            let of = self.firsts.partition_point(|first| *first <= at).saturating_sub(1);
             parts[of].take(record);
         }
         for (crash, mut parts) in self.found.iter_mut().zip(parts) {
@@ -666,6 +669,8 @@ mod tests {
         assert_eq!(whys(&[&one, &two]), [why.clone(), None]);
         assert_eq!(whys(&[&two, &one]), [None, why.clone()]);
         assert_eq!(whys(&[&one[1..], &two[1..], &one]), [why.clone(), None, why.clone()]);
+        // Of a crash that the log has overwritten but for that.
+        assert_eq!(whys(&[&why::records("no space"), &two]), [why.clone(), None]);
         // Where the mark is lost it is still that crash's.
         assert_eq!(whys(&[&one[..3], &why::records("no space"), &two]), [why, None]);
         let counted: Vec<_> = crashes(&one.into_iter().collect()).iter().map(|crash| crash.records).collect();

@@ -79,6 +79,10 @@ fn text(id: CrashId) -> String {
 
 /// The id of a crash that has none recorded: of its time, which tells it from others, and what else is whole.
 fn derived(crash: &Crash) -> Option<CrashId> {
+    // Of what is missing it may have its own, and more that it would be made of.
+    if crash.is_open {
+        return None;
+    }
     let (Time::Seconds(time) | Time::Uptime(time)) = crash.time.as_ref()? else { return None };
     let mut lines = format!("{time}\n{}\n", whole_reason(crash).unwrap_or_default());
     let panicked = crash.panicked.as_ref().map(|panicked| match panicked {

@@ -65,7 +65,7 @@ Examples:
 
 Exit status:
   0  a panic report was found
-  1  failed
+  1  failed, or records were not read that may be a panic's
   2  wrong usage
   3  no panic report
 
@@ -127,7 +127,7 @@ impl Read {
             None => View::Overview,
             Some(count) => View::Newest(count.into()),
         };
-        let (mut found, mut is_cut) = (false, refused > 0);
+        let (mut found, mut is_cut, mut ends_early) = (false, false, refused > 0);
         for (index, source) in sources.iter().enumerate() {
             let mut reading = Reading::new(&source.log, &source.name);
             if let Some(since) = self.since {
@@ -142,11 +142,13 @@ impl Read {
             }
             reading.show(view, self.json)?;
             found |= !reading.crashes.is_empty();
-            is_cut |= reading.part.as_ref().is_some_and(Part::is_cut) || reading.notes.is_cut();
+            is_cut |= reading.is_cut();
+            ends_early |= reading.notes.ends_early() || reading.part.as_ref().is_some_and(Part::ends_early);
         }
         Ok(match found {
+            // Whether there is one, or a newer one, is unknown.
+            _ if ends_early => ExitCode::FAILURE,
             true => ExitCode::SUCCESS,
-            // Whether there is one is unknown.
             false if is_cut => ExitCode::FAILURE,
             false => ExitCode::from(NONE_FOUND),
         })
@@ -280,6 +282,8 @@ impl Reading {
         self.part.clone_from(&source.part);
         self.is_local = source.running.is_some();
         self.now = source.ahead.map(|ahead| now() + ahead);
+        let is_cut = self.is_cut();
+        self.crashes.iter_mut().for_each(|crash| crash.is_open = is_cut);
         self.name_locations(root, source, symbols);
         if self.is_local {
             self.find_dumps(root, source.ahead.unwrap_or_default());
@@ -329,6 +333,11 @@ impl Reading {
                 None => {}
             }
         }
+    }
+
+    /// May records be missing, whichever?
+    fn is_cut(&self) -> bool {
+        self.notes.is_cut() || self.part.as_ref().is_some_and(Part::is_cut)
     }
 
     /// Finds each crash's dump, where the time of the crash is known.

@@ -137,6 +137,12 @@ pub struct Part {
     miscounted: bool,
     /// Are older records left out, because they were not wanted?
     newest_only: bool,
+    /// Is the newest record unknown?
+    #[serde(skip)]
+    is_open: bool,
+    /// Are there records that the BMC does not answer for?
+    #[serde(skip)]
+    is_silent: bool,
     /// Why reading ended early.
     error: Option<String>,
 }
@@ -152,6 +158,8 @@ impl Part {
             miscounted: counted.is_some_and(|counted| counted < read),
             missing: list.missing(),
             newest_only: list.from_end,
+            is_open: list.is_open,
+            is_silent: list.is_silent,
             error: list.ended_by.as_ref().map(fact),
         }
     }
@@ -173,6 +181,12 @@ impl Part {
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.error.is_some() || self.missing > 0
+    }
+
+    /// May a newer crash be in what was not read?
+    #[must_use]
+    pub fn ends_early(&self) -> bool {
+        self.error.is_some() || self.is_open && self.missing > 0
     }
 
     /// What a user has to know of it.
@@ -197,6 +211,7 @@ impl fmt::Display for Part {
         match &self.error {
             Some(error) => write!(f, ": {error}."),
             None if self.missing == 0 => f.write_str("."),
+            None if self.is_silent => f.write_str(": the BMC does not answer for the others."),
             None => f.write_str(": the BMC does not show the others."),
         }
     }

@@ -31,7 +31,13 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (full, earlier, tests) = self.split();
         if full.is_empty() {
-            writeln!(f, "No panic report in {}", printable(&self.reading.source))?;
+            write!(f, "No panic report in {}", printable(&self.reading.source))?;
+            match &self.reading.host {
+                Some(host) if *host != self.reading.source && !self.reading.is_local => {
+                    writeln!(f, ", host {}", printable(host))?;
+                }
+                _ => writeln!(f)?,
+            }
         }
         for (index, crash) in full.iter().enumerate() {
             if index > 0 {

@@ -5,7 +5,6 @@ use super::{
     crash::{Complete, Crash, NamedLocation, Panicked, Symbol},
     identity::Identity,
     log::Note,
-    part::Part,
 };
 use crate::layout::Row;
 use lastwords_core::{
@@ -207,9 +206,7 @@ fn records(crash: &Crash, reading: &Reading) -> Option<Row> {
             Some(Row::new("Records", format!("{records}; missing ones unknown")))
         }
         // Their numbers show what is missing between them, and not what is behind the last one.
-        0 if reading.notes.is_cut() || reading.part.as_ref().is_some_and(Part::is_cut) => {
-            Some(Row::new("Records", format!("{records}; more may be missing")))
-        }
+        0 if crash.is_open => Some(Row::new("Records", format!("{records}; more may be missing"))),
         0 => Some(Row::new("Records", format!("{records}, none missing"))),
         _ => Some(Row::alarm("Records", format!("{records}, {missing} missing"))),
     }

@@ -49,10 +49,15 @@ pub const TIMEOUT: Millis = 120_000;
 /// [`BmcError::NoAnswer`], [`BmcError::Login`], [`BmcError::NoSuite`], [`BmcError::Io`] and those between them.
 pub fn open(host: &Host, login: &Login, limit: Duration) -> Result<Session<Udp>, BmcError> {
     let (name, start) = (host.to_string(), Instant::now());
-    let long = login.user.len() > NAME_LEN || login.password.len() > PASSWORD_LEN;
-    if long || login.kg.as_ref().is_some_and(|kg| kg.len() > KG_LEN) {
-        let fact = "IPMI has names of at most 16, and passwords and keys of at most 20 bytes";
-        return Err(BmcError::Login(name, fact.to_owned()));
+    let kg = login.kg.as_ref().map_or(0, Vec::len);
+    for (what, len, most) in [
+        ("user's name", login.user.len(), NAME_LEN),
+        ("password", login.password.len(), PASSWORD_LEN),
+        ("key (Kg)", kg, KG_LEN),
+    ] {
+        if len > most {
+            return Err(BmcError::TooLong(what, len, most));
+        }
     }
     let addresses = (host.name.as_str(), host.port).to_socket_addrs();
     let mut last = BmcError::NoAnswer(name.clone());

@@ -256,7 +256,7 @@ fn a_login_that_is_refused_is_never_tried_again_and_has_a_reason() {
     let host = Host { name: "bmc".to_owned(), port: 623 };
     let long = Login { user: b"a name of 17 bytes".to_vec(), ..login() };
     let long = open(&host, &long, LIMIT).err().unwrap();
-    assert!(matches!(long, BmcError::Login(..)), "{long}");
+    assert!(matches!(long, BmcError::TooLong("user's name", 18, 16)), "{long}");
     // Nobody listens there any more.
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let host = Host { name: "127.0.0.1".to_owned(), port: nobody };

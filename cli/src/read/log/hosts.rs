@@ -47,7 +47,11 @@ pub fn by_host(text: &str) -> Option<Vec<(String, String)>> {
             add(host, rest);
         }
     }
-    (!hosts.is_empty()).then_some(hosts)
+    // The numbers of lines (`grep -n`) are no hosts.
+    let is_number = |host: &str| host.bytes().all(|byte| byte.is_ascii_digit());
+    let are_numbers =
+        hosts.len() > 1 && hosts.iter().all(|(host, lines)| is_number(host) && lines.lines().count() == 1);
+    (!hosts.is_empty() && !are_numbers).then_some(hosts)
 }
 
 /// `dshbak` and `ipmi-sel -B`: a host between two of these.

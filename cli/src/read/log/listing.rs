@@ -9,18 +9,23 @@ pub const LINE: usize = 4096;
 const STX: u8 = 2;
 /// What stands in front of a panic's text.
 const PANIC: &str = "Linux kernel panic:";
-/// A panic's event, and so many of its letters that no other has them.
+/// The type of a panic's event, the event, and so many of its letters that no other has them.
+const STOP: &str = "OS Critical Stop";
 const CRITICAL_STOP: &str = "run-time critical stop";
 const UNIQUE: usize = 4;
 /// What stands in front of the bytes of an OEM record.
 const OEM: &str = "OEM defined";
 /// What a panic's texts, and why a dump failed, begin with.
 const PANICS: [u8; 2] = [0x20, 0x21];
-/// What the lines begin with that say that a tool came no further.
-const FAILURES: [&str; 10] = [
-    "Get SEL ",
+/// What the lines begin with that say that a tool came no further. Others, such as `Unable to Get Channel Cipher Suites`, are
+/// said where all went well.
+const FAILURES: [&str; 14] = [
+    "Get SEL Entry",
+    "Get SEL Info",
     "Error: ",
-    "Unable to ",
+    "Unable to establish",
+    "Could not open",
+    "SEL Entry",
     "ipmi-sel:",
     "ipmi_",
     "ipmitool:",
@@ -28,6 +33,7 @@ const FAILURES: [&str; 10] = [
     "Connection ",
     "Killed",
     "Terminated",
+    "Read SEL",
 ];
 
 /// A listing that is being read.
@@ -55,6 +61,8 @@ struct Listing {
     has_blanks: bool,
     /// The line that is being read is the last, and has no end.
     is_open: bool,
+    /// Nothing of it can be missing all the same.
+    is_whole: bool,
 }
 
 /// Takes a listing apart.
@@ -76,12 +84,22 @@ pub fn parse(text: &str) -> Result<Log, LogError> {
     }
     listing.end_paragraph();
     if !listing.known {
-        return Err(if listing.saved { LogError::Save } else { LogError::Unknown });
+        let is_failure = listing.notes.contains(Note::Failed);
+        return Err(match listing.saved {
+            true => LogError::Save,
+            false if is_failure => LogError::Failed,
+            false => LogError::Unknown,
+        });
+    }
+    if listing.is_open && !listing.is_whole {
+        listing.notes.insert(Note::OpenEnd);
     }
     if listing.is_newest_first() {
         listing.rows.reverse();
+        listing.ids.reverse();
     }
-    Ok(Log { entries: numbers::entries(listing.rows, !listing.has_blanks), notes: listing.notes })
+    let entries = numbers::entries(listing.rows, &listing.ids, !listing.has_blanks);
+    Ok(Log { entries, notes: listing.notes })
 }
 
 impl Listing {
@@ -106,6 +124,7 @@ impl Listing {
         }
         let before = self.bytes.take();
         let bytes = hex_bytes(line);
+        self.is_whole = false;
         // An answer of 18 bytes, as ipmitool raw breaks it.
         if let (Some(&[one, other]), Some(before)) = (bytes.as_deref(), before) {
             let mut record = before;
@@ -116,20 +135,28 @@ impl Listing {
             self.record(record);
             return;
         }
+        // Several records in a line.
+        if let Some(bytes) = bytes.as_deref().filter(|bytes| bytes.len() > 16)
+            && let (records, []) = bytes.as_chunks()
+        {
+            records.iter().for_each(|record| self.record(*record));
+            return;
+        }
         let bytes = bytes.as_deref().and_then(record_in);
         self.bytes = bytes;
         if let Some(record) = ipmi_sel_hex(line).or(bytes) {
             self.record(record);
         } else if let Some((id, row)) = self.ipmi_sel(line).or_else(|| self.ipmitool(line)) {
+            self.is_whole = matches!(row, Row::Unreadable) && line.trim_end().ends_with("sserted");
             let row = if self.is_open { self.without_end(row) } else { row };
             self.push(id, row);
         } else if line.trim() == "SEL has no entries" {
-            self.known = true;
+            (self.known, self.is_whole) = (true, true);
         } else if is_saved(line) {
             self.saved = true;
         } else if FAILURES.iter().any(|failure| line.starts_with(failure)) {
             self.notes.insert(Note::Failed);
-        } else if self.is_open || self.is_begun(line) {
+        } else if !self.is_open && self.is_begun(line) {
             self.notes.insert(Note::CutLines);
         }
     }
@@ -141,6 +168,7 @@ impl Listing {
     }
 
     fn record(&mut self, record: [u8; 16]) {
+        self.is_whole = true;
         self.push(u16::from_le_bytes([record[0], record[1]]), Row::Record(record.into()));
     }
 
@@ -155,15 +183,18 @@ impl Listing {
 
     /// The last row, whose line may have lost its end. A text is filled up, as one is that goes on.
     fn without_end(&mut self, row: Row) -> Row {
-        let Row::Text(mut text) = row else { return row };
+        let Row::Text(mut text) = row else {
+            self.is_whole |= matches!(row, Row::Record(_));
+            return row;
+        };
         if numbers::mark(&text).is_some() {
+            self.is_whole = true;
             return Row::Text(text);
         }
-        let cut = self.cut();
         // Nothing shows whether what is left goes on with a full record before it.
         let is_behind_full = matches!(self.rows.last(), Some(Row::Text(before)) if before.len() >= TEXT_LEN);
         if text.len() < TEXT_LEN && (is_behind_full || numbers::is_begun_mark(&text)) {
-            return cut;
+            return Row::Unreadable;
         }
         while text.len() < TEXT_LEN {
             text.push(' ');
@@ -191,7 +222,8 @@ impl Listing {
         let is_date = date.contains(is_mark) && date.contains(|letter: char| letter.is_ascii_digit());
         (is_date || date.starts_with("Pre-Init") || date.starts_with("Un")).then_some(())?;
         let number = sensor.split_once("#0x").and_then(|(_, number)| u8::from_str_radix(number, 16).ok());
-        Some((id, self.event(event, number, None, &format!("{date} {time}"))))
+        let is_stop = sensor.starts_with(STOP);
+        Some((id, self.event(event, is_stop, number, None, &format!("{date} {time}"))))
     }
 
     /// A line of FreeIPMI's `ipmi-sel`:
@@ -229,7 +261,7 @@ impl Listing {
             let is_begun = !shown.is_empty() && OEM.starts_with(shown) || shown.trim() == "N/A";
             return Some((id, if is_begun { self.cut() } else { self.text(shown) }));
         }
-        let is_critical_stop = between.iter().any(|field| field.trim() == "OS Critical Stop");
+        let is_critical_stop = between.iter().any(|field| field.trim() == STOP);
         let number = name.split_once('#').and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
         let data = |code: &str| {
             let (_, rest) = shown.split_once(code)?;
@@ -243,13 +275,24 @@ impl Listing {
         };
         let data = codes.or_else(|| letters().map(|[_, data2, data3]| (data2, data3)));
         let event = if is_critical_stop { shown.split(" ; ").next()? } else { "" };
-        Some((id, self.event(event, number, data, &format!("{} {}", date.trim(), time.trim()))))
+        let time = format!("{} {}", date.trim(), time.trim());
+        Some((id, self.event(event, is_critical_stop, number, data, &time)))
     }
 
     /// A system event.
-    fn event(&mut self, event: &str, number: Option<u8>, data: Option<(u8, u8)>, time: &str) -> Row {
+    fn event(
+        &mut self,
+        event: &str,
+        is_stop: bool,
+        number: Option<u8>,
+        data: Option<(u8, u8)>,
+        time: &str,
+    ) -> Row {
         let event = event.trim().to_ascii_lowercase();
         if event.len() < UNIQUE || !CRITICAL_STOP.starts_with(&event) {
+            if CRITICAL_STOP.starts_with(&event) && is_stop {
+                self.notes.insert(Note::CutLines);
+            }
             self.in_stream = false;
             // Any other record: it stands for itself, and carries nothing.
             return Row::Unreadable;
@@ -380,7 +423,7 @@ impl Listing {
                 _ => paragraph.time.trim().to_owned(),
             };
             let data = paragraph.data.map(|[_, data2, data3]| (data2, data3));
-            self.event(&paragraph.event, paragraph.number, data, &time)
+            self.event(&paragraph.event, false, paragraph.number, data, &time)
         };
         self.push(paragraph.id, row);
     }

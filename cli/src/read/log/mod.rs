@@ -55,6 +55,8 @@ pub enum Note {
     PartOfRecord,
     /// Lines of a listing that have lost their ends.
     CutLines,
+    /// The last line of a listing, which has no end.
+    OpenEnd,
     /// The tool that wrote a listing says in it that it came no further.
     Failed,
     /// There was nothing in the file.
@@ -88,7 +90,12 @@ impl Notes {
 
     /// Does one of them say that records are missing, whichever?
     pub fn is_cut(&self) -> bool {
-        [Note::PartOfRecord, Note::CutLines, Note::Failed].into_iter().any(|note| self.contains(note))
+        self.ends_early() || self.contains(Note::CutLines) || self.contains(Note::Empty)
+    }
+
+    /// Does one of them say that the newest records are missing?
+    pub fn ends_early(&self) -> bool {
+        [Note::PartOfRecord, Note::OpenEnd, Note::Failed].into_iter().any(|note| self.contains(note))
     }
 
     /// All of them.
@@ -105,6 +112,7 @@ impl Note {
             Self::NoEventData => "no-event-data",
             Self::PartOfRecord => "part-of-record",
             Self::CutLines => "cut-lines",
+            Self::OpenEnd => "open-end",
             Self::Failed => "tool-failed",
             Self::Empty => "empty",
             Self::SinceUnknown => "since-unknown",
@@ -127,8 +135,8 @@ impl fmt::Display for Note {
             Self::NoRawData(_) => "",
             Self::CertificateNotChecked => "--insecure: nobody has checked that this is the BMC's own log.",
             Self::NoSequence => {
-                "this listing has no record numbers. Texts were joined by their looks, and missing records do not show. \
-                 ipmitool sel writeraw FILE keeps the numbers."
+                "this listing leaves out the number that each record has within its report. Texts were joined by their looks, \
+                 and missing records do not show. ipmitool sel writeraw FILE keeps the numbers."
             }
             Self::NoEventData => {
                 "this listing leaves out event data 2 and 3. Texts with three characters in a record were left out. \
@@ -136,11 +144,14 @@ impl fmt::Display for Note {
             }
             Self::PartOfRecord => "the file ends within a record.",
             Self::CutLines => "lines of this listing have lost their ends. Records of a panic may be missing.",
-            Self::Failed => "the tool that wrote this listing reports an error in it. Records may be missing.",
+            Self::OpenEnd => "the last line of this listing has no end. Newer records may be missing.",
+            Self::Failed => "the tool that wrote this listing reports an error in it. Newer records may be missing.",
             Self::Empty => {
                 "there is nothing in it. The SEL has no entries, or the command that was to read it has failed."
             }
-            Self::SinceUnknown => "--since does not know a listing's times. All of its crashes are shown.",
+            Self::SinceUnknown => {
+                "--since does not know a listing's times. All of its crashes are shown. ipmitool sel writeraw FILE keeps the times."
+            }
             Self::SymbolsOfAnyKernel => {
                 "these crashes are of several kernels, and the symbols file does not name its own. The names of the \
                  other kernels' locations are wrong."
@@ -167,6 +178,9 @@ pub enum LogError {
     /// Longer than the longest.
     #[error("not a SEL: more than {} MiB\nhint: ipmitool sel writeraw FILE", MOST >> 20)]
     TooLong,
+    /// What a tool says in place of a SEL.
+    #[error("not a SEL: a tool's error\nhint: mend what it says, or read the BMC itself with lastwords read")]
+    Failed,
     /// Something else.
     #[error(
         "not a SEL in a known form: these are ipmitool sel writeraw, sel list, elist, -v and -c, FreeIPMI's ipmi-sel, \

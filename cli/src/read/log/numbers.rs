@@ -3,7 +3,7 @@
 
 use super::{Entry, Row, why};
 use lastwords_core::{
-    report::{Line, Stage},
+    report::{CALLER_LEN, Line, Stage},
     store::sel::{self, LINE_LEN, TEXT_LEN},
 };
 
@@ -21,8 +21,10 @@ struct Crash {
     has_ended: bool,
 }
 
-/// The records that these rows show, the texts with numbers again. `is_trimmed`: blanks at the ends of lines are lost.
-pub fn entries(mut rows: Vec<Row>, is_trimmed: bool) -> Vec<Entry> {
+/// The records that these rows show, the texts with numbers again. `ids` are the numbers that the rows themselves have.
+/// `is_trimmed`: blanks at the ends of lines are lost.
+pub fn entries(mut rows: Vec<Row>, ids: &[u16], is_trimmed: bool) -> Vec<Entry> {
+    drop_doubled(&mut rows, ids);
     if is_trimmed {
         fill_up(&mut rows);
     }
@@ -66,6 +68,20 @@ pub fn entries(mut rows: Vec<Row>, is_trimmed: bool) -> Vec<Entry> {
     rows.into_iter().zip(numbers).zip(whys).map(entry).collect()
 }
 
+/// Takes out rows that are there twice in a row, with the same number.
+fn drop_doubled(rows: &mut [Row], ids: &[u16]) {
+    for (at, pair) in (1..).zip(ids.windows(2)) {
+        if let [one, other] = pair
+            && one == other
+            && *one != 0
+            && let [Row::Text(before), Row::Text(text)] = &rows[at - 1..=at]
+            && before == text
+        {
+            rows[at - 1] = Row::Unreadable;
+        }
+    }
+}
+
 fn text_at(rows: &[Row], at: usize) -> &str {
     match rows.get(at) {
         Some(Row::Text(text)) => text,
@@ -79,13 +95,17 @@ fn reason_behind(rows: &[Row], texts: &[usize]) -> usize {
     let known = texts.iter().rposition(|at| !is_plain(text_at(rows, *at)));
     let mut from = known.map_or(0, |known| known + 1);
     // What goes on with the line before is that one's.
-    let mut before = known.map(|known| text_at(rows, texts[known]));
-    while let (Some(line), Some(at)) = (before, texts.get(from)) {
-        let text = text_at(rows, *at);
-        if line.len() < TEXT_LEN || known.is_some_and(|known| known + 1 == from) && starts_line(line, text) {
+    let mut line = known.map_or("", |known| text_at(rows, texts[known])).to_owned();
+    let mut is_full = line.len() >= TEXT_LEN;
+    while let Some(text) = texts.get(from).map(|at| text_at(rows, *at)) {
+        if !is_full || starts_line(&line, text) {
             break;
         }
-        (from, before) = (from + 1, Some(text));
+        is_full = text.len() >= TEXT_LEN;
+        if line.len() < LINE_LEN {
+            line.push_str(text);
+        }
+        from += 1;
     }
     from
 }
@@ -125,6 +145,7 @@ fn fill_up(rows: &mut [Row]) {
     for at in 1..rows.len() {
         if let [Row::Text(text), Row::Text(next)] = &mut rows[at - 1..=at]
             && text.len() + 1 == TEXT_LEN
+            && text != next
             && is_part(text)
             && is_part(next)
         {
@@ -134,21 +155,32 @@ fn fill_up(rows: &mut [Row]) {
 }
 
 /// Which rows are why a dump failed, and which part of that: texts behind its mark that begin so, and go on while they
-/// are full.
+/// are full. Other records may be between; one that is there twice is the same part.
 fn whys(rows: &[Row]) -> Vec<Option<u8>> {
     let (mut next, mut whys) = (None, Vec::new());
+    let mut last = None;
     for row in rows {
         let Row::Text(text) = row else {
-            next = None;
+            if matches!(row, Row::Record(entry) if entry.time.is_some()) {
+                (next, last) = (None, None);
+            }
             whys.push(None);
             continue;
         };
+        if let Some((part, before)) = last
+            && before == text
+        {
+            whys.push(Some(part));
+            continue;
+        }
         let is_part = match next {
             Some(0) => text.starts_with(why::BEGINS),
             Some(part) => part < why::MOST,
             None => false,
         };
-        whys.push(next.filter(|_| is_part).map(|part| part as u8));
+        let part = next.filter(|_| is_part).map(|part| part as u8);
+        whys.push(part);
+        last = part.map(|part| (part, text));
         next = match next {
             _ if text.trim_end() == Stage::Failed.text() => Some(0),
             Some(part) if is_part && text.len() >= TEXT_LEN => Some(part + 1),
@@ -195,6 +227,7 @@ fn starts_line(line: &str, text: &str) -> bool {
     match sel::parse(line.as_bytes(), false) {
         // Never longer.
         Line::BuildId(_) | Line::CrashId(_) | Line::Signature(_) => true,
+        Line::Caller(name) if name.len() >= CALLER_LEN => true,
         // Only digits could follow.
         Line::Panicked { .. } | Line::Group { .. } | Line::Omitted(_) => !is_hex,
         _ => match sel::parse(text.as_bytes(), false) {

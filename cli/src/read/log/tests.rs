@@ -89,11 +89,12 @@ fn what_is_no_sel_is_refused_with_a_hint() {
         &[0; 64],
         b"\0",
         b"hello",
-        b"Get SEL Info command failed\n",
-        b"bmc1: Error: Unable to establish IPMI v2 / RMCP+ session\n",
         b"\x26\x10\0\x38\x01\x15\x20\xff\xa8\x0c\0\0\0\0\0\0\0\0",
     ] {
         assert_eq!(hint(foreign), "ipmitool sel writeraw FILE", "{foreign:?}");
+    }
+    for failed in ["Get SEL Info command failed", "Error: Unable to establish IPMI v2 / RMCP+ session"] {
+        assert_eq!(Log::parse(failed.as_bytes()), Err(LogError::Failed));
     }
     let saved = b"0x04 0x20 0x73 0x6f 0xa1 0x79 0x73 # OS Critical Stop #0x73 Run-time critical stop\n";
     assert_eq!(Log::parse(saved), Err(LogError::Save));
@@ -295,6 +296,7 @@ fn without_platform_events_what_a_dump_kernel_said_or_a_second_build_id_ends_a_c
     for between in [
         &[][..],
         &["< eleven_chars_more"],
+        &["< abcdefghijklmnopqrst"],
         &["dump start"],
         &["dump start", "dump saved"],
         &["dump start", "dump failed", "why No space left on device"],
@@ -374,7 +376,8 @@ fn lines_that_have_lost_their_ends_are_a_note() {
         for line_end in ["", "\n"] {
             let log = Log::parse(format!("{}{line_end}", &whole[..end]).as_bytes()).unwrap();
             assert!(crashes(&log).is_empty(), "{}: {log:?}", &whole[..end]);
-            assert!(log.notes.contains(Note::CutLines), "{}{line_end:?}", &whole[..end]);
+            let note = if line_end.is_empty() { Note::OpenEnd } else { Note::CutLines };
+            assert!(log.notes.contains(note), "{}{line_end:?}", &whole[..end]);
         }
     }
     // Where the header's end is lost, or there is none.
@@ -394,9 +397,49 @@ fn lines_that_have_lost_their_ends_are_a_note() {
 fn an_empty_file_says_that_it_is_empty() {
     for empty in [&b""[..], b" \r\n"] {
         let log = Log::parse(empty).unwrap();
-        assert!(log.entries.is_empty() && log.notes.contains(Note::Empty) && !log.notes.is_cut());
+        assert!(log.entries.is_empty() && log.notes.contains(Note::Empty) && log.notes.is_cut());
     }
     assert!(!Log::parse(b"SEL has no entries\n").unwrap().notes.contains(Note::Empty));
+}
+
+#[test]
+fn why_a_dump_failed_is_told_whole_amid_events_and_where_each_row_is_there_twice() {
+    let lines = [
+        "Fatal exception",
+        "id 5f3e9a1b",
+        "hard LOCKUP on CPU 11",
+        "dump failed",
+        "why No space left on device",
+    ];
+    let plain = texts(&lines);
+    let told = crashes_of(&plain);
+    assert_eq!(told[0].why.as_ref().unwrap().to_string(), "No space left on device");
+    let fan = "1 | 11/22/26 | 14:16:50 UTC | Temperature #0x31 | Upper Non-critical going high | Asserted\n";
+    let rows: Vec<_> = plain.split_inclusive('\n').collect();
+    for at in 0..rows.len() {
+        let (before, behind) = (rows[..at].concat(), rows[at..].concat());
+        assert_eq!(crashes_of(&format!("{before}{fan}{behind}")), told, "{before}");
+        let twice = format!("{before}{}{behind}", rows[at]);
+        assert_eq!(crashes_of(&twice), told, "{twice}");
+    }
+    assert_eq!(crashes_of(&rows.iter().flat_map(|row| [*row, *row]).collect::<String>()), told);
+    let list = list(&["Fatal exception", "id 5f3e9a1b"]);
+    assert_eq!(crashes_of(&format!("{list}{}", rows[rows.len() - 4..].concat())).len(), 1);
+}
+
+#[test]
+fn numbers_of_lines_are_no_hosts_and_a_line_may_have_several_records() {
+    let list = list(&["Fatal exception", "id 5f3e9a1b"]);
+    let numbered: String = (1..)
+        .zip(list.lines())
+        .flat_map(|(at, line)| [at.to_string(), ": ".to_owned(), line.to_owned(), "\n".to_owned()])
+        .collect();
+    assert_eq!(Log::hosts(numbered.as_bytes(), &mut |_, _| {}), Err(LogError::Unknown));
+    let records: Vec<_> = sel::records(b"Fatal exception in interrupt", 0).collect();
+    let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |line, byte| format!("{line}{byte:02x} "));
+    let line = hex(records[..2].as_flattened());
+    let log = Log::parse(format!("{line}\n{}\n", hex(&records[2])).as_bytes()).unwrap();
+    assert_eq!(log, records.into_iter().collect());
 }
 
 #[test]
