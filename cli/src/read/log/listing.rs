@@ -139,7 +139,9 @@ impl Listing {
         if let Some(bytes) = bytes.as_deref().filter(|bytes| bytes.len() > 16)
             && let (records, []) = bytes.as_chunks()
         {
-            records.iter().for_each(|record| self.record(*record));
+            for record in records {
+                self.record(*record);
+            }
             return;
         }
         let bytes = bytes.as_deref().and_then(record_in);
