@@ -391,9 +391,13 @@ impl<L: Link> Session<L> {
                     _ if *status == 0 => continue,
                     _ => *status,
                 };
+                let tagged = usize::from(*tag).checked_sub(1).filter(|at| *at < attempts.len());
+                // A refusal that is slow is one, too: more copies would take more of the BMC's few sessions.
+                if let Some(attempt) = ours.or(tagged).and_then(|at| attempts.get(at)) {
+                    self.learn(attempt.sent);
+                }
                 match Failed::from(Status(status)) {
                     Failed::Error(LoginError::NoSuite(status)) => {
-                        let tagged = usize::from(*tag).checked_sub(1).filter(|at| *at < attempts.len());
                         let refused = attempts[ours.or(tagged).unwrap_or(copy)].suite;
                         suites.retain(|suite| *suite != refused);
                         if suites.is_empty() {

@@ -445,6 +445,17 @@ fn under_heavy_loss_a_log_is_read_whichever_packets_are_lost() {
     assert!(whole >= 95, "{whole} of 100");
 }
 
+/// Copies of a request that is answered late take a BMC's sessions, or stand before the next one's.
+#[test]
+fn a_slow_bmc_without_a_free_session_is_read_when_it_has_one() {
+    for full_until in [20_000, 40_000, 60_000] {
+        let lan = Lan::new(LanBmc { delay: 5_000, full_until, ..quirky(10, "none") });
+        let list = read_within(&lan, login(), LIMIT).unwrap();
+        assert_eq!(which(&list), (1..=10).collect::<Vec<_>>(), "{full_until} ms: {:?}", lan.elapsed());
+        assert!(lan.elapsed() <= Duration::from_millis(full_until + 120_000), "{:?}", lan.elapsed());
+    }
+}
+
 #[test]
 fn a_hostile_bmc_costs_no_more_than_the_time_that_it_is_given() {
     // A SEL without an end, and before each answer what is none.
