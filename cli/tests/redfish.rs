@@ -108,9 +108,13 @@ fn text(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// What was told. Where reading ended early a newer crash may be missing, and the exit status says so.
 fn json_of(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", text(output));
-    serde_json::from_slice(&output.stdout).unwrap()
+    assert!(!output.stdout.is_empty(), "{}", text(output));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let expected = i32::from(!json["sel"]["error"].is_null());
+    assert_eq!(output.status.code(), Some(expected), "{}", text(output));
+    json
 }
 
 /// Fails with this exit status and these words, without control characters, in so many requests at most.
@@ -208,8 +212,8 @@ fn openbmcs_log_reads_as_the_sel_page_by_page_forwards_and_backwards() {
         let pages: Vec<_> = entries.chunks(20).map(page).collect();
         let bmc = Bmc::new(&service(&pages));
         assert_eq!(json_of(&bmc.read(&["--json"]))["crashes"], of_file());
-        // Root, systems, system, log services, log: then one for each page.
-        assert_eq!(bmc.requests().len(), 5 + pages.len(), "{:?}", bmc.requests());
+        // Root, systems, system, log services, log: then one for each page, and the first one again.
+        assert_eq!(bmc.requests().len(), 6 + pages.len(), "{:?}", bmc.requests());
     }
 }
 
@@ -325,6 +329,9 @@ fn a_certificate_is_checked_with_its_name_and_not_checking_it_is_said() {
     let other = Bmc::named("DNS:another", &answers);
     fails(&other, &[], &["not trusted, or is for another name"], 0);
     let output = bmc.command("", &["--ca-file", "/nonexistent"]).output().unwrap();
+    let missing = "--ca-file: /nonexistent: no such file or directory";
+    assert!(text(&output).contains(missing), "{}", text(&output));
+    let output = bmc.command("", &["--ca-file", &bmc.file("password")]).output().unwrap();
     assert!(text(&output).contains("--ca-file: there is no certificate in it"), "{}", text(&output));
 
     let entries: Vec<_> =
@@ -737,6 +744,116 @@ fn a_sel_that_fails_is_not_replaced_by_another_log() {
     assert_eq!(Bmc::new(&answers).read(&[]).status.code(), Some(3));
 }
 
+#[test]
+fn a_log_whose_entries_move_between_pages_is_read_again_and_one_that_never_settles_is_said() {
+    let entries = format!("{SERVICE}/Entries");
+    let next = format!("{entries}?$skip=1");
+    let at = |mut entry: Value, time: &str| {
+        entry["Created"] = json!(time);
+        entry
+    };
+    let first = |list: &[Value], count: Value| {
+        let mut page = page(list);
+        page["json"]["Members@odata.nextLink"] = json!(next);
+        page["json"]["Members@odata.count"] = count;
+        page
+    };
+    let stop = || stop_of_idrac(3);
+    let before = first(&[fan(1), fan(2)], json!(4));
+    let read = |before: Value, after: Value, second: Value, third: Value| {
+        let mut answers = service(&[after]);
+        answers[&entries]["first"] = json!([before]);
+        answers[&next] = third;
+        answers[&next]["first"] = json!([second]);
+        let bmc = Bmc::new(&answers);
+        let output = bmc.read(&["--json"]);
+        let json: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
+        let crashes = json["crashes"].as_array().unwrap().len();
+        (crashes, json["sel"]["read"].clone(), json["sel"]["error"].clone(), bmc.requests().len() - 5)
+    };
+    // Two are dropped: the third one is on the first page now.
+    let after = first(&[stop(), fan(4)], json!(4));
+    let rest = page(&[fan(5), fan(6)]);
+    assert_eq!(read(before.clone(), after, rest.clone(), rest), (1, json!(4), Value::Null, 6));
+    // It is cleared, and has others by the same names; or fewer; or none.
+    let other = || at(fan(1), "2026-11-22T00:00:00Z");
+    let uncounted = first(&[fan(1), fan(2)], Value::Null);
+    let after = page(&[other(), stop()]);
+    assert_eq!(read(uncounted.clone(), after, page(&[]), page(&[])), (1, json!(2), Value::Null, 4));
+    let mut after = page(&[fan(1), stop()]);
+    after["json"]["Members@odata.count"] = json!(2);
+    assert_eq!(read(before.clone(), after, page(&[]), page(&[])), (1, json!(2), Value::Null, 4));
+    assert_eq!(read(uncounted, page(&[]), page(&[]), page(&[])), (0, json!(0), Value::Null, 4));
+    // What is new in front of it has moved nothing away.
+    let after = first(&[fan(6), fan(1)], json!(5));
+    assert_eq!(
+        read(before.clone(), after, page(&[fan(2), stop()]), page(&[])),
+        (1, json!(3), Value::Null, 3)
+    );
+
+    // It is cleared again and again.
+    let mut answers = service(&[page(&[])]);
+    let each: Vec<_> =
+        (0..12).map(|time| first(&[at(fan(1), &format!("2026-11-01T00:00:{time:02}Z"))], json!(2))).collect();
+    answers[&entries]["first"] = json!(each);
+    answers[&next] = page(&[fan(2)]);
+    let bmc = Bmc::new(&answers);
+    fails(&bmc, &[], &["2 SEL records read", "was cleared or lost old"], 5 + 18);
+    assert_eq!(bmc.requests().len(), 5 + 18);
+    // It fails while it is read again: what was read before counts.
+    answers[&entries] = json!({"status": 500, "first": [before, first(&[fan(7)], json!(4))]});
+    answers[&next] = page(&[stop(), fan(4)]);
+    let json = json_of(&Bmc::new(&answers).read(&["--json"]));
+    assert_eq!((json["crashes"].as_array().unwrap().len(), &json["sel"]["read"]), (1, &json!(4)));
+    assert!(json["sel"]["error"].as_str().unwrap().contains("HTTP status 500"), "{json}");
+}
+
+#[test]
+fn a_failure_that_has_the_http_status_of_success_is_one_with_the_bmcs_words() {
+    let info = |message: Value| json!({"@Message.ExtendedInfo": [message]});
+    let internal = json!({"MessageId": "Base.1.8.InternalError", "Message": "An internal\u{1b}[2J error."});
+    let critical = json!({"MessageId": "X.1.0.Busy", "Severity": "Critical"});
+    let success = json!({"MessageId": "Base.1.8.Success", "Severity": "OK"});
+    let entries = format!("{SERVICE}/Entries");
+    for (said, words) in [
+        (json!({"error": {"code": "Base.1.0.GeneralError", "message": "log is busy"}}), "log is busy"),
+        (json!({"error": info(internal.clone())}), "An internal"),
+        (json!({"error": {}}), "with an error"),
+        (info(internal.clone()), "An internal"),
+        (info(critical), "X.1.0.Busy"),
+        (info(success.clone()), ""),
+        (json!({"error": info(success)}), ""),
+        (json!({"error": null}), ""),
+    ] {
+        let with = |mut answer: Value| {
+            answer.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+            answer
+        };
+        let mut answers = service(&[page(&[])]);
+        answers[&entries]["json"] = with(page(&[])["json"].clone());
+        let bmc = Bmc::new(&answers);
+        if words.is_empty() {
+            assert_eq!(bmc.read(&[]).status.code(), Some(3), "{said}");
+            continue;
+        }
+        fails(&bmc, &[], &["SEL/Entries with an error: ", words, "hint: retry"], 6);
+        // In an entry of the list, and in one that it links to; the others count.
+        answers[&entries]["json"] =
+            page(&[with(fan(1)), link(&format!("{entries}/2")), fan(3)])["json"].clone();
+        answers[format!("{entries}/2")] = json!({"json": with(json!({}))});
+        let (status, part) = part_of(&answers);
+        assert_eq!((status, &part["read"], &part["missing"]), (Some(1), &json!(1), &json!(2)), "{part}");
+        assert!(part["error"].as_str().unwrap().contains(words), "{part}");
+    }
+    // What comes with it counts.
+    let mut answers = service(&[page(&[stop_of_idrac(1)])]);
+    answers[&entries]["json"]["error"] = json!({"message": "busy"});
+    let json = json_of(&Bmc::new(&answers).read(&["--json"]));
+    assert_eq!(json["crashes"].as_array().unwrap().len(), 1);
+    assert!(json["sel"]["error"].as_str().unwrap().contains("busy"), "{json}");
+}
+
 const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 
 /// [`service`] with sessions.
@@ -768,7 +885,7 @@ fn one_login_opens_a_session_which_is_closed_whatever_the_end() {
     answers["no_basic"] = json!(true);
     let bmc = Bmc::new(&answers);
     assert_eq!(json_of(&bmc.read(&["--json"]))["crashes"], of_file());
-    assert_eq!(logins(&bmc), [0, 4 + pages.len(), 1, 1], "{:?}", bmc.requests());
+    assert_eq!(logins(&bmc), [0, 5 + pages.len(), 1, 1], "{:?}", bmc.requests());
 
     for (end, options) in [
         (json!({"status": 500}), &[][..]),
@@ -789,7 +906,7 @@ fn one_login_opens_a_session_which_is_closed_whatever_the_end() {
     answers["sessions"] = json!(format!("{SESSIONS}/"));
     let bmc = Bmc::new(&answers);
     assert_eq!(json_of(&bmc.read(&["--json"]))["crashes"], of_file());
-    assert_eq!(logins(&bmc), [0, 4 + pages.len(), 2, 1], "{:?}", bmc.requests());
+    assert_eq!(logins(&bmc), [0, 5 + pages.len(), 2, 1], "{:?}", bmc.requests());
 }
 
 #[test]

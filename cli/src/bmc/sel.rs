@@ -18,7 +18,7 @@ use lastwords_core::{
 use std::collections::BTreeSet;
 
 /// How often a SEL that somebody clears or that drops its oldest records is read again from the beginning.
-const RESTARTS: usize = 5;
+pub const RESTARTS: usize = 5;
 /// No BMC logs so many records while its newest ones are read: what has higher ids is of one log, whenever it was cleared.
 const REFILLED: u16 = 1000;
 /// How often in a row a reservation is made again for the same record. The deadline may come first.

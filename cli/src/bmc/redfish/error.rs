@@ -1,7 +1,7 @@
 //! Why a Redfish service could not be asked, and what the user can do about it.
 
 use crate::message;
-use std::{fmt, io};
+use std::{fmt, io, path::PathBuf};
 
 /// Why a Redfish service could not be asked. The first text is the BMC's address.
 #[derive(thiserror::Error)]
@@ -29,6 +29,8 @@ pub enum RedfishError {
         "--ca-file: there is no certificate in it that curl can read\nhint: give a file of certificates in PEM"
     )]
     CaFile,
+    #[error("--ca-file: {file}: {error}", file = message::path(.0), error = message::system(.1))]
+    CaFileOpen(PathBuf, io::Error),
     #[error("{0} did not answer in time\nhint: retry with a longer --timeout, or restart the BMC")]
     Timeout(String),
     #[error("{0} broke the connection off\nhint: retry, or restart the BMC")]
@@ -57,8 +59,12 @@ pub enum RedfishError {
     Redirect(String, String),
     #[error("{0} answers {1} with HTTP status {2}\nhint: retry, or restart the BMC")]
     Status(String, String, u16),
+    #[error("{0} answers {1} with an error: {2:?}\nhint: retry, or restart the BMC")]
+    Said(String, String, String),
     #[error("the answer of {0} to {1} is no Redfish resource\nhint: retry, or restart the BMC")]
     Garbled(String, String),
+    #[error("the log of {0} was cleared or lost old entries while it was read\nhint: retry")]
+    Moved(String),
     #[error("{0} links to {1:?}, which is not on it and is not followed")]
     Elsewhere(String, String),
     #[error("the list of entries of {0} goes on with what has been read")]

@@ -17,11 +17,11 @@ pub use entry::{Entry, Kind};
 pub use error::RedfishError;
 pub use maker::Maker;
 
-use super::{Enough, Progress};
+use super::{Enough, Progress, sel::RESTARTS};
 use crate::{machine::now, sort};
 use curl::{Answer, Curl};
 use serde_json::{Map, Value};
-use std::{path::PathBuf, time::Duration};
+use std::{fs::File, path::PathBuf, time::Duration};
 
 /// An address that a user gives, once it has been looked at. It stays a text: for each type that the command line has, its
 /// parser gets larger.
@@ -117,6 +117,8 @@ pub struct Entries {
     pub newest_only: bool,
     /// Why the rest was not read.
     pub ended_by: Option<RedfishError>,
+    /// The first page: how many there were by its count, and the first entry that is more than a link, or the first link.
+    pub first: Option<(Option<u64>, Value)>,
 }
 
 /// How the service is to be asked.
@@ -136,6 +138,10 @@ impl Redfish {
     pub fn open(address: &str, asking: Asking) -> Result<Self, RedfishError> {
         let address = address.parse().map_err(|_| RedfishError::Characters)?;
         let mut curl = Curl::new(address, &asking.user, asking.password, asking.limit)?;
+        // curl says the same of all that is wrong with it.
+        if let Some(file) = &asking.ca_file {
+            File::open(file).map_err(|error| RedfishError::CaFileOpen(file.clone(), error))?;
+        }
         curl.ca_file = asking.ca_file;
         curl.insecure = asking.insecure;
         let mut service = Self { curl, maker: Maker::Other, root: Value::Null, progress: None };
@@ -250,7 +256,8 @@ impl Redfish {
     }
 
     /// All entries of a log; or, where `enough` is given and the BMC lists the newest first, these up to those that are. Where
-    /// the BMC fails in the middle, those that were read.
+    /// the BMC fails in the middle, those that were read. A log that drops its oldest entries meanwhile, or is cleared, has
+    /// moved others to pages that have been read: so it is read again.
     ///
     /// # Errors
     /// When none could be read.
@@ -258,6 +265,28 @@ impl Redfish {
         &mut self,
         log: &LogService,
         mut enough: Option<&mut Enough<'_>>,
+    ) -> Result<Entries, RedfishError> {
+        let mut read = self.pages(log, &mut enough)?;
+        for _ in 0..RESTARTS {
+            if !matches!(read.ended_by, Some(RedfishError::Moved(_))) {
+                break;
+            }
+            match self.pages(log, &mut enough) {
+                Ok(again) if again.ended_by.is_none() || again.all.len() >= read.all.len() => read = again,
+                // More was read before.
+                Ok(again) => read.ended_by = again.ended_by,
+                Err(error) => read.ended_by = Some(error),
+            }
+        }
+        oldest_first(&mut read.all);
+        Ok(read)
+    }
+
+    /// As the BMC lists them.
+    fn pages(
+        &mut self,
+        log: &LogService,
+        enough: &mut Option<&mut Enough<'_>>,
     ) -> Result<Entries, RedfishError> {
         let mut read = Entries::default();
         let mut seen = Map::new();
@@ -278,8 +307,25 @@ impl Redfish {
                 (read.newest_only, next) = (true, None);
             }
         }
-        oldest_first(&mut read.all);
+        if pages.len() > 1 && read.ended_by.is_none() && !read.newest_only {
+            read.ended_by = match self.is_as_before(&log.entries, &read) {
+                Ok(true) => None,
+                Ok(false) => Some(RedfishError::Moved(self.host())),
+                Err(error) => Some(error),
+            };
+        }
         Ok(read)
+    }
+
+    /// Is the first entry still on the first page, in a log that is no shorter? New ones in front of it do no harm: then the
+    /// other pages had some again.
+    fn is_as_before(&mut self, path: &str, read: &Entries) -> Result<bool, RedfishError> {
+        let Some((count, first)) = &read.first else { return Ok(true) };
+        let page = self.get(path, true)?;
+        let members = page["Members"].as_array().map_or(&[][..], Vec::as_slice);
+        let is_first =
+            |member: &Value| link(member) == link(first) && Entry::new(member) == Entry::new(first);
+        Ok(page["Members@odata.count"].as_u64() >= *count && members.iter().any(is_first))
     }
 
     /// Adds the entries of a page that are new: it may have some again, when the log has grown meanwhile. Is there another
@@ -292,7 +338,21 @@ impl Redfish {
         read: &mut Entries,
     ) -> Result<Option<String>, RedfishError> {
         let page = self.get(&path, true)?;
-        let Some(members) = page["Members"].as_array() else { return Err(self.garbled(&path)) };
+        let members = page["Members"].as_array().map_or(&[][..], Vec::as_slice);
+        let failure = match self.failure(&page, &path) {
+            None if !page["Members"].is_array() => Some(self.garbled(&path)),
+            failure => failure,
+        };
+        if let Some(error) = failure {
+            if members.is_empty() {
+                return Err(error);
+            }
+            read.ended_by = Some(error);
+        }
+        if pages.is_empty() {
+            let first = members.iter().find(|member| !is_link(member)).or(members.first());
+            read.first = first.map(|first| (page["Members@odata.count"].as_u64(), first.clone()));
+        }
         pages.push(path);
         read.count =
             read.count.max(page["Members@odata.count"].as_u64().and_then(|count| count.try_into().ok()));
@@ -304,9 +364,14 @@ impl Redfish {
             }
             is_same = false;
             read.given += 1;
+            let failure = self.failure(member, id.unwrap_or_default());
+            if failure.is_some() {
+                read.lost += 1;
+                read.ended_by = failure;
+                continue;
+            }
             match id {
-                // A link alone.
-                Some(id) if member.as_object().is_some_and(|fields| fields.len() == 1) => {
+                Some(id) if is_link(member) => {
                     read.lost += 1;
                     match self.path(id) {
                         Ok(path) => links.push(path),
@@ -320,7 +385,8 @@ impl Redfish {
             let mut answers = self.curl.get_all(paths).into_iter();
             for path in paths {
                 let Some(answer) = answers.next() else { break 'links };
-                match answer.and_then(|answer| self.json(&answer, path)) {
+                let entry = answer.and_then(|answer| self.json(&answer, path));
+                match entry.and_then(|entry| self.failure(&entry, path).map_or(Ok(entry), Err)) {
                     Ok(entry) => {
                         read.lost -= 1;
                         read.all.push(Entry::new(&entry));
@@ -337,6 +403,10 @@ impl Redfish {
         };
         if next.as_ref().is_some_and(|next| is_same || pages.contains(next)) {
             let is_all = read.count.is_some_and(|count| count <= read.given);
+            if is_same {
+                // One of the others, by another address.
+                pages.pop();
+            }
             return if is_all { Ok(None) } else { Err(RedfishError::Circle(self.host())) };
         }
         if read.all.len() > MOST_ENTRIES || next.is_some() && pages.len() >= MOST_PAGES {
@@ -400,6 +470,12 @@ impl Redfish {
         self.curl.address.path_of(link).ok_or_else(elsewhere)
     }
 
+    /// Why it failed, where it says so and its HTTP status does not.
+    fn failure(&self, json: &Value, path: &str) -> Option<RedfishError> {
+        let said = failure(json)?.chars().take(200).collect();
+        Some(RedfishError::Said(self.host(), path.to_owned(), said))
+    }
+
     fn garbled(&self, path: &str) -> RedfishError {
         RedfishError::Garbled(self.curl.address.to_string(), path.to_owned())
     }
@@ -407,6 +483,35 @@ impl Redfish {
 
 fn link(json: &Value) -> Option<&str> {
     json["@odata.id"].as_str()
+}
+
+fn is_link(member: &Value) -> bool {
+    link(member).is_some() && member.as_object().is_some_and(|fields| fields.len() == 1)
+}
+
+/// Messages (DSP0266, section 9.6) that are failures without a severity, by the end of their ids.
+const FAILURES: [&str; 6] =
+    ["Error", "Unavailable", "UnknownState", "ShuttingDown", "AccessDenied", "InsufficientPrivilege"];
+
+const MESSAGES: &str = "@Message.ExtendedInfo";
+
+/// What the BMC says of a failure: in an error that is more than "success", or a message that is critical.
+fn failure(json: &Value) -> Option<&str> {
+    let ends = |message: &Value, with: &[&str]| {
+        message["MessageId"].as_str().is_some_and(|id| with.iter().any(|end| id.ends_with(end)))
+    };
+    let critical = |message: &&Value| {
+        let is = |name: &str| message[name] == "Critical";
+        is("Severity") || is("MessageSeverity") || ends(message, &FAILURES)
+    };
+    let error = &json["error"];
+    let message = match error[MESSAGES].as_array() {
+        Some(messages) => messages.iter().find(|message| !ends(message, &["Success"])),
+        None => Some(error).filter(|error| error.is_object()),
+    };
+    let message = message.or_else(|| json[MESSAGES].as_array()?.iter().find(critical))?;
+    let text = ["Message", "message", "MessageId", "code"].iter().find_map(|name| message[*name].as_str());
+    Some(text.unwrap_or_default())
 }
 
 /// The rank of a log that is none for us.
