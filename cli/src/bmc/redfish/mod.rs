@@ -490,23 +490,22 @@ fn is_link(member: &Value) -> bool {
 }
 
 /// Messages (DSP0266, section 9.6) that are failures without a severity, by the end of their ids.
-const FAILURES: [&str; 6] =
-    ["Error", "Unavailable", "UnknownState", "ShuttingDown", "AccessDenied", "InsufficientPrivilege"];
+const FAILURES: &str = "Error|Unavailable|UnknownState|ShuttingDown|AccessDenied|InsufficientPrivilege";
 
 const MESSAGES: &str = "@Message.ExtendedInfo";
 
 /// What the BMC says of a failure: in an error that is more than "success", or a message that is critical.
 fn failure(json: &Value) -> Option<&str> {
-    let ends = |message: &Value, with: &[&str]| {
-        message["MessageId"].as_str().is_some_and(|id| with.iter().any(|end| id.ends_with(end)))
+    let ends = |message: &Value, with: &str| {
+        message["MessageId"].as_str().is_some_and(|id| with.split('|').any(|end| id.ends_with(end)))
     };
     let critical = |message: &&Value| {
         let is = |name: &str| message[name] == "Critical";
-        is("Severity") || is("MessageSeverity") || ends(message, &FAILURES)
+        is("Severity") || is("MessageSeverity") || ends(message, FAILURES)
     };
     let error = &json["error"];
     let message = match error[MESSAGES].as_array() {
-        Some(messages) => messages.iter().find(|message| !ends(message, &["Success"])),
+        Some(messages) => messages.iter().find(|message| !ends(message, "Success")),
         None => Some(error).filter(|error| error.is_object()),
     };
     let message = message.or_else(|| json[MESSAGES].as_array()?.iter().find(critical))?;

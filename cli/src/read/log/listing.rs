@@ -19,22 +19,8 @@ const OEM: &str = "OEM defined";
 const PANICS: [u8; 2] = [0x20, 0x21];
 /// What the lines begin with that say that a tool came no further. Others, such as `Unable to Get Channel Cipher Suites`, are
 /// said where all went well.
-const FAILURES: [&str; 14] = [
-    "Get SEL Entry",
-    "Get SEL Info",
-    "Error: ",
-    "Unable to establish",
-    "Could not open",
-    "SEL Entry",
-    "ipmi-sel:",
-    "ipmi_",
-    "ipmitool:",
-    "ssh",
-    "Connection ",
-    "Killed",
-    "Terminated",
-    "Read SEL",
-];
+const FAILURES: &str = "Get SEL Entry|Get SEL Info|Error: |Unable to establish|Could not open|SEL Entry|ipmi-sel:|ipmi_|ipmitool:|ssh|\
+                        Connection |Killed|Terminated|Read SEL";
 
 /// A listing that is being read.
 #[derive(Default)]
@@ -156,7 +142,7 @@ impl Listing {
             (self.known, self.is_whole) = (true, true);
         } else if is_saved(line) {
             self.saved = true;
-        } else if FAILURES.iter().any(|failure| line.starts_with(failure)) {
+        } else if FAILURES.split('|').any(|failure| line.starts_with(failure)) {
             self.notes.insert(Note::Failed);
         } else if !self.is_open && self.is_begun(line) {
             self.notes.insert(Note::CutLines);
