@@ -350,6 +350,43 @@ fn marks_belong_to_the_crash_before_them() {
     assert_eq!(decode(&log), [&lines[..], &marks, &lines].concat());
 }
 
+/// Up to four may be late. The first of a crash whose first records are lost look so, until there are more.
+#[test]
+fn what_comes_behind_a_mark_is_not_told_of_the_crash_before_it() {
+    let crash = |reason: &str, id: &str, cpu: u32| {
+        let panicked = format!("{cpu:x}=1741ba");
+        encode(
+            &[reason, "id 5f3e9a1b", &panicked, "RIP null_pointer+a", "Comm insmod", id, "2*a592eb"]
+                .map(|text| text.as_bytes().to_vec()),
+        )
+    };
+    let (one, other) = (crash("sysrq", "#0123456789", 1), crash("oom", "#06bz7sfyrb", 6));
+    for lost in 1..one.len() {
+        for first in 1..4 {
+            let mut log: Vec<_> =
+                one.iter().enumerate().filter(|(at, _)| *at != lost).map(|(_, record)| *record).collect();
+            log.extend([mark(Stage::Started), mark(Stage::Saved)]);
+            log.extend(&other[first..]);
+            let found = decode(&log);
+            let cpu_6 = found.iter().position(|found| {
+                *found
+                    == Found::line(Line::Panicked(CpuLocation {
+                        cpu: 6,
+                        location: Location::Kernel(0x1741ba),
+                    }))
+            });
+            let crashes: Vec<_> = found
+                .iter()
+                .enumerate()
+                .filter(|(_, found)| matches!(found, Found::Crash(_)))
+                .map(|(at, _)| at)
+                .collect();
+            assert_eq!(crashes.len(), 2, "{lost} {first}: {found:?}");
+            assert!(cpu_6.is_none_or(|at| at > crashes[1]), "{lost} {first}: {found:?}");
+        }
+    }
+}
+
 #[test]
 fn a_record_that_was_sent_twice_counts_once() {
     let mut log = encode_lines(&[Line::Reason(b"why"), Line::BuildId(1)]);

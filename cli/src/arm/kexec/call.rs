@@ -126,23 +126,8 @@ const OPTIONS: [(Spec, Meaning); 51] = [
 ];
 
 /// Options that kexec takes for those of its loaders (OPT_ARCH_MAX and above).
-const LOADERS: [&str; 15] = [
-    "command-line",
-    "append",
-    "reuse-cmdline",
-    "initrd",
-    "ramdisk",
-    "args-elf",
-    "args-linux",
-    "args-none",
-    "module",
-    "real-mode",
-    "entry-32bit",
-    "dtb",
-    "pass-memmap-cmdline",
-    "noefi",
-    "reuse-video-type",
-];
+const LOADERS: &str = "command-line append reuse-cmdline initrd ramdisk args-elf args-linux args-none module \
+    real-mode entry-32bit dtb pass-memmap-cmdline noefi reuse-video-type";
 
 /// Options of `lastwords load` that kexec has not.
 const FURTHER: [(&str, Takes); 19] = [
@@ -227,7 +212,7 @@ fn call(line: &Line<'_>) -> Call {
         return Call::Real(Some(error.clone()).filter(|_| deeds.panic));
     }
     // They are wrong usage where nothing is loaded.
-    let has_loaders = line.options.iter().any(|given| LOADERS.contains(&given.name));
+    let has_loaders = line.options.iter().any(|given| LOADERS.split(' ').any(|loader| loader == given.name));
     if (deeds.status || !deeds.load) && has_loaders {
         return Call::Real(None);
     }

@@ -152,8 +152,9 @@ pub struct Decoder {
     mark_stream: Option<Stream>,
     /// There is what is left of a mark, and it is not known of which.
     mark_is_damaged: bool,
-    /// Text records since the first of them.
+    /// Text records since the first of them, and which they were: late ones of this crash, or the first of the next one.
     since_mark: usize,
+    behind_marks: Repeated,
     /// Records of the crash, without its platform events and streams.
     records: u32,
     first: Option<u32>,
@@ -624,6 +625,7 @@ impl Decoder {
             }
         } else if here == slot && !(self.has_marks() && number == 0) {
             self.repeated.add(number, at);
+            self.count_behind_marks(number, at);
             return;
         } else {
             let linux = self.texts.source() == Some(Source::Linux);
@@ -644,7 +646,11 @@ impl Decoder {
                 return;
             }
             if here.is_some() || back || linux && starts || begins || behind_mark || is_next {
-                self.next_crash(number, found);
+                if behind_mark && number > 0 && self.behind_marks.count >= DISORDER {
+                    self.split_behind_marks(found);
+                } else {
+                    self.next_crash(number, found);
+                }
             } else {
                 self.repeated = Repeated::default();
                 if self.event.is_none() {
@@ -652,7 +658,7 @@ impl Decoder {
                 }
             }
         }
-        self.since_mark += usize::from(self.has_marks());
+        self.count_behind_marks(number, at);
         self.texts.put(number, slot);
         self.count(at, 1);
     }
@@ -702,6 +708,33 @@ impl Decoder {
         self.texts.highest = self.texts.slots.iter().rposition(Option::is_some);
     }
 
+    fn count_behind_marks(&mut self, number: usize, at: u32) {
+        if self.has_marks() {
+            self.since_mark += 1;
+            self.behind_marks.add(number, at);
+        }
+    }
+
+    /// More came behind the marks than can be late: all of that is of the next crash.
+    fn split_behind_marks(&mut self, found: &mut dyn FnMut(Decoded)) {
+        let behind = core::mem::take(&mut self.behind_marks);
+        let (mut texts, mut taken) = (Texts::default(), 0);
+        for (number, slot) in self.texts.slots.iter_mut().enumerate().filter(|(at, _)| behind.has(*at)) {
+            texts.put(number, *slot);
+            // Of what both have each has its own.
+            if !self.repeated.has(number) {
+                *slot = None;
+                taken += 1;
+            }
+        }
+        self.texts.highest = self.texts.slots.iter().rposition(Option::is_some);
+        self.records = self.records.saturating_sub(taken);
+        self.repeated = Repeated::default();
+        self.flush(found);
+        self.texts = texts;
+        self.count(behind.first, behind.count as u32);
+    }
+
     /// Another crash begins before the text of this number: with those that came once more, where they lead there.
     fn next_crash(&mut self, number: usize, found: &mut dyn FnMut(Decoded)) {
         let repeated = core::mem::take(&mut self.repeated);
@@ -735,6 +768,7 @@ impl Decoder {
     fn mark(&mut self, stage: Stage) {
         if !self.has_marks() {
             self.since_mark = 0;
+            self.behind_marks = Repeated::default();
         }
         if let Some(slot) = self.marks.iter_mut().find(|slot| slot.is_none()) {
             *slot = Some(stage);
@@ -743,6 +777,10 @@ impl Decoder {
 
     /// Hands on the crash that is held, and what the dump kernel reported. What is kept for the next one becomes that one.
     fn flush(&mut self, found: &mut dyn FnMut(Decoded)) {
+        if self.behind_marks.count > DISORDER {
+            self.split_behind_marks(found);
+        }
+        self.behind_marks = Repeated::default();
         self.drop_stragglers(None);
         let repeated = core::mem::take(&mut self.repeated);
         let texts = core::mem::take(&mut self.texts);
