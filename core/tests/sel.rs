@@ -388,6 +388,16 @@ fn what_comes_behind_a_mark_is_not_told_of_the_crash_before_it() {
 }
 
 #[test]
+fn a_crash_that_is_sent_again_behind_its_marks_is_no_second_one() {
+    let crash = encode(
+        &["sysrq", "id 5f3e9a1b", "1=1741ba", "RIP a+1", "#0123456789", "2*a592eb"]
+            .map(|text| text.as_bytes().to_vec()),
+    );
+    let once = decode(crash.iter().chain([&mark(Stage::Started)]));
+    assert_eq!(decode(crash.iter().chain([&mark(Stage::Started)]).chain(&crash[1..])), once);
+}
+
+#[test]
 fn a_record_that_was_sent_twice_counts_once() {
     let mut log = encode_lines(&[Line::Reason(b"why"), Line::BuildId(1)]);
     log.insert(1, log[0]);

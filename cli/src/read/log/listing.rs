@@ -54,12 +54,12 @@ struct Listing {
 /// Takes a listing apart.
 ///
 /// # Errors
-/// [`LogError::Save`], [`LogError::Unknown`].
+/// [`LogError::Save`], [`LogError::Failed`], [`LogError::Unknown`].
 pub fn parse(text: &str) -> Result<Log, LogError> {
     let mut listing = Listing::default();
     // A longer one would be taken apart into more than it takes itself.
     for line in text.split_inclusive('\n').filter(|line| line.len() <= LINE) {
-        listing.is_open = !line.ends_with('\n');
+        listing.is_open = !line.ends_with('\n') && !line.trim().is_empty();
         let line = line.trim_end_matches(['\r', '\n']);
         listing.has_blanks |= line.ends_with(' ');
         if line.contains(['\t', '\u{a0}']) {

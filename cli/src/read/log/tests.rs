@@ -380,6 +380,13 @@ fn lines_that_have_lost_their_ends_are_a_note() {
             assert!(log.notes.contains(note), "{}{line_end:?}", &whole[..end]);
         }
     }
+    // Blanks behind the last line are no line.
+    assert!(
+        !Log::parse(format!("{}  ", texts(&["Fatal exception", "id 5f3e9a1b"])).as_bytes())
+            .unwrap()
+            .notes
+            .is_cut()
+    );
     // Where the header's end is lost, or there is none.
     let row = |columns: usize| oem.split('|').take(columns).collect::<Vec<_>>().join("|");
     for text in

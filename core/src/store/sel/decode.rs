@@ -777,7 +777,8 @@ impl Decoder {
 
     /// Hands on the crash that is held, and what the dump kernel reported. What is kept for the next one becomes that one.
     fn flush(&mut self, found: &mut dyn FnMut(Decoded)) {
-        if self.behind_marks.count > DISORDER {
+        // With its own ID it is this crash, sent again.
+        if self.behind_marks.count > DISORDER && !self.repeats_its_id() {
             self.split_behind_marks(found);
         }
         self.behind_marks = Repeated::default();
