@@ -15,7 +15,7 @@ FUZZ_TIME ?= 3
 FUZZ_TARGETS = crash vmcoreinfo cause kcs bt ssif plan sel lan text symbols bzimage
 
 # Machines at a time. Each takes one core, when it does not wait: for a watchdog, a lockup, an answer that does not come.
-MACHINES ?= 4
+MACHINES ?= 3
 VM = $(CARGO) test -p lastwords-vm --test vm -- --test-threads=$(MACHINES)
 
 STARTED := $(shell date +%s)
