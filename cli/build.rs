@@ -1,12 +1,12 @@
 //! Builds the freestanding image (`purgatory/`) and makes of its ELF file the flat bytes that the tool embeds:
-//! `$OUT_DIR/purgatory.bin`, its header's sizes filled in; `purgatory.gz`, the same packed, since the tool goes into RAM disks; and
+//! `$OUT_DIR/purgatory.bin`, its header's sizes filled in; `purgatory.z`, the same packed, since the tool goes into RAM disks; and
 //! `purgatory.sha256`, which each call of the tool would have to make otherwise.
 //!
 //! It is a build of its own, with its own flags and target directory, whatever flags the tool is built with. And it
 //! is checked here, so that no tool exists with an image that is not: no symbol that panics, none undefined, no
 //! relocation but R_X86_64_RELATIVE, no more than 64 KiB.
 
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, write::ZlibEncoder};
 use lastwords_core::{abi, digest};
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, elf};
@@ -35,10 +35,10 @@ fn main() {
     let image = flat(&fs::read(build(&root, &out.join("image"))).expect("cargo has just built it"));
     let checksum = Sha256::digest(&image).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     fs::write(out.join("purgatory.sha256"), checksum).expect("OUT_DIR can be written to");
-    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    let mut packed = ZlibEncoder::new(Vec::new(), Compression::best());
     let packed =
         packed.write_all(&image).and_then(|()| packed.finish()).expect("memory takes what is written");
-    fs::write(out.join("purgatory.gz"), packed).expect("OUT_DIR can be written to");
+    fs::write(out.join("purgatory.z"), packed).expect("OUT_DIR can be written to");
     fs::write(out.join("purgatory.bin"), image).expect("OUT_DIR can be written to");
 }
 

@@ -24,6 +24,7 @@ mod sort;
 mod symbols;
 #[allow(unsafe_code, reason = "system calls, each with its reason; all are in there")]
 mod sys;
+mod unpack;
 mod utc;
 mod visible;
 

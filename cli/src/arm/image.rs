@@ -1,17 +1,15 @@
 //! The flat image: built, packed and embedded by build.rs, so that the tool and what it loads are of one build.
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::ZlibDecoder;
 use std::{io::Read, sync::LazyLock};
 
-/// The image as gzip packs it.
-const PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/purgatory.gz"));
+/// The image as zlib packs it (RFC 1950).
+const PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/purgatory.z"));
 
 /// The flat image, with `entry`, `file_size` and `memory_size` filled in.
 pub static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut image = Vec::new();
-    MultiGzDecoder::new(PACKED)
-        .read_to_end(&mut image)
-        .expect("build.rs has packed it, and gzip checks that");
+    ZlibDecoder::new(PACKED).read_to_end(&mut image).expect("build.rs has packed it, and zlib checks that");
     image
 });
 

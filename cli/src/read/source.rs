@@ -13,17 +13,15 @@ use crate::{
     },
     layout,
     machine::{boot_id, hostname, now},
-    message,
+    message, unpack,
 };
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use lastwords_core::ipmi::commands::GetSelTime;
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread,
     time::Duration,
 };
 
@@ -181,7 +179,7 @@ fn file(path: &Path) -> Result<(Vec<Source>, usize)> {
     let mut refused = 0;
     let mut read = || -> Result<_> {
         let bytes = if is_stdin { bounded(io::stdin())? } else { bounded(File::open(path)?)? };
-        let bytes = unpack(bytes)?;
+        let bytes = unpacked(bytes)?;
         Ok(Log::hosts(&bytes, &mut |host, error| {
             refused += 1;
             message::warning(&anyhow::Error::new(error).context(host.to_owned()));
@@ -202,38 +200,14 @@ fn bounded(reader: impl Read) -> Result<Vec<u8>> {
 }
 
 /// Unpacks what is packed, with the programs that its users have. Where one is not there, the error names it.
-fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>> {
+fn unpacked(bytes: Vec<u8>) -> Result<Vec<u8>> {
     const PROGRAMS: [(&[u8], &str); 4] =
         [(b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2")];
     match PROGRAMS.iter().find(|(begin, _)| bytes.starts_with(begin)) {
         Some(_) if begins_with_id(&bytes) => Ok(bytes),
-        Some((_, program)) => Ok(unpack_with(program, &bytes)?.unwrap_or(bytes)),
+        Some((_, program)) => bounded(&*unpack::with(program, &bytes, MOST)?.unwrap_or(bytes)),
         None => Ok(bytes),
     }
-}
-
-/// What a program unpacks; `None` where there is none.
-fn unpack_with(program: &str, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
-    let started = Command::new(program)
-        .arg("-dc")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut child) = started else { return Ok(None) };
-    let (input, output) = (child.stdin.take(), child.stdout.take());
-    let unpacked = thread::scope(|scope| {
-        // It ends when the program has seen enough.
-        scope.spawn(|| input.map(|mut input| input.write_all(bytes)));
-        output.map_or(Ok(Vec::new()), bounded)
-    });
-    if unpacked.is_err() {
-        let _ = child.kill();
-    }
-    let status = child.wait()?;
-    let unpacked = unpacked?;
-    ensure!(status.success(), "cannot be unpacked: {program} failed");
-    Ok(Some(unpacked))
 }
 
 /// How far the SEL's clock is ahead of ours (Get SEL Time, IPMI 2.0 section 31.10).
@@ -250,6 +224,7 @@ fn ahead(bmc: &mut Connection) -> Option<i64> {
 mod tests {
     use super::*;
     use flate2::{Compression, write::GzEncoder};
+    use std::io::Write;
 
     fn packed(bytes: &[u8]) -> Vec<u8> {
         let mut gz = GzEncoder::new(Vec::new(), Compression::best());
@@ -259,19 +234,12 @@ mod tests {
 
     #[test]
     fn a_packed_file_is_unpacked_to_its_limit_and_no_further() {
-        assert_eq!(unpack(packed(b"SEL has no entries\n")).unwrap(), b"SEL has no entries\n");
-        assert_eq!(unpack(b"SEL".to_vec()).unwrap(), b"SEL");
+        assert_eq!(unpacked(packed(b"SEL has no entries\n")).unwrap(), b"SEL has no entries\n");
+        assert_eq!(unpacked(b"SEL".to_vec()).unwrap(), b"SEL");
         let bomb = packed(&vec![b'a'; MOST as usize + 1]);
         assert!(bomb.len() < 1 << 20);
-        let error = unpack(bomb).unwrap_err();
+        let error = unpacked(bomb).unwrap_err();
         assert!(format!("{error:#}").contains("more than 64 MiB"), "{error:#}");
-        assert!(unpack(b"\x1f\x8b\x08".to_vec()).is_err());
-    }
-
-    #[test]
-    fn what_a_program_unpacks_is_bounded_and_its_failure_is_ours() {
-        assert!(unpack_with("false", b"").unwrap_err().to_string().contains("false failed"));
-        assert_eq!(unpack_with("true", b"abc").unwrap(), Some(Vec::new()));
-        assert_eq!(unpack_with("no-such-program", b"").unwrap(), None);
+        assert!(unpacked(b"\x1f\x8b\x08".to_vec()).is_err());
     }
 }

@@ -25,8 +25,11 @@ pub enum SymbolError {
     #[error("more than {} symbols\nhint: use a copy of /proc/kallsyms", table::SYMBOLS)]
     TooMany,
     /// The file cannot be unpacked.
-    #[error("truncated or corrupt gzip file\nhint: copy it again, or lastwords load saves it again")]
+    #[error("truncated or corrupt packed file\nhint: copy it again, or lastwords load saves it again")]
     Corrupt,
+    /// Nothing here unpacks it.
+    #[error("packed, and there is no gzip\nhint: unpack it where gzip is (gunzip)")]
+    NoGzip,
     /// It cannot be read.
     #[error("{}", crate::visible::system(.0))]
     Read(io::Error),

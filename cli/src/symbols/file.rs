@@ -4,9 +4,9 @@
 //! of a vmlinux only what its symbols need.
 
 use super::{error::SymbolError, table::Table};
-use crate::visible;
+use crate::{unpack, visible};
 use anyhow::{Context, Result};
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::ZlibDecoder;
 use object::{ReadCache, ReadRef};
 use std::{
     cell::Cell,
@@ -35,22 +35,34 @@ pub fn open(path: &Path) -> Result<Table> {
 pub fn read(mut file: impl Read + Seek) -> Result<Table> {
     const ELF: &[u8] = b"\x7fELF";
     const GZIP: &[u8] = b"\x1f\x8b";
+    // As those are that `load` saves (RFC 1950, at level 1).
+    const ZLIB: &[u8] = b"\x78\x01";
     let (head, rest) = head(&mut file)?;
     if head.starts_with(ELF) {
         drop(rest);
         return vmlinux(&ReadCache::new(file));
     }
-    if !head.starts_with(GZIP) {
-        return Ok(Table::read(BufReader::new(Limited { reader: rest, left: MOST }))?);
+    if head.starts_with(ZLIB) {
+        let unpacked = Limited { reader: ZlibDecoder::new(BufReader::new(rest)), left: MOST };
+        return Ok(Table::read(BufReader::new(unpacked))?);
     }
-    let unpacked = Limited { reader: MultiGzDecoder::new(BufReader::new(rest)), left: MOST };
-    let (head, mut rest) = self::head(unpacked).map_err(SymbolError::from)?;
-    if head.starts_with(ELF) {
-        let mut bytes = Vec::new();
-        rest.read_to_end(&mut bytes).map_err(SymbolError::from)?;
+    let limited = Limited { reader: rest, left: MOST };
+    if !head.starts_with(GZIP) {
+        return Ok(Table::read(BufReader::new(limited))?);
+    }
+    let bytes = gunzip(limited)?;
+    if bytes.starts_with(ELF) {
         return vmlinux(&*bytes);
     }
-    Ok(Table::read(BufReader::new(rest))?)
+    Ok(Table::read(&*bytes)?)
+}
+
+/// Unpacks what gzip has packed.
+fn gunzip(mut packed: impl Read) -> Result<Vec<u8>, SymbolError> {
+    let mut bytes = Vec::new();
+    packed.read_to_end(&mut bytes)?;
+    let bytes = unpack::with("gzip", &bytes, MOST)?.ok_or(SymbolError::NoGzip)?;
+    if bytes.len() as u64 > MOST { Err(SymbolError::TooLong) } else { Ok(bytes) }
 }
 
 /// Reads a vmlinux. Its symbols may share their names, or the ends of them: what is taken of it may be more than it has.

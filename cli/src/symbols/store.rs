@@ -1,12 +1,11 @@
 //! The saved symbols in /var/lib/lastwords: of each of the last few kernels the text symbols, counted from `_stext` so
-//! that they hold in any boot, as `BUILD-ID.gz`; and of each of the last few boots the modules, at the addresses that
-//! they had in that boot, as `BUILD-ID.BOOT-ID.gz`. Both are text as in /proc/kallsyms, packed.
+//! that they hold in any boot, as `BUILD-ID.z`; and of each of the last few boots the modules, at the addresses that
+//! they had in that boot, as `BUILD-ID.BOOT-ID.z`. Both are text as in /proc/kallsyms, packed by zlib (RFC 1950).
 //!
 //! After a crash the machine boots and loads a dump kernel again: so the crash's boot is not the last one that was saved. It is found
 //! by the time of the crash.
 //!
-//! Behind each is a gzip member without contents that has a checksum of all before it. A file that is damaged, or has none, is saved
-//! anew.
+//! Behind each is a checksum of all before it. A file that is damaged, or has none, is saved anew.
 //!
 //! The folder is root's (or the user's own), and nobody else can write to it: else whoever can would choose what root writes
 //! over and what the names in a report are. In it only plain files of the same owner count; whatever else stands where one of
@@ -21,7 +20,7 @@ use super::{
 };
 use crate::{message::path as shown, sort, sys};
 use anyhow::{Context, Result, bail};
-use flate2::{Compression, GzBuilder, bufread::MultiGzDecoder, write::GzEncoder};
+use flate2::{Compression, bufread::ZlibDecoder, write::ZlibEncoder};
 use lastwords_core::digest;
 use std::{
     fs::{self, DirBuilder, File, Metadata},
@@ -57,8 +56,8 @@ pub fn save(root: &Path) -> Result<PathBuf> {
     let modules = fs::read_to_string(root.join("proc/modules")).unwrap_or_default();
 
     let folder = folder(root)?;
-    let kernel = folder.join(format!("{build_id}.gz"));
-    let boot = folder.join(format!("{build_id}.{}.gz", boot_id.trim()));
+    let kernel = folder.join(format!("{build_id}.z"));
+    let boot = folder.join(format!("{build_id}.{}.z", boot_id.trim()));
     // One build id, one table. One that has other names, too, is replaced like whatever is none.
     let plain = |path: &Path| {
         open(path).ok().filter(|file| file.metadata().is_ok_and(|file| file.nlink() == 1) && is_sealed(file))
@@ -97,9 +96,8 @@ fn boot_checksum(booted: &str, modules: &str) -> String {
 }
 
 /// What stands behind a saved file's bytes.
-fn seal(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let checksum = build_id::hex(&digest::lanes(bytes));
-    GzBuilder::new().comment(checksum).write(Vec::new(), Compression::fast()).finish()
+fn seal(bytes: &[u8]) -> String {
+    build_id::hex(&digest::lanes(bytes))
 }
 
 /// Is a saved file what was saved?
@@ -107,16 +105,16 @@ fn is_sealed(mut file: &File) -> bool {
     let mut is_sealed = || -> io::Result<bool> {
         let mut bytes = Vec::new();
         file.take(MOST).read_to_end(&mut bytes)?;
-        let body = bytes.len().checked_sub(seal(&[])?.len()).and_then(|at| bytes.split_at_checked(at));
+        let body = bytes.len().checked_sub(seal(&[]).len()).and_then(|at| bytes.split_at_checked(at));
         file.rewind()?;
-        body.map_or(Ok(false), |(body, end)| Ok(seal(body)? == end))
+        Ok(body.is_some_and(|(body, end)| seal(body).as_bytes() == end))
     };
     is_sealed().unwrap_or(false)
 }
 
 /// Does a saved file have this note in its head?
 fn has_note(file: &File, note: &str) -> bool {
-    let mut lines = BufReader::new(MultiGzDecoder::new(BufReader::new(file))).lines().map_while(Result::ok);
+    let mut lines = BufReader::new(ZlibDecoder::new(BufReader::new(file))).lines().map_while(Result::ok);
     lines.by_ref().take_while(|line| line.starts_with('#')).any(|line| line == note)
 }
 
@@ -125,10 +123,10 @@ pub fn variable(root: &Path, variable: &str) -> Option<[u64; 2]> {
     let folder = root.join(FOLDER);
     check(&folder).ok()?;
     let boot_id = fs::read_to_string(root.join("proc/sys/kernel/random/boot_id")).ok()?;
-    let name = format!("{}.{}.gz", running_build_id(root)?, boot_id.trim());
+    let name = format!("{}.{}.z", running_build_id(root)?, boot_id.trim());
     let file = open(&folder.join(name)).ok()?;
     let mut stext = None;
-    for line in BufReader::new(MultiGzDecoder::new(BufReader::new(file))).lines() {
+    for line in BufReader::new(ZlibDecoder::new(BufReader::new(file))).lines() {
         let line = line.ok()?;
         if let Some(address) = line.strip_suffix(" T _stext") {
             stext = Some(table::address(address)?);
@@ -218,7 +216,7 @@ fn head(build_id: &str, release: &str) -> String {
 /// A packed file that is there whole or not at all, whenever the machine dies.
 struct Packed<'a> {
     path: &'a Path,
-    writer: BufWriter<GzEncoder<NamedTempFile>>,
+    writer: BufWriter<ZlibEncoder<NamedTempFile>>,
 }
 
 impl<'a> Packed<'a> {
@@ -226,7 +224,7 @@ impl<'a> Packed<'a> {
         let folder = path.parent().context("a file in a folder")?;
         let new = || -> io::Result<_> {
             // For root alone: the addresses are what KASLR hides.
-            let packed = GzEncoder::new(NamedTempFile::new_in(folder)?, Compression::fast());
+            let packed = ZlibEncoder::new(NamedTempFile::new_in(folder)?, Compression::fast());
             let mut writer = BufWriter::with_capacity(BUFFER, packed);
             writer.write_all(head.as_bytes())?;
             Ok(Self { path, writer })
@@ -240,7 +238,7 @@ impl<'a> Packed<'a> {
             file.rewind()?;
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
-            file.write_all(&seal(&bytes)?)?;
+            file.write_all(seal(&bytes).as_bytes())?;
             file.as_file().sync_all()?;
             file.persist(self.path)?;
             Ok(())
@@ -275,7 +273,8 @@ fn list(folder: &Path) -> Vec<Saved> {
     let saved = entries.filter_map(|entry| {
         let name = entry.file_name().into_string().ok()?;
         let (build_id, boot_id) = {
-            let stem = name.strip_suffix(".gz")?;
+            // Older versions packed them with gzip.
+            let stem = name.strip_suffix(".z").or_else(|| name.strip_suffix(".gz"))?;
             stem.split_once('.').unwrap_or((stem, ""))
         };
         table::bytes(build_id).filter(|id| !id.is_empty())?;
@@ -386,15 +385,16 @@ mod tests {
         let root = root.path();
         boot(root, &BUILD_ID, "aaaa", 1000, 0xffffffff81000000, 0xffffffffc0000000);
         let kernel = save(root).unwrap();
-        let boot = kernel.with_file_name(format!("{}.aaaa.gz", build_id::hex(&BUILD_ID)));
+        let boot = kernel.with_file_name(format!("{}.aaaa.z", build_id::hex(&BUILD_ID)));
         for path in [&kernel, &boot] {
             let good = fs::read(path).unwrap();
-            // gzip agrees that it is whole.
-            let gzip = Command::new("gzip").arg("-t").arg(path).status().unwrap();
-            assert!(gzip.success());
+            // Python agrees that it is whole, but for the checksum behind it.
+            let zlib = "import sys, zlib; z = zlib.decompressobj(); z.decompress(open(sys.argv[1], 'rb').read()); assert z.eof; print(len(z.unused_data))";
+            let python = Command::new("python3").args(["-c", zlib]).arg(path).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&python.stdout).trim(), seal(b"").len().to_string());
             let mut flipped = good.clone();
             flipped[good.len() / 2] ^= 1;
-            let unsealed = &good[..good.len() - seal(b"").unwrap().len()];
+            let unsealed = &good[..good.len() - seal(b"").len()];
             for bad in [&[], &good[..good.len() - 1], &good[..good.len() / 2], &flipped, unsealed] {
                 fs::write(path, bad).unwrap();
                 save(root).unwrap();
@@ -468,7 +468,7 @@ mod tests {
         type Step<'a> = (&'a str, &'a dyn Fn(), [bool; 2]);
         let (root, _, kernel) = saved();
         let root = root.path();
-        let boot_file = kernel.with_extension("aaaa.gz");
+        let boot_file = kernel.with_extension("aaaa.z");
         let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         let modules = fs::read_to_string(root.join("proc/modules")).unwrap();
         let booted = |time: i64| fs::write(root.join("proc/stat"), format!("btime {time}\n")).unwrap();
@@ -542,7 +542,7 @@ mod tests {
             let path = save(root).unwrap();
             // File systems differ in how fine their times are.
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(kernel));
-            for path in [path.clone(), path.with_extension(format!("{kernel}.gz"))] {
+            for path in [path.clone(), path.with_extension(format!("{kernel}.z"))] {
                 File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
             }
         }
@@ -626,7 +626,7 @@ mod tests {
         let root = root.path();
         let victim = root.join("victim");
         let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-        for name in [kernel.clone(), kernel.with_extension("aaaa.gz")] {
+        for name in [kernel.clone(), kernel.with_extension("aaaa.z")] {
             let name = &name;
             let place: [(&str, &dyn Fn()); 3] = [
                 ("link", &|| symlink(&victim, name).unwrap()),
