@@ -95,6 +95,8 @@ pub enum Time {
     Listed(String),
 }
 
+/// Records of this type and above have no time stamp (IPMI 2.0 section 32.3).
+const TIMELESS: u8 = 0xe0;
 /// Times up to this one count from the BMC's start.
 pub const LAST_UPTIME: u32 = 0x2000_0000;
 /// No time at all.
@@ -256,10 +258,11 @@ impl Crash {
 /// The crashes that a log holds, the oldest first.
 #[must_use]
 pub fn crashes(log: &Log) -> Vec<Crash> {
-    let mut crashes = Crashes { log, found: Vec::new(), firsts: Vec::new(), at_start: false };
+    let entries = without_copy(&log.entries);
+    let mut crashes = Crashes { entries, found: Vec::new(), firsts: Vec::new(), at_start: false };
     let mut decoder = Decoder::default();
     let mut whys = Vec::new();
-    for (entry, at) in log.entries.iter().zip(0..) {
+    for (entry, at) in entries.iter().zip(0..) {
         if why::is_part(&entry.record) {
             whys.push((at, &entry.record));
         }
@@ -267,11 +270,47 @@ pub fn crashes(log: &Log) -> Vec<Crash> {
     }
     decoder.finish(|decoded| crashes.take(&decoded));
     crashes.whys(whys);
-    crashes.found
+    once(crashes.found)
+}
+
+/// Of a log that stands in a file twice, one behind the other, the longer one: it may have been saved before and behind the
+/// dump.
+fn without_copy(entries: &[Entry]) -> &[Entry] {
+    let Some(begin) = entries.first() else { return entries };
+    for at in (1..entries.len()).filter(|at| entries[*at] == *begin) {
+        let (one, other) = entries.split_at(at);
+        // With the same times: no machine crashes so again.
+        let has_time = |entry: &Entry| {
+            entry.time.is_some()
+                || entry.record[2] < TIMELESS && matches!(time(entry), Some(Time::Seconds(_)))
+        };
+        if one.iter().zip(other).any(|(entry, _)| has_time(entry)) {
+            if other.starts_with(one) {
+                return without_copy(other);
+            }
+            if one.starts_with(other) {
+                return one;
+            }
+        }
+    }
+    entries
+}
+
+/// Each crash once: no two have one ID.
+fn once(found: Vec<Crash>) -> Vec<Crash> {
+    let mut kept: Vec<Crash> = Vec::new();
+    for crash in found {
+        match kept.iter_mut().find(|kept| kept.id.is_some() && kept.id == crash.id) {
+            Some(kept) if kept.records >= crash.records => {}
+            Some(kept) => *kept = Crash { time: crash.time.clone().or(kept.time.take()), ..crash },
+            None => kept.push(crash),
+        }
+    }
+    kept
 }
 
 struct Crashes<'a> {
-    log: &'a Log,
+    entries: &'a [Entry],
     found: Vec<Crash>,
     /// Which record was the first of each.
     firsts: Vec<u32>,
@@ -291,6 +330,8 @@ impl Crashes<'_> {
         let Some(crash) = self.found.last_mut() else { return };
         match *decoded {
             Decoded::Crash(_) => {}
+            // Behind a result it is one that was sent again, late.
+            Decoded::Mark(Stage::Started) if crash.dump.iter().any(|stage| *stage != Stage::Started) => {}
             Decoded::Mark(stage) => crash.dump.push(stage),
             Decoded::Line(line) => crash.line(line),
             Decoded::Truncated(bytes) => crash.cut(bytes, first),
@@ -300,7 +341,7 @@ impl Crashes<'_> {
     }
 
     fn begin(&self, head: &Head) -> Crash {
-        let entry = |at: u32| self.log.entries.get(at as usize);
+        let entry = |at: u32| self.entries.get(at as usize);
         let number = |entry: &Entry| u16::from_le_bytes([entry.record[0], entry.record[1]]);
         let letters = head.event.map_or(Vec::new(), |event| {
             // None are 0 or 0xff.
@@ -602,8 +643,13 @@ mod tests {
                 // The same mark twice in a row is one that was sent again.
                 let mut marks = written.marks.clone();
                 marks.dedup();
-                prop_assert_eq!(&crash.dump, &marks);
                 prop_assert_eq!(crash.records as usize, 1 + written.kept.len() + marks.len());
+                // And so is a start behind a result.
+                let result = marks.iter().position(|stage| *stage != Stage::Started).unwrap_or(marks.len());
+                let (begin, end) = marks.split_at(result);
+                let ends = end.iter().filter(|stage| **stage != Stage::Started);
+                let marks: Vec<_> = begin.iter().chain(ends).copied().collect();
+                prop_assert_eq!(&crash.dump, &marks);
                 let (mut whole, parts) = lines_of(crash);
                 let mut lines = written.lines.clone();
                 if let Some(left) = &written.broken_off {
@@ -730,6 +776,50 @@ mod tests {
         ] {
             assert_eq!(Text::new(stored.as_bytes()).with_0x().value, shown);
         }
+    }
+
+    #[test]
+    fn a_log_that_stands_twice_in_a_file_has_each_crash_once() {
+        let text = |lines: &[&[u8]]| {
+            let mut records = Vec::new();
+            for line in lines {
+                records.extend(sel::records(line, records.len() as u8));
+            }
+            records
+        };
+        let id = sel::text(Line::CrashId(CrashId::new(Fnv::default().bytes(b"one")))).as_bytes().to_vec();
+        let mut old = vec![event(*b"Fat", 1_795_364_230)];
+        old.extend(text(&[b"Fatal exception", b"1=9c2a36"]));
+        let mut new = vec![event(*b"Fat", 1_795_367_890)];
+        new.extend(text(&[b"Fatal exception", b"1=9c2a36", &id]));
+        new.push(sel::mark(Stage::Started));
+        let before = [old.clone(), new.clone()].concat();
+        let behind = [&before[..], &[sel::mark(Stage::Saved)]].concat();
+        for twice in [[&before[..], &behind].concat(), [&behind[..], &before].concat()] {
+            let crashes = crashes(&twice.into_iter().collect());
+            let dumps: Vec<_> = crashes.iter().map(|crash| crash.dump.as_slice()).collect();
+            assert_eq!(dumps, [&[][..], &[Stage::Started, Stage::Saved]], "{crashes:?}");
+        }
+        // The same cause an hour later is another crash, and so is what has no time.
+        old[0] = event(*b"Fat", 1_795_367_830);
+        assert_eq!(crashes(&[&before[..4], &old].concat().into_iter().collect()).len(), 2);
+        let timeless = [&before[1..4], &[before[0]], &before[1..4]].concat();
+        assert_eq!(crashes(&timeless.into_iter().collect()).len(), 2);
+    }
+
+    #[test]
+    fn a_start_behind_a_result_is_no_dump_that_is_unfinished() {
+        use Stage::{Failed, Saved, Started};
+        let marks = |stages: &[Stage]| {
+            let records = [event(*b"Fat", 1_795_364_230)].into_iter();
+            let records =
+                records.chain(sel::records(b"Fatal", 0)).chain(stages.iter().map(|one| sel::mark(*one)));
+            crashes(&records.collect()).remove(0).dump
+        };
+        assert_eq!(marks(&[Started, Saved, Started]), [Started, Saved]);
+        assert_eq!(marks(&[Started, Failed, Started]), [Started, Failed]);
+        assert_eq!(marks(&[Started, Failed, Started, Saved]), [Started, Failed, Saved]);
+        assert_eq!(marks(&[Started]), [Started]);
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub enum Check {
     Fits,
     /// Some are missing, doubled, or not as they were written. Texts that are whole all the same are told so.
     Differs,
-    /// Neither numbers nor a count were written (older versions): some may be missing or doubled.
+    /// Neither a count nor a crash ID was written (older versions, and Linux): some may be missing or doubled. Numbers show gaps;
+    /// but where all from one crash's middle to the next one's is lost, the two look like one.
     Unchecked,
 }
 
@@ -806,6 +807,8 @@ impl Decoder {
             }
         } else if texts.is_changed() {
             check = Check::Differs;
+        } else if texts.count() > 1 && !texts.has_id() {
+            check = Check::Unchecked;
         }
         if let (Some(event), Some(begin)) = (event, texts.begin()) {
             letters_fit = fits(event.letters, begin);
