@@ -12,7 +12,7 @@ answers.json has a path for each answer, with the query or without it, and a met
     {"redirect": ADDRESS}              302
     {"megabytes": N, "chunked": false} a body of so many MB
     {"drip": 1}                        a body that never ends, byte by byte
-    {"endless": 1}                     a page with an entry nobody has seen, and a link to the next, without an end
+    {"endless": N}                     a page with N entries nobody has seen, and a link to the next, without an end
 "login" is the user and password that all but the root want. "sessions" is the path where these open a session; its token does,
 too, until it is deleted. With "no_basic" nothing else does.
 """
@@ -102,9 +102,11 @@ class Bmc(http.server.BaseHTTPRequestHandler):
         if "redirect" in answer:
             return self.body(answer.get("status", 302), b"", Location=answer["redirect"])
         if "endless" in answer:
-            number = int(urllib.parse.parse_qs(query).get("skip", ["0"])[0])
-            entry = {"@odata.id": f"{path}/{number}", "EntryType": "SEL", "SensorType": "Fan"}
-            page = {"Members": [entry], "Members@odata.nextLink": f"{path}?skip={number + 1}"}
+            first = int(urllib.parse.parse_qs(query).get("skip", ["0"])[0])
+            end = first + answer["endless"]
+            entry = {"EntryType": "SEL", "SensorType": "Fan"}
+            entries = [{"@odata.id": f"{path}/{number}", **entry} for number in range(first, end)]
+            page = {"Members": entries, "Members@odata.nextLink": f"{path}?skip={end}"}
             return self.body(200, json.dumps(page).encode())
         if "megabytes" in answer or "drip" in answer:
             self.write_down(200)
