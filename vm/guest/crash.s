@@ -119,12 +119,15 @@ function soft_lockup
         jmp 1b
 end soft_lockup
 
-# The same, but the CPU is lent to others now and then, so that the machine goes on.
+# The same, but the CPU is lent to others now and then, so that the machine goes on. No interrupt in between: the NMI that
+# stops it finds it here, and not in an interrupt's handler.
 function busy
-1:      mov $4096, %ecx
+1:      mov $16384, %ecx
+        cli
 2:      pause
         dec %ecx
         jnz 2b
+        sti
         call lend
         jmp 1b
 end busy

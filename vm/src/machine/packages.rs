@@ -2,7 +2,8 @@
 //! are only looked at.
 
 use crate::machine::process;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{FlockOperation, flock};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
@@ -43,19 +44,30 @@ const NEEDED: [&str; 26] = [
 /// # Errors
 /// When something is missing and cannot be installed: the error names the packages.
 pub fn install() -> Result<()> {
-    let missing = missing()?;
-    if missing.is_empty() {
+    if missing()?.is_empty() {
         return Ok(());
     }
-    let list = missing.join(" ");
-    if fs::metadata("/proc/self")?.uid() != 0 {
-        bail!("packages are missing; install them as root: apt-get install {list}");
+    // One at a time: apt-get does not wait for another's lists.
+    let lock = fs::File::create(std::env::temp_dir().join("lastwords-vm-packages.lock"))?;
+    flock(&lock, FlockOperation::LockExclusive)?;
+    // What was there from another suite may have to go for what is installed, and is installed then.
+    for _ in 0..2 {
+        let missing = missing()?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let list = missing.join(" ");
+        if fs::metadata("/proc/self")?.uid() != 0 {
+            bail!("packages are missing; install them as root: apt-get install {list}");
+        }
+        eprintln!("bench: installing {list}");
+        Apt::own().update()?;
+        let mut install = Apt::own().get();
+        install.args(["install", "--yes", "--no-install-recommends"]).args(&missing);
+        process::output(&mut install).with_context(|| format!("cannot install {list}"))?;
     }
-    eprintln!("bench: installing {list}");
-    Apt::own().update()?;
-    let mut install = Apt::own().get();
-    install.args(["install", "--yes", "--no-install-recommends"]).args(&missing);
-    process::output(&mut install).with_context(|| format!("cannot install {list}"))?;
+    let missing = missing()?;
+    ensure!(missing.is_empty(), "packages are missing though they were installed: {}", missing.join(" "));
     Ok(())
 }
 

@@ -22,9 +22,13 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const PREFIX: &str = "snapshot-";
+/// How many of those that tests made are kept, those used last: each has 140 MB, and a run makes 40 of them.
+const KEPT: usize = 16;
+/// A snapshot that was wanted so recently may not have been opened yet.
+const FRESH: Duration = Duration::from_secs(120);
 /// The name of a state on a disk of states.
 const STATE: &str = "state";
 
@@ -33,11 +37,38 @@ const STATE: &str = "state";
 /// # Errors
 /// When the machine does not come so far.
 pub fn get(machine: &Machine) -> Result<PathBuf> {
-    cache::entry(&name(&format!("{:016x}", key(machine)?))?, |path| {
+    let path = cache::entry(&name(&format!("{:016x}", key(machine)?))?, |path| {
         let of_this_boot = name("")?;
         remove(|name| !name.starts_with(&of_this_boot))?;
+        prune(&cache::target()?.join("vm"))?;
         make(machine, path)
-    })
+    })?;
+    // So that those used last are known. Another test may have removed it since.
+    let used = File::options().write(true).open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+    if used.is_err() {
+        return get(machine);
+    }
+    Ok(path)
+}
+
+/// Removes the snapshots that were not used for longest.
+fn prune(folder: &Path) -> Result<()> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_file() && entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            found.push((metadata.modified()?, entry.path()));
+        }
+    }
+    found.sort();
+    let too_many = found.len().saturating_sub(KEPT);
+    for (used, path) in found.into_iter().take(too_many) {
+        if used.elapsed().is_ok_and(|since| since > FRESH) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The name of a file, or a folder of files, that is as short-lived as a snapshot.
@@ -169,4 +200,30 @@ fn make(machine: &Machine, path: &Path) -> Result<()> {
     let bytes = written.join().map_err(|_| anyhow::anyhow!("the writer has panicked"))??;
     ensure!(bytes > 0, "QEMU has saved nothing");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_snapshots_those_used_last_are_kept_and_none_that_somebody_may_be_about_to_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let make = |name: String, age: u64| {
+            let file = File::create(folder.path().join(name)).unwrap();
+            file.set_modified(now - Duration::from_secs(age)).unwrap();
+        };
+        (0..KEPT as u64 + 3).for_each(|number| make(format!("{PREFIX}{number}"), 1000 - number));
+        make("linux-6.1".to_owned(), 9000);
+        prune(folder.path()).unwrap();
+        let is_there = |number: usize| folder.path().join(format!("{PREFIX}{number}")).exists();
+        let kept: Vec<_> = (0..KEPT + 3).filter(|number| is_there(*number)).collect();
+        assert_eq!(kept, (3..KEPT + 3).collect::<Vec<_>>());
+        assert!(folder.path().join("linux-6.1").exists());
+        (0..9).for_each(|number| make(format!("{PREFIX}fresh{number}"), 5));
+        (3..KEPT + 3).for_each(|number| make(format!("{PREFIX}{number}"), 6));
+        prune(folder.path()).unwrap();
+        assert!((3..KEPT + 3).all(is_there));
+    }
 }
