@@ -43,6 +43,7 @@ fn a_stuck_register_behind_four_levels() -> Result<()> {
 /// The HPET, which no kexec page table maps: without entries of our own it would be exception 14. What it reads as in
 /// single bytes differs from one QEMU to the other.
 #[test]
+#[ignore = "make test-all: a_stuck_register_behind_four_levels has page-table entries of its own, too"]
 fn a_device_outside_of_ram() -> Result<()> {
     let outcome = Scenario::new(Release::V6_1)
         .bmc(Bmc::None)

@@ -60,11 +60,12 @@ fn on_openipmi(asked: Asked) -> Result<()> {
 /// Each option before our own BMC, which sees all that is done, and some before one of the others or by another way; what is
 /// in brackets is in `make test-all` alone.
 macro_rules! alone {
-    ($($name:ident, by_parameter $(, $also:ident)? [$($more:ident),*]: $asked:expr;)*) => {$(
+    ($($(#[$mark:meta])? $name:ident, by_parameter $(, $also:ident)? [$($more:ident),*]: $asked:expr;)*) => {$(
         mod $name {
             use super::*;
 
             #[test]
+            $(#[$mark])?
             fn by_parameter() -> Result<()> {
                 super::by_parameter($asked)
             }
@@ -90,8 +91,10 @@ macro_rules! alone {
 alone! {
     handle_panic, by_parameter [by_option, on_simulator, on_openipmi]:
         Asked { event: true, ..Asked::NOTHING };
+    #[ignore = "make test-all: watchdog:: starts it in make test"]
     watchdog_start, by_parameter [by_option, on_simulator, on_openipmi]:
         Asked { watchdog: Watchdog::Start(300), ..Asked::NOTHING };
+    #[ignore = "make test-all: watchdog:: stops it in make test"]
     watchdog_stop, by_parameter [by_option, on_simulator, on_openipmi]:
         Asked { watchdog: Watchdog::Stop, ..Asked::NOTHING };
     cpu_ip_to_the_sel, by_parameter [by_option, on_simulator, on_openipmi]:

@@ -174,6 +174,7 @@ reasons! {
     hard_lockup: HardLockup, V6_1, Simulator, Load;
     #[ignore = "make test-all: the other kernel has this kind in make test"]
     hard_lockup_new: HardLockup, V6_12, OpenIpmi, Wrap;
+    #[ignore = "make test-all: core's tests have this kind's logs"]
     rcu_stall: RcuStall, V6_1, Simulator, Wrap;
     #[ignore = "make test-all: core's tests have this kind's logs"]
     out_of_memory: OutOfMemory, V6_12, Simulator, Load;
@@ -232,7 +233,7 @@ reasons! {
     hung_task_newest: HungTask, Newest, Simulator, Wrap;
     #[ignore = "make test-all: core's tests have this kind's logs"]
     soft_lockup_newest: SoftLockup, Newest, Simulator, Load;
-    #[ignore = "make test-all: another kernel has this kind in make test"]
+    #[ignore = "make test-all: core's tests have this kind's logs"]
     rcu_stall_newest: RcuStall, Newest, Simulator, Load;
     #[ignore = "make test-all: another kernel has this kind in make test"]
     machine_check_newest: MachineCheck, Newest, OpenIpmi, Wrap;
