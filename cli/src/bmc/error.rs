@@ -59,6 +59,11 @@ pub enum BmcError {
         "{0} does not answer\nhint: check the BMC's address and port, and that IPMI over LAN is enabled there"
     )]
     NoAnswer(String),
+    /// It answers, and no session was open in time.
+    #[error(
+        "{0} answers too slowly, or packets are lost: no session in time\nhint: retry, with a longer --timeout"
+    )]
+    Slow(String),
     /// No common cipher suite.
     #[error(
         "{0} accepts neither cipher suite 17 nor 3 ({1})\nhint: enable one of them (ipmitool lan print shows them)"

@@ -46,7 +46,7 @@ pub const TIMEOUT: Millis = 120_000;
 /// Opens a session at privilege level User, within this time.
 ///
 /// # Errors
-/// [`BmcError::NoAnswer`], [`BmcError::Login`], [`BmcError::NoSuite`], [`BmcError::Io`] and those between them.
+/// [`BmcError::NoAnswer`], [`BmcError::Slow`], [`BmcError::Login`], [`BmcError::NoSuite`], [`BmcError::Io`] and those between them.
 pub fn open(host: &Host, login: &Login, limit: Duration) -> Result<Session<Udp>, BmcError> {
     let (name, start) = (host.to_string(), Instant::now());
     let kg = login.kg.as_ref().map_or(0, Vec::len);
@@ -70,7 +70,7 @@ pub fn open(host: &Host, login: &Login, limit: Duration) -> Result<Session<Udp>,
             Ok(session) => return Ok(session),
             Err(error) => error,
         };
-        let is_final = !matches!(error, LoginError::Silent | LoginError::Io(_));
+        let is_final = !matches!(error, LoginError::Silent | LoginError::Slow | LoginError::Io(_));
         last = reason(name.clone(), error);
         if is_final {
             break;
@@ -83,6 +83,7 @@ pub fn open(host: &Host, login: &Login, limit: Duration) -> Result<Session<Udp>,
 fn reason(host: String, error: LoginError) -> BmcError {
     match error {
         LoginError::Silent => BmcError::NoAnswer(host),
+        LoginError::Slow => BmcError::Slow(host),
         LoginError::Full(status) => BmcError::NoSession(host, status.to_string()),
         LoginError::NoSuite(status) => BmcError::NoSuite(host, status.to_string()),
         LoginError::Refused(status @ Status(0x0c | 0x0d)) => {

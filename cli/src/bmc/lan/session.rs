@@ -120,6 +120,8 @@ impl fmt::Display for Status {
 pub enum LoginError {
     /// Nobody answers.
     Silent,
+    /// Somebody does, and no session was open in time: answers come late, or packets are lost.
+    Slow,
     /// All sessions are taken.
     Full(Status),
     /// No suite of ours.
@@ -278,7 +280,8 @@ impl<L: Link> Session<L> {
             if !matches!(error, LoginError::Full(_)) || now + FULL_PAUSE >= full_until {
                 self.refused |=
                     !matches!(error, LoginError::Full(_) | LoginError::Silent | LoginError::Io(_));
-                return Err(error);
+                let is_slow = matches!(error, LoginError::Silent) && self.heard;
+                return Err(if is_slow { LoginError::Slow } else { error });
             }
             listen(&mut self.link, now + FULL_PAUSE, |_| None::<()>)?;
         }
@@ -523,7 +526,7 @@ impl<L: Link> Session<L> {
                 }
                 match self.open(deadline) {
                     Ok(()) => {}
-                    Err(LoginError::Silent | LoginError::Full(_)) => break,
+                    Err(LoginError::Silent | LoginError::Slow | LoginError::Full(_)) => break,
                     Err(error) => return Err(error),
                 }
             }

@@ -447,6 +447,16 @@ fn under_heavy_loss_a_log_is_read_whichever_packets_are_lost() {
 
 /// Copies of a request that is answered late take a BMC's sessions, or stand before the next one's.
 #[test]
+fn of_a_bmc_that_answers_too_late_nobody_says_that_its_address_is_wrong() {
+    for (delay, loss, limit) in [(5_000, 0, 12), (5_000, 50, 20)] {
+        let lan = Lan::new(LanBmc { delay, loss, ..quirky(1, "none") });
+        let error = lan.connect(Duration::from_secs(limit)).err().map(|error| error.to_string());
+        let error = error.expect("no session");
+        assert!(error.contains("too slowly") && error.contains("--timeout"), "{delay} {loss}: {error}");
+    }
+}
+
+#[test]
 fn a_slow_bmc_without_a_free_session_is_read_when_it_has_one() {
     for full_until in [20_000, 40_000, 60_000] {
         let lan = Lan::new(LanBmc { delay: 5_000, full_until, ..quirky(10, "none") });
