@@ -226,7 +226,10 @@ pub fn as_built(image: &[u8]) -> Result<Vec<u8>> {
     if field(&image, abi::OWN_SUM) != Some(digest::sum(summed).to_le_bytes()) {
         return Err(Error::Damaged);
     }
-    image[abi::NO_DUMP_KERNEL_AT..abi::OWN_SUM].fill(0);
+    if u32_at(&image, abi::NO_DUMP_KERNEL_AT) == Some(abi::NO_DUMP_KERNEL) {
+        put(&mut image, abi::NO_DUMP_KERNEL_AT, &[0; 4]);
+    }
+    image[abi::WAYS_OUT..abi::OWN_SUM].fill(0);
     image[abi::PARAMETERS..size_of::<abi::Header>()].fill(0);
     let sum = digest::sum(&image[abi::SUMMED..]);
     put(&mut image, abi::OWN_SUM, &sum.to_le_bytes());

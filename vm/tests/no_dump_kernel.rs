@@ -142,7 +142,7 @@ fn reported_and_read(release: Release, memory: u32, firmware: Firmware, by: By) 
     ensure!(outcome.when("the next boot is up").is_some(), "no next boot");
     let (read, sel) = (outcome.text("read")?, outcome.text("sel")?);
     ensure!(sel.contains("OS Critical Stop") && sel.contains("sysrq trigg"), "{sel}");
-    ensure!(read.starts_with("PANIC on ") && read.contains("sysrq triggered crash"), "{read}");
+    ensure!(read.starts_with("PANIC") && read.contains("sysrq triggered crash"), "{read}");
     ensure!(read.contains("Records") && read.contains("none missing"), "{read}");
     ensure!(outcome.text("loaded")?.trim() == "0");
     Ok(())
@@ -297,7 +297,7 @@ fn what_else_is_damaged_resets_too() -> Result<()> {
             run(machine(Release::V6_12, By::Load, OPTIONS, "panic_on 0"), |gdb, _, segments| match what {
                 // The instructions that reset the machine, behind the first five.
                 "kernel" => gdb.damage(segments.entry()? + 20),
-                "way out" => gdb.damage(segments.get("image")?.start + FIRST_WAY_OUT),
+                "way out" => gdb.damage(segments.get("image")?.start + FIRST_WAY_OUT as u64),
                 _ => (0..64).try_for_each(|byte| gdb.damage(segments.get(what)?.start + byte)),
             })?;
         ended.is_reset().with_context(|| what.to_owned())?;
