@@ -78,13 +78,9 @@ impl Ended {
     fn lines(&self) -> Vec<String> {
         console::lines(&self.outcome).into_iter().map(str::to_owned).collect()
     }
-
-    /// Seconds from the image's entry to its last line, as its own clock has it.
-    fn took(&self) -> Result<f64> {
-        took(&self.lines())
-    }
 }
 
+/// Seconds from the image's entry to its last line, as its own clock has it.
 fn took(lines: &[impl AsRef<str>]) -> Result<f64> {
     let last = lines.iter().find_map(|line| line.as_ref().strip_prefix("resetting the machine, "));
     let text = last.and_then(|text| text.strip_suffix(" s")).context("no last line")?;
@@ -109,10 +105,6 @@ fn run(scenario: Scenario, act: impl Fn(&mut Gdb, &mut Monitor, &Segments) -> Re
     println!("{outcome}");
     let events = monitor.context("it was not loaded")?.to_the_end();
     Ok(Ended { outcome, events })
-}
-
-fn quietly(_: &mut Gdb, _: &mut Monitor, _: &Segments) -> Result<()> {
-    Ok(())
 }
 
 /// Panic, report, reset; and the next boot, which reads the report.
@@ -206,7 +198,7 @@ fn a_mute_bmc_does_not_keep_the_machine_from_its_reset() -> Result<()> {
     for then in ["reset", "power-cycle", "power-off"] {
         let options = format!("{OPTIONS} --ipmi-interface kcs:0xca2 --then {then}");
         let scenario = machine(Release::V6_12, By::Load, &options, "panic_on 0");
-        let ended = run(scenario.bmc(Bmc::Ours(Box::new(|_| Answer::Silence))), quietly)?;
+        let ended = run(scenario.bmc(Bmc::Ours(Box::new(|_| Answer::Silence))), |_, _, _| Ok(()))?;
         ended.is_reset()?;
         let last = ended.lines().pop().context("no line")?;
         let seconds: f64 = last.rsplit(' ').nth(1).context("no time")?.parse()?;
@@ -229,7 +221,7 @@ fn the_bmc_is_asked_to_switch_the_machine_off_and_where_it_refuses_the_machine_r
     {
         let options = format!("{OPTIONS} --then {then}");
         let scenario = machine(Release::V6_12, By::Load, &options, "panic_on 0");
-        let ended = run(scenario.bmc(Bmc::Ours(obedient())), quietly)?;
+        let ended = run(scenario.bmc(Bmc::Ours(obedient())), |_, _, _| Ok(()))?;
         ended.is_reset()?;
         ensure!(ended.lines().iter().any(|line| line.starts_with(last)), "{:?}", ended.lines());
         ensure!(chassis(&ended.outcome.requests()?) == [data]);
@@ -314,7 +306,7 @@ fn the_hypervisor_hears_of_the_end_only_where_that_is_asked_for() -> Result<()> 
         [("--notify-hypervisor=panicked", "GUEST_PANICKED"), ("--notify-hypervisor", "GUEST_CRASHLOADED")]
     {
         let scenario = machine(Release::V6_12, By::Load, &format!("{OPTIONS} {option}"), "panic_on 0");
-        let ended = run(scenario.qemu(["-device", "pvpanic"]), quietly)?;
+        let ended = run(scenario.qemu(["-device", "pvpanic"]), |_, _, _| Ok(()))?;
         ended.is_reset()?;
         let names: Vec<_> = ended
             .events
@@ -360,7 +352,7 @@ fn what_cannot_be_is_refused_and_what_is_loaded_stays() -> Result<()> {
 #[ignore = "make test-all: measures"]
 fn the_reset_comes_sooner_than_linux_own_after_a_second() -> Result<()> {
     let until_off = |scenario: Scenario| -> Result<f64> {
-        let (mut panic, mut off) = (None, None);
+        let mut panic = None;
         let started = std::time::Instant::now();
         let outcome = scenario.watch(|_, line| {
             if line.text.contains("Kernel panic") {
@@ -368,10 +360,9 @@ fn the_reset_comes_sooner_than_linux_own_after_a_second() -> Result<()> {
             }
             Ok(())
         })?;
-        off.get_or_insert(started.elapsed());
+        let off = started.elapsed();
         println!("{outcome}");
-        let (panic, off) = (panic.context("no panic")?, off.context("no end")?);
-        Ok((off - panic).as_secs_f64())
+        Ok(off.saturating_sub(panic.context("no panic")?).as_secs_f64())
     };
     let linux = Scenario::new(Release::V6_12).arm(Arm::Not).payload().lastwords_at_hand();
     let linux = linux.death("kernel kernel/panic 1\npanic_on 0");

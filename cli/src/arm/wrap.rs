@@ -146,9 +146,8 @@ impl Wrap {
     /// The parameters that are embedded, and what was found for them: where the BMC is to get something and nobody has said
     /// where it is, this machine's own interface.
     fn parameters(&self, root: &Path) -> (String, Option<discovery::Found>) {
-        let mut given = self.plan.parameters();
-        let then = self.alone.parameters();
-        given = format!("{given} {then}").trim().to_owned();
+        let given = [self.plan.parameters(), self.alone.parameters()].join(" ");
+        let mut given = given.trim().to_owned();
         match pvpanic::parameter(root, &Plan::new("", &given)) {
             Some(Ok(parameter)) => given = format!("{given} {parameter}"),
             Some(Err(error)) => message::warning(&error),
