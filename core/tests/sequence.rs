@@ -1041,6 +1041,9 @@ fn without_a_dump_kernel_the_machine_resets_itself_and_asks_the_bmc_where_that_d
     report_alone(&mut sim, "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip", Then::Reset);
     let text = sim.uart.text();
     assert!(text.contains("resetting the machine") && !text.contains("dump kernel"), "{text}");
+    let records = sel(&sim);
+    assert!(records.iter().any(|text| text == "no dump"), "{records:?}");
+    assert_eq!(parse(b"no dump", false), Line::NoDump);
     assert_eq!((sim.other_writes.as_slice(), sim.bmc.resets), (&OWN_WAYS[..], 1));
     // The BMC is left alone where nobody has asked for it.
     let mut sim = Sim::default();

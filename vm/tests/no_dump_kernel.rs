@@ -136,6 +136,7 @@ fn reported_and_read(release: Release, memory: u32, firmware: Firmware, by: By) 
     let (read, sel) = (outcome.text("read")?, outcome.text("sel")?);
     ensure!(sel.contains("OS Critical Stop") && sel.contains("sysrq trigg"), "{sel}");
     ensure!(read.starts_with("PANIC") && read.contains("sysrq triggered crash"), "{read}");
+    ensure!(read.contains("; no dump kernel\n") && !read.contains("Next"), "{read}");
     ensure!(read.contains("Records") && read.contains("none missing"), "{read}");
     ensure!(outcome.text("loaded")?.trim() == "0");
     Ok(())
@@ -375,5 +376,48 @@ fn the_reset_comes_sooner_than_linux_own_after_a_second() -> Result<()> {
         (until_off(machine(Release::V6_12, By::Load, OPTIONS, "panic_on 0"))?, until_off(linux)?);
     println!("from panic to reset: {ours:.2} s, with panic=1 {theirs:.2} s");
     ensure!(ours < theirs, "{ours} s, Linux takes {theirs} s");
+    Ok(())
+}
+
+/// The reservation is made smaller step by step; the figures are in docs/no-dump-kernel.md. Where it is too small, `load` says how
+/// much is needed, and with that much it loads.
+#[test]
+#[ignore = "make test-all: measures"]
+fn it_loads_in_as_little_memory_as_is_promised() -> Result<()> {
+    const TRY: &str = "
+        load() {
+            lastwords load --no-dump-kernel --no-symbols --output-cpu-ip --via $1 >/tmp/out 2>&1 &&
+                { lastwords unload >/dev/null; least=$kib; return; }
+            [ -n \"$said\" ] || said=$(grep 'this machine needs' /tmp/out)
+        }
+        least() {
+            said=
+            for kib in $(seq $2 -4 $3); do
+                echo $((kib * 1024)) >/sys/kernel/kexec_crash_size
+                load $1
+            done
+            echo least $least $said
+        }
+        section file least wrap $FROM $TO
+        section load least purgatory $TO 240
+        section refused lastwords load --no-dump-kernel --no-symbols --output-cpu-ip
+        poweroff -f";
+    for (release, memory, cpu, from, to) in [
+        (Release::V6_1, 1024, "max,la57=off,erms=off", 512, 280),
+        (Release::V6_12, 1024, "max,la57=off,erms=off", 1400, 1160),
+        (Release::V6_12, 6144, "max,la57=off,erms=off,pdpe1gb=off", 1400, 1160),
+    ] {
+        let script = TRY.replace("$FROM", &from.to_string()).replace("$TO", &to.to_string());
+        let scenario = Scenario::new(release).memory(memory).cpu(cpu).first_append("crashkernel=2M");
+        let outcome = scenario.arm(Arm::Not).payload().lastwords_at_hand().death(&script).run()?;
+        for section in ["file", "load"] {
+            println!("{release:?}, {memory} MiB, {cpu}, {section}: {}", outcome.text(section)?.trim());
+        }
+        let refused = outcome.section("refused")?;
+        ensure!(
+            refused.status == 1 && refused.text.contains("hint: boot with crashkernel=1M"),
+            "{refused:?}"
+        );
+    }
     Ok(())
 }

@@ -1090,6 +1090,33 @@ mod tests {
     }
 
     #[test]
+    fn without_a_dump_kernel_the_console_is_the_running_ones_and_a_watchdog_is_refused() {
+        let root = Root::new();
+        root.write("proc/cmdline", "root=/dev/sda1 console=ttyS1,9600 quiet crashkernel=2M\n");
+        let line = |options: &str| {
+            let words = ["test", "--no-dump-kernel"].into_iter().chain(options.split(' '));
+            let load = Only::try_parse_from(words).unwrap().load;
+            load.whole_cmdline(root.path(), "", 2047, true).map(|line| line.finish().unwrap())
+        };
+        let asked = "lastwords.output_cpu_ip=console";
+        let cpu = "--output-cpu-ip=console";
+        assert_eq!(line(cpu).unwrap(), format!("console=ttyS1,9600 {asked}"));
+        assert_eq!(
+            line(&format!("{cpu} --then power-off --append lastwords.budget=9")).unwrap(),
+            format!("console=ttyS1,9600 lastwords.budget=9 {asked} lastwords.then=power-off")
+        );
+        let error = line("--ipmi-watchdog start=60").unwrap_err().to_string();
+        assert!(error.contains("cut the next boot off"), "{error}");
+        for wrong in [
+            "test --no-dump-kernel KERNEL",
+            "test KERNEL --append a --then halt",
+            "test --no-dump-kernel --initrd a",
+        ] {
+            assert!(Only::try_parse_from(wrong.split(' ')).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn a_steady_tsc_is_measured() {
         let line =
             cmdline(&["--append", "a", "--output-cpu-ip=console"], "rdtscp constant_tsc nonstop_tsc", "");

@@ -948,6 +948,59 @@ READY on db04: the next panic will be reported and dumped
     }
 
     #[test]
+    fn without_a_dump_kernel_it_is_ready_where_the_report_gets_out_and_says_what_comes_then() {
+        let alone = |cmdline: &str| {
+            let held = Held { alone: true, kernel: None, initrd: None, ..held(cmdline) };
+            let mut report = report(Seen::Held(Box::new(held)));
+            (report.kdump.crash_size, report.release) = (2 << 20, Some("6.12.117".to_owned()));
+            report
+        };
+        const REPORTS: &str =
+            "console=ttyS0 lastwords.ipmi_handle_panic lastwords.ipmi_kcs_ports=0xca2,0xca3";
+        let report = alone(REPORTS);
+        assert_eq!(
+            shown(&report),
+            "\
+READY on db04: the next panic will be reported, then the machine resets (no dump
+  kernel)
+
+  Dump kernel  none, loaded 3 days ago
+  Reports      panic reason, to SEL and ttyS0
+  Watchdog     not changed
+  Method       purgatory (kexec_load)
+  Memory       2 MiB reserved
+  Lockdown     none
+  BMC          KCS 0xca2,0xca3 from ipmi_si (untested: lastwords test)
+"
+        );
+        let json = report.json();
+        assert_eq!(
+            (&json["ready"], &json["no_dump_kernel"], &json["then"]),
+            (&json!(true), &json!(true), &json!("reset"))
+        );
+        for (then, text) in [
+            ("power-cycle", "then the BMC power-cycles the machine"),
+            ("power-off", "then the BMC powers the machine off"),
+            ("halt", "then the machine halts"),
+        ] {
+            let report = alone(&format!("{REPORTS} lastwords.then={then}"));
+            let (verdict, shown) = report.verdict();
+            assert!(verdict == Ready && shown.contains(text), "{shown}");
+            assert_eq!(report.json()["then"], then);
+        }
+        let mut silent = alone("console=ttyS0");
+        assert_eq!(silent.verdict().0, NotReady);
+        silent = Report { no_bmc: Some("nobody".to_owned()), ..alone(REPORTS) };
+        assert_eq!(silent.verdict().0, NotReady);
+        silent = Report { unseen: true, ..alone(REPORTS) };
+        assert_eq!(silent.verdict().0, Unknown);
+        // With a dump kernel a parameter alone changes nothing.
+        let dumps = super::tests::report(loaded(&format!("{ALL} lastwords.then=halt")));
+        assert_eq!(dumps.verdict(), (Ready, "the next panic will be reported and dumped"));
+        assert_eq!((&dumps.json()["no_dump_kernel"], &dumps.json()["then"]), (&json!(false), &json!(null)));
+    }
+
+    #[test]
     fn what_the_kernel_does_not_show_is_unknown() {
         let locked = |seen| {
             let mut report = report(seen);

@@ -458,6 +458,7 @@ impl<'a, T> Sequence<'a, T> {
             build_id: *build_id,
             id: *id,
             panicked: with_cpus.then(|| panicked.map_or(Line::PanickedUnknown, Line::Panicked)),
+            no_dump: self.plan.then.is_some(),
             groups: if with_cpus { Some(groups) } else { None },
         };
         let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit, hold_back };
