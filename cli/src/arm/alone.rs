@@ -54,7 +54,7 @@ pub fn check(plan: &Plan, alone: bool) -> Result<()> {
         );
     }
     if !alone && plan.then.is_some() {
-        bail!("lastwords.then is for --no-dump-kernel alone\nhint: leave it out");
+        bail!("--then (lastwords.then) is for --no-dump-kernel alone\nhint: leave it out");
     }
     if !alone && plan.hypervisor.event() == Some(Event::Panicked) {
         bail!(

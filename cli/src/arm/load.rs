@@ -1107,13 +1107,12 @@ mod tests {
         );
         let error = line("--ipmi-watchdog start=60").unwrap_err().to_string();
         assert!(error.contains("cut the next boot off"), "{error}");
-        for wrong in [
-            "test --no-dump-kernel KERNEL",
-            "test KERNEL --append a --then halt",
-            "test --no-dump-kernel --initrd a",
-        ] {
+        for wrong in ["test --no-dump-kernel KERNEL", "test --then halt", "test --no-dump-kernel --initrd a"]
+        {
             assert!(Only::try_parse_from(wrong.split(' ')).is_err(), "{wrong}");
         }
+        let load = Only::try_parse_from("test KERNEL --append a --then halt".split(' ')).unwrap().load;
+        assert!(load.whole_cmdline(root.path(), "", 2047, false).is_err());
     }
 
     #[test]

@@ -951,15 +951,15 @@ READY on db04: the next panic will be reported and dumped
     fn without_a_dump_kernel_it_is_ready_where_the_report_gets_out_and_says_what_comes_then() {
         let alone = |cmdline: &str| {
             let held = Held { alone: true, kernel: None, initrd: None, ..held(cmdline) };
-            let mut report = report(Seen::Held(Box::new(held)));
-            (report.kdump.crash_size, report.release) = (2 << 20, Some("6.12.117".to_owned()));
-            report
+            let mut machine = report(Seen::Held(Box::new(held)));
+            (machine.kdump.crash_size, machine.release) = (2 << 20, Some("6.12.117".to_owned()));
+            machine
         };
         const REPORTS: &str =
             "console=ttyS0 lastwords.ipmi_handle_panic lastwords.ipmi_kcs_ports=0xca2,0xca3";
-        let report = alone(REPORTS);
+        let ready = alone(REPORTS);
         assert_eq!(
-            shown(&report),
+            shown(&ready),
             "\
 READY on db04: the next panic will be reported, then the machine resets (no dump
   kernel)
@@ -973,7 +973,7 @@ READY on db04: the next panic will be reported, then the machine resets (no dump
   BMC          KCS 0xca2,0xca3 from ipmi_si (untested: lastwords test)
 "
         );
-        let json = report.json();
+        let json = ready.json();
         assert_eq!(
             (&json["ready"], &json["no_dump_kernel"], &json["then"]),
             (&json!(true), &json!(true), &json!("reset"))
@@ -983,10 +983,10 @@ READY on db04: the next panic will be reported, then the machine resets (no dump
             ("power-off", "then the BMC powers the machine off"),
             ("halt", "then the machine halts"),
         ] {
-            let report = alone(&format!("{REPORTS} lastwords.then={then}"));
-            let (verdict, shown) = report.verdict();
+            let ready = alone(&format!("{REPORTS} lastwords.then={then}"));
+            let (verdict, shown) = ready.verdict();
             assert!(verdict == Ready && shown.contains(text), "{shown}");
-            assert_eq!(report.json()["then"], then);
+            assert_eq!(ready.json()["then"], then);
         }
         let mut silent = alone("console=ttyS0");
         assert_eq!(silent.verdict().0, NotReady);
@@ -995,7 +995,7 @@ READY on db04: the next panic will be reported, then the machine resets (no dump
         silent = Report { unseen: true, ..alone(REPORTS) };
         assert_eq!(silent.verdict().0, Unknown);
         // With a dump kernel a parameter alone changes nothing.
-        let dumps = super::tests::report(loaded(&format!("{ALL} lastwords.then=halt")));
+        let dumps = report(loaded(&format!("{ALL} lastwords.then=halt")));
         assert_eq!(dumps.verdict(), (Ready, "the next panic will be reported and dumped"));
         assert_eq!((&dumps.json()["no_dump_kernel"], &dumps.json()["then"]), (&json!(false), &json!(null)));
     }
