@@ -2,6 +2,7 @@
 //! part lies. Offsets and rules are those of `Documentation/arch/x86/boot.rst`.
 
 use crate::{
+    alone::is_alone,
     bytes::{field, put, u16_at, u32_at},
     error::{Error, Result},
     hook::Hook,
@@ -107,6 +108,7 @@ pub struct BzImage {
     pub pref_address: u64,
     kernel_alignment: u32,
     xloadflags: u16,
+    alone: bool,
     pub(crate) pe: Option<Pe>,
     /// In a wrapped kernel.
     pub(crate) hook: Option<Hook>,
@@ -166,6 +168,7 @@ impl BzImage {
             pref_address,
             kernel_alignment,
             xloadflags,
+            alone: is_alone(&file[protected_mode..end]),
             pe,
             hook,
         })
@@ -205,6 +208,12 @@ impl BzImage {
     #[must_use]
     pub fn uses_5_level(&self) -> bool {
         self.xloadflags & XLF_5LEVEL_ENABLED != 0
+    }
+
+    /// Does it stand for there being no dump kernel: [`alone`](crate::alone())?
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// Has it been wrapped?

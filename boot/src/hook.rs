@@ -11,7 +11,7 @@
 //! ```
 
 use crate::{
-    BzImage,
+    BzImage, alone,
     bytes::{field, put, u32_at},
     bzimage::{PAGE, PARAGRAPH, Patched, setup_header},
     error::{Error, Result},
@@ -96,9 +96,11 @@ pub fn wrapped<'a>(kernel: &'a [u8], image: &[u8], parameters: &str) -> Result<P
     let memory_size = check_image(image)?;
 
     let (setup, own) = bz_image.parts(kernel);
-    let image_at = (own.len() + GAP).next_multiple_of(PAGE);
-    let needs = image_at.saturating_add(memory_size).saturating_add(ROOM);
-    if (bz_image.init_size as usize) < needs {
+    // What stands for no dump kernel has no memory of its own.
+    let (gap, room) = if bz_image.is_alone() { (RECORD_LEN, 0) } else { (GAP, ROOM) };
+    let image_at = (own.len() + gap).next_multiple_of(PAGE);
+    let needs = image_at.saturating_add(memory_size).saturating_add(room);
+    if (bz_image.init_size as usize) < needs && !bz_image.is_alone() {
         return Err(Error::NoRoomForImage { init_size: bz_image.init_size as usize, needs });
     }
     let trampoline_at = trampoline_place(own).ok_or(Error::NoRoomForHook)?;
@@ -116,11 +118,24 @@ pub fn wrapped<'a>(kernel: &'a [u8], image: &[u8], parameters: &str) -> Result<P
     tail.extend(u32_at(setup, setup_header::SYSSIZE).unwrap_or(0).to_le_bytes());
     tail.extend(image);
     let way_out = WayOut::of_wrapped((image_at - entry_64) as u64, displaced);
-    fill_in(&mut tail[image_at - own.len()..], &way_out, parameters, &[]);
+    let image_in_tail = &mut tail[image_at - own.len()..];
+    fill_in(image_in_tail, &way_out, parameters, &[]);
+    if bz_image.is_alone() {
+        has_no_dump_kernel(image_in_tail);
+    }
     let len = (image_at + image.len()).next_multiple_of(PARAGRAPH);
     tail.resize(len - own.len(), 0);
+    if bz_image.is_alone() {
+        let init_size = needs.next_multiple_of(PAGE) as u32;
+        patched.put(setup_header::INIT_SIZE, &init_size.to_le_bytes());
+    }
     bz_image.mend(&mut patched, (len / PARAGRAPH) as u32);
     Ok(patched)
+}
+
+/// Tells the flat image that there is no dump kernel.
+pub fn has_no_dump_kernel(image: &mut [u8]) {
+    put(image, abi::NO_DUMP_KERNEL_AT, &abi::NO_DUMP_KERNEL.to_le_bytes());
 }
 
 /// Fills in the tool's fields of the flat image's header: the way out, the parameters (shorter than their field), and
@@ -161,6 +176,9 @@ pub fn unwrapped(kernel: &[u8]) -> Result<Patched<'_>> {
     };
     let mut patched = Patched::new(setup, &protected_mode[..hook.len], hook.end());
     hook.take_out(&mut patched.head[setup.len()..]);
+    if bz_image.is_alone() {
+        patched.put(setup_header::INIT_SIZE, &alone::INIT_SIZE.to_le_bytes());
+    }
     bz_image.mend(&mut patched, hook.syssize);
     Ok(patched)
 }
@@ -207,6 +225,9 @@ pub fn as_built(image: &[u8]) -> Result<Vec<u8>> {
     let summed = image.get(size_of::<abi::Header>()..).and(image.get(abi::SUMMED..)).ok_or(Error::Damaged)?;
     if field(&image, abi::OWN_SUM) != Some(digest::sum(summed).to_le_bytes()) {
         return Err(Error::Damaged);
+    }
+    if u32_at(&image, abi::NO_DUMP_KERNEL_AT) == Some(abi::NO_DUMP_KERNEL) {
+        put(&mut image, abi::NO_DUMP_KERNEL_AT, &[0; 4]);
     }
     image[abi::WAYS_OUT..abi::OWN_SUM].fill(0);
     image[abi::PARAMETERS..size_of::<abi::Header>()].fill(0);

@@ -6,6 +6,7 @@
 //! checked before it is used.
 #![forbid(unsafe_code)]
 
+mod alone;
 mod bytes;
 mod bzimage;
 mod error;
@@ -16,11 +17,12 @@ mod signature;
 pub mod synthetic;
 mod uki;
 
+pub use alone::{alone, is_alone};
 pub use bzimage::{BzImage, Patched, SETUP_MAX, SetupHeader};
 pub use error::Error;
 pub use hook::{
-    Unhooked, as_built, embedded_parameters, fill_in, image_parameters, unhook, unwrap, unwrapped, wrap,
-    wrapped,
+    Unhooked, as_built, embedded_parameters, fill_in, has_no_dump_kernel, image_parameters, unhook, unwrap,
+    unwrapped, wrap, wrapped,
 };
 pub use signature::{attach, signature, signed_parts, unsigned};
 pub use uki::{Uki, is_uki};

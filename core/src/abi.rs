@@ -40,8 +40,9 @@ pub struct Header {
     /// Bytes of memory the image needs from its first byte on, stack and zeroed data included. Filled in by
     /// the build.
     pub memory_size: u32,
-    /// Keeps the next field aligned.
-    pub reserved: u32,
+    /// [`NO_DUMP_KERNEL`] where the image is loaded alone, and where the way out leads only resets the machine. Filled in by
+    /// the tool. Not summed: by any other value what is loaded is jumped to.
+    pub no_dump_kernel: u32,
     /// How the dump kernel is reached, twice: the second one counts where the first one has been written to. Filled in
     /// by the tool.
     pub ways_out: [WayOut; 2],
@@ -108,6 +109,9 @@ impl WayOut {
         bytes
     }
 }
+
+/// [`Header::no_dump_kernel`]: no changed bit makes it of a zero, and a dump kernel that is there starts.
+pub const NO_DUMP_KERNEL: u32 = u32::from_le_bytes(*b"none");
 
 /// Most segments that are checked.
 pub const SEGMENTS: usize = 4;
@@ -187,5 +191,7 @@ pub const HANDOFF: usize = core::mem::offset_of!(Header, handoff);
 pub const FILE_SIZE: usize = core::mem::offset_of!(Header, file_size);
 /// Offset of [`Header::memory_size`].
 pub const MEMORY_SIZE: usize = core::mem::offset_of!(Header, memory_size);
+/// Offset of [`Header::no_dump_kernel`].
+pub const NO_DUMP_KERNEL_AT: usize = core::mem::offset_of!(Header, no_dump_kernel);
 /// Offset of [`Header::version`].
 pub const VERSION_AT: usize = core::mem::offset_of!(Header, version);

@@ -1,7 +1,7 @@
 //! The whole sequence against a simulated machine: each option alone does its own thing and nothing else, all
 //! together in the order of the design, and what fails takes nothing else with it.
 
-use lastwords_core::plan::Plan;
+use lastwords_core::plan::{Plan, Then};
 use lastwords_core::report::Line;
 use lastwords_core::sequence::{Fault, Sequence, Step, ThisCpu};
 use lastwords_core::store::sel::{Decoded, Decoder, parse, text};
@@ -826,7 +826,7 @@ fn report_corrupt(sim: &mut Sim, line: &str, segment: &[u8]) {
         }
         sequence.step(sim, step);
     }
-    sequence.reset(sim);
+    sequence.end(sim, Then::Reset);
 }
 
 #[test]
@@ -1011,5 +1011,107 @@ fn of_64_places_each_one_is_on_the_console_and_of_more_it_says_how_many_cpus_are
         // A default budget is 10 s, a byte 87 us.
         assert!(sim.uart.sent.len() < 40_000, "{places} places: {}", sim.uart.sent.len());
         assert!(sim.uart.text().contains(&format!("CPU {}* pid 312", cpus - 1)));
+    }
+}
+
+/// Runs the steps where there is no dump kernel, then what becomes of the machine.
+fn report_alone(sim: &mut Sim, line: &str, then: Then) {
+    let elfcorehdr = CrashedKernel::idle(2).put(&mut sim.memory);
+    let plan = Plan { then: Some(then), ..Plan::new(KCS, line) };
+    let this_cpu = ThisCpu { apic_id: 1, tsc_aux: Some(1) };
+    let mut sequence = Sequence::new(sim, plan, plan.bmc(), elfcorehdr, this_cpu);
+    for step in Step::ALL {
+        sequence.step(sim, step);
+    }
+    assert_eq!(sequence.then(), Some(then));
+    sequence.end(sim, then);
+}
+
+/// Data of the Chassis Control requests that the BMC got.
+fn chassis(sim: &Sim) -> Vec<u8> {
+    let requests = sim.bmc.requests.iter().filter(|request| request[..2] == [0, 2]);
+    requests.map(|request| request[2]).collect()
+}
+
+const OWN_WAYS: [(u16, u8); 3] = [(0xcf9, 0xf3), (0xcf9, 0xf7), (0x64, 0xfe)];
+
+#[test]
+fn without_a_dump_kernel_the_machine_resets_itself_and_asks_the_bmc_where_that_does_not_work() {
+    let mut sim = Sim::default();
+    report_alone(&mut sim, "console=ttyS0 lastwords.ipmi_handle_panic lastwords.output_cpu_ip", Then::Reset);
+    let text = sim.uart.text();
+    assert!(text.contains("resetting the machine") && !text.contains("dump kernel"), "{text}");
+    let records = sel(&sim);
+    assert!(records.iter().any(|text| text == "no dump"), "{records:?}");
+    assert_eq!(parse(b"no dump", false), Line::NoDump);
+    assert_eq!((sim.other_writes.as_slice(), sim.bmc.resets), (&OWN_WAYS[..], 1));
+    // The BMC is left alone where nobody has asked for it.
+    let mut sim = Sim::default();
+    report_alone(&mut sim, "console=ttyS0", Then::Reset);
+    assert_eq!((sim.other_writes.as_slice(), sim.bmc.requests.len()), (&OWN_WAYS[..], 0));
+}
+
+#[test]
+fn without_a_dump_kernel_the_bmc_switches_the_machine_off_and_where_it_does_not_the_machine_is_reset() {
+    for (then, data, last) in
+        [(Then::PowerCycle, 2, "power-cycling the machine"), (Then::PowerOff, 0, "powering the machine off")]
+    {
+        for answer in [Answer::Obey, Answer::Code(0xc1), Answer::Nothing] {
+            let is_asked = !matches!(answer, Answer::Nothing);
+            let mut sim = Sim::default();
+            sim.bmc.then = answer;
+            report_alone(&mut sim, "console=ttyS0 lastwords.tsc_khz=2400000", then);
+            assert!(sim.uart.text().contains(last), "{}", sim.uart.text());
+            assert_eq!(sim.other_writes, OWN_WAYS);
+            assert!(!is_asked || chassis(&sim) == [data], "{:?}", sim.bmc.requests);
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_is_to_halt_is_not_touched_any_more() {
+    let mut sim = Sim::default();
+    report_alone(&mut sim, "console=ttyS0 lastwords.ipmi_handle_panic", Then::Halt);
+    assert!(sim.uart.text().contains("halting the machine"), "{}", sim.uart.text());
+    assert!(sim.other_writes.is_empty() && chassis(&sim).is_empty());
+}
+
+/// With what is over behind the budget: the last lines, half a second for the BMC, and the machine's own ways at once.
+#[test]
+fn a_bmc_that_does_not_respond_delays_the_reset_by_no_more_than_two_seconds_behind_the_budget() {
+    for then in [Then::Reset, Then::PowerCycle, Then::PowerOff] {
+        for budget in [1, 3, 15] {
+            let mut sim = Sim::default();
+            sim.bmc.then = Answer::Nothing;
+            let line = format!(
+                "console=ttyS0 lastwords.tsc_khz=2400000 lastwords.budget={budget} lastwords.ipmi_handle_panic \
+                 lastwords.output_cpu_ip"
+            );
+            report_alone(&mut sim, &line, then);
+            assert_eq!(sim.other_writes.first(), Some(&OWN_WAYS[0]), "{then:?}");
+            let ms = sim.reset_us.unwrap() / 1000;
+            assert!(ms <= budget * 1000 + 2000, "{then:?}, {budget} s: {ms} ms");
+        }
+    }
+}
+
+/// PANICKED is the end of a guest: with a dump kernel it is never raised, and without one last.
+#[test]
+fn panicked_is_raised_only_without_a_dump_kernel_and_only_where_it_is_asked_for() {
+    const PANICKED: &str = "lastwords.notify_hypervisor=0x505,panicked lastwords.ipmi_handle_panic";
+    const CRASH_LOADED: &str = "lastwords.notify_hypervisor=0x505 lastwords.ipmi_handle_panic";
+    let raised = |sim: &Sim| -> Vec<u8> {
+        sim.other_writes.iter().filter(|(port, _)| *port == 0x505).map(|(_, value)| *value).collect()
+    };
+    let device = || Sim { pvpanic: 3, ..Sim::default() };
+    for (line, alone) in [(PANICKED, 1), (CRASH_LOADED, 2)] {
+        let mut sim = device();
+        report(&mut sim, &CrashedKernel::idle(2), line);
+        assert_eq!(raised(&sim), [2], "{line}");
+        for then in [Then::Reset, Then::Halt] {
+            let mut sim = device();
+            report_alone(&mut sim, line, then);
+            assert_eq!(raised(&sim), [alone], "{line}");
+        }
     }
 }

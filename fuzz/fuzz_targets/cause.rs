@@ -18,6 +18,7 @@ fuzz_target!(|input: &[u8]| {
         build_id: Some(7),
         id: Some(CrashId::new(Fnv::default())),
         panicked: Some(Line::PanickedUnknown),
+        no_dump: limit % 2 == 1,
         groups: None,
     };
     let mut records = 0;

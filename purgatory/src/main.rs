@@ -4,6 +4,9 @@
 //! What it reports and how is `lastwords-core`'s; here is only what the machine needs. On a boot that is no crash boot
 //! (no `elfcorehdr=` on the command line), or with nothing to report, it touches no register and changes nothing. As
 //! the purgatory it also sees, after the report, whether the dump kernel is what was loaded.
+//!
+//! Where there is no dump kernel, the image resets the machine. Whatever ends it before that leads to a few instructions in
+//! the dump kernel's place, which reset it, too.
 #![no_std]
 #![no_main]
 
@@ -11,9 +14,9 @@ mod arch;
 mod digest;
 
 use arch::{boot_params, entry, interrupts, machine, reset};
-use lastwords_core::abi::Header;
+use lastwords_core::abi::{Header, NO_DUMP_KERNEL};
 use lastwords_core::cmdline;
-use lastwords_core::plan::{OnCorrupt, Plan};
+use lastwords_core::plan::{Plan, Then};
 use lastwords_core::sequence::{Fault, Sequence, Step, ThisCpu};
 
 /// Called once by the entry code, which goes on to the dump kernel when this returns.
@@ -32,7 +35,8 @@ extern "C" fn main(boot_params: u64, header: &Header) {
         entry::is_crash();
     }
     let mut plan = Plan::new(boot_params::embedded(&header.parameters), line);
-    let reported = elfcorehdr.filter(|_| plan.reports_something());
+    plan.then = (header.no_dump_kernel == NO_DUMP_KERNEL).then(|| plan.then.unwrap_or(Then::Reset));
+    let reported = elfcorehdr.filter(|_| plan.then.is_some() || plan.reports_something());
     if reported.is_none() && !as_purgatory {
         return;
     }
@@ -71,16 +75,10 @@ extern "C" fn main(boot_params: u64, header: &Header) {
             sequence.fault(step, fault);
         }
     }
-    if corrupt.is_some() {
-        match plan.on_corrupt {
-            OnCorrupt::Boot => {}
-            OnCorrupt::Halt => reset::halt(),
-            OnCorrupt::Reset => {
-                // Whatever becomes of it, the next line resets the machine.
-                let _ = interrupts::guard(&mut || sequence.reset(&mut machine));
-                reset::triple_fault()
-            }
-        }
+    if let Some(then) = sequence.then() {
+        // Whatever becomes of it, the next line ends it.
+        let _ = interrupts::guard(&mut || sequence.end(&mut machine, then));
+        if then == Then::Halt { reset::halt() } else { reset::triple_fault() }
     }
 }
 

@@ -269,6 +269,8 @@ impl KcsBmc {
     /// Carries a request out; returns completion code and data.
     fn obey(&mut self, request: &[u8]) -> Vec<u8> {
         match (request[0] >> 2, request[1], &request[2..]) {
+            // Switched off, or off and on: a test looks at the requests.
+            (0x00, 0x02, [0 | 2]) => vec![0],
             (0x00, 0x02, [3]) => {
                 self.resets += 1;
                 vec![0]

@@ -70,6 +70,8 @@ pub struct Sim {
     pub mmio: Vec<(u64, u16)>,
     /// What was written to ports that nobody simulates.
     pub other_writes: Vec<(u16, u8)>,
+    /// When port 0xcf9 was written to first, which would have reset the machine.
+    pub reset_us: Option<u64>,
     /// Every port that was written to.
     pub written: BTreeSet<u16>,
     /// How many times a register was read or written.
@@ -95,6 +97,7 @@ impl Default for Sim {
             memory: Ram::default(),
             mmio: Vec::new(),
             other_writes: Vec::new(),
+            reset_us: None,
             written: BTreeSet::new(),
             accesses: 0,
             cmos: CmosRtc::default(),
@@ -158,7 +161,12 @@ impl Sim {
                 self.i801.write(port - 0x700, value, self.time_us, ask);
             }
             0x3f8..=0x3ff => self.uart.write(port - 0x3f8, value, self.time_us),
-            _ => self.other_writes.push((port, value)),
+            _ => {
+                if port == 0xcf9 {
+                    self.reset_us.get_or_insert(self.time_us);
+                }
+                self.other_writes.push((port, value));
+            }
         }
     }
 

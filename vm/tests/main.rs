@@ -23,6 +23,7 @@ mod log;
 mod mark;
 mod mmio;
 mod nmis;
+mod no_dump_kernel;
 mod options;
 mod packages;
 mod probe;

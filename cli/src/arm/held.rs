@@ -83,6 +83,8 @@ pub struct Held {
     pub kind: Kind,
     /// Loaded by kexec_file_load(2)?
     pub by_file: bool,
+    /// Is there no dump kernel, but what resets the machine?
+    pub alone: bool,
     /// The image in it.
     pub image: Option<Image>,
     /// The dump kernel's command line.
@@ -177,7 +179,14 @@ fn held(root: &Path, image: &KImage, named: Option<&Path>) -> Option<Held> {
             && segment.data.start != initrd.start
             && segment.memory_size >= len
     };
-    let segment = segments.iter().filter(fits).max_by_key(|segment| segment.memory_size)?;
+    // What stands for no dump kernel is short: the image, say, may be as long as it with a signature.
+    let is_alone = |segment: &&Segment| {
+        let start = segment.data.start;
+        let head = image.bytes(start..segment.data.end.min(start + BOOT_PARAMS_LEN));
+        head.is_some_and(|head| boot::is_alone(&head))
+    };
+    let alone = segments.iter().find(is_alone);
+    let segment = alone.or_else(|| segments.iter().filter(fits).max_by_key(|segment| segment.memory_size))?;
     let start = segment.data.start;
     let len = usize::try_from(segment.data.end - start).ok()?;
     let read = |range: Range<usize>| image.bytes(start + range.start as u64..start + range.end as u64);
@@ -199,6 +208,7 @@ fn held(root: &Path, image: &KImage, named: Option<&Path>) -> Option<Held> {
         checksum: image.checksum.clone(),
         kind,
         by_file: segment.by_file,
+        alone: alone.is_some(),
         image: reporting,
         cmdline: command_line(image, &params)?,
         kernel: kernel(root, named, &Loaded { image, start, len, own }),

@@ -49,6 +49,16 @@ impl Kdump {
     }
 }
 
+/// So many bytes, for people: in KiB where they are few.
+pub fn amount(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    if bytes < 16 * MIB && !bytes.is_multiple_of(MIB) {
+        format!("{} KiB", bytes.div_ceil(1024))
+    } else {
+        format!("{} MiB", bytes.div_ceil(MIB))
+    }
+}
+
 /// The number of bytes; `None` while another program loads a kernel. Nothing to read is nothing reserved.
 fn crash_size(read: impl FnMut() -> io::Result<String>) -> Option<u64> {
     match busy::patiently(read) {

@@ -4,6 +4,7 @@
 //! All that can be checked is checked here, before `loading` gives it to the kernel.
 
 use super::{
+    alone::{self, AloneOptions},
     busy,
     cmdline::{Cmdline, Placed},
     console,
@@ -12,7 +13,7 @@ use super::{
     file::{self, Bytes, Source, Take},
     image::IMAGE,
     initrd::Initrd,
-    kdump::Kdump,
+    kdump::{Kdump, amount},
     kexec::KexecOptions,
     loaded::{self, Own},
     loading::{Loading, Verbose},
@@ -77,6 +78,7 @@ Examples:
       --ipmi-handle-panic --output-cpu-ip
   lastwords load KERNEL --initrd FILE --append \"root=/dev/sda1 irqpoll\" \\
       --ipmi-handle-panic --ipmi-watchdog start=300
+  lastwords load --no-dump-kernel --ipmi-handle-panic --output-cpu-ip
 
 Exit status:
   0  loaded
@@ -95,10 +97,12 @@ pub struct Load {
     #[command(flatten)]
     plan: PlanOptions,
     /// Dump kernel to load (a 64-bit bzImage, as in /boot)
-    #[arg(required_unless_present_any = ["unload", "status"])]
+    #[arg(required_unless_present_any = ["unload", "status", "no_dump_kernel"], conflicts_with = "no_dump_kernel")]
     kernel: Option<PathBuf>,
+    #[command(flatten)]
+    alone: AloneOptions,
     /// Load the initial RAM disk FILE for the dump kernel [default: none]
-    #[arg(long, visible_alias = "ramdisk", value_name = "FILE", help_heading = HEADING)]
+    #[arg(long, visible_alias = "ramdisk", value_name = "FILE", help_heading = HEADING, conflicts_with = "no_dump_kernel")]
     initrd: Option<PathBuf>,
     /// Set the dump kernel's command line [required without --reuse-cmdline]
     #[arg(
@@ -107,7 +111,7 @@ pub struct Load {
         value_name = "STRING",
         allow_hyphen_values = true,
         help_heading = HEADING,
-        required_unless_present_any = ["reuse_cmdline", "load_panic", "unload", "status"]
+        required_unless_present_any = ["reuse_cmdline", "load_panic", "unload", "status", "no_dump_kernel"]
     )]
     append: Option<String>,
     /// Start the command line with the running kernel's
@@ -150,7 +154,8 @@ impl Load {
         if self.kexec.status {
             return Ok(ExitCode::from(Kdump::read(root).crash_loaded.map_or(UNKNOWN, u8::from)));
         }
-        match &self.kernel {
+        let alone = self.alone.no_dump_kernel.then_some(Path::new(alone::NAME));
+        match self.kernel.as_deref().or(alone) {
             // With kexec it depends on the order which of the two counts.
             Some(_) if self.kexec.unload => bail!("--unload takes no KERNEL\nhint: leave one of the two out"),
             Some(kernel) => self.load(root, kernel)?,
@@ -162,15 +167,24 @@ impl Load {
     fn load(&self, root: &Path, path: &Path) -> Result<()> {
         let lock = busy::lock(root);
         let kdump = Kdump::read(root);
-        Refusal::beforehand(&kdump)?;
-        let Done { method, lines: [embedded, line] } =
+        Refusal::beforehand(&kdump).map_err(|refusal| match refusal {
+            Refusal::NoReservation if self.alone.no_dump_kernel => {
+                alone::too_small(0, alone::needs(root, self.wanted().unwrap_or(Via::Wrap)))
+            }
+            refusal => refusal.into(),
+        })?;
+        let Done { method, lines: [embedded, line], alone } =
             anew(root, |take| self.load_files(root, &kdump, path, take))?;
-        message::output(format_args!(
-            "loaded: {} in {} MiB of reserved memory",
-            path.display(),
-            kdump.crash_size >> 20
-        ));
         let plan = Plan::new(&embedded, &line);
+        message::output(format_args!(
+            "loaded: {} in {} of reserved memory",
+            path.display(),
+            amount(kdump.crash_size)
+        ));
+        if alone {
+            message::output(alone::verdict(&plan));
+            alone::announce(root);
+        }
         if let Some(interface) = plan.interface.filter(|_| plan.talks_to_bmc()) {
             let found = discovery::interfaces(root);
             message::output(format_args!("BMC: {}", discovery::describe(&found, interface)));
@@ -183,7 +197,7 @@ impl Load {
         }
         // They tell where the kernel has its record of what is loaded.
         let lines = [embedded.as_str(), line.as_str()];
-        loaded::announce(root, Some(Own { kernel: path, method, lines }));
+        loaded::announce(root, Some(Own { kernel: path, alone, method, lines }));
         drop(lock);
         Ok(())
     }
@@ -199,12 +213,15 @@ impl Load {
         let name = || path.display().to_string();
         // Before anything is read: what does not fit is not worth the memory.
         let fits = |bytes| Refusal::too_small(kdump, bytes);
-        let source = Source::open_complete(path)?;
+        let source = if self.alone.no_dump_kernel { None } else { Some(Source::open_complete(path)?) };
         // Of a unified kernel image only a part may be needed.
-        if !file::begins(&source.file, boot::is_uki) {
+        if let Some(source) = source.as_ref().filter(|source| !file::begins(&source.file, boot::is_uki)) {
             fits(source.len)?;
         }
-        let bytes = source.bytes(take)?;
+        let bytes = match &source {
+            Some(source) => source.bytes(take)?,
+            None => Bytes::Copied(boot::alone()),
+        };
         let load = || {
             let uki = Uki::parse(&bytes).with_context(name)?;
             let kernel = uki.map_or(&bytes[..], |uki| uki.linux);
@@ -216,6 +233,9 @@ impl Load {
                 Encryption::Guest(guest) => Some(guest),
                 Encryption::Memory | Encryption::None => None,
             };
+            if bz_image.is_alone() {
+                alone::check_files(guest, initrd.is_some()).with_context(name)?;
+            }
             // Nothing that would be reported there.
             let embedded = match guest {
                 Some(_) => String::new(),
@@ -232,7 +252,7 @@ impl Load {
             if via == Via::Purgatory && self.sign.is_given() {
                 message::output("not signed: kexec_load(2) takes no signature (--via wrap does)");
             }
-            let source = uki.is_none().then_some(&source);
+            let source = source.as_ref().filter(|_| uki.is_none());
             let dump =
                 DumpKernel { root, path, take, source, kernel, bz_image, initrd, needs, guest, embedded };
             match via {
@@ -314,7 +334,7 @@ impl Load {
             return Ok(Err(Changed::After));
         }
         result?;
-        Ok(Ok(Done { method: "purgatory (kexec_load)", lines: lines.map(str::to_owned) }))
+        Ok(Ok(dump.done("purgatory (kexec_load)", lines)))
     }
 
     fn load_wrapped(
@@ -327,6 +347,9 @@ impl Load {
         let (wrapped, was_signed) = (dump.bz_image.is_wrapped(), dump.bz_image.is_signed());
         let as_it_is = wrapped || dump.guest.is_some();
         Refusal::too_small(kdump, dump.needs)?;
+        if dump.bz_image.is_alone() {
+            alone::fits_with_kexec_file_load(dump.root, kdump.crash_size)?;
+        }
         let Placed { cmdline, embedded, .. } = self.cmdline(dump, !as_it_is)?;
         let line = cmdline.finish()?;
         if self.verbose {
@@ -374,7 +397,7 @@ impl Load {
             return Ok(Err(Changed::After));
         }
         result?;
-        Ok(Ok(Done { method: "wrap (kexec_file_load)", lines: lines.map(str::to_owned) }))
+        Ok(Ok(dump.done("wrap (kexec_file_load)", lines)))
     }
 
     /// The dump kernel signed: because that is asked for, or because the running kernel demands it. `None` where it is to be
@@ -451,9 +474,14 @@ impl Load {
         message::warning(&error.context("symbols not saved"));
     }
 
+    /// The loading method that is asked for.
+    fn wanted(&self) -> Option<Via> {
+        self.via.or(self.kexec.via())
+    }
+
     /// The loading method, and the reason for it.
     fn choose(&self, root: &Path, kdump: &Kdump, guest: Option<&str>) -> Result<(Via, String)> {
-        let asked = self.via.or(self.kexec.via());
+        let asked = self.wanted();
         if let (Some(guest), Some(Via::Wrap) | None) = (guest, asked) {
             // As any other loader would: whatever the image does there before the dump kernel, it does in vain.
             return Ok((Via::Wrap, format!("kexec_file_load(2) without panic reporting ({guest})")));
@@ -471,8 +499,8 @@ impl Load {
     /// The command line, with what the SMBIOS and ACPI tables have; warns of what cannot work. What has no room on it goes
     /// into the image, where that can be.
     fn cmdline(&self, dump: &DumpKernel<'_>, can_embed: bool) -> Result<Placed> {
-        let DumpKernel { root, embedded, .. } = dump;
-        let cmdline = self.whole_cmdline(root, embedded, dump.bz_image.cmdline_size)?;
+        let DumpKernel { root, embedded, bz_image, .. } = dump;
+        let cmdline = self.whole_cmdline(root, embedded, bz_image.cmdline_size, bz_image.is_alone())?;
         if dump.guest.is_some() {
             return Ok(Placed { cmdline, embedded: String::new(), over: 0, left_out: Vec::new() });
         }
@@ -495,8 +523,12 @@ impl Load {
     }
 
     /// The command line with all of our parameters.
-    fn whole_cmdline(&self, root: &Path, embedded: &str, cmdline_size: u32) -> Result<Cmdline> {
+    fn whole_cmdline(&self, root: &Path, embedded: &str, cmdline_size: u32, alone: bool) -> Result<Cmdline> {
         let mut cmdline = Cmdline::new(cmdline_size);
+        if alone && !self.reuse_cmdline {
+            // There is no other kernel whose console it could be.
+            cmdline.append(&alone::console(root));
+        }
         if self.reuse_cmdline {
             cmdline.reuse(&fs::read_to_string(root.join("proc/cmdline")).context("/proc/cmdline")?);
         }
@@ -510,18 +542,21 @@ impl Load {
             return Ok(cmdline);
         }
         cmdline.append(&self.plan.parameters());
+        cmdline.append(&self.alone.parameters());
         if self.kexec.no_checks && !cmdline.has("on_corrupt", embedded) {
             cmdline.append("lastwords.on_corrupt=boot");
         }
 
         let plan = cmdline.plan(embedded)?;
+        alone::check(&plan, alone)?;
         let (reports_something, talks_to_bmc) = (plan.reports_something(), plan.talks_to_bmc());
         let pvpanic = pvpanic::parameter(root, &plan);
         let all_cpus = plan.cpu_ip.sel || plan.cpu_ip.console;
         if !reports_something {
             message::warning(&anyhow!(
-                "the next panic will be dumped but not reported: no reporting option was given\n\
-                 hint: --ipmi-handle-panic --output-cpu-ip report the cause and all CPUs"
+                "the next panic will {} not reported: no reporting option was given\n\
+                 hint: --ipmi-handle-panic --output-cpu-ip report the cause and all CPUs",
+                if alone { "be" } else { "be dumped but" }
             ));
             return Ok(cmdline);
         }
@@ -616,7 +651,7 @@ fn registers(root: &Path, cmdline: &mut Cmdline, embedded: &str, interface_asked
             None => {}
         }
     }
-    if let Hypervisor::At(register) = plan.hypervisor
+    if let Hypervisor::At(register, _) = plan.hypervisor
         && let Some(error) = in_ram(iomem, [register]).or_else(|| owners.pvpanic_conflict(register))
     {
         return Err(error);
@@ -657,6 +692,8 @@ struct DumpKernel<'a> {
 /// What was loaded.
 #[derive(Debug)]
 struct Done {
+    /// There is no dump kernel in it.
+    alone: bool,
     /// The loading method.
     method: &'static str,
     /// The lines with parameters that the image reads.
@@ -712,6 +749,11 @@ impl DumpKernel<'_> {
         let mut bytes = source.bytes(self.take)?;
         bytes.begin_with(&patched.head).with_context(name)?;
         Ok((bytes, patched.head.len() + patched.body.len()))
+    }
+
+    /// What has been loaded by this method, with these lines of parameters.
+    fn done(&self, method: &'static str, lines: [&str; 2]) -> Done {
+        Done { alone: self.bz_image.is_alone(), method, lines: lines.map(str::to_owned) }
     }
 
     /// Can the files themselves be given to the kernel?
@@ -809,7 +851,7 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         let only = Only::try_parse_from([&["test", "kernel"], options].concat()).unwrap();
-        only.load.whole_cmdline(root.path(), embedded, 2047).unwrap().finish().unwrap()
+        only.load.whole_cmdline(root.path(), embedded, 2047, false).unwrap().finish().unwrap()
     }
 
     #[test]
@@ -945,7 +987,7 @@ mod tests {
             let load = Only::try_parse_from([&["test", "kernel", "--output-cpu-ip"], options].concat())
                 .unwrap()
                 .load;
-            load.whole_cmdline(root.path(), "", 2047).map(|cmdline| cmdline.finish().unwrap())
+            load.whole_cmdline(root.path(), "", 2047, false).map(|cmdline| cmdline.finish().unwrap())
         };
         let line = cmdline(&["--append", "console=uart8250,mmio,0x3b300000"]).unwrap();
         assert!(line.contains(" lastwords.console=none"), "{line}");
@@ -994,7 +1036,7 @@ mod tests {
         let cmdline = |options: &str| {
             let words = ["test", "kernel", "--append", "a"].into_iter().chain(options.split(' '));
             let load = Only::try_parse_from(words).unwrap().load;
-            load.whole_cmdline(root.path(), "", 2047).unwrap().finish().unwrap()
+            load.whole_cmdline(root.path(), "", 2047, false).unwrap().finish().unwrap()
         };
         let asked = "a lastwords.ipmi_handle_panic";
         assert_eq!(cmdline("--ipmi-handle-panic"), asked);
@@ -1042,9 +1084,35 @@ mod tests {
             ("--ipmi-handle-panic", " lastwords.cpu_numbers=0,2"),
         ] {
             let only = Only::try_parse_from(["test", "kernel", "--append", "a", options]).unwrap();
-            let whole = only.load.whole_cmdline(root.path(), "", 2047).unwrap().finish().unwrap();
+            let whole = only.load.whole_cmdline(root.path(), "", 2047, false).unwrap().finish().unwrap();
             assert!(whole.ends_with(line), "{whole}");
         }
+    }
+
+    #[test]
+    fn without_a_dump_kernel_the_console_is_the_running_ones_and_a_watchdog_is_refused() {
+        let root = Root::new();
+        root.write("proc/cmdline", "root=/dev/sda1 console=ttyS1,9600 quiet crashkernel=2M\n");
+        let line = |options: &str| {
+            let words = ["test", "--no-dump-kernel"].into_iter().chain(options.split(' '));
+            let load = Only::try_parse_from(words).unwrap().load;
+            load.whole_cmdline(root.path(), "", 2047, true).map(|line| line.finish().unwrap())
+        };
+        let asked = "lastwords.output_cpu_ip=console";
+        let cpu = "--output-cpu-ip=console";
+        assert_eq!(line(cpu).unwrap(), format!("console=ttyS1,9600 {asked}"));
+        assert_eq!(
+            line(&format!("{cpu} --then power-off --append lastwords.budget=9")).unwrap(),
+            format!("console=ttyS1,9600 lastwords.budget=9 {asked} lastwords.then=power-off")
+        );
+        let error = line("--ipmi-watchdog start=60").unwrap_err().to_string();
+        assert!(error.contains("cut the next boot off"), "{error}");
+        for wrong in ["test --no-dump-kernel KERNEL", "test --then halt", "test --no-dump-kernel --initrd a"]
+        {
+            assert!(Only::try_parse_from(wrong.split(' ')).is_err(), "{wrong}");
+        }
+        let load = Only::try_parse_from("test KERNEL --append a --then halt".split(' ')).unwrap().load;
+        assert!(load.whole_cmdline(root.path(), "", 2047, false).is_err());
     }
 
     #[test]

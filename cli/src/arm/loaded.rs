@@ -47,6 +47,8 @@ pub struct Loaded {
 pub struct Own<'a> {
     /// The dump kernel's file.
     pub kernel: &'a Path,
+    /// There is no dump kernel in it.
+    pub alone: bool,
     /// The loading method, as `Held::method` has it.
     pub method: &'a str,
     /// The lines with parameters that the image reads.
@@ -118,6 +120,7 @@ pub fn remembered(root: &Path, checksum: &str) -> Option<Loaded> {
 
 /// The line in the journal.
 struct Line {
+    alone: bool,
     kernel: String,
     method: String,
     plan: String,
@@ -132,6 +135,7 @@ impl Line {
             let Held { kernel, image, .. } = &**held;
             let own = own.map(|own| text(own.kernel));
             return Self {
+                alone: held.alone,
                 kernel: own.or_else(|| kernel.as_ref().map(|kernel| text(&kernel.path))).unwrap_or_default(),
                 method: held.method(),
                 plan: held.lines().map(parameters).unwrap_or_default(),
@@ -140,6 +144,7 @@ impl Line {
         }
         let reports = own.map(|own| parameters(own.lines)).unwrap_or_default();
         Self {
+            alone: own.is_some_and(|own| own.alone),
             kernel: own.map(|own| text(own.kernel)).unwrap_or_default(),
             method: own.map(|own| own.method.to_owned()).unwrap_or_default(),
             image: own.map(|_| image::CHECKSUM.to_owned()).unwrap_or_default(),
@@ -148,14 +153,15 @@ impl Line {
     }
 
     fn message(&self) -> String {
-        let Self { kernel, method, plan, image } = self;
+        let Self { alone, kernel, method, plan, image } = self;
+        let what = if *alone { "loaded without a dump kernel" } else { "dump kernel loaded" };
         let known = |text: &str| if text.is_empty() { "unknown".to_owned() } else { text.to_owned() };
         let (kernel, method) = (known(kernel), known(method));
         let plan = if plan.is_empty() { "no parameters" } else { plan };
         if image.is_empty() {
-            format!("dump kernel loaded: {kernel}, {method}, no panic reporting known")
+            format!("{what}: {kernel}, {method}, no panic reporting known")
         } else {
-            format!("dump kernel loaded: {kernel}, {method}, {plan}, image SHA-256 {image}")
+            format!("{what}: {kernel}, {method}, {plan}, image SHA-256 {image}")
         }
     }
 
@@ -191,6 +197,7 @@ mod tests {
     fn own() -> Own<'static> {
         Own {
             kernel: Path::new("/nonexistent/vmlinuz"),
+            alone: false,
             method: "wrap (kexec_file_load)",
             lines: [
                 "lastwords.ipmi_handle_panic",

@@ -3,6 +3,7 @@
 //!
 //! What an architecture decides is in `x86_64`, what may stand in the way in `via` and `refusal`.
 
+pub mod alone;
 pub mod busy;
 pub mod cmdline;
 pub mod console;

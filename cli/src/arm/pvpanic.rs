@@ -32,8 +32,9 @@ pub fn find(root: &Path) -> Option<Register> {
 
 /// The parameter that names the device, where the plan wants to have it found; and whether there is one.
 pub fn parameter(root: &Path, plan: &Plan) -> Option<Result<String, anyhow::Error>> {
-    (plan.hypervisor == Hypervisor::Find).then(|| match find(root) {
-        Some(register) => Ok(format!("{PREFIX}notify_hypervisor={register}")),
+    let Hypervisor::Find(event) = plan.hypervisor else { return None };
+    Some(match find(root) {
+        Some(register) => Ok(format!("{PREFIX}notify_hypervisor={}", Hypervisor::At(register, event))),
         None => Err(anyhow::anyhow!(
             "the hypervisor will not be told of a panic: this machine has no pvpanic device\n\
              hint: QEMU -device pvpanic, libvirt <panic model='isa'/>; without one, leave --notify-hypervisor out"

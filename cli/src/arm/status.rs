@@ -1,11 +1,11 @@
 //! `lastwords status`: will the next panic be reported and dumped, and if not, what keeps it from that. Only what is known is shown.
 
 use super::{
-    console,
+    alone, console,
     encryption::{self, Encryption},
     held::{self, Held, Kernel, Kind as Way, Seen, parameters},
     image,
-    kdump::Kdump,
+    kdump::{Kdump, amount},
     loaded::{self, Loaded},
     setup::Setup,
     via::{self, Obstacle},
@@ -27,7 +27,7 @@ use lastwords_boot as boot;
 use lastwords_core::{
     device::{pvpanic::Hypervisor, uart::Serial},
     ipmi::{commands::Action, interface::Interface, watchdog::Watchdog},
-    plan::Plan,
+    plan::{Plan, Then},
 };
 use serde_json::json;
 use std::{fs, path::Path, process::ExitCode};
@@ -185,6 +185,10 @@ impl Report {
         }
     }
 
+    fn is_alone(&self) -> bool {
+        self.held().is_some_and(|held| held.alone)
+    }
+
     fn held(&self) -> Option<&Held> {
         match &self.seen {
             Some(Seen::Held(held)) => Some(held),
@@ -258,6 +262,22 @@ impl Report {
                 (NotReady, "no dump kernel can be loaded")
             }
             Some(false) => (NotReady, "no dump kernel is loaded"),
+            Some(true) if self.is_alone() => match self.reports() {
+                None => (Unknown, "no dump kernel: reports unknown, then the machine resets"),
+                Some(reports) if reports.is_empty() => {
+                    (NotReady, "no dump kernel: the next panic will not be reported, only end")
+                }
+                Some(_) if self.no_bmc.is_some() => {
+                    (NotReady, "no dump kernel: the report of the next panic will not reach the BMC")
+                }
+                Some(_) if self.has_failed_test() => {
+                    (NotReady, "no dump kernel: the last test of the report failed")
+                }
+                Some(_) if self.unseen => {
+                    (Unknown, "no dump kernel: whether the BMC gets the report of the next panic is unknown")
+                }
+                Some(_) => (Ready, self.plan().map_or("", |plan| alone::verdict(&plan))),
+            },
             Some(true) => match self.reports() {
                 None => (Unknown, "a dump kernel is loaded; reports unknown"),
                 Some(reports) if reports.is_empty() => {
@@ -313,7 +333,7 @@ impl Report {
         rows.push(match kdump.crash_size {
             _ if kdump.busy => Row::new("Memory", "unknown: another program is loading a kernel"),
             0 => Row::alarm("Memory", "none reserved").fix("boot with crashkernel=256M"),
-            size => Row::new("Memory", format!("{} MiB reserved", size >> 20)),
+            size => Row::new("Memory", format!("{} reserved", amount(size))),
         });
         rows.push(Row::new(
             "Lockdown",
@@ -344,6 +364,7 @@ impl Report {
                 .fix("boot a kernel with CONFIG_CRASH_DUMP=y"),
             (Some(false), _) if crash_size == 0 && !busy || load_disabled => Row::alarm(LABEL, "none loaded"),
             (Some(false), _) | (_, None) => Row::alarm(LABEL, "none loaded").fix(self.reload()),
+            (Some(true), Some(Seen::Held(held))) if held.alone => Row::new(LABEL, format!("none{since}")),
             (Some(true), Some(Seen::Held(held))) => {
                 let Some(Kernel { path, .. }) = &held.kernel else { return self.lost(LABEL, &since) };
                 let path = path.display();
@@ -642,6 +663,8 @@ impl Report {
             "loaded": crash_loaded,
             "loaded_as": loaded_as,
             "system_call": held.map(|held| if held.by_file { "kexec_file_load" } else { "kexec_load" }),
+            "no_dump_kernel": held.map(|held| held.alone),
+            "then": self.plan().filter(|_| self.is_alone()).map(|plan| plan.then.unwrap_or(Then::Reset).to_string()),
             "kernel": kernel.map(|kernel| path(&kernel.path)),
             "kernel_release": held.and_then(|_| self.loaded_release()),
             "running_release": self.release,
@@ -730,7 +753,7 @@ fn reports(plan: &Plan) -> Vec<String> {
             sel.into_iter().chain([format!("{text}, to {consoles}")]).collect()
         }
     };
-    if matches!(plan.hypervisor, Hypervisor::At(_)) {
+    if matches!(plan.hypervisor, Hypervisor::At(..)) {
         reports.push("that it panicked, to the hypervisor".to_owned());
     }
     reports
@@ -808,6 +831,7 @@ mod tests {
             checksum: "ab".to_owned(),
             kind: Way::Purgatory,
             by_file: false,
+            alone: false,
             image: Some(held::Image {
                 parameters: Ok(String::new()),
                 checksum: Some(image::CHECKSUM.to_owned()),
@@ -921,6 +945,59 @@ READY on db04: the next panic will be reported and dumped
   BMC          KCS 0xca2,0xca3 from ipmi_si (untested: lastwords test)
 "
         );
+    }
+
+    #[test]
+    fn without_a_dump_kernel_it_is_ready_where_the_report_gets_out_and_says_what_comes_then() {
+        let alone = |cmdline: &str| {
+            let held = Held { alone: true, kernel: None, initrd: None, ..held(cmdline) };
+            let mut machine = report(Seen::Held(Box::new(held)));
+            (machine.kdump.crash_size, machine.release) = (2 << 20, Some("6.12.117".to_owned()));
+            machine
+        };
+        const REPORTS: &str =
+            "console=ttyS0 lastwords.ipmi_handle_panic lastwords.ipmi_kcs_ports=0xca2,0xca3";
+        let ready = alone(REPORTS);
+        assert_eq!(
+            shown(&ready),
+            "\
+READY on db04: the next panic will be reported, then the machine resets (no dump
+  kernel)
+
+  Dump kernel  none, loaded 3 days ago
+  Reports      panic reason, to SEL and ttyS0
+  Watchdog     not changed
+  Method       purgatory (kexec_load)
+  Memory       2 MiB reserved
+  Lockdown     none
+  BMC          KCS 0xca2,0xca3 from ipmi_si (untested: lastwords test)
+"
+        );
+        let json = ready.json();
+        assert_eq!(
+            (&json["ready"], &json["no_dump_kernel"], &json["then"]),
+            (&json!(true), &json!(true), &json!("reset"))
+        );
+        for (then, text) in [
+            ("power-cycle", "then the BMC power-cycles the machine"),
+            ("power-off", "then the BMC powers the machine off"),
+            ("halt", "then the machine halts"),
+        ] {
+            let ready = alone(&format!("{REPORTS} lastwords.then={then}"));
+            let (verdict, shown) = ready.verdict();
+            assert!(verdict == Ready && shown.contains(text), "{shown}");
+            assert_eq!(ready.json()["then"], then);
+        }
+        let mut silent = alone("console=ttyS0");
+        assert_eq!(silent.verdict().0, NotReady);
+        silent = Report { no_bmc: Some("nobody".to_owned()), ..alone(REPORTS) };
+        assert_eq!(silent.verdict().0, NotReady);
+        silent = Report { unseen: true, ..alone(REPORTS) };
+        assert_eq!(silent.verdict().0, Unknown);
+        // With a dump kernel a parameter alone changes nothing.
+        let dumps = report(loaded(&format!("{ALL} lastwords.then=halt")));
+        assert_eq!(dumps.verdict(), (Ready, "the next panic will be reported and dumped"));
+        assert_eq!((&dumps.json()["no_dump_kernel"], &dumps.json()["then"]), (&json!(false), &json!(null)));
     }
 
     #[test]

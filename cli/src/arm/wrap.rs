@@ -1,7 +1,8 @@
 //! `lastwords wrap`: writes a dump kernel that any stock kexec loads.
 
 use super::{
-    file::{self, Source, Take},
+    alone::{self, AloneOptions},
+    file::{self, Bytes, Source, Take},
     image::IMAGE,
     options::PlanOptions,
     pvpanic,
@@ -18,7 +19,8 @@ use clap::Args;
 use lastwords_boot::{self as boot, Uki};
 use lastwords_core::plan::{PREFIX, Plan};
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -37,6 +39,9 @@ Examples:
 
   lastwords wrap KERNEL -o OUT --ipmi-handle-panic --output-cpu-ip \\
       --sign-key MOK.priv --sign-cert MOK.der
+  lastwords wrap --no-dump-kernel -o OUT --ipmi-handle-panic --output-cpu-ip
+  kexec -p -s OUT --command-line=console=ttyS0
+
   lastwords wrap KERNEL -o OUT --ipmi-handle-panic --output-cpu-ip \\
       --sign-command 'sbsign --key KEY --cert CERT --output \"$OUT\" \"$IN\"'
 
@@ -46,7 +51,10 @@ Exit status:
   2  wrong usage")]
 pub struct Wrap {
     /// Dump kernel to read (a 64-bit bzImage, as in /boot)
-    kernel: PathBuf,
+    #[arg(required_unless_present = "no_dump_kernel", conflicts_with = "no_dump_kernel")]
+    kernel: Option<PathBuf>,
+    #[command(flatten)]
+    alone: AloneOptions,
     /// Write to OUT, completely or not at all
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
@@ -65,20 +73,25 @@ impl Wrap {
     /// # Errors
     /// When KERNEL cannot be wrapped, or OUT not written.
     pub fn run(&self, root: &Path) -> Result<()> {
-        let source = Source::open(&self.kernel)?;
-        let permissions = source.file.metadata()?.permissions();
-        let file = source.bytes(Take::Mapped)?;
-        let uki = Uki::parse(&file).with_context(|| self.kernel.display().to_string())?;
+        let path = self.kernel.as_deref().unwrap_or(Path::new(alone::NAME));
+        let (file, permissions) = if self.alone.no_dump_kernel {
+            (Bytes::Copied(boot::alone()), Permissions::from_mode(0o644))
+        } else {
+            let source = Source::open(path)?;
+            (source.bytes(Take::Mapped)?, source.file.metadata()?.permissions())
+        };
+        let uki = Uki::parse(&file).with_context(|| path.display().to_string())?;
         let kernel = uki.map_or(&file[..], |uki| uki.linux);
         // Before all work: a key that cannot be used.
         let signer = Signer::from(&self.sign.config())?;
         let (parameters, found) = self.parameters(root);
-        let mut wrapped =
-            self.wrapped(kernel, &parameters).with_context(|| self.kernel.display().to_string())?;
+        let alone = boot::BzImage::parse(kernel).is_ok_and(|kernel| kernel.is_alone());
+        alone::check(&Plan::new("", &parameters), alone)?;
+        let mut wrapped = self.wrapped(kernel, &parameters).with_context(|| path.display().to_string())?;
         if let Some(signer) = &signer {
             wrapped = signer.sign(&wrapped)?;
         }
-        file.check(&self.kernel)?;
+        file.check(path)?;
         let output = self.output().with_context(|| self.output.display().to_string())?;
         file::replace(&output, &wrapped, &permissions).with_context(|| self.output.display().to_string())?;
 
@@ -133,7 +146,8 @@ impl Wrap {
     /// The parameters that are embedded, and what was found for them: where the BMC is to get something and nobody has said
     /// where it is, this machine's own interface.
     fn parameters(&self, root: &Path) -> (String, Option<discovery::Found>) {
-        let mut given = self.plan.parameters();
+        let given = [self.plan.parameters(), self.alone.parameters()].join(" ");
+        let mut given = given.trim().to_owned();
         match pvpanic::parameter(root, &Plan::new("", &given)) {
             Some(Ok(parameter)) => given = format!("{given} {parameter}"),
             Some(Err(error)) => message::warning(&error),
@@ -163,7 +177,8 @@ impl Wrap {
         if !output.is_file() {
             bail!("not a regular file");
         }
-        if !self.force && fs::canonicalize(&self.kernel).is_ok_and(|kernel| kernel == output) {
+        let kernel = self.kernel.as_ref().and_then(|kernel| fs::canonicalize(kernel).ok());
+        if !self.force && kernel == Some(output.clone()) {
             bail!("this is KERNEL itself\nhint: choose another OUT, or overwrite it with --force");
         }
         Ok(output)

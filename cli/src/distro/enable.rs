@@ -161,6 +161,13 @@ impl Setup {
             "on an OSTree system kdump takes its kernel from /boot/ostree alone: not supported\n\
              hint: lastwords load loads a dump kernel until the next boot"
         );
+        if let Seen::Held(held) = held::look(root, None) {
+            ensure!(
+                !held.alone,
+                "there is no dump kernel on purpose (lastwords load --no-dump-kernel), and kdump would load one in its place\n\
+                 hint: lastwords unload, then lastwords enable"
+            );
+        }
         let service = Service::find(root).context(
             "no kdump that lastwords knows is installed\n\
              hint: install kdump-tools (Debian, Ubuntu), kdump-utils (Fedora, RHEL) or kdump (SUSE)",

@@ -50,6 +50,8 @@ pub struct Crash {
     pub corrupt: Vec<Text>,
     /// Those that were put right by a copy.
     pub restored: Vec<Text>,
+    /// There was no dump kernel.
+    pub no_dump: bool,
     /// How far the dump came.
     pub dump: Vec<Stage>,
     /// Why it failed, where that is recorded.
@@ -405,6 +407,7 @@ impl Crash {
             Line::Caller(text) => self.call_trace.push(Text::new(text)),
             Line::Corrupt(text) => self.corrupt.push(Text::new(text)),
             Line::Restored(text) => self.restored.push(Text::new(text)),
+            Line::NoDump => self.no_dump = true,
         }
     }
 
@@ -591,6 +594,9 @@ mod tests {
             }
             Some(Panicked::Unknown) => line(Line::PanickedUnknown),
             None => {}
+        }
+        if crash.no_dump {
+            line(Line::NoDump);
         }
         for Group { count, location } in &crash.groups {
             line(Line::Group { count: *count, location: location.location });

@@ -166,13 +166,14 @@ impl CrashJson {
             damaged: texts(&crash.corrupt),
             restored: texts(&crash.restored),
             dump: crash
-                .dump
-                .iter()
-                .map(|stage| match stage {
+                .no_dump
+                .then_some("none")
+                .into_iter()
+                .chain(crash.dump.iter().map(|stage| match stage {
                     Stage::Started => "started",
                     Stage::Saved => "saved",
                     Stage::Failed => "failed",
-                })
+                }))
                 .collect(),
             dump_failure: text(&crash.why),
             records: crash.records,

@@ -105,6 +105,7 @@ impl<'a> Report<'a> {
         if !crash.is_test() {
             let _ = match dump(crash) {
                 "unfinished" => write!(text, "; DUMP UNFINISHED"),
+                NO_DUMP => write!(text, "; no dump kernel"),
                 dump => write!(text, "; dump {dump}"),
             };
         }
@@ -118,6 +119,9 @@ impl<'a> Report<'a> {
         }
         let here = self.reading.is_local.then_some(Path::new("/"));
         let vmlinux = crash.release.as_ref().map(|release| next::vmlinux(here, release));
+        if dump(crash) == NO_DUMP {
+            return Ok(());
+        }
         let commands = match (&crash.vmcore, vmlinux, dump(crash)) {
             (Some(vmcore), Some(vmlinux), _) => vec![format!("crash {vmlinux} {vmcore}")],
             (Some(vmcore), None, _) => vec![format!("ls -l {vmcore}")],
@@ -190,9 +194,13 @@ fn dump(crash: &Crash) -> &'static str {
         Some(Stage::Saved) => "saved",
         Some(Stage::Failed) => "failed",
         Some(Stage::Started) => "unfinished",
+        None if crash.no_dump => NO_DUMP,
         None => "unknown",
     }
 }
+
+/// Of a dump that was never to be.
+const NO_DUMP: &str = "none";
 
 /// Cause or reason: what happened first.
 fn headline(crash: &Crash) -> String {

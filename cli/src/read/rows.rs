@@ -166,6 +166,7 @@ fn dump(crash: &Crash) -> Option<Row> {
     let text = stages.collect::<Vec<_>>().join(", ");
     match crash.dump.last() {
         None if crash.is_test() => None,
+        None if crash.no_dump => Some(Row::new("Dump", "none: no dump kernel was loaded")),
         None => Some(Row::new("Dump", "unknown: no progress recorded (lastwords mark)")),
         Some(Stage::Saved) => Some(Row::new("Dump", text)),
         Some(Stage::Failed) => Some(Row::alarm(

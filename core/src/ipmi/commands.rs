@@ -24,9 +24,14 @@ pub trait Command {
 
 /// Chassis Control (28.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum ChassisControl {
+    /// Power down.
+    PowerDown = 0,
+    /// Power cycle.
+    PowerCycle = 2,
     /// Hard reset.
-    HardReset,
+    HardReset = 3,
 }
 
 impl Command for ChassisControl {
@@ -37,9 +42,7 @@ impl Command for ChassisControl {
     type Answer = ();
 
     fn data(&self) -> [u8; 1] {
-        match self {
-            Self::HardReset => [3],
-        }
+        [*self as u8]
     }
 
     fn answer(_: &[u8]) -> Option<()> {

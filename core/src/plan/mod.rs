@@ -64,6 +64,8 @@ pub struct Plan<'a> {
     pub hypervisor: Hypervisor,
     /// What to do when the dump kernel is not what was loaded.
     pub on_corrupt: OnCorrupt,
+    /// What to do at the end where no dump kernel is loaded. The image takes it out where there is one.
+    pub then: Option<Then>,
     /// Frequency of the CPU's counter in kHz, where the tool has measured it.
     pub tsc_khz: Option<u32>,
     /// Local APIC ids of the CPUs, where they are not the kernel's own numbers.
@@ -121,6 +123,7 @@ impl Default for Plan<'_> {
             output_log: 0,
             hypervisor: Hypervisor::Leave,
             on_corrupt: OnCorrupt::Reset,
+            then: None,
             tsc_khz: None,
             apic_ids: None,
             cpu_numbers: None,
@@ -174,7 +177,47 @@ impl<'a> Plan<'a> {
     /// Does the BMC get a request?
     #[must_use]
     pub fn talks_to_bmc(&self) -> bool {
-        self.handle_panic || self.watchdog != Watchdog::Leave || self.cpu_ip.sel
+        self.handle_panic
+            || self.watchdog != Watchdog::Leave
+            || self.cpu_ip.sel
+            || matches!(self.then, Some(Then::PowerCycle | Then::PowerOff))
+    }
+}
+
+/// What becomes of the machine behind the report, where no dump kernel is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// It is reset.
+    Reset,
+    /// The BMC switches it off and on again.
+    PowerCycle,
+    /// The BMC switches it off.
+    PowerOff,
+    /// Its CPU is halted.
+    Halt,
+}
+
+impl Then {
+    /// All of them with their names in the parameter.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("reset", Self::Reset),
+        ("power-cycle", Self::PowerCycle),
+        ("power-off", Self::PowerOff),
+        ("halt", Self::Halt),
+    ];
+
+    /// Reads `reset`, `power-cycle`, `power-off` or `halt`.
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        cmdline::named(&Self::NAMES, text).ok_or("takes reset, power-cycle, power-off or halt")
+    }
+}
+
+impl fmt::Display for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(cmdline::name_of(&Self::NAMES, *self))
     }
 }
 
@@ -255,6 +298,7 @@ mod tests {
     extern crate std;
     use super::*;
     use crate::arch;
+    use crate::device::pvpanic::Event;
     use crate::device::uart::Serial;
     use crate::hw::Register;
     use crate::ipmi::commands::Action;
@@ -369,6 +413,9 @@ mod tests {
             ("lastwords.sel_type=sdr", "takes oem, system or event"),
             ("lastwords.output_log=2M", "takes a number of bytes"),
             ("lastwords.on_corrupt=explode", "takes reset, halt or boot"),
+            ("lastwords.then=boot", "takes reset, power-cycle, power-off or halt"),
+            ("lastwords.then", "takes reset, power-cycle, power-off or halt"),
+            ("lastwords.notify_hypervisor=0x505,dead", "takes auto"),
             ("lastwords.tsc_khz=1", "takes a frequency"),
             ("lastwords.apic_ids=0-3/0", "takes numbers"),
             ("lastwords.cpu_numbers=3-0", "takes numbers"),
@@ -426,6 +473,10 @@ mod tests {
             Just(Watchdog::Stop),
             (1u16..=6553, action).prop_map(|(seconds, action)| Watchdog::Start { seconds, action }),
         ]
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop::sample::select(&[Event::Panicked, Event::CrashLoaded][..])
     }
 
     fn kcs_ports() -> impl Strategy<Value = KcsPorts> {
@@ -529,11 +580,16 @@ mod tests {
             sel_type in prop::sample::select(SelType::NAMES.map(|(_, sel_type)| sel_type).to_vec()),
             output_log in 0u32..=1 << 20,
             hypervisor in prop_oneof![
-                prop::sample::select(&[Hypervisor::Leave, Hypervisor::Find][..]),
-                prop_oneof![(0xe0u16..0xcf8).prop_map(Register::Port), (0x1000u64..1 << 52).prop_map(Register::Memory)]
-                    .prop_map(Hypervisor::At),
+                Just(Hypervisor::Leave),
+                event().prop_map(Hypervisor::Find),
+                (
+                    prop_oneof![(0xe0u16..0xcf8).prop_map(Register::Port), (0x1000u64..1 << 52).prop_map(Register::Memory)],
+                    event(),
+                )
+                    .prop_map(|(register, event)| Hypervisor::At(register, event)),
             ],
             on_corrupt in prop::sample::select(OnCorrupt::NAMES.map(|(_, on_corrupt)| on_corrupt).to_vec()),
+            then in prop::option::of(prop::sample::select(Then::NAMES.map(|(_, then)| then).to_vec())),
             tsc_khz in prop::option::of(10_000u32..=20_000_000),
             apic_ids in prop::option::of("[0-9]{1,3}(,[0-9]-[1-9][0-9](/[1-9])?){0,3}"),
             cpu_numbers in prop::option::of("[0-9]{1,3}(,[0-9]-[1-9][0-9](/[1-9])?){0,3}"),
@@ -545,7 +601,7 @@ mod tests {
             let plan = Plan {
                 interface, handle_panic, watchdog,
                 cpu_ip: CpuIp { sel: cpu_ip & 1 != 0, console: cpu_ip & 2 != 0 },
-                ipmi_timeout, budget, console, sel_records, sel_type, output_log, hypervisor, on_corrupt, tsc_khz, apic_ids, cpu_numbers, cpu_online_mask,
+                ipmi_timeout, budget, console, sel_records, sel_type, output_log, hypervisor, on_corrupt, then, tsc_khz, apic_ids, cpu_numbers, cpu_online_mask,
                 bad: [None; 4],
             };
             let line = plan.to_string();

@@ -5,7 +5,7 @@
 //! It is a macro, because the image wants only names and parsers of it: a table with help texts and printers in it would
 //! bring them all, and `core::fmt` with its panics, into the image.
 
-use super::{ConsoleDevices, CpuIp, OnCorrupt, PREFIX, Plan};
+use super::{ConsoleDevices, CpuIp, OnCorrupt, PREFIX, Plan, Then};
 use crate::budget::PLAUSIBLE_KHZ;
 use crate::cmdline;
 use crate::device::pvpanic::Hypervisor;
@@ -218,13 +218,14 @@ parameters! {
     notify_hypervisor => hypervisor:
         parse |text| Hypervisor::parse(text.unwrap_or(Hypervisor::FIND)), print |hypervisor, f| write!(f, "={hypervisor}");
         option: Some("notify-hypervisor"),
-        value: "REGISTER",
+        value: "REGISTER|panicked",
         alone: Some(Hypervisor::FIND),
         values: &[],
         help: "Tell the hypervisor of the panic (pvpanic)",
         details: "Raises the event CRASH_LOADED, which the host's management shows; the guest goes on and dumps. REGISTER is an I/O \
                   port, or mmio:ADDR. Without a value it is that of this machine's pvpanic device, ISA or PCI. A device that does \
-                  not take the event is left alone.",
+                  not take the event is left alone. With `load --no-dump-kernel`, panicked or REGISTER,panicked raises PANICKED \
+                  right before the end: the host may pause, reset or destroy the guest.",
         default: "off";
 
     on_corrupt => on_corrupt:
@@ -236,6 +237,17 @@ parameters! {
         help: "Reset, halt, or boot when the dump kernel is corrupt",
         details: "It is corrupt when its checksum (--digest) differs from the one loaded. Only with `load --via \
                   purgatory`: else the kernel's own purgatory has checked before.",
+        default: "reset";
+
+    then => then:
+        parse |text| Then::parse(text.unwrap_or("")).map(Some),
+        print |then, f| then.map_or(Ok(()), |then| write!(f, "={then}"));
+        option: None,
+        value: "ACTION",
+        alone: None,
+        values: &["reset", "power-cycle", "power-off", "halt"],
+        help: "Choose what the machine does after the report (--no-dump-kernel)",
+        details: "",
         default: "reset";
 
     tsc_khz => tsc_khz:

@@ -126,6 +126,8 @@ pub enum Line<'a> {
     Corrupt(&'a [u8]),
     /// This part of the dump kernel was not what was loaded, and was put right by its copy.
     Restored(&'a [u8]),
+    /// There is no dump kernel, and will be no dump.
+    NoDump,
 }
 
 /// How far the dump came, as the dump kernel tells (`lastwords mark`).

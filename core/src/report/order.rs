@@ -30,6 +30,8 @@ pub struct Content<'a> {
     pub id: Option<CrashId>,
     /// The CPU that panicked: [`Line::Panicked`] or [`Line::PanickedUnknown`].
     pub panicked: Option<Line<'a>>,
+    /// There is no dump kernel.
+    pub no_dump: bool,
     /// The other CPUs. They are taken out.
     pub groups: Option<&'a mut Groups>,
 }
@@ -69,6 +71,9 @@ pub fn lines<C: Cost>(limit: u32, content: &mut Content, line: &mut dyn FnMut(Li
     }
     if let Some(signature) = signature(cause) {
         room.add::<C>(Line::Signature(signature));
+    }
+    if content.no_dump {
+        room.add::<C>(Line::NoDump);
     }
     room.left += reserve;
     if let Some(groups) = &mut content.groups {

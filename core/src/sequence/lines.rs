@@ -9,7 +9,7 @@ use crate::ipmi::CommandError;
 use crate::ipmi::interface::Interface;
 use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
-use crate::plan::{Bad, OnCorrupt, Plan};
+use crate::plan::{Bad, Plan, Then};
 use crate::report::{Group, Location, Report, signature};
 use crate::text::{Buffer, Text};
 
@@ -211,11 +211,13 @@ pub fn restored(text: &mut ConsoleLine, segment: &[u8]) {
 }
 
 /// The last line, `ms` after the first.
-pub fn farewell(text: &mut ConsoleLine, corrupt: bool, on_corrupt: OnCorrupt, ms: Millis) {
-    text.str(match (corrupt, on_corrupt) {
-        (true, OnCorrupt::Reset) => "resetting the machine",
-        (true, OnCorrupt::Halt) => "halting the machine",
-        _ => "starting the dump kernel",
+pub fn farewell(text: &mut ConsoleLine, then: Option<Then>, ms: Millis) {
+    text.str(match then {
+        None => "starting the dump kernel",
+        Some(Then::Reset) => "resetting the machine",
+        Some(Then::PowerCycle) => "power-cycling the machine",
+        Some(Then::PowerOff) => "powering the machine off",
+        Some(Then::Halt) => "halting the machine",
     });
     seconds(text, ms);
 }

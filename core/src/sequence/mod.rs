@@ -9,13 +9,13 @@ mod lines;
 
 use crate::budget::{Millis, Timer};
 use crate::crash::{CoreHeaderError, Crash, MAX_CPUS, Panicked, Record, cut};
-use crate::device::pvpanic::{self, Hypervisor};
+use crate::device::pvpanic::{self, Event, Hypervisor};
 use crate::hw::{Clock, Machine};
 use crate::ipmi::commands::{ChassisControl, ResetWatchdogTimer, SetWatchdogTimer};
 use crate::ipmi::sel_writer::{SelWriter, critical_stop};
 use crate::ipmi::watchdog::Watchdog;
 use crate::ipmi::{Bmc, CommandError, Transport};
-use crate::plan::Plan;
+use crate::plan::{OnCorrupt, Plan, Then};
 use crate::report::{Content, CpuLocation, Line, Location, Report};
 use crate::store::{Store, sel::Sel};
 use console::Console;
@@ -149,6 +149,11 @@ impl Outcome {
 /// What all ways of resetting the machine may take together, and each by itself.
 const RESET: Millis = 8000;
 const RESET_PAUSE: Millis = 1000;
+/// What the BMC may take of it where it is to switch the machine off and the budget is spent: by its own ways the machine
+/// is reset at once.
+const CHASSIS: Millis = 500;
+/// What a UART takes for the bytes that it still has, which are lost when it is reset: 64 at 115200 baud are 6 ms.
+const LAST_BYTES: Millis = 10;
 /// Most of the machine's own ways that are tried.
 const RESET_WAYS: usize = 4;
 
@@ -378,11 +383,19 @@ impl<'a, T> Sequence<'a, T> {
     }
 
     fn hypervisor<M: Machine>(&mut self, machine: &mut M) -> Outcome {
-        match self.plan.hypervisor {
-            Hypervisor::At(register) if pvpanic::crash_loaded(machine, register) => Outcome::of(Ok(()), 0),
-            Hypervisor::Leave => Outcome::Quiet,
-            _ => Outcome::NotTaken,
+        match self.plan.hypervisor.event() {
+            None => Outcome::Quiet,
+            // In the end. With a dump kernel a host that stopped the guest would take the dump with it.
+            Some(Event::Panicked) if self.plan.then.is_some() => Outcome::Quiet,
+            Some(_) if self.raise(machine, Event::CrashLoaded) => Outcome::of(Ok(()), 0),
+            Some(_) => Outcome::NotTaken,
         }
+    }
+
+    /// Raises an event, where the hypervisor's device takes it.
+    #[inline(never)]
+    fn raise<M: Machine>(&self, machine: &mut M, event: Event) -> bool {
+        matches!(self.plan.hypervisor, Hypervisor::At(register, _) if pvpanic::raise(machine, register, event))
     }
 
     // Not inlined, here and where else it says so: all of it in one function, whose stack frame is larger than what a
@@ -445,6 +458,7 @@ impl<'a, T> Sequence<'a, T> {
             build_id: *build_id,
             id: *id,
             panicked: with_cpus.then(|| panicked.map_or(Line::PanickedUnknown, Line::Panicked)),
+            no_dump: self.plan.then.is_some(),
             groups: if with_cpus { Some(groups) } else { None },
         };
         let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit, hold_back };
@@ -601,24 +615,59 @@ impl<'a, T> Sequence<'a, T> {
     fn farewell<M: Machine>(&mut self, machine: &mut M) -> Outcome {
         self.timer.grant(LAST_LINES);
         self.print_outcomes(machine, Step::Farewell);
-        let now = self.timer.now(machine);
-        lines::farewell(self.console.our_line(), self.corrupt.is_some(), self.plan.on_corrupt, now);
+        let (then, now) = (self.then(), self.timer.now(machine));
+        lines::farewell(self.console.our_line(), then, now);
         self.print(machine);
         Outcome::Quiet
     }
 
-    /// Resets the machine by every way there is without the CPU's own: the BMC, where the plan talks to it, then the
-    /// machine's. Each gets a second to work; returns when none did.
-    pub fn reset<M: Machine>(&mut self, machine: &mut M)
+    /// What becomes of the machine; `None` where the dump kernel starts.
+    #[must_use]
+    pub fn then(&self) -> Option<Then> {
+        match self.plan.on_corrupt {
+            _ if self.plan.then.is_some() => self.plan.then,
+            OnCorrupt::Reset if self.corrupt.is_some() => Some(Then::Reset),
+            OnCorrupt::Halt if self.corrupt.is_some() => Some(Then::Halt),
+            _ => None,
+        }
+    }
+
+    /// Does that, by every way there is without the CPU's own: the BMC, where the plan talks to it, and the machine's. Each
+    /// gets a second to work; returns when none did, or where the CPU is to be halted.
+    pub fn end<M: Machine>(&mut self, machine: &mut M, then: Then)
     where
         T: Transport<M>,
     {
-        self.timer.grant(RESET);
-        if self.plan.talks_to_bmc()
-            && self.bmc.send(machine, &mut self.timer, &ChassisControl::HardReset).is_ok()
-        {
+        let alone = self.plan.then.is_some();
+        if alone && self.plan.hypervisor.event() == Some(Event::Panicked) {
+            self.raise(machine, Event::Panicked);
+        }
+        let control = match then {
+            Then::Halt => return,
+            Then::Reset => ChassisControl::HardReset,
+            Then::PowerCycle => ChassisControl::PowerCycle,
+            Then::PowerOff => ChassisControl::PowerDown,
+        };
+        // The machine's own ways are quicker; the BMC comes first where somebody has written to memory.
+        let own_first = alone && then == Then::Reset;
+        self.timer.grant(if alone && !own_first { CHASSIS } else { RESET });
+        if own_first {
+            self.timer.pause(machine, LAST_BYTES);
+            self.own_ways(machine);
+        }
+        if self.plan.talks_to_bmc() && self.bmc.send(machine, &mut self.timer, &control).is_ok() {
             self.timer.pause(machine, RESET_PAUSE);
         }
+        if !own_first {
+            if alone {
+                self.timer.grant(RESET);
+            }
+            self.own_ways(machine);
+        }
+    }
+
+    #[inline(never)]
+    fn own_ways<M: Machine>(&mut self, machine: &mut M) {
         for way in 0..RESET_WAYS {
             if !machine.reset(way) {
                 return;

@@ -60,6 +60,7 @@ fn console(run: &Run) -> String {
 fn cell(run: &Run) -> String {
     let end = match run.end {
         End::Up(after) => format!("{:.1} s", after.as_secs_f64()),
+        End::Back(after) => format!("reset after {:.1} s", after.as_secs_f64()),
         End::Reset => "**no dump**, reset".to_owned(),
         End::Hung => "**no dump**, hung".to_owned(),
     };

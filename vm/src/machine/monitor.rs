@@ -58,6 +58,16 @@ impl Monitor {
         Ok(self.events.iter().map(|event| (name(event), event["data"].clone())).collect())
     }
 
+    /// All that has happened to the machine, when it is off.
+    #[must_use]
+    pub fn to_the_end(mut self) -> Vec<(String, Value)> {
+        while let Ok(event) = self.read() {
+            self.events.push(event);
+        }
+        let name = |event: &Value| event["event"].as_str().unwrap_or_default().to_owned();
+        self.events.iter().map(|event| (name(event), event["data"].clone())).collect()
+    }
+
     /// Runs a command of the monitor for people (`info registers`, `xp /4gx 0x1000`) and returns what it prints.
     ///
     /// # Errors

@@ -130,7 +130,7 @@ const LOADERS: &str = "command-line append reuse-cmdline initrd ramdisk args-elf
     real-mode entry-32bit dtb pass-memmap-cmdline noefi reuse-video-type";
 
 /// Options of `lastwords load` that kexec has not.
-const FURTHER: [(&str, Takes); 19] = [
+const FURTHER: [(&str, Takes); 21] = [
     ("ipmi-interface", Takes::Value),
     ("ipmi-kcs-ports", Takes::Value),
     ("ipmi-handle-panic", Takes::Nothing),
@@ -146,6 +146,8 @@ const FURTHER: [(&str, Takes); 19] = [
     ("via", Takes::Value),
     ("digest", Takes::Value),
     ("no-symbols", Takes::Nothing),
+    ("no-dump-kernel", Takes::Nothing),
+    ("then", Takes::Value),
     ("sign-cert", Takes::Value),
     ("sign-command", Takes::Value),
     ("sign-key", Takes::Value),

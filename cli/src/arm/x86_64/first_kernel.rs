@@ -38,6 +38,8 @@ pub struct FirstKernel {
     pub acpi_rsdp: u64,
     /// Does it use 5-level paging?
     pub la57: bool,
+    /// Does its CPU have pages of 1 GiB, by which the jump's page tables are small?
+    pub gib_pages: bool,
 }
 
 impl FirstKernel {
@@ -58,7 +60,7 @@ impl FirstKernel {
         Ok(Self {
             notes: notes(root)?,
             mapping: core_header::mapping(&kcore_headers(root).context("/proc/kcore")?, &iomem)?,
-            hotplug_size: text("sys/kernel/crash_elfcorehdr_size").ok().and_then(|text| number(&text)),
+            hotplug_size: hotplug_size(root),
             efi: boot_params
                 .as_deref()
                 .filter(|bytes| boot_params::has_efi(bytes))
@@ -68,6 +70,7 @@ impl FirstKernel {
                 .or_else(|| from_systab(&systab, "ACPI20"))
                 .unwrap_or(0),
             la57: uses_5_level(root),
+            gib_pages: has_gib_pages(root),
             iomem,
             reserved,
             boot_params,
@@ -78,9 +81,24 @@ impl FirstKernel {
 /// Does the running kernel use 5-level paging? It shows the flag only then (`early_identify_cpu` in
 /// `arch/x86/kernel/cpu/common.c`), so that `no5lvl` on its command line is seen, too.
 pub fn uses_5_level(root: &Path) -> bool {
+    has_cpu_flag(root, "la57")
+}
+
+/// Has its CPU pages of 1 GiB?
+pub fn has_gib_pages(root: &Path) -> bool {
+    has_cpu_flag(root, "pdpe1gb")
+}
+
+/// Bytes that the core header needs to be rewritten, where the kernel rewrites it.
+pub fn hotplug_size(root: &Path) -> Option<u64> {
+    number(&fs::read_to_string(root.join("sys/kernel/crash_elfcorehdr_size")).ok()?)
+}
+
+/// Does the first CPU have this flag in /proc/cpuinfo?
+fn has_cpu_flag(root: &Path, name: &str) -> bool {
     let text = fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
     let flags = text.lines().find(|line| line.starts_with("flags"));
-    flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "la57"))
+    flags.is_some_and(|flags| flags.split_whitespace().any(|flag| flag == name))
 }
 
 /// A number as sysfs writes it: decimal, or hexadecimal with 0x.

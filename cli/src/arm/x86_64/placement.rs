@@ -3,7 +3,7 @@
 //! From the top down, as kexec-tools does it: below the segments the dump kernel then has its free memory in one
 //! piece, and the running kernel finds there, counting from the bottom, the pages for the jump's page tables.
 
-use crate::arm::ranges::without;
+use crate::arm::{kdump::amount, ranges::without};
 use std::ops::Range;
 use thiserror::Error;
 
@@ -23,17 +23,17 @@ pub struct Request {
 /// There is no place.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error(
-    "no place for the {name} ({} KiB) in the {reserved} MiB of reserved memory; all parts need {needed} MiB\nhint: {advice}",
-    .size.div_ceil(1024)
+    "no place for the {name} ({} KiB) in the {} of reserved memory; all parts need {}\nhint: {advice}",
+    .size.div_ceil(1024), amount(*.reserved), amount(*.needed)
 )]
 pub struct PlacementError {
     /// What has no place.
     pub name: &'static str,
     /// Its size in bytes.
     pub size: u64,
-    /// MiB of reserved memory.
+    /// Bytes of reserved memory.
     pub reserved: u64,
-    /// MiB that everything takes.
+    /// Bytes that everything takes.
     pub needed: u64,
     /// What to do.
     pub advice: Advice,
@@ -45,6 +45,9 @@ pub enum Advice {
     /// Reserve this many MiB.
     #[error("boot with crashkernel={0}M or more, since the dump kernel needs memory to run in, too")]
     Reserve(u64),
+    /// Reserve this many MiB: there is no dump kernel.
+    #[error("boot with crashkernel={0}M")]
+    ReserveAlone(u64),
     /// Use all that is reserved.
     #[error("leave --mem-min and --mem-max out")]
     Limits,
@@ -52,16 +55,17 @@ pub enum Advice {
 
 /// MiB that a dump kernel should find free: what is left for it of 256 MiB, the usual reservation, where a usual
 /// kernel and initrd are loaded.
-const TO_RUN_IN: u64 = 128;
+pub const TO_RUN_IN: u64 = 128;
 
 /// Gives each request its address, in the same order, within `reserved` and within `limits`. Each gets the highest
-/// place that is left: the first ones should be those that are hard to place.
+/// place that is left: the first ones should be those that are hard to place. `to_run_in` is what else is to be free, in MiB.
 ///
 /// # Errors
 /// When one has no place.
 pub fn place(
     reserved: &Range<u64>,
     limits: &Range<u64>,
+    to_run_in: u64,
     requests: &[Request],
 ) -> Result<Vec<u64>, PlacementError> {
     const MIB: u64 = 1 << 20;
@@ -80,13 +84,14 @@ pub fn place(
         .iter()
         .map(|request| {
             take(request).ok_or_else(|| {
-                let needed = requests.iter().map(|request| request.size).sum::<u64>().div_ceil(MIB);
-                let advice = if usable == *reserved {
-                    Advice::Reserve((needed + TO_RUN_IN).next_multiple_of(64))
-                } else {
-                    Advice::Limits
+                let needed = requests.iter().map(|request| request.size).sum::<u64>();
+                let mib = needed.div_ceil(MIB) + to_run_in;
+                let advice = match to_run_in {
+                    _ if usable != *reserved => Advice::Limits,
+                    0 => Advice::ReserveAlone(mib),
+                    _ => Advice::Reserve(mib.next_multiple_of(64)),
                 };
-                let reserved = (reserved.end - reserved.start) / MIB;
+                let reserved = reserved.end - reserved.start;
                 PlacementError { name: request.name, size: request.size, reserved, needed, advice }
             })
         })
@@ -135,7 +140,11 @@ mod tests {
             (0x1000_0000..0x2000_0000, 0x1e00_0000..u64::MAX, vec![kernel], None),
             (0x1000_0000..0x2000_0000, 0x3000_0000..u64::MAX, vec![page], None),
         ] {
-            assert_eq!(place(&reserved, &limits, &requests).ok(), places, "{reserved:x?} {limits:x?}");
+            assert_eq!(
+                place(&reserved, &limits, TO_RUN_IN, &requests).ok(),
+                places,
+                "{reserved:x?} {limits:x?}"
+            );
         }
     }
 
@@ -143,10 +152,12 @@ mod tests {
     fn too_small_has_how_much_is_needed() {
         let requests =
             [request(48 << 20, 0x20_0000, 0), Request { name: "initrd", ..request(100 << 20, 0x1000, 0) }];
-        let error = place(&(0x1000_0000..0x1800_0000), &ALL, &requests).unwrap_err().to_string();
+        let error = place(&(0x1000_0000..0x1800_0000), &ALL, TO_RUN_IN, &requests).unwrap_err().to_string();
         assert!(error.contains("initrd (102400 KiB) in the 128 MiB"), "{error}");
         assert!(error.contains("need 148 MiB") && error.contains("crashkernel=320M"), "{error}");
-        let error = place(&(0x1000_0000..0x4000_0000), &(0..0x1100_0000), &requests).unwrap_err().to_string();
+        let error = place(&(0x1000_0000..0x4000_0000), &(0..0x1100_0000), TO_RUN_IN, &requests)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("--mem-max"), "{error}");
     }
 
@@ -159,7 +170,7 @@ mod tests {
             let requests: Vec<_> =
                 requests.iter().map(|(size, align, min)| request(*size, 1 << align, *min)).collect();
             let reserved = start..start + len;
-            if let Ok(places) = place(&reserved, &ALL, &requests) {
+            if let Ok(places) = place(&reserved, &ALL, TO_RUN_IN, &requests) {
                 let mut ranges: Vec<_> =
                     places.iter().zip(&requests).map(|(at, request)| *at..at + request.size).collect();
                 for (range, request) in ranges.iter().zip(&requests) {
@@ -173,7 +184,7 @@ mod tests {
                 let one = requests[0];
                 let fits = (0..200).any(|at| at % one.align == 0 && at >= one.min.max(reserved.start)
                     && at + one.size <= reserved.end);
-                prop_assert_eq!(place(&reserved, &ALL, &[one]).is_ok(), fits);
+                prop_assert_eq!(place(&reserved, &ALL, TO_RUN_IN, &[one]).is_ok(), fits);
             }
         }
     }

@@ -6,12 +6,13 @@ use super::{
     boot_params::{self, BootParams, E820Entry},
     core_header::{self, CoreHeaderError},
     first_kernel::FirstKernel,
-    placement::{PlacementError, Request, place},
+    placement::{PlacementError, Request, TO_RUN_IN, place},
     put,
 };
 use crate::arm::{
     cmdline::{Cmdline, CmdlineError},
     kimage::KImage,
+    ranges::IoMem,
 };
 use lastwords_boot::{self as boot, BzImage};
 use lastwords_core::abi::{self, ENTRY_64, Handoff, PARAMETERS_LEN, Segment as Checksum, WayOut};
@@ -157,6 +158,11 @@ fn number(image: &[u8], at: usize) -> u64 {
     image.get(at..).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes).into())
 }
 
+/// Bytes of memory that the flat image takes.
+pub fn memory_size(image: &[u8]) -> u64 {
+    number(image, abi::MEMORY_SIZE).next_multiple_of(PAGE)
+}
+
 /// Has the image an entry as the purgatory?
 pub fn has_entry(image: &[u8]) -> bool {
     number(image, abi::PURGATORY_ENTRY) != 0
@@ -199,7 +205,10 @@ pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>
     };
 
     // The kernel's crash_elfcorehdr_size leaves the ELF header out (`arch_crash_get_elfcorehdr_size`).
-    let core_header_size = first.hotplug_size.map_or(0, |size| size.saturating_add(64));
+    let alone = parts.bz_image.is_alone();
+    // Without a dump kernel there shall be little memory: where the room does not do, the kernel leaves the header as it is.
+    let hotplug_size = first.hotplug_size.filter(|_| !alone);
+    let core_header_size = hotplug_size.map_or(0, |size| size.saturating_add(64));
     let core_header_size = core_header_size.max(core_header.len() as u64).next_multiple_of(PAGE);
     // boot_params is longest with the core header high up in the midst of the reserved memory: then the command line
     // has most digits, and the memory map an entry more.
@@ -226,9 +235,9 @@ pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>
         small("initrd", parts.initrd.map_or(0, |initrd| initrd.len() as u64)),
         // With the initrd between: what overwrites one should not reach the other.
         small("copy of boot_params", boot_params_size),
-        small("page tables for the jump", page_tables_size(first)),
+        small("page tables for the jump", page_tables_size(&first.iomem, first.gib_pages, alone)),
     ];
-    let places = place(&first.reserved, parts.limits, &requests)?;
+    let places = place(&first.reserved, parts.limits, if alone { 0 } else { TO_RUN_IN }, &requests)?;
     let [kernel_at, core_header_at, image_at, boot_params_at, initrd_at, copy_at, _] = places[..] else {
         unreachable!("one place for each request")
     };
@@ -263,6 +272,9 @@ pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>
     let way_out = WayOut::of_purgatory(boot_params_at, kernel_at + u64::from(ENTRY_64));
     let mut image = parts.image.to_vec();
     boot::fill_in(&mut image, &way_out, parts.parameters, &bytes(&handoff));
+    if alone {
+        boot::has_no_dump_kernel(&mut image);
+    }
     // Not in the checksum: the core header, because the kernel rewrites it; the image, which has its own sum; and the
     // copy, which has boot_params'.
     segments.push(segment(1, core_header_at, Cow::Owned(core_header)));
@@ -276,9 +288,13 @@ pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>
 
 /// Room for the pages that the kernel takes from what is left of the reserved memory: those of the jump's code, and of
 /// page tables for all RAM, one a GiB where it cannot map more at once. A machine with more than 4 TiB can.
-fn page_tables_size(first: &FirstKernel) -> u64 {
-    let gib: u64 = first.iomem.system_ram().map(|ram| ((ram.end - ram.start) >> 30) + 2).sum();
-    (64 + gib.min(4096)) * PAGE
+///
+/// Without a dump kernel it is to be no more than that: with pages of 1 GiB a table at either end of each range of RAM, and
+/// the few for the rest, where 7 were enough (measured).
+pub fn page_tables_size(iomem: &IoMem, gib_pages: bool, alone: bool) -> u64 {
+    let whole = |ram: &Range<u64>| if alone && gib_pages { 0 } else { (ram.end - ram.start) >> 30 };
+    let gib: u64 = iomem.system_ram().map(|ram| whole(&ram) + 2).sum();
+    (if alone { 16 } else { 64 } + gib.min(4096)) * PAGE
 }
 
 fn checksum_of(segment: &Segment<'_>, digest: Digest) -> Checksum {
@@ -350,6 +366,7 @@ mod tests {
             efi: None,
             acpi_rsdp: 0,
             la57: false,
+            gib_pages: false,
         }
     }
 

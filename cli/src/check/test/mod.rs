@@ -8,7 +8,10 @@ mod stand_in;
 
 use super::tested::Tested;
 use crate::{
-    arm::options::PlanOptions,
+    arm::{
+        held::{self, Seen},
+        options::PlanOptions,
+    },
     bmc::{BmcError, Connection, Entry, named_interface},
     message,
     read::Reading,
@@ -17,7 +20,7 @@ use anyhow::{Context, Error as AnyError, Result, anyhow};
 use clap::Args;
 use lastwords_core::{
     ipmi::{Bmc, message::CompletionCode, watchdog::Watchdog},
-    plan::Plan,
+    plan::{Plan, Then},
     report::Report,
     sequence::{Sequence, Step, ThisCpu},
 };
@@ -72,7 +75,15 @@ impl Test {
             let _ = Tested::new(root, Some(message::fact(&error.to_string()).to_owned()), 0).write(root);
         })?;
         let cpus = thread::available_parallelism().map_or(1, usize::from).min(MOST_CPUS);
-        let plan = Plan::new(DEFAULTS, &parameters);
+        let mut plan = Plan::new(DEFAULTS, &parameters);
+        // The last line of the report says what is next.
+        plan.then = match held::look(root, None) {
+            Seen::Held(held) if held.alone => {
+                let [embedded, line] = held.lines().unwrap_or_default();
+                Plan::new(embedded, line).then.or(Some(Then::Reset))
+            }
+            _ => None,
+        };
         let wants_sel = plan.handle_panic || plan.cpu_ip.sel;
         let tested = test(&mut bmc, &plan, made_up::report(root, cpus as u32), self.event);
 

@@ -6,9 +6,9 @@
 //! is handed on as whole was written so, or is said to be unchecked.
 
 use super::encode::{
-    CALLER, COMM, CORRUPT, CRASH_ID, ETX, ID, LINUX, MARK, NOT_RESPONDING, OFF, OFF_OR_NOT_RESPONDING,
-    PANICKED_UNKNOWN, RECORD_TYPE, RESTORED, RIP, SIGNATURE, STARTS_LINE, STX, TEXT_LEN, UNREAD, UPPER, USER,
-    mark_events, stream_end, text,
+    CALLER, COMM, CORRUPT, CRASH_ID, ETX, ID, LINUX, MARK, NO_DUMP, NOT_RESPONDING, OFF,
+    OFF_OR_NOT_RESPONDING, PANICKED_UNKNOWN, RECORD_TYPE, RESTORED, RIP, SIGNATURE, STARTS_LINE, STX,
+    TEXT_LEN, UNREAD, UPPER, USER, mark_events, stream_end, text,
 };
 use crate::ipmi::commands::{SENSOR_SPECIFIC, SYSTEM_EVENT};
 use crate::ipmi::sel_writer::{CRITICAL_STOP, CRITICAL_STOP_TEXT, EVENT_LEN, OS_STOP, content};
@@ -923,6 +923,9 @@ fn parse_marked(text: &[u8]) -> Option<Line<'_>> {
     }
     if text == PANICKED_UNKNOWN.as_bytes() {
         return Some(Line::PanickedUnknown);
+    }
+    if text == NO_DUMP.as_bytes() {
+        return Some(Line::NoDump);
     }
     if let Some(count) = behind("+") {
         return Some(Line::Omitted(number(count)?));

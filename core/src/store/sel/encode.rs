@@ -33,6 +33,8 @@ pub(super) const CORRUPT: &str = "bad ";
 pub(super) const RESTORED: &str = "restored ";
 /// The whole of a line: nothing tells which CPU panicked.
 pub(super) const PANICKED_UNKNOWN: &str = "?=?";
+/// The whole of a line: there is no dump kernel.
+pub(super) const NO_DUMP: &str = "no dump";
 pub(super) const NOT_RESPONDING: &str = "dead";
 pub(super) const OFF: &str = "off";
 pub(super) const OFF_OR_NOT_RESPONDING: &str = "off/dead";
@@ -54,6 +56,7 @@ pub fn text(line: Line) -> Text<LINE_LEN> {
         Line::Corrupt(text) => put(CORRUPT, text),
         Line::Restored(text) => put(RESTORED, text),
         Line::PanickedUnknown => put(PANICKED_UNKNOWN, b""),
+        Line::NoDump => put(NO_DUMP, b""),
         Line::BuildId(id) => {
             text.str(ID).hex_padded(u64::from(id), 8);
         }

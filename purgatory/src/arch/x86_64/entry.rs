@@ -29,7 +29,7 @@ static HEADER: Header = Header {
     purgatory_entry: 0,
     file_size: 0,
     memory_size: 0,
-    reserved: 0,
+    no_dump_kernel: 0,
     ways_out: [WayOut::NONE; 2],
     own_sum: 0,
     parameters: [0; abi::PARAMETERS_LEN],

@@ -21,7 +21,7 @@ pub(super) struct Shared {
 impl Fault {
     /// The BMC: good until it falls ill, and counts what it takes from then on.
     pub(super) fn manner(self, shared: Arc<Shared>, tell: Sender<()>) -> Manner {
-        if let Self::Bt(fault) | Self::Ssif(fault) = self {
+        if let Self::Bt(fault) | Self::Ssif(fault) | Self::Alone(fault) = self {
             return fault.manner(shared, tell);
         }
         let mut good = obedient();

@@ -72,6 +72,8 @@ pub enum Fault {
     Bt(&'static Fault),
     /// The same, of a BMC behind SSIF.
     Ssif(&'static Fault),
+    /// The same, where there is no dump kernel: the machine is to be reset.
+    Alone(&'static Fault),
 }
 
 /// What is there for a dump.
@@ -94,10 +96,12 @@ impl Way {
 
 /// What lastwords is asked for.
 pub const OPTIONS: &str = "--ipmi-handle-panic --output-cpu-ip --ipmi-watchdog start=300";
+/// Without a dump kernel: a watchdog would outlive the reset.
+pub const OPTIONS_ALONE: &str = "--ipmi-handle-panic --output-cpu-ip";
 
 impl Fault {
     /// Every fault, in the order of the table.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 47] = [
         Self::Nothing,
         Self::NoBmc,
         Self::Stuck(0x00),
@@ -139,6 +143,12 @@ impl Fault {
         Self::Ssif(&Self::Slow),
         Self::Ssif(&Self::Garbage),
         Self::Ssif(&Self::ToAnother),
+        Self::Alone(&Self::Nothing),
+        Self::Alone(&Self::Mute),
+        Self::Alone(&Self::Slow),
+        Self::Alone(&Self::Garbage),
+        Self::Alone(&Self::NmiStorm),
+        Self::Alone(&Self::CheckInReport),
     ];
 
     /// As the table has it.
@@ -186,6 +196,12 @@ impl Fault {
             Self::Ssif(Self::Slow) => "SSIF: BMC takes 2 s for each answer",
             Self::Ssif(Self::ToAnother) => "SSIF: answers to another command",
             Self::Ssif(_) => "SSIF: answers are garbage",
+            Self::Alone(Self::Nothing) => "no dump kernel: a good BMC",
+            Self::Alone(Self::Mute) => "no dump kernel: BMC mute",
+            Self::Alone(Self::Slow) => "no dump kernel: BMC takes 2 s for each answer",
+            Self::Alone(Self::NmiStorm) => "no dump kernel: NMIs all through the report",
+            Self::Alone(Self::CheckInReport) => "no dump kernel: a machine check in the report",
+            Self::Alone(_) => "no dump kernel: answers are garbage",
         }
     }
 

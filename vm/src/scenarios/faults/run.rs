@@ -38,6 +38,8 @@ pub enum End {
     /// The dump kernel came to its script's end; so long after the panic it wrote its first line. What it takes from
     /// there on is its own affair, and long where CPUs are emulated.
     Up(Duration),
+    /// The machine was reset so long after the panic, as it was to be.
+    Back(Duration),
     /// The machine was reset, or switched itself off, without a dump.
     Reset,
     /// It did nothing any more until the limit.
@@ -109,8 +111,11 @@ impl Fault {
                 (End::Up(first.saturating_sub(panic)), Some(outcome))
             }
             Ok(outcome) => {
+                let ended = outcome.started.elapsed();
                 at("bench: the dump kernel is loaded").with_context(|| format!("not armed; {outcome}"))?;
-                (End::Reset, Some(outcome))
+                let panic = at("Kernel panic").or(struck).filter(|_| matches!(self, Self::Alone(_)));
+                let end = panic.map_or(End::Reset, |panic| End::Back(ended.saturating_sub(panic)));
+                (end, Some(outcome))
             }
             Err(error) if format!("{error:#}").contains("the machine was still running") => {
                 // One that panics in an NMI and hangs before it says so is taken for this, too.
@@ -137,6 +142,9 @@ impl Fault {
         request: &Receiver<()>,
         nmis: &mut usize,
     ) -> Result<()> {
+        if let Self::Alone(fault) = self {
+            return fault.act(vm, line, shared, request, nmis);
+        }
         if line.text.contains("bench: the fault sets in") {
             shared.ill.store(true, Ordering::SeqCst);
             if self == Self::MuteAndRtcStopped {

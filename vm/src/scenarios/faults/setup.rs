@@ -2,7 +2,7 @@
 
 use super::bmc::Shared;
 use super::run::FIRST_LINE_PARAMETERS;
-use super::{Fault, OPTIONS, Way};
+use super::{Fault, OPTIONS, OPTIONS_ALONE, Way};
 use crate::machine::bmc::Bmc;
 use crate::machine::kernels::Release;
 use crate::scenarios::crash_kinds::Kind;
@@ -13,6 +13,9 @@ use std::time::Duration;
 
 impl Fault {
     pub(super) fn scenario(self, way: Way, shared: &Arc<Shared>, tell: Sender<()>) -> Scenario {
+        if let Self::Alone(fault) = self {
+            return fault.alone(way, fault.scenario(way, shared, tell));
+        }
         let (device, interface) = match self {
             Self::Bt(_) => ("isa-ipmi-bt,bmc=bmc0", "bt:0xe4"),
             Self::Ssif(_) => ("smbus-ipmi,bmc=bmc0,address=0x42", "ssif:i801:0x700,0x42"),
@@ -54,6 +57,28 @@ impl Fault {
             scenario = scenario.qemu([option.as_str(), value.as_str()]);
         }
         scenario
+    }
+
+    /// The same machine without a dump kernel. What else there is then is Linux's own reset after a second.
+    fn alone(self, way: Way, scenario: Scenario) -> Scenario {
+        let asked = format!("--no-dump-kernel --ipmi-interface kcs:0xca2,0xca3 {OPTIONS_ALONE}");
+        let (load, append) = match way {
+            Way::Purgatory => {
+                (format!("lastwords load --via purgatory --no-symbols {asked}"), "crashkernel=2M")
+            }
+            Way::Wrap => (
+                format!(
+                    "lastwords wrap -o /tmp/alone {asked} && kexec -s -p /tmp/alone --command-line=console=ttyS0"
+                ),
+                "crashkernel=2M",
+            ),
+            Way::Linux | Way::Kexec => ("true".to_owned(), "panic=1"),
+        };
+        let death = self.death();
+        scenario.arm(Arm::Not).payload().lastwords_at_hand().first_append(append).death(&format!(
+            "section arm sh -c '{load}' || {{ step not armed; poweroff -f; }}\n\
+             step the dump kernel is loaded\nstep the fault sets in\nsleep 1\n{death}"
+        ))
     }
 
     /// The script by which the kernel dies.
