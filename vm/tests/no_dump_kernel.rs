@@ -11,10 +11,13 @@ use lastwords_vm::machine::bmc::recording::{Answer, Request};
 use lastwords_vm::machine::gdb::{Debugger, Gdb};
 use lastwords_vm::machine::kernels::Release;
 use lastwords_vm::machine::monitor::Monitor;
+use lastwords_vm::machine::process;
 use lastwords_vm::machine::qemu::Firmware;
 use lastwords_vm::scenarios::inject::{Code, Event};
 use lastwords_vm::scenarios::{Arm, Scenario};
 use serde_json::{Value, json};
+use std::fs;
+use std::process::Command;
 
 const OPTIONS: &str = "--ipmi-handle-panic --output-cpu-ip";
 /// Seconds: the budget, and what may come behind it.
@@ -424,4 +427,28 @@ fn it_loads_in_as_little_memory_as_is_promised() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Under lockdown the kernel takes what the tool makes and signs in memory.
+#[test]
+#[ignore = "make test-all: image::what_stands_for_no_dump_kernel_is_signed_as_any_kernel has the signature"]
+fn under_lockdown_it_is_signed_and_loaded() -> Result<()> {
+    const KEY: &str = "/usr/share/ovmf/PkKek-1-snakeoil";
+    let folder = tempfile::tempdir()?;
+    let key = folder.path().join("key");
+    let mut openssl = Command::new("openssl");
+    openssl.args(["pkey", "-in", &format!("{KEY}.key"), "-passin", "pass:snakeoil", "-out"]).arg(&key);
+    process::output(&mut openssl)?;
+    let options = format!("{OPTIONS} --sign-key /boot/owner.key --sign-cert /boot/owner.crt");
+    let scenario = machine(Release::V6_12, By::FileLoad, &options, "panic_on 0")
+        .firmware(Firmware::SecureBoot)
+        .boots_here()
+        .file("owner.key", fs::read(&key)?)
+        .file("owner.crt", fs::read(format!("{KEY}.pem"))?)
+        .before("mount -t securityfs securityfs /sys/kernel/security\nsection lockdown cat /sys/kernel/security/lockdown");
+    let ended = run(scenario, |_, _, _| Ok(()))?;
+    ensure!(ended.outcome.text("lockdown")?.contains("[integrity]"));
+    ensure!(ended.outcome.text("load")?.contains("signed with the key that is given"));
+    took(&ended.lines())?;
+    ended.is_reset()
 }
