@@ -339,6 +339,7 @@ fn what_cannot_be_is_refused_and_what_is_loaded_stays() -> Result<()> {
         "
         section watchdog lastwords load --no-dump-kernel --ipmi-handle-panic --ipmi-watchdog start=300
         section panicked lastwords load /boot/vmlinuz --append console=ttyS0 --notify-hypervisor=panicked
+        section enable lastwords enable --dry-run
         section loaded lastwords status -q
         section unload lastwords unload
         section unloaded grep 0 /sys/kernel/kexec_crash_loaded
@@ -346,7 +347,11 @@ fn what_cannot_be_is_refused_and_what_is_loaded_stays() -> Result<()> {
     )
     .first_append("crashkernel=64M")
     .run()?;
-    for (section, why) in [("watchdog", "cut the next boot off"), ("panicked", "the dump would be lost")] {
+    for (section, why) in [
+        ("watchdog", "cut the next boot off"),
+        ("panicked", "the dump would be lost"),
+        ("enable", "there is no dump kernel on purpose"),
+    ] {
         let section = outcome.section(section)?;
         ensure!(section.status == 1 && section.text.contains(why), "{section:?}");
     }
