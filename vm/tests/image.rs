@@ -111,7 +111,11 @@ fn is_signed_again(release: Release) -> Result<()> {
     lastwords::wrap(&kernel, &path.join("wrapped"), "--ipmi-handle-panic")?;
     let listed = String::from_utf8(run(path, "sbverify", "--list wrapped")?)?;
     ensure!(!listed.contains("signature"), "the void signature is still there: {listed}");
+    takes_a_signature(path)
+}
 
+/// The file `wrapped` in this folder can be signed, and the signature covers the image.
+fn takes_a_signature(path: &Path) -> Result<()> {
     run(path, "openssl", "req -new -x509 -newkey rsa:2048 -noenc -keyout key -out crt -subj /CN=test")?;
     run(path, "sbsign", "--key key --cert crt --output signed wrapped")?;
     run(path, "sbverify", "--cert crt signed")?;
@@ -132,4 +136,14 @@ fn linux_6_1_is_signed_again() -> Result<()> {
 #[test]
 fn linux_6_12_is_signed_again() -> Result<()> {
     is_signed_again(Release::V6_12)
+}
+
+#[test]
+fn what_stands_for_no_dump_kernel_is_signed_as_any_kernel() -> Result<()> {
+    packages::install()?;
+    let folder = tempfile::tempdir()?;
+    let mut wrap = Command::new(lastwords::program()?);
+    wrap.args(["wrap", "--no-dump-kernel", "--ipmi-handle-panic", "-o"]).arg(folder.path().join("wrapped"));
+    process::output(&mut wrap)?;
+    takes_a_signature(folder.path())
 }

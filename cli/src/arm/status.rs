@@ -949,14 +949,14 @@ READY on db04: the next panic will be reported and dumped
 
     #[test]
     fn without_a_dump_kernel_it_is_ready_where_the_report_gets_out_and_says_what_comes_then() {
+        const REPORTS: &str =
+            "console=ttyS0 lastwords.ipmi_handle_panic lastwords.ipmi_kcs_ports=0xca2,0xca3";
         let alone = |cmdline: &str| {
             let held = Held { alone: true, kernel: None, initrd: None, ..held(cmdline) };
             let mut machine = report(Seen::Held(Box::new(held)));
             (machine.kdump.crash_size, machine.release) = (2 << 20, Some("6.12.117".to_owned()));
             machine
         };
-        const REPORTS: &str =
-            "console=ttyS0 lastwords.ipmi_handle_panic lastwords.ipmi_kcs_ports=0xca2,0xca3";
         let ready = alone(REPORTS);
         assert_eq!(
             shown(&ready),

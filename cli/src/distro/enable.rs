@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     arm::{
+        alone,
         held::{self, Kind, Seen},
         kdump::Kdump,
         registers::Owners,
@@ -312,6 +313,7 @@ fn refuse(root: &Path, plan: &Plan) -> Result<()> {
         plan.reports_something() || plan.watchdog != Watchdog::Leave,
         "nothing is to be reported\nhint: set ipmi-handle-panic = true in /etc/lastwords.conf"
     );
+    alone::check(plan, false)?;
     if let Some(error) = Owners::read(root).bmc_conflict(plan) {
         return Err(error);
     }
@@ -737,6 +739,10 @@ mod tests {
             (
                 refusal(&add("etc/lastwords.conf", "[report]\nipmi-watchdog = 'start=600'\n")),
                 "nothing stops it",
+            ),
+            (
+                refusal(&add("etc/lastwords.conf", "[report]\nnotify-hypervisor = 'panicked'\n")),
+                "the dump would be lost",
             ),
             (refusal(&watchdogs_ports), "I/O port 0x430 belongs to iTCO_wdt"),
             (refusal(&add("sys/kernel/security/lockdown", "none [integrity] confidentiality\n")), "[sign]"),

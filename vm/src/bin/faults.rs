@@ -24,6 +24,12 @@ fn main() -> Result<()> {
     let faults: Vec<Fault> = Fault::ALL.into_iter().filter(chosen).collect();
     ensure!(!faults.is_empty(), "no fault has such a name");
     let cells = Mutex::new(vec![["(as above)"; Way::ALL.len()].map(str::to_owned); faults.len()]);
+    // Where there is no dump kernel to be loaded.
+    for (fault, cells) in faults.iter().zip(cells.lock().unwrap_or_else(PoisonError::into_inner).iter_mut()) {
+        if let (Fault::Alone(_), Some(kexec)) = (fault, cells.last_mut()) {
+            "–".clone_into(kexec);
+        }
+    }
     let consoles = cache::target()?.join("vm/faults");
     fs::create_dir_all(&consoles)?;
     let failed = AtomicBool::new(false);

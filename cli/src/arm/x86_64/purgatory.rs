@@ -9,10 +9,13 @@ use super::{
     placement::{PlacementError, Request, TO_RUN_IN, place},
     put,
 };
-use crate::arm::{
-    cmdline::{Cmdline, CmdlineError},
-    kimage::KImage,
-    ranges::IoMem,
+use crate::{
+    arm::{
+        cmdline::{Cmdline, CmdlineError},
+        kimage::KImage,
+        ranges::IoMem,
+    },
+    sort,
 };
 use lastwords_boot::{self as boot, BzImage};
 use lastwords_core::abi::{self, ENTRY_64, Handoff, PARAMETERS_LEN, Segment as Checksum, WayOut};
@@ -289,12 +292,21 @@ pub fn build<'a>(parts: &Parts<'a>, first: &FirstKernel) -> Result<Purgatory<'a>
 /// Room for the pages that the kernel takes from what is left of the reserved memory: those of the jump's code, and of
 /// page tables for all RAM, one a GiB where it cannot map more at once. A machine with more than 4 TiB can.
 ///
-/// Without a dump kernel it is to be no more than that: with pages of 1 GiB a table at either end of each range of RAM, and
-/// the few for the rest, where 7 were enough (measured).
+/// Without a dump kernel it is to be no more than that: with pages of 1 GiB a table for each GiB that is not all RAM, and the
+/// few for the rest, where 6 were enough (measured).
 pub fn page_tables_size(iomem: &IoMem, gib_pages: bool, alone: bool) -> u64 {
-    let whole = |ram: &Range<u64>| if alone && gib_pages { 0 } else { (ram.end - ram.start) >> 30 };
-    let gib: u64 = iomem.system_ram().map(|ram| whole(&ram) + 2).sum();
-    (if alone { 16 } else { 64 } + gib.min(4096)) * PAGE
+    const GIB: u32 = 30;
+    if !alone {
+        let gib: u64 = iomem.system_ram().map(|ram| ((ram.end - ram.start) >> GIB) + 2).sum();
+        return (64 + gib.min(4096)) * PAGE;
+    }
+    let ends = iomem.system_ram().flat_map(|ram| [ram.start >> GIB, ram.end.saturating_sub(1) >> GIB]);
+    let mut ends: Vec<_> = ends.collect();
+    sort::all(&mut ends);
+    ends.dedup();
+    let whole: u64 = iomem.system_ram().map(|ram| (ram.end - ram.start) >> GIB).sum();
+    let tables = if gib_pages { 0 } else { whole.min(4096) };
+    (8 + ends.len() as u64 + tables) * PAGE
 }
 
 fn checksum_of(segment: &Segment<'_>, digest: Digest) -> Checksum {
