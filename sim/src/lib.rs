@@ -7,6 +7,7 @@
 mod bmc;
 mod bt;
 mod crash;
+pub mod erst;
 mod i801;
 pub mod lan;
 mod log_buf;
@@ -19,6 +20,7 @@ mod uart;
 pub use bmc::{Answer, KcsBmc, WatchdogState};
 pub use bt::Bt;
 pub use crash::{CrashedCpu, CrashedKernel, LOG};
+pub use erst::Erst;
 pub use i801::{BMC as SSIF_BMC, Bus, I801};
 pub use log_buf::LogBuf;
 pub use memory::Ram;
@@ -64,6 +66,8 @@ pub struct Sim {
     pub uart: Uart,
     /// What the hypervisor's pvpanic at port 0x505 takes: 0xff, nobody is there.
     pub pvpanic: u8,
+    /// The platform's error store, where there is one.
+    pub erst: Option<Erst>,
     /// Physical memory.
     pub memory: Ram,
     /// Memory-mapped registers: the address, and the port that the same register has.
@@ -92,6 +96,7 @@ impl Default for Sim {
             i801: I801::default(),
             uart: Uart::default(),
             pvpanic: 0xff,
+            erst: None,
             memory: Ram::default(),
             mmio: Vec::new(),
             other_writes: Vec::new(),
@@ -181,6 +186,41 @@ impl Registers for Sim {
     fn put(&mut self, register: Register, value: u8) {
         if let Some(port) = self.port(register) {
             self.write_port(port, value);
+        }
+    }
+
+    fn get_wide(&mut self, register: Register, bytes: u8) -> u64 {
+        let now = self.time_us;
+        if let (Register::Memory(addr), Some(erst)) = (register, &mut self.erst)
+            && let Some(value) = erst.read(addr, now)
+        {
+            self.pass_time();
+            return value & u64::MAX >> (64 - 8 * u32::from(bytes));
+        }
+        (0..bytes).rev().fold(0, |value, at| {
+            let byte = register.behind(at.into()).map_or(0xff, |register| self.get(register));
+            value << 8 | u64::from(byte)
+        })
+    }
+
+    fn put_wide(&mut self, register: Register, bytes: u8, value: u64) {
+        let now = self.time_us;
+        if let Some(erst) = &mut self.erst {
+            match register {
+                Register::Memory(addr) if erst.write(addr, value) => return self.pass_time(),
+                Register::Port(port) => {
+                    if let Some(smi_us) = erst.smi(port, value as u8, &mut self.memory, now) {
+                        self.time_us += smi_us;
+                        return self.pass_time();
+                    }
+                }
+                Register::Memory(_) => {}
+            }
+        }
+        for (at, byte) in (0..bytes).zip(value.to_le_bytes()) {
+            if let Some(register) = register.behind(at.into()) {
+                self.put(register, byte);
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ mod nmis;
 mod options;
 mod packages;
 mod probe;
+mod pstore;
 mod purgatory;
 mod reading;
 mod reasons;

@@ -17,7 +17,7 @@ use super::{
     loaded::{self, Own},
     loading::{Loading, Verbose},
     options::PlanOptions,
-    pvpanic,
+    pstore, pvpanic,
     ranges::IoMem,
     refusal::{Refusal, Situation},
     registers::Owners,
@@ -517,6 +517,7 @@ impl Load {
         let plan = cmdline.plan(embedded)?;
         let (reports_something, talks_to_bmc) = (plan.reports_something(), plan.talks_to_bmc());
         let pvpanic = pvpanic::parameter(root, &plan);
+        let (pstore, no_pstore) = (pstore::parameter(root, &plan), pstore::warning(root, &plan));
         let all_cpus = plan.cpu_ip.sel || plan.cpu_ip.console;
         if !reports_something {
             message::warning(&anyhow!(
@@ -568,6 +569,12 @@ impl Load {
             Some(Ok(parameter)) => cmdline.append(&parameter),
             Some(Err(error)) => message::warning(&error),
             None => {}
+        }
+        if let Some(parameter) = pstore {
+            cmdline.append(&parameter);
+        }
+        if let Some(error) = no_pstore {
+            message::warning(&error);
         }
         registers(root, &mut cmdline, embedded, interface_asked)?;
         Ok(cmdline)

@@ -17,6 +17,13 @@ compile_error!("core/src/arch/ has no file for this architecture");
 /// What is wrong with a parameter that names such a port.
 pub const RESERVED: &str = "names a port of the machine's own: PIC, PIT, keyboard, CMOS, SMI, PCI or reset";
 
+/// May the firmware have so many ports accessed, from `first` on?
+#[must_use]
+pub fn is_firmwares(first: u16, count: u16) -> bool {
+    let last = first.saturating_add(count.saturating_sub(1));
+    !is_reserved(first, count) || FIRMWARE_PORTS.iter().any(|(from, to)| *from <= first && last <= *to)
+}
+
 /// Is one of so many ports, from `first` on, one of [`RESERVED_PORTS`]?
 #[must_use]
 pub fn is_reserved(first: u16, count: u16) -> bool {

@@ -22,6 +22,8 @@ pub struct VmCoreInfo {
     pub stext: Option<u64>,
     /// A hash of the whole text: kernel, KASLR and the time of the crash (`CRASHTIME`) are in it.
     pub hash: Option<Fnv>,
+    /// `CRASHTIME`, in seconds since 1970; 0 where it does not tell.
+    pub time: u64,
     /// Where the log is, and how its structures are laid out.
     pub log: Layout,
 }
@@ -51,6 +53,7 @@ impl VmCoreInfo {
                 b"BUILD-ID" => {
                     info.build_id = value.get(..8).and_then(hex).and_then(|id| u32::try_from(id).ok());
                 }
+                b"CRASHTIME" => info.time = number(value).unwrap_or(0),
                 b"SYMBOL(_stext)" => info.stext = hex(value),
                 // What stands in the parentheses is the name of one thing alone.
                 _ => {

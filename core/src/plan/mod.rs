@@ -32,6 +32,7 @@ use crate::ipmi::interface::{Interface, SystemInterface};
 use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
 use crate::numbers::Numbers;
+use crate::store::erst::Pstore;
 use core::fmt;
 
 /// What stands before every parameter's name.
@@ -60,6 +61,8 @@ pub struct Plan<'a> {
     pub sel_type: SelType,
     /// So many bytes of the log's end go to the console (at most 1 MiB).
     pub output_log: u32,
+    /// Whether the platform's error store gets the report and the log's end.
+    pub pstore: Pstore,
     /// Whether the hypervisor is told.
     pub hypervisor: Hypervisor,
     /// What to do when the dump kernel is not what was loaded.
@@ -119,6 +122,7 @@ impl Default for Plan<'_> {
             sel_records: 32,
             sel_type: SelType::Oem,
             output_log: 0,
+            pstore: Pstore::OFF,
             hypervisor: Hypervisor::Leave,
             on_corrupt: OnCorrupt::Reset,
             tsc_khz: None,
@@ -161,6 +165,7 @@ impl<'a> Plan<'a> {
         self.talks_to_bmc()
             || self.cpu_ip.console
             || self.output_log > 0
+            || self.pstore.bytes > 0
             || self.hypervisor != Hypervisor::Leave
             || self.bad.iter().any(Option::is_some)
     }

@@ -11,6 +11,7 @@ use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
 use crate::plan::{Bad, OnCorrupt, Plan};
 use crate::report::{Group, Location, Report, signature};
+use crate::store::erst::ErstError;
 use crate::text::{Buffer, Text};
 
 /// A line that is being written.
@@ -249,6 +250,9 @@ pub fn outcome(
                         SelType::Event => " platform events sent",
                     });
                 }
+                Step::Pstore => {
+                    text.dec(u64::from(count)).str(" records added");
+                }
                 Step::Crash => {
                     text.dec(u64::from(count)).str(" CPUs");
                 }
@@ -263,6 +267,16 @@ pub fn outcome(
                 text.str("gave up after ").dec(u64::from(count)).str(" records: ");
             }
             bmc_error(text, error, plan.interface);
+            seconds(text, ms);
+        }
+        Outcome::Pstore { error, count, ms } => {
+            if count > 0 {
+                text.str("gave up after ").dec(u64::from(count)).str(" records: ");
+            }
+            text.str(error.text());
+            if let ErstError::Status(status) = error {
+                text.str(", status ").dec(u64::from(status));
+            }
             seconds(text, ms);
         }
         Outcome::NoCore(CoreHeaderError::Unreadable) => {

@@ -6,6 +6,7 @@
 
 mod console;
 mod lines;
+mod pstore;
 
 use crate::budget::{Millis, Timer};
 use crate::crash::{CoreHeaderError, Crash, MAX_CPUS, Panicked, Record, cut};
@@ -17,6 +18,7 @@ use crate::ipmi::watchdog::Watchdog;
 use crate::ipmi::{Bmc, CommandError, Transport};
 use crate::plan::Plan;
 use crate::report::{Content, CpuLocation, Line, Location, Report};
+use crate::store::erst::{ErstError, Platform};
 use crate::store::{Store, sel::Sel};
 use console::Console;
 use lines::CpuList;
@@ -38,6 +40,8 @@ pub enum Step {
     Headline,
     /// The records in the SEL.
     Sel,
+    /// The platform's error store. Nothing bounds what it may take, so it comes behind what is most important.
+    Pstore,
     /// Console: where every CPU was.
     Cpus,
     /// Console: the end of the log.
@@ -52,7 +56,7 @@ pub enum Step {
 
 impl Step {
     /// All steps in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Watchdog,
         Self::Crash,
         Self::Cause,
@@ -60,6 +64,7 @@ impl Step {
         Self::Hypervisor,
         Self::Headline,
         Self::Sel,
+        Self::Pstore,
         Self::Cpus,
         Self::Log,
         Self::Checksum,
@@ -76,6 +81,7 @@ impl Step {
             Self::Hypervisor => "hypervisor",
             Self::Headline => "headline",
             Self::Sel => "SEL",
+            Self::Pstore => "pstore",
             Self::Cpus => "CPUs",
             Self::Log => "log",
             Self::Checksum => "checksum",
@@ -115,6 +121,8 @@ enum Outcome {
     Done { count: u32, ms: Millis },
     /// The BMC did not accept it.
     Bmc { error: CommandError, count: u32, ms: Millis },
+    /// The platform's error store did not accept it.
+    Pstore { error: ErstError, count: u32, ms: Millis },
     /// There is no ELF core header at the address.
     NoCore(CoreHeaderError),
     /// The kernel's log is not found.
@@ -141,6 +149,7 @@ impl Outcome {
         match self {
             Self::Done { count, .. } => Self::Done { count, ms: took },
             Self::Bmc { error, count, .. } => Self::Bmc { error, count, ms: took },
+            Self::Pstore { error, count, .. } => Self::Pstore { error, count, ms: took },
             other => other,
         }
     }
@@ -174,6 +183,7 @@ pub struct Sequence<'a, T> {
     plan: Plan<'a>,
     elfcorehdr: u64,
     this_cpu: ThisCpu,
+    platform: Platform<'a>,
     timer: Timer,
     bmc: Bmc<T>,
     sel: SelWriter,
@@ -209,6 +219,7 @@ impl<'a, T> Sequence<'a, T> {
             plan,
             elfcorehdr,
             this_cpu,
+            platform: Platform::default(),
             crash: None,
             report: Report::default(),
             panicked_on: None,
@@ -218,6 +229,11 @@ impl<'a, T> Sequence<'a, T> {
             outcomes: [Outcome::Quiet; Step::ALL.len()],
             printed: 0,
         }
+    }
+
+    /// What the loader tells of the machine, for [`Step::Pstore`]: without it there is no way to the error store.
+    pub fn platform(&mut self, platform: Platform<'a>) {
+        self.platform = platform;
     }
 
     /// What is reported instead of what a crashed kernel's memory tells, for a test: the steps [`Step::Crash`] and
@@ -261,9 +277,16 @@ impl<'a, T> Sequence<'a, T> {
     fn asked(&self, step: Step) -> bool {
         match step {
             Step::Watchdog | Step::WatchdogAgain => self.plan.watchdog != Watchdog::Leave,
-            Step::Event | Step::Cause => self.plan.handle_panic,
+            Step::Event => self.plan.handle_panic,
+            Step::Cause => self.plan.handle_panic || self.asked(Step::Pstore),
             Step::Hypervisor => self.plan.hypervisor != Hypervisor::Leave,
-            Step::Crash => self.asked(Step::Sel) || self.plan.cpu_ip.console || self.plan.output_log > 0,
+            Step::Crash => {
+                self.asked(Step::Sel)
+                    || self.asked(Step::Pstore)
+                    || self.plan.cpu_ip.console
+                    || self.plan.output_log > 0
+            }
+            Step::Pstore => self.plan.pstore.bytes > 0,
             Step::Sel => self.plan.handle_panic || self.plan.cpu_ip.sel,
             Step::Cpus => self.plan.cpu_ip.console,
             Step::Log => self.plan.output_log > 0,
@@ -295,7 +318,7 @@ impl<'a, T> Sequence<'a, T> {
     {
         let began = self.timer.now(machine);
         self.timer.hold_back(match step {
-            Step::Watchdog | Step::Event => self.for_the_console(),
+            Step::Watchdog | Step::Event | Step::Pstore => self.for_the_console(),
             // Its first line is the reason.
             Step::Sel => self.for_the_console() / 4,
             _ => 0,
@@ -315,6 +338,7 @@ impl<'a, T> Sequence<'a, T> {
             Step::Hypervisor => self.hypervisor(machine),
             Step::Headline => self.headline(machine),
             Step::Sel => self.sel(machine),
+            Step::Pstore => self.pstore(machine),
             Step::Cpus => self.cpus(machine),
             Step::Log => self.log(machine),
             Step::Checksum => self.checksum(machine),
@@ -420,7 +444,7 @@ impl<'a, T> Sequence<'a, T> {
 
     #[inline(never)]
     fn cause<M: Machine>(&mut self, machine: &mut M) -> Outcome {
-        if let Some(crash) = self.crash.as_ref().filter(|_| self.plan.handle_panic) {
+        if let Some(crash) = self.crash.as_ref().filter(|_| self.asked(Step::Cause)) {
             self.report.cause = crash.cause(machine, self.panicked_on);
         }
         Outcome::Quiet

@@ -2,6 +2,7 @@
 
 use super::write_test::WriteTest;
 use crate::{
+    arm::pstore::Store,
     bmc::{
         self,
         discovery::{Found, Kind, Place, Source, place},
@@ -55,6 +56,8 @@ pub struct Report {
     sel: Option<Sel>,
     watchdog: Option<WatchdogState>,
     write_test: Option<WriteTest>,
+    /// The platform's error store, where there is one.
+    pub pstore: Option<Store>,
     /// Options for `load` and `wrap`.
     pub options: Vec<String>,
     #[serde(skip)]
@@ -163,6 +166,7 @@ impl Report {
             watchdog: watchdog.map(WatchdogState::new),
             options: options(interface, sel, write_test.as_ref()),
             write_test,
+            pstore: None,
             usable: interface.is_some(),
         }
     }
@@ -336,6 +340,7 @@ impl Report {
                 rows.push(Row::new("Left in the SEL", text));
             }
         }
+        rows.extend(self.pstore.as_ref().map(pstore));
         rows.push(if self.usable {
             Row::new("Options to use", self.options.join(" "))
         } else {
@@ -343,6 +348,15 @@ impl Report {
             Row::alarm("Options to use", text).fix("report to the console: --serial ttyS0")
         });
         rows
+    }
+}
+
+/// The row of the platform's error store.
+fn pstore(store: &Store) -> Row {
+    const LABEL: &str = "pstore";
+    match &store.why {
+        Some(why) => Row::alarm(LABEL, format!("{}: {why}", store.text())).fix("leave --output-pstore out"),
+        None => Row::new(LABEL, store.text()),
     }
 }
 

@@ -73,6 +73,8 @@ pub struct Record {
     /// (`printk_caller_id()` in Linux `kernel/printk/printk.c`); `None` where the log does not tell.
     pub caller_id: Option<u32>,
     len: usize,
+    /// Where what comes behind `text` lies, and how long it is.
+    rest: (u64, u64),
     text: [u8; TEXT_LEN],
     /// The structure that tells of it. Here, because one record after the other is read into the same place.
     structure: [u8; STRUCT_LEN],
@@ -87,6 +89,7 @@ impl Default for Record {
             level: 0,
             caller_id: None,
             len: 0,
+            rest: (0, 0),
             text: [0; TEXT_LEN],
             structure: [0; STRUCT_LEN],
         }
@@ -105,8 +108,23 @@ impl Record {
         len: u64,
     ) -> Option<()> {
         (self.facility, self.level) = (facility, level >> 5);
-        self.len = len.min(TEXT_LEN as u64) as usize;
+        self.rest = (addr, len);
+        self.piece(memory, ram)
+    }
+
+    /// Takes the next piece of the text.
+    fn piece<M: Memory>(&mut self, memory: &mut M, ram: &Ram) -> Option<()> {
+        let (addr, len) = self.rest;
+        let piece = len.min(TEXT_LEN as u64);
+        self.len = piece as usize;
+        self.rest = (addr.wrapping_add(piece), len - piece);
         ram.read_virtual(memory, addr, self.text.get_mut(..self.len)?).then_some(())
+    }
+
+    /// The same, where there is one.
+    pub(super) fn go_on<M: Memory>(&mut self, memory: &mut M, ram: &Ram) -> Option<()> {
+        let (_, left) = self.rest;
+        if left == 0 { None } else { self.piece(memory, ram) }
     }
 
     /// Its text; may have several lines.

@@ -51,6 +51,109 @@ impl Registers for X86 {
             }
         }
     }
+
+    fn get_wide(&mut self, register: Register, bytes: u8) -> u64 {
+        let mut value = u64::MAX;
+        match register {
+            // SAFETY: as above; core has checked which ports and addresses the firmware may name.
+            Register::Port(port) => unsafe {
+                match bytes {
+                    1 => {
+                        asm!("in al, dx", in("dx") port, inout("rax") value, options(nomem, nostack, preserves_flags))
+                    }
+                    2 => {
+                        asm!("in ax, dx", in("dx") port, inout("rax") value, options(nomem, nostack, preserves_flags))
+                    }
+                    _ => {
+                        asm!("in eax, dx", in("dx") port, inout("rax") value, options(nomem, nostack, preserves_flags))
+                    }
+                }
+            },
+            Register::Memory(addr) => {
+                let Some(at) = paging::map(addr) else { return value };
+                // SAFETY: as above, and within one page. A register may lie at any address, where a reference may not.
+                unsafe {
+                    match bytes {
+                        1 => {
+                            asm!("mov {:l}, [{}]", inout(reg) value, in(reg) at, options(nostack, preserves_flags))
+                        }
+                        2 => {
+                            asm!("mov {:x}, [{}]", inout(reg) value, in(reg) at, options(nostack, preserves_flags))
+                        }
+                        4 => {
+                            asm!("mov {:e}, [{}]", inout(reg) value, in(reg) at, options(nostack, preserves_flags))
+                        }
+                        _ => {
+                            asm!("mov {:r}, [{}]", inout(reg) value, in(reg) at, options(nostack, preserves_flags))
+                        }
+                    }
+                }
+            }
+        }
+        // What lies above is not the register's.
+        value & u64::MAX >> (64 - 8 * bytes)
+    }
+
+    fn put_wide(&mut self, register: Register, bytes: u8, value: u64) {
+        match register {
+            // SAFETY: as above. An SMI that this causes keeps the CPU's registers.
+            Register::Port(port) => unsafe {
+                match bytes {
+                    1 => {
+                        asm!("out dx, al", in("dx") port, in("rax") value, options(nostack, preserves_flags))
+                    }
+                    2 => {
+                        asm!("out dx, ax", in("dx") port, in("rax") value, options(nostack, preserves_flags))
+                    }
+                    _ => {
+                        asm!("out dx, eax", in("dx") port, in("rax") value, options(nostack, preserves_flags))
+                    }
+                }
+            },
+            Register::Memory(addr) => {
+                let Some(at) = paging::map(addr) else { return };
+                // SAFETY: as above; core has checked that nobody else's memory is there.
+                unsafe {
+                    match bytes {
+                        1 => {
+                            asm!("mov [{}], {:l}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
+                        }
+                        2 => {
+                            asm!("mov [{}], {:x}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
+                        }
+                        4 => {
+                            asm!("mov [{}], {:e}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
+                        }
+                        _ => {
+                            asm!("mov [{}], {:r}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies between memory of ours and memory that firmware keeps, page by page; false where it cannot be mapped.
+#[inline(never)]
+fn copy_firmware(addr: u64, ours: *mut u8, len: usize, writes: bool) -> bool {
+    let mut done = 0;
+    while done < len {
+        let at = addr.wrapping_add(done as u64);
+        let count = (4096 - (at & 0xfff) as usize).min(len - done);
+        let Some(theirs) = paging::map_memory(at) else { return false };
+        let here = ours.wrapping_add(done);
+        let (from, to) = if writes { (here, theirs) } else { (theirs, here) };
+        // SAFETY: `ours` has `len` bytes. The page was just mapped, and no Rust value lies in it: core has checked that it is
+        // neither the crashed kernel's RAM nor reserved for the dump kernel where it writes. Where none is, the bus reads as
+        // 0xff or the CPU faults, which ends the step.
+        unsafe {
+            asm!("rep movsb", inout("rcx") count => _, inout("rdi") to => _, inout("rsi") from => _,
+                options(nostack, preserves_flags));
+        }
+        done += count;
+    }
+    true
 }
 
 impl Memory for X86 {
@@ -72,6 +175,14 @@ impl Memory for X86 {
             asm!("rep movsb", inout("rcx") bytes.len() => _, inout("rdi") addr => _,
                 inout("rsi") bytes.as_ptr() => _, options(nostack, preserves_flags));
         }
+    }
+
+    fn read_firmware(&mut self, addr: u64, buf: &mut [u8]) -> bool {
+        copy_firmware(addr, buf.as_mut_ptr(), buf.len(), false)
+    }
+
+    fn write_firmware(&mut self, addr: u64, bytes: &[u8]) {
+        copy_firmware(addr, bytes.as_ptr().cast_mut(), bytes.len(), true);
     }
 }
 
