@@ -46,6 +46,26 @@ impl fmt::Display for Register {
     }
 }
 
+/// A register of up to eight bytes, as the firmware's tables name them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wide {
+    /// Its I/O port or physical address.
+    pub addr: u64,
+    /// Is it at an I/O port?
+    pub is_port: bool,
+    /// 1, 2, 4 or 8; at a port not 8.
+    pub bytes: u8,
+}
+
+impl Wide {
+    /// One of its bytes as a register of its own.
+    #[must_use]
+    pub fn byte(&self, at: u8) -> Option<Register> {
+        let addr = self.addr.checked_add(at.into())?;
+        if self.is_port { u16::try_from(addr).ok().map(Register::Port) } else { Some(Register::Memory(addr)) }
+    }
+}
+
 /// The registers of devices, in every address space that the machine has. Those that are named by a parameter are one
 /// byte wide; the firmware's are up to eight.
 pub trait Registers {
@@ -54,19 +74,18 @@ pub trait Registers {
     /// Writes a register. What cannot be reached is not written.
     fn put(&mut self, register: Register, value: u8);
 
-    /// Reads a register of `bytes` bytes (1, 2, 4 or 8) in one access, which the machine's own registers need; at first, byte
-    /// by byte.
-    fn get_wide(&mut self, register: Register, bytes: u8) -> u64 {
-        (0..bytes).rev().fold(0, |value, at| {
-            let byte = register.behind(u16::from(at)).map_or(0xff, |register| self.get(register));
+    /// Reads one of the firmware's in one access, as it wants it; at first, byte by byte.
+    fn get_wide(&mut self, register: &Wide) -> u64 {
+        (0..register.bytes).rev().fold(0, |value, at| {
+            let byte = register.byte(at).map_or(0xff, |register| self.get(register));
             value << 8 | u64::from(byte)
         })
     }
 
     /// Writes one, likewise.
-    fn put_wide(&mut self, register: Register, bytes: u8, value: u64) {
-        for (at, byte) in (0..bytes).zip(value.to_le_bytes()) {
-            if let Some(register) = register.behind(u16::from(at)) {
+    fn put_wide(&mut self, register: &Wide, value: u64) {
+        for (at, byte) in (0..register.bytes).zip(value.to_le_bytes()) {
+            if let Some(register) = register.byte(at) {
                 self.put(register, byte);
             }
         }

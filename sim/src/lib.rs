@@ -31,7 +31,7 @@ pub use uart::Uart;
 
 use lastwords_core::arch;
 use lastwords_core::device::rtc::CmosRtc;
-use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second};
+use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second, Wide};
 use std::collections::BTreeSet;
 
 /// The parameter that names the KCS interface of this machine.
@@ -189,36 +189,35 @@ impl Registers for Sim {
         }
     }
 
-    fn get_wide(&mut self, register: Register, bytes: u8) -> u64 {
+    fn get_wide(&mut self, register: &Wide) -> u64 {
         let now = self.time_us;
-        if let (Register::Memory(addr), Some(erst)) = (register, &mut self.erst)
-            && let Some(value) = erst.read(addr, now)
+        if let (false, Some(erst)) = (register.is_port, &mut self.erst)
+            && let Some(value) = erst.read(register.addr, now)
         {
             self.pass_time();
-            return value & u64::MAX >> (64 - 8 * u32::from(bytes));
+            return value & u64::MAX >> (64 - 8 * u32::from(register.bytes));
         }
-        (0..bytes).rev().fold(0, |value, at| {
-            let byte = register.behind(at.into()).map_or(0xff, |register| self.get(register));
+        (0..register.bytes).rev().fold(0, |value, at| {
+            let byte = register.byte(at).map_or(0xff, |register| self.get(register));
             value << 8 | u64::from(byte)
         })
     }
 
-    fn put_wide(&mut self, register: Register, bytes: u8, value: u64) {
+    fn put_wide(&mut self, register: &Wide, value: u64) {
         let now = self.time_us;
         if let Some(erst) = &mut self.erst {
-            match register {
-                Register::Memory(addr) if erst.write(addr, value) => return self.pass_time(),
-                Register::Port(port) => {
-                    if let Some(smi_us) = erst.smi(port, value as u8, &mut self.memory, now) {
-                        self.time_us += smi_us;
-                        return self.pass_time();
-                    }
-                }
-                Register::Memory(_) => {}
+            if !register.is_port && erst.write(register.addr, value) {
+                return self.pass_time();
+            }
+            if register.is_port
+                && let Some(smi_us) = erst.smi(register.addr as u16, value as u8, &mut self.memory, now)
+            {
+                self.time_us += smi_us;
+                return self.pass_time();
             }
         }
-        for (at, byte) in (0..bytes).zip(value.to_le_bytes()) {
-            if let Some(register) = register.behind(at.into()) {
+        for (at, byte) in (0..register.bytes).zip(value.to_le_bytes()) {
+            if let Some(register) = register.byte(at) {
                 self.put(register, byte);
             }
         }

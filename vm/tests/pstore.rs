@@ -40,7 +40,7 @@ fn check(outcome: &Outcome, records: &[Record]) -> Result<()> {
     let len: usize = log.iter().map(|line| line.len()).sum();
     ensure!((10_000..=16_384).contains(&len), "{len} bytes of the log");
     let says = |text: &str| report.iter().any(|line| line.contains(text));
-    ensure!(says("panicked on CPU 0: sysrq triggered crash") && says("0=") && says("1*"), "{report:#?}");
+    ensure!(says("sysrq triggered crash") && says("0=") && says("1*"), "{report:#?}");
     ensure!(report.iter().any(|line| line.starts_with('#') && line.len() == 11), "{report:#?}");
     Ok(())
 }
@@ -115,7 +115,7 @@ fn a_full_store_keeps_what_it_has_and_every_dump_comes() -> Result<()> {
         let records = Record::in_store(&store)?;
         ensure!(records.iter().take(before.len()).eq(&before), "crash {number} has changed what was there");
         if number > 2 {
-            ensure!(says(&outcome, "pstore: ") && says(&outcome, "the store is full"), "crash {number}");
+            ensure!(says(&outcome, "pstore: ") && says(&outcome, "store full"), "crash {number}");
         }
         before = records;
     }
@@ -193,23 +193,20 @@ fn hostile_tables_never_keep_the_dump_kernel_from_booting() -> Result<()> {
         change(&mut all);
         table(&all)
     };
-    let refused = "names a register that is not the firmware's";
+    let refused = "ERST register not the firmware's";
     for (table, says) in [
         // No range: the flash reads as something else.
-        (of(&|_| {}), "the exchange range cannot be used"),
+        (of(&|_| {}), "exchange range unusable"),
         // A register in RAM.
         (of(&|all| all[0].6 = 0x20_0000), refused),
         // In a hole.
-        (
-            of(&|all| all.iter_mut().for_each(|one| one.6 = 0xf_0000_0000)),
-            "the exchange range cannot be used",
-        ),
+        (of(&|all| all.iter_mut().for_each(|one| one.6 = 0xf_0000_0000)), "exchange range unusable"),
         // Beyond all addresses that a CPU has.
         (of(&|all| all[3].6 = 0xf_ffff_ffff_f000), ""),
         // The reset port.
         (of(&|all| (all[5].3, all[5].4, all[5].5, all[5].6) = (1, 8, 1, 0xcf9)), refused),
         // An unknown instruction.
-        (of(&|all| all[5].1 = 0x30), "unknown instruction in the ERST table"),
+        (of(&|all| all[5].1 = 0x30), "unknown ERST instruction"),
         (of(&|all| all[5].4 = 13), refused),
     ] {
         let line = hostile(&table)?;

@@ -517,7 +517,7 @@ impl Load {
         let plan = cmdline.plan(embedded)?;
         let (reports_something, talks_to_bmc) = (plan.reports_something(), plan.talks_to_bmc());
         let pvpanic = pvpanic::parameter(root, &plan);
-        let (pstore, no_pstore) = (pstore::parameter(root, &plan), pstore::warning(root, &plan));
+        let no_pstore = pstore::warning(root, &plan);
         let all_cpus = plan.cpu_ip.sel || plan.cpu_ip.console;
         if !reports_something {
             message::warning(&anyhow!(
@@ -569,9 +569,6 @@ impl Load {
             Some(Ok(parameter)) => cmdline.append(&parameter),
             Some(Err(error)) => message::warning(&error),
             None => {}
-        }
-        if let Some(parameter) = pstore {
-            cmdline.append(&parameter);
         }
         if let Some(error) = no_pstore {
             message::warning(&error);

@@ -1,17 +1,16 @@
 //! The platform's error store (ACPI ERST), where the report goes that outlasts the reset: what this machine's table says of
 //! it, and what speaks against its use.
 
-use super::{ranges::IoMem, x86_64::boot_params};
+use super::ranges::IoMem;
 use anyhow::{Error, anyhow};
 use lastwords_core::{
-    acpi::Table,
     cmdline,
-    hw::{Memory, Register, Registers},
-    plan::{PREFIX, Plan},
-    store::erst::{Actions, ErstError, Facts, SLOW},
+    hw::{Memory, Register, Registers, Wide},
+    plan::Plan,
+    store::erst::{Actions, ErstError, Facts, NVRAM, RANGE_LEN, SLOW},
 };
 use serde::Serialize;
-use std::{fs, fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{fs, fs::File, io, ops::Range, os::unix::fs::FileExt, path::Path};
 
 /// The name that Linux has for the store, as a backend of pstore and in /proc/iomem.
 const BACKEND: &str = "erst";
@@ -51,9 +50,13 @@ struct Shown {
     failed: bool,
 }
 
+/// Where the table is taken to lie: core has it that at 0 there is none.
+const TABLE: u64 = 0x1000;
+
 impl Memory for Shown {
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> bool {
-        let from = self.table.get(addr as usize..).and_then(|bytes| bytes.get(..buf.len()));
+        let at = (addr - TABLE) as usize;
+        let from = self.table.get(at..).and_then(|bytes| bytes.get(..buf.len()));
         from.map(|bytes| buf.copy_from_slice(bytes)).is_some()
     }
 
@@ -67,19 +70,15 @@ impl Registers for Shown {
 
     fn put(&mut self, _: Register, _: u8) {}
 
-    fn get_wide(&mut self, register: Register, bytes: u8) -> u64 {
+    fn get_wide(&mut self, register: &Wide) -> u64 {
         let mut value = [0; 8];
-        let read = match (register, &self.memory) {
-            (Register::Memory(addr), Some(memory)) => {
-                memory.read_exact_at(&mut value[..usize::from(bytes)], addr).is_ok()
-            }
-            _ => false,
-        };
-        self.failed |= !read;
+        let place = &mut value[..usize::from(register.bytes)];
+        let memory = self.memory.as_ref().filter(|_| !register.is_port);
+        self.failed |= !memory.is_some_and(|memory| memory.read_exact_at(place, register.addr).is_ok());
         u64::from_le_bytes(value)
     }
 
-    fn put_wide(&mut self, _: Register, _: u8, _: u64) {}
+    fn put_wide(&mut self, _: &Wide, _: u64) {}
 }
 
 impl Store {
@@ -105,22 +104,25 @@ impl Store {
         if let Some(range) = iomem.named(IOMEM).max_by_key(|range| range.end - range.start) {
             (store.address, store.length) = (Some(range.start), Some(range.end - range.start));
         }
-        let len = table.len() as u32;
         let mut shown = Shown { table, memory: File::open(root.join("dev/mem")).ok(), failed: false };
-        let is_free = &mut |_: &mut Shown, range: &std::ops::Range<u64>| {
-            !iomem.system_ram().any(|ram| ram.start < range.end && range.start < ram.end)
+        let mut actions = Actions::default();
+        let mut why = actions.read(&mut shown, TABLE).err();
+        let is_ram = |register: Range<u64>| {
+            iomem.system_ram().any(|ram| ram.start < register.end && register.start < ram.end)
         };
-        let why = match Actions::read(&mut shown, Table { addr: 0, len }, is_free) {
-            Ok(actions) => {
-                let facts = Facts::ask(&actions, &mut shown);
-                if shown.failed { None } else { store.add(&facts) }
+        if why.is_none() && actions.registers().any(is_ram) {
+            why = Some(ErstError::Register);
+        }
+        if why.is_none() {
+            let facts = Facts::ask(&actions, &mut shown);
+            if !shown.failed {
+                why = store.add(&facts);
             }
-            Err(error) => Some(error),
-        };
+        }
         store.usable = why.is_none();
         let cmdline = text("proc/cmdline").unwrap_or_default();
         store.why = match (why, &store.backend) {
-            (Some(error), _) => Some(error.text().to_owned()),
+            (Some(error), _) => Some(String::from_utf8_lossy(error.text()).into_owned()),
             _ if cmdline::words(&cmdline).any(|word| word == "erst_disable") => {
                 Some("erst_disable is on the kernel's command line, and Linux shows no records".to_owned())
             }
@@ -136,10 +138,15 @@ impl Store {
         let range = &facts.range;
         (self.address, self.length) = (Some(range.start), Some(range.end - range.start));
         self.slow = Some(facts.attributes & SLOW != 0);
-        if let Some((typical, longest)) = facts.timings {
+        if facts.timings != (0, 0) {
+            let (typical, longest) = facts.timings;
             (self.typical_us, self.maximum_us) = (Some(typical), Some(longest));
         }
-        facts.usable().err()
+        match range.end - range.start {
+            _ if facts.attributes & NVRAM != 0 => Some(ErstError::Nvram),
+            len if len < *RANGE_LEN.start() => Some(ErstError::Range),
+            _ => None,
+        }
     }
 
     /// For people, in a line.
@@ -163,7 +170,7 @@ impl Store {
 
 /// What there is to warn of where the plan wants to have the store written to.
 pub fn warning(root: &Path, plan: &Plan) -> Option<Error> {
-    if plan.pstore.bytes == 0 {
+    if plan.pstore == 0 {
         return None;
     }
     let Some(store) = Store::find(root) else {
@@ -189,18 +196,6 @@ pub fn warning(root: &Path, plan: &Plan) -> Option<Error> {
     })
 }
 
-/// The parameter with ACPI's root pointer in it: not every loader puts that into boot_params. `None` where it is not known,
-/// or not needed.
-pub fn parameter(root: &Path, plan: &Plan) -> Option<String> {
-    let mut pstore = plan.pstore;
-    if pstore.bytes == 0 || pstore.rsdp != 0 {
-        return None;
-    }
-    let running = fs::read(root.join("sys/kernel/boot_params/data")).ok()?;
-    pstore.rsdp = boot_params::acpi_rsdp(&running);
-    (pstore.rsdp != 0).then(|| format!("{PREFIX}output_pstore={pstore}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +205,7 @@ mod tests {
     fn table() -> Vec<u8> {
         let actions = [(0, 3), (1, 3), (3, 3), (4, 2), (5, 3), (6, 1), (7, 0), (9, 2), (13, 0), (14, 0)];
         let mut table = vec![0; 36];
+        table[4..6].copy_from_slice(&(48 + 32 * actions.len() as u16).to_le_bytes());
         table.extend([12, 0, 0, 0, 0, 0, 0, 0, actions.len() as u8, 0, 0, 0]);
         for (action, opcode) in actions {
             table.extend([action, opcode, 0, 0, 0, 64, 0, 4, 0, 0, 0xd0, 0xfe, 0, 0, 0, 0]);
@@ -248,25 +244,11 @@ mod tests {
         let mut unknown = table();
         unknown[49] = 0x12;
         root.write("sys/firmware/acpi/tables/ERST", unknown);
-        assert!(warns(&root).contains("unknown instruction"), "{}", warns(&root));
+        assert!(warns(&root).contains("unknown ERST instruction"), "{}", warns(&root));
         // A register in RAM.
         let mut in_ram = table();
         in_ram[56..64].copy_from_slice(&0x20_0000u64.to_le_bytes());
         root.write("sys/firmware/acpi/tables/ERST", in_ram);
-        assert!(warns(&root).contains("a register that is not the firmware's"), "{}", warns(&root));
-    }
-
-    #[test]
-    fn the_root_pointer_is_added_where_the_kernel_shows_it() {
-        let root = Root::new();
-        let plan = Plan::new("", "lastwords.output_pstore=8K");
-        assert_eq!(parameter(root.path(), &plan), None);
-        let mut data = vec![0; 4096];
-        data[0x70..0x78].copy_from_slice(&0xf_5a10u64.to_le_bytes());
-        root.write("sys/kernel/boot_params/data", data);
-        let expected = "lastwords.output_pstore=8192,0xf5a10";
-        assert_eq!(parameter(root.path(), &plan).as_deref(), Some(expected));
-        assert_eq!(parameter(root.path(), &Plan::new("", expected)), None);
-        assert_eq!(parameter(root.path(), &Plan::default()), None);
+        assert!(warns(&root).contains("ERST register not the firmware's"), "{}", warns(&root));
     }
 }

@@ -730,7 +730,7 @@ fn reports(plan: &Plan) -> Vec<String> {
             sel.into_iter().chain([format!("{text}, to {consoles}")]).collect()
         }
     };
-    if plan.pstore.bytes > 0 {
+    if plan.pstore > 0 {
         reports.push("reason, CPUs and log, to pstore".to_owned());
     }
     if matches!(plan.hypervisor, Hypervisor::At(_)) {

@@ -56,8 +56,7 @@ impl Kept {
     /// The crash.
     fn crash(&self) -> Option<Crash> {
         let mut records = Vec::new();
-        // The first line is the console's, for people.
-        let lines = self.text.lines().filter_map(|line| line.strip_prefix(OURS)).skip(1).take(LINES);
+        let lines = self.text.lines().filter_map(|line| line.strip_prefix(OURS)).take(LINES);
         for line in lines {
             let line = line.as_bytes();
             records.extend(sel::records(line, records.len() as u8));
@@ -149,9 +148,9 @@ mod tests {
     use crate::bmc::discovery::tests::Root;
 
     const ID: u64 = 1_764_000_000 << 32 | 0x8000_0001;
-    const FIRST: &str = "Panic#1 Part1\n<4>[    1.000000] new\x1b[0m\n<0>[    2.000000] Kernel panic - not syncing: why is that\n\
-        lastwords: 0.1.0: kernel 6.1.0 panicked on CPU 3: why is that\nlastwords: why is that\nlastwords: id 5f3e9a1b\n\
-        lastwords: 3=9c2a36\nlastwords: #06bz7sfyrb\nlastwords: ~de47bb07\nlastwords: 3*103f0\n\n";
+    const FIRST: &str = "Panic#1 Part1\nlastwords: why is that\nlastwords: id 5f3e9a1b\nlastwords: 3=9c2a36\n\
+        lastwords: #06bz7sfyrb\nlastwords: ~de47bb07\nlastwords: 3*103f0\n<4>[    1.000000] new\x1b[0m\n\
+        <0>[    2.000000] Kernel panic - not syncing: why is that\n\n";
 
     fn kept(root: &Root) -> Vec<Kept> {
         Kept::find(root.path())

@@ -114,8 +114,8 @@ impl CoreHeader {
         let headers = self.phdrs.saturating_sub(EHDR_LEN as u64)..self.phdrs.saturating_add(len);
         overlap(range, &headers)
             || (0..self.count).any(|number| {
-                let Range { paddr, len, .. } = Range::of(self.phdr(memory, number).unwrap_or_default());
-                overlap(range, &(paddr..paddr.saturating_add(len)))
+                let phdr = self.phdr(memory, number).unwrap_or_default();
+                phdr.kind == PT_LOAD && overlap(range, &(phdr.paddr..phdr.paddr.saturating_add(phdr.filesz)))
             })
     }
 

@@ -13,7 +13,7 @@ use crate::ipmi::interface::{Interface, KcsPorts};
 use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
 use crate::numbers::Numbers;
-use crate::store::erst::Pstore;
+use crate::store::erst;
 use core::fmt;
 
 /// A parameter, for the tool.
@@ -217,7 +217,7 @@ parameters! {
         default: "off";
 
     output_pstore => pstore:
-        parse |text| Pstore::parse(text), print |pstore, f| write!(f, "={pstore}");
+        parse |text| erst::parse_bytes(text), print |bytes, f| write!(f, "={bytes}");
         option: Some("output-pstore"),
         value: "BYTES",
         alone: Some("16384"),

@@ -11,7 +11,6 @@ use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
 use crate::plan::{Bad, OnCorrupt, Plan};
 use crate::report::{Group, Location, Report, signature};
-use crate::store::erst::ErstError;
 use crate::text::{Buffer, Text};
 
 /// A line that is being written.
@@ -243,15 +242,12 @@ pub fn outcome(
                         text.str("stopped");
                     }
                 },
-                Step::Sel | Step::Checksum => {
+                Step::Sel | Step::Checksum | Step::Pstore => {
                     text.dec(u64::from(count)).str(match sel_type {
-                        SelType::Oem => " records added",
-                        SelType::System => " system event records added",
-                        SelType::Event => " platform events sent",
+                        SelType::System if step != Step::Pstore => " system event records added",
+                        SelType::Event if step != Step::Pstore => " platform events sent",
+                        _ => " records added",
                     });
-                }
-                Step::Pstore => {
-                    text.dec(u64::from(count)).str(" records added");
                 }
                 Step::Crash => {
                     text.dec(u64::from(count)).str(" CPUs");
@@ -262,20 +258,16 @@ pub fn outcome(
             }
             seconds(text, ms);
         }
-        Outcome::Bmc { error, count, ms } => {
-            if matches!(step, Step::Sel | Step::Checksum) {
+        Outcome::Bmc { count, ms, .. } | Outcome::Pstore { count, ms, .. } => {
+            if matches!(step, Step::Sel | Step::Checksum | Step::Pstore) {
                 text.str("gave up after ").dec(u64::from(count)).str(" records: ");
             }
-            bmc_error(text, error, plan.interface);
-            seconds(text, ms);
-        }
-        Outcome::Pstore { error, count, ms } => {
-            if count > 0 {
-                text.str("gave up after ").dec(u64::from(count)).str(" records: ");
-            }
-            text.str(error.text());
-            if let ErstError::Status(status) = error {
-                text.str(", status ").dec(u64::from(status));
+            match outcome {
+                Outcome::Bmc { error, .. } => bmc_error(text, error, plan.interface),
+                Outcome::Pstore { error, .. } => {
+                    text.bytes(error.text());
+                }
+                _ => {}
             }
             seconds(text, ms);
         }

@@ -178,6 +178,19 @@ const PLACES: usize = 64;
 /// Most records of the log that are looked at for its end, readable or not: a ring says of itself how long it is.
 const LOG_RECORDS: u64 = 32_768;
 
+/// What of a report is to be stored.
+#[inline(never)]
+fn content(report: &mut Report, with_cause: bool, with_cpus: bool) -> Content<'_> {
+    let Report { build_id, id, panicked, groups, cause, .. } = report;
+    Content {
+        cause: with_cause.then_some(&*cause),
+        build_id: *build_id,
+        id: *id,
+        panicked: with_cpus.then(|| panicked.map_or(Line::PanickedUnknown, Line::Panicked)),
+        groups: if with_cpus { Some(groups) } else { None },
+    }
+}
+
 /// The sequence under way.
 pub struct Sequence<'a, T> {
     plan: Plan<'a>,
@@ -278,15 +291,14 @@ impl<'a, T> Sequence<'a, T> {
         match step {
             Step::Watchdog | Step::WatchdogAgain => self.plan.watchdog != Watchdog::Leave,
             Step::Event => self.plan.handle_panic,
-            Step::Cause => self.plan.handle_panic || self.asked(Step::Pstore),
+            Step::Cause => self.plan.handle_panic || self.plan.pstore > 0,
             Step::Hypervisor => self.plan.hypervisor != Hypervisor::Leave,
             Step::Crash => {
                 self.asked(Step::Sel)
-                    || self.asked(Step::Pstore)
                     || self.plan.cpu_ip.console
-                    || self.plan.output_log > 0
+                    || self.plan.output_log | self.plan.pstore > 0
             }
-            Step::Pstore => self.plan.pstore.bytes > 0,
+            Step::Pstore => self.plan.pstore > 0,
             Step::Sel => self.plan.handle_panic || self.plan.cpu_ip.sel,
             Step::Cpus => self.plan.cpu_ip.console,
             Step::Log => self.plan.output_log > 0,
@@ -444,7 +456,7 @@ impl<'a, T> Sequence<'a, T> {
 
     #[inline(never)]
     fn cause<M: Machine>(&mut self, machine: &mut M) -> Outcome {
-        if let Some(crash) = self.crash.as_ref().filter(|_| self.asked(Step::Cause)) {
+        if let Some(crash) = self.crash.as_ref().filter(|_| self.plan.handle_panic || self.plan.pstore > 0) {
             self.report.cause = crash.cause(machine, self.panicked_on);
         }
         Outcome::Quiet
@@ -461,16 +473,8 @@ impl<'a, T> Sequence<'a, T> {
         if nothing || !self.asked(Step::Sel) {
             return Outcome::Quiet;
         }
-        let with_cpus = self.plan.cpu_ip.sel;
         let (limit, hold_back) = (u32::from(self.plan.sel_records), self.for_the_console());
-        let Report { build_id, id, panicked, groups, cause, .. } = &mut self.report;
-        let mut content = Content {
-            cause: self.plan.handle_panic.then_some(&*cause),
-            build_id: *build_id,
-            id: *id,
-            panicked: with_cpus.then(|| panicked.map_or(Line::PanickedUnknown, Line::Panicked)),
-            groups: if with_cpus { Some(groups) } else { None },
-        };
+        let mut content = content(&mut self.report, self.plan.handle_panic, self.plan.cpu_ip.sel);
         let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit, hold_back };
         let result = sel.report(machine, &mut self.timer, &mut content);
         Outcome::of(result, self.sel.written)

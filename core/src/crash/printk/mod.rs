@@ -15,15 +15,15 @@ use log_buf::LogBuf;
 use ring::Ring;
 
 /// What VMCOREINFO tells of them: sizes and offsets in bytes, and addresses of variables. First the ring's, then those of
-/// log_buf; the order is that of [`Layout`].
+/// log_buf, then what is not of the log; the order is that of [`Layout`].
 const NAMES: &[u8] = b"prb printk_ringbuffer.desc_ring printk_ringbuffer.text_data_ring prb_desc_ring.count_bits \
 prb_desc_ring.descs prb_desc_ring.infos prb_desc_ring.head_id prb_desc_ring.tail_id prb_desc prb_desc.state_var \
 prb_desc.text_blk_lpos prb_data_blk_lpos.begin prb_data_blk_lpos.next printk_info printk_info.ts_nsec \
 printk_info.text_len printk_info.caller_id prb_data_ring.size_bits prb_data_ring.data \
-printk_log printk_log.dict_len log_buf log_buf_len log_first_idx log_next_idx";
+printk_log printk_log.dict_len log_buf log_buf_len log_first_idx log_next_idx CRASHTIME";
 
 /// How many they are.
-const COUNT: usize = 25;
+const COUNT: usize = 26;
 
 /// Their names' hashes: the image has no room for the names.
 pub static FIELDS: [u32; COUNT] = hashes();

@@ -4,20 +4,17 @@
 //! its first instruction is executed: what it does, and to which registers.
 
 use super::ErstError;
-use crate::acpi::Table;
+use crate::acpi::number;
 use crate::arch;
-use crate::crash::{u32_at, u64_at};
-use crate::hw::{Memory, PHYSICAL_END, Register, Registers};
+use crate::hw::{Memory, Register, Registers, Wide};
 use core::ops::Range;
 
 /// Most instructions. Real tables have 16 to 19.
 pub const MOST: usize = 32;
 
 /// Where the instructions begin, and how long each is.
-const HEADER_LEN: u32 = 48;
-const ENTRY_LEN: u32 = 32;
-/// Length of the serialization header, without the table's and with it: firmware has both.
-const SERIALIZATION: [u32; 2] = [12, 48];
+const HEADER_LEN: u64 = 48;
+const ENTRY_LEN: u64 = 32;
 
 /// The actions that matter here.
 pub mod action {
@@ -64,168 +61,140 @@ pub mod action {
 
 /// The instructions that are known: those of every real table that was seen. Above are variables, jumps, pauses and copies.
 const READ_REGISTER: u8 = 0;
-const READ_REGISTER_VALUE: u8 = 1;
+/// READ_REGISTER_VALUE (1) is what is left of those that read, WRITE_REGISTER_VALUE (3) of those that write.
 const WRITE_REGISTER: u8 = 2;
-const WRITE_REGISTER_VALUE: u8 = 3;
 const NOOP: u8 = 4;
 
 /// Flag: the register's other bits stay.
 const PRESERVE_REGISTER: u8 = 1;
 
-/// Address spaces (ACPI 6.5, 5.2.3.2).
-const SYSTEM_MEMORY: u8 = 0;
+/// Address spaces (ACPI 6.5, 5.2.3.2): system memory (0), and this one.
 const SYSTEM_IO: u8 = 1;
 
 /// One instruction, checked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 struct Instruction {
-    action: u8,
-    opcode: u8,
-    preserve: bool,
-    register: Register,
-    /// The access's width in bytes: 1, 2, 4 or 8.
-    bytes: u8,
-    /// The field's first bit, below 64.
-    shift: u8,
-    mask: u64,
+    register: Wide,
     value: u64,
+    mask: u64,
+    /// All bits inverted, so that zeros are no instruction.
+    not_action: u8,
+    opcode: u8,
+    flags: u8,
+    /// The field's first bit.
+    shift: u8,
 }
 
 /// A table's instructions, checked.
 pub struct Actions {
     instructions: [Instruction; MOST],
-    used: usize,
-    /// One bit for each action that there are instructions of.
-    known: u32,
+}
+
+impl Default for Actions {
+    fn default() -> Self {
+        const NONE: Instruction = Instruction {
+            register: Wide { addr: 0, is_port: false, bytes: 0 },
+            value: 0,
+            mask: 0,
+            not_action: 0,
+            opcode: 0,
+            flags: 0,
+            shift: 0,
+        };
+        Self { instructions: [NONE; MOST] }
+    }
 }
 
 impl Actions {
-    /// Reads and checks a table. `is_free` tells whether physical memory is nobody's who matters here: where a register
-    /// may be.
+    /// Reads and checks the table at this physical address, in the place of another one. What is left to check is where its
+    /// registers in memory are ([`Actions::registers`]).
     ///
     /// # Errors
-    /// When it is malformed, incomplete, or asks for what must not be.
+    /// When it is malformed, incomplete, or asks for what must not be. It is not to be executed then.
     #[inline(never)]
-    pub fn read<M: Memory>(
-        memory: &mut M,
-        table: Table,
-        is_free: &mut dyn FnMut(&mut M, &Range<u64>) -> bool,
-    ) -> Result<Self, ErstError> {
-        const NONE: Instruction = Instruction {
-            action: 0,
-            opcode: NOOP,
-            preserve: false,
-            register: Register::Port(0),
-            bytes: 1,
-            shift: 0,
-            mask: 0,
-            value: 0,
-        };
-        let mut header = [0; HEADER_LEN as usize];
-        let entries = table.len.checked_sub(HEADER_LEN).ok_or(ErstError::Malformed)?;
-        let read = memory.read_firmware(table.addr, &mut header);
-        if !read
-            || !SERIALIZATION.contains(&u32_at(&header, 36))
-            || !entries.is_multiple_of(ENTRY_LEN)
-            || u32_at(&header, 44) != entries / ENTRY_LEN
-        {
+    pub fn read<M: Memory>(&mut self, memory: &mut M, table: u64) -> Result<(), ErstError> {
+        // The serialization header's length is with the table's header or without, firmware has both.
+        let end = table + number(memory, table + 4, 4);
+        let mut at = table + HEADER_LEN;
+        let behind = at + number(memory, table + 44, 4) * ENTRY_LEN;
+        if !matches!(number(memory, table + 36, 4), 12 | 48) || behind != end {
             return Err(ErstError::Malformed);
         }
-        let mut actions = Self { instructions: [NONE; MOST], used: 0, known: 0 };
-        for number in 0..entries / ENTRY_LEN {
-            let mut entry = [0; ENTRY_LEN as usize];
-            let at = table.addr + u64::from(HEADER_LEN + number * ENTRY_LEN);
-            if !memory.read_firmware(at, &mut entry) {
-                return Err(ErstError::Malformed);
-            }
-            let [action, opcode, flags, _, space, width, shift, access, ..] = entry;
+        let (mut slots, mut known) = (self.instructions.iter_mut(), 0);
+        while at < end {
+            let [action, opcode, flags, _, space, width, shift, access] = number(memory, at, 8).to_le_bytes();
+            let (addr, value, mask) =
+                (number(memory, at + 8, 8), number(memory, at + 16, 8), number(memory, at + 24, 8));
+            at += ENTRY_LEN;
             if action::USED.checked_shr(action.into()).unwrap_or(0) & 1 == 0 {
                 continue;
             }
-            let mut instruction = Instruction {
-                action,
-                opcode,
-                preserve: flags & PRESERVE_REGISTER != 0,
-                shift,
-                value: u64_at(&entry, 16),
-                mask: u64_at(&entry, 24),
-                ..NONE
-            };
+            known |= 1u32 << action;
+            let Some(slot) = slots.next() else { return Err(ErstError::Malformed) };
+            let bytes = access_bytes(width, shift, access);
+            let register = Wide { addr, is_port: space == SYSTEM_IO, bytes };
+            *slot = Instruction { register, value, mask, not_action: !action, opcode, flags, shift };
             if opcode > NOOP {
                 return Err(ErstError::Instruction);
             }
-            if opcode != NOOP {
-                let addr = u64_at(&entry, 8);
-                let bytes = access_bytes(width, shift, access, addr).ok_or(ErstError::Register)?;
-                let range = addr..addr.saturating_add(bytes.into());
-                instruction.bytes = bytes;
-                instruction.register = match space {
-                    // Not across a page's end, where two would have to be mapped.
-                    SYSTEM_MEMORY
-                        if Register::ADDRESSES.contains(&addr)
-                            && addr % 4096 + u64::from(bytes) <= 4096
-                            && range.end <= PHYSICAL_END
-                            && is_free(memory, &range) =>
-                    {
-                        Register::Memory(addr)
-                    }
-                    SYSTEM_IO
-                        if bytes <= 4
-                            && range.end <= 1 << 16
-                            && arch::is_firmwares(addr as u16, bytes.into()) =>
-                    {
-                        Register::Port(addr as u16)
-                    }
-                    _ => return Err(ErstError::Register),
-                };
+            if opcode < NOOP && (space > SYSTEM_IO || !may_be(&slot.register)) {
+                return Err(ErstError::Register);
             }
-            *actions.instructions.get_mut(actions.used).ok_or(ErstError::Malformed)? = instruction;
-            actions.used += 1;
-            actions.known |= 1 << action;
         }
-        if actions.known & action::NEEDED == action::NEEDED { Ok(actions) } else { Err(ErstError::Malformed) }
+        if known & action::NEEDED == action::NEEDED { Ok(()) } else { Err(ErstError::Malformed) }
     }
 
-    /// Has the table this action?
-    #[must_use]
-    pub fn has(&self, action: u8) -> bool {
-        self.known >> action & 1 == 1
+    /// Where its registers in memory are.
+    pub fn registers(&self) -> impl Iterator<Item = Range<u64>> {
+        let used = self.instructions.iter().filter(|one| one.opcode < NOOP && !one.register.is_port);
+        used.map(|Instruction { register, .. }| register.addr..register.addr + u64::from(register.bytes))
     }
 
-    /// Executes an action's instructions, `value` being what they write; returns what they read last.
+    /// Executes an action's instructions, `value` being what they write; returns what they read last, or `value` where they
+    /// read nothing.
     #[inline(never)]
     pub fn run<M: Registers>(&self, machine: &mut M, action: u8, mut value: u64) -> u64 {
-        for instruction in self.instructions.iter().take(self.used).filter(|one| one.action == action) {
-            let Instruction { opcode, register, bytes, shift, mask, .. } = *instruction;
-            let mut read = || machine.get_wide(register, bytes);
-            match opcode {
-                READ_REGISTER => value = read() >> shift & mask,
-                READ_REGISTER_VALUE => value = u64::from(read() >> shift & mask == instruction.value),
-                WRITE_REGISTER | WRITE_REGISTER_VALUE => {
-                    let new = if opcode == WRITE_REGISTER { value } else { instruction.value };
-                    let others = if instruction.preserve { read() & !(mask << shift) } else { 0 };
-                    machine.put_wide(register, bytes, (new & mask) << shift | others);
-                }
-                _ => {}
+        for Instruction { register, value: own, mask, not_action, opcode, flags, shift } in &self.instructions
+        {
+            if *not_action != !action || *opcode >= NOOP {
+                continue;
+            }
+            let is_write = *opcode >= WRITE_REGISTER;
+            let mut now = 0;
+            if !is_write || flags & PRESERVE_REGISTER != 0 {
+                now = machine.get_wide(register);
+            }
+            if is_write {
+                let new = if *opcode == WRITE_REGISTER { value } else { *own };
+                machine.put_wide(register, (new & mask) << shift | now & !(mask << shift));
+            } else {
+                now = now >> shift & mask;
+                value = if *opcode == READ_REGISTER { now } else { u64::from(now == *own) };
             }
         }
         value
     }
 }
 
-/// The width of an access to a register, in bytes; `None` where the table's fields are not of one. Real tables have byte
+/// Can there be such a register?
+fn may_be(register: &Wide) -> bool {
+    let (start, bytes) = (register.addr, u64::from(register.bytes));
+    let last = start.wrapping_add(bytes).wrapping_sub(1);
+    if register.is_port {
+        (1..8).contains(&bytes) && last <= 0xffff && arch::is_firmwares(start as u16, last as u16)
+    } else {
+        // Not across a page's end, where two would have to be mapped.
+        bytes > 0 && Register::ADDRESSES.contains(&start) && start / 4096 == last / 4096
+    }
+}
+
+/// The width of an access to a register, in bytes; 0 where the table's fields are not of one. Real tables have byte
 /// accesses to registers of 32 and 64 bits: where all of such a register is meant, it is accessed as a whole (so Linux,
 /// `drivers/acpi/apei/apei-base.c`).
-fn access_bytes(width: u8, shift: u8, access: u8, addr: u64) -> Option<u8> {
-    let whole = width / 8;
-    let bytes = match access {
-        0 => whole,
-        1..=4 => 1 << (access - 1),
-        _ => return None,
-    };
-    let wider = shift == 0 && addr.is_multiple_of(u64::from(whole).max(1));
-    let bytes = if matches!(whole, 4 | 8) && wider { bytes.max(whole) } else { bytes };
-    let fits =
-        matches!(width, 8 | 16 | 32 | 64) && u16::from(shift) + u16::from(width) <= u16::from(bytes) * 8;
-    fits.then_some(bytes)
+fn access_bytes(width: u8, shift: u8, access: u8) -> u8 {
+    let whole = if shift == 0 { width } else { 0 };
+    // In bits; the table's access size is a power of two, from a byte on.
+    let bits = whole.max(4u8.checked_shl(access.into()).unwrap_or(0));
+    let fits = u32::from(shift) + u32::from(width) <= u32::from(bits);
+    if fits && matches!(bits, 8 | 16 | 32 | 64) { bits / 8 } else { 0 }
 }

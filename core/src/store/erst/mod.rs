@@ -9,14 +9,13 @@ mod actions;
 mod record;
 
 pub use actions::{Actions, MOST as MOST_INSTRUCTIONS, action};
-pub use record::{HEADER_LEN, first_id, header};
+pub use record::{HEADER, HEADER_LEN, fill, first_id};
 
 use crate::acpi;
 use crate::budget::{Millis, Timer};
 use crate::cmdline;
-use crate::crash::overlap;
+use crate::crash::{Crash, overlap, u32_at, u64_at};
 use crate::hw::{Machine, Memory, PHYSICAL_END, Registers};
-use core::fmt;
 use core::ops::Range;
 
 /// Most operations of one report: each record is looked for before it is written.
@@ -37,47 +36,21 @@ pub const SLOW: u64 = 1 << 2;
 
 /// Status of an operation.
 const SUCCESS: u64 = 0;
+const NO_SPACE: u64 = 1;
 const STORE_EMPTY: u64 = 4;
 const NOT_FOUND: u64 = 5;
 
-/// Whether the report goes there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pstore {
-    /// So many bytes of records at most; 0, none.
-    pub bytes: u32,
-    /// Physical address of ACPI's root pointer, where the loader does not tell it in boot_params; else 0.
-    pub rsdp: u64,
-}
+/// So many bytes of records are meant where no number is given: two records in a store of 8 KiB records, as is usual.
+pub const DEFAULT_BYTES: u32 = 16 << 10;
 
-impl Pstore {
-    /// Not at all.
-    pub const OFF: Self = Self { bytes: 0, rsdp: 0 };
-    /// What is meant without a number: two records in a store of 8 KiB records, as is usual.
-    pub const DEFAULT: u32 = 16 << 10;
-
-    /// Reads `BYTES[,RSDP]`, BYTES being 1K to 64K; nothing means [`Pstore::DEFAULT`].
-    ///
-    /// # Errors
-    /// When it is none of these.
-    pub fn parse(text: Option<&str>) -> Result<Self, &'static str> {
-        let Some(text) = text else { return Ok(Self { bytes: Self::DEFAULT, rsdp: 0 }) };
-        let (bytes, rsdp) = match cmdline::cut(text, b',') {
-            Some((bytes, rsdp)) => (bytes, cmdline::number(rsdp).filter(|rsdp| *rsdp < PHYSICAL_END)),
-            None => (text, Some(0)),
-        };
-        let bytes = cmdline::size(bytes).filter(|bytes| *bytes == 0 || RANGE_LEN.contains(bytes));
-        match (bytes, rsdp) {
-            (Some(bytes), Some(rsdp)) => Ok(Self { bytes: bytes as u32, rsdp }),
-            _ => Err("takes 1K to 64K bytes, or nothing for 16K"),
-        }
-    }
-}
-
-impl fmt::Display for Pstore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.bytes)?;
-        if self.rsdp == 0 { Ok(()) } else { write!(f, ",{:#x}", self.rsdp) }
-    }
+/// Reads how many bytes of records a report takes at most: 1K to 64K, or 0 for none; nothing means [`DEFAULT_BYTES`].
+///
+/// # Errors
+/// When it is none of these.
+pub fn parse_bytes(text: Option<&str>) -> Result<u32, &'static str> {
+    let bytes = text.map_or(Some(DEFAULT_BYTES.into()), cmdline::size);
+    let bytes = bytes.filter(|bytes| *bytes == 0 || RANGE_LEN.contains(bytes));
+    bytes.map(|bytes| bytes as u32).ok_or("takes 1K to 64K bytes, or nothing for 16K")
 }
 
 /// Why nothing, or no more, is written.
@@ -97,28 +70,26 @@ pub enum ErstError {
     Nvram,
     /// An operation did not end.
     Silent,
-    /// An operation ended with this status.
-    Status(u8),
+    /// The store is full (status 1).
+    Full,
+    /// There is no record of the id (status 4 and 5).
+    NoRecord,
+    /// An operation ended with another status: no hardware (2), failed (3).
+    Refused,
     /// There was no time left, or as many operations were made as may be.
     NoTime,
 }
 
+/// What is wrong, in the order of [`ErstError`]. One text: a table of them would be longer than all of them together.
+const TEXTS: &[u8] =
+    b"no ERST table\nmalformed ERST table\nunknown ERST instruction\nERST register not the firmware's\n\
+exchange range unusable\nNVRAM mode\nno response\nstore full\nno such record\nfirmware refused\nno time left";
+
 impl ErstError {
-    /// What is wrong, as a sentence's end.
+    /// What is wrong, in a few words.
     #[must_use]
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::NoTable => "no ERST table",
-            Self::Malformed => "malformed ERST table",
-            Self::Instruction => "unknown instruction in the ERST table",
-            Self::Register => "the ERST table names a register that is not the firmware's",
-            Self::Range => "the exchange range cannot be used",
-            Self::Nvram => "NVRAM mode is not supported",
-            Self::Silent => "the firmware does not respond",
-            Self::Status(1) => "the store is full",
-            Self::Status(_) => "the firmware refused",
-            Self::NoTime => "no time left",
-        }
+    pub fn text(self) -> &'static [u8] {
+        TEXTS.split(|byte| *byte == b'\n').nth(self as usize).unwrap_or(&[])
     }
 }
 
@@ -129,37 +100,22 @@ pub struct Facts {
     pub range: Range<u64>,
     /// Its attributes: [`NVRAM`], [`SLOW`].
     pub attributes: u64,
-    /// Typical and longest time of an operation, in microseconds; `None` where the table does not tell.
-    pub timings: Option<(u32, u32)>,
+    /// Typical and longest time of an operation, in microseconds; 0 where the table does not tell.
+    pub timings: (u32, u32),
 }
 
 impl Facts {
     /// Asks by the table's own instructions, which read registers.
-    #[inline(never)]
     pub fn ask<M: Registers>(actions: &Actions, machine: &mut M) -> Self {
-        let mut get = |action| if actions.has(action) { Some(actions.run(machine, action, 0)) } else { None };
-        let start = get(action::GET_ERROR_LOG_ADDRESS_RANGE).unwrap_or(0);
-        let len = get(action::GET_ERROR_LOG_ADDRESS_RANGE_LENGTH).unwrap_or(0);
-        let attributes = get(action::GET_ERROR_LOG_ADDRESS_RANGE_ATTRIBUTES).unwrap_or(0);
+        let mut get = |action| actions.run(machine, action, 0);
+        let start = get(action::GET_ERROR_LOG_ADDRESS_RANGE);
+        let len = get(action::GET_ERROR_LOG_ADDRESS_RANGE_LENGTH);
         let timings = get(action::GET_EXECUTE_OPERATION_TIMINGS);
-        let timings = timings.map(|timings| (timings as u32, (timings >> 32) as u32));
-        Self { range: start..start.saturating_add(len), attributes, timings }
-    }
-
-    /// Can records be exchanged so? The range that is used, which may be shorter.
-    ///
-    /// # Errors
-    /// [`ErstError::Nvram`] or [`ErstError::Range`].
-    pub fn usable(&self) -> Result<Range<u64>, ErstError> {
-        if self.attributes & NVRAM != 0 {
-            return Err(ErstError::Nvram);
+        Self {
+            range: start..start.saturating_add(len),
+            attributes: get(action::GET_ERROR_LOG_ADDRESS_RANGE_ATTRIBUTES),
+            timings: (timings as u32, (timings >> 32) as u32),
         }
-        let start = self.range.start;
-        let len = self.range.end.saturating_sub(start).min(*RANGE_LEN.end());
-        if len < *RANGE_LEN.start() || start < 4096 || start >= PHYSICAL_END - len {
-            return Err(ErstError::Range);
-        }
-        Ok(start..start + len)
     }
 }
 
@@ -168,9 +124,9 @@ impl Facts {
 pub struct Platform<'a> {
     /// Physical address of ACPI's root pointer; 0 where it does not tell.
     pub rsdp: u64,
-    /// The dump kernel's memory map, an E820 table: entries of 20 bytes, as boot_params has them (Linux
+    /// The dump kernel's memory map, an E820 table, as boot_params has it (Linux
     /// `Documentation/arch/x86/zero-page.rst`). RAM in it is what the dump kernel may write to.
-    pub e820: &'a [u8],
+    pub e820: &'a [[u8; 20]],
     /// An address in the image.
     pub image: u64,
 }
@@ -181,162 +137,180 @@ impl Platform<'_> {
     pub fn is_reserved(&self, range: &Range<u64>) -> bool {
         /// Type: RAM.
         const RAM: u32 = 1;
-        let number = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-        let (entries, _) = self.e820.as_chunks::<20>();
-        let mut is_known = false;
-        let is_in_one = entries.iter().any(|entry| {
-            let ([start, len], kind) = match entry.as_chunks() {
-                ([start, len], kind) => ([start, len].map(number), kind),
-                _ => return false,
-            };
-            let ram = start..start.saturating_add(len);
-            let is_ram = kind == RAM.to_le_bytes();
-            is_known |= is_ram && ram.contains(&self.image);
-            is_ram && overlap(range, &ram)
-        });
+        let (mut is_known, mut is_in_one) = (false, false);
+        for entry in self.e820 {
+            let start = u64_at(entry, 0);
+            let ram = start..start.saturating_add(u64_at(entry, 8));
+            if u32_at(entry, 16) == RAM {
+                is_known |= ram.contains(&self.image);
+                is_in_one |= overlap(range, &ram);
+            }
+        }
         is_in_one || !is_known
     }
 }
 
-/// The store, ready to be written to.
+/// The store, and the record that is being written.
+// What is used most comes first: a short distance makes short instructions.
+#[repr(C)]
 pub struct Erst {
-    actions: Actions,
     /// Where records are exchanged.
-    pub range: Range<u64>,
+    pub start: u64,
+    /// Where that ends.
+    pub end: u64,
+    /// Physical address of the text's next byte.
+    pub at: u64,
+    /// Where its room ends.
+    pub limit: u64,
+    /// The record's id.
+    pub id: u64,
     /// How long an operation is waited for.
     wait: Millis,
     /// How many may still be made.
     left: u32,
+    /// The text is only counted.
+    pub counts: bool,
+    /// Something of the text did not fit, and is left out.
+    pub is_full: bool,
+    actions: Actions,
 }
 
 impl Erst {
-    /// Finds the table, checks it, and ends an operation that the crashed kernel may have left open. `is_free` tells whether
-    /// physical memory is nobody's who matters here.
+    /// One that is to be opened, with the id of the first record.
+    #[must_use]
+    pub fn new(id: u64) -> Self {
+        Self {
+            start: 0,
+            end: 0,
+            at: 0,
+            limit: 0,
+            id,
+            wait: LONGEST_WAIT,
+            left: OPERATIONS,
+            counts: false,
+            is_full: false,
+            actions: Actions::default(),
+        }
+    }
+
+    /// Finds the table, checks it, and ends an operation that the crashed kernel may have left open. Nothing is done where the
+    /// table asks for the RAM of `crash`, or for what is reserved.
     ///
     /// # Errors
     /// When nothing can be written so.
+    #[inline(never)]
     pub fn open<M: Machine>(
+        &mut self,
         machine: &mut M,
         timer: &mut Timer,
-        rsdp: u64,
-        is_free: &mut dyn FnMut(&mut M, &Range<u64>) -> bool,
-    ) -> Result<Self, ErstError> {
-        let table = acpi::table(machine, rsdp, *b"ERST").ok_or(ErstError::NoTable)?;
-        let actions = Actions::read(machine, table, is_free)?;
-        let facts = Facts::ask(&actions, machine);
-        let range = facts.usable()?;
-        if !is_free(machine, &range) {
+        platform: &Platform,
+        crash: &Crash,
+    ) -> Result<(), ErstError> {
+        let table = acpi::table(machine, platform.rsdp, *b"ERST").ok_or(ErstError::NoTable)?;
+        let Self { actions, .. } = self;
+        actions.read(machine, table)?;
+        let is_free =
+            |machine: &mut M, range| !platform.is_reserved(&range) && !crash.overlaps(machine, &range);
+        for register in actions.registers() {
+            if !is_free(machine, register) {
+                return Err(ErstError::Register);
+            }
+        }
+        let mut get = |action| actions.run(machine, action, 0);
+        if get(action::GET_ERROR_LOG_ADDRESS_RANGE_ATTRIBUTES) & NVRAM != 0 {
+            return Err(ErstError::Nvram);
+        }
+        let start = get(action::GET_ERROR_LOG_ADDRESS_RANGE);
+        let len = get(action::GET_ERROR_LOG_ADDRESS_RANGE_LENGTH).min(*RANGE_LEN.end());
+        // What the table says is believed where it is less.
+        let says = (get(action::GET_EXECUTE_OPERATION_TIMINGS) >> 32) as u32;
+        if says != 0 {
+            self.wait = LONGEST_WAIT.min(says / 1000 + GRACE);
+        }
+        let is_memory = len >= *RANGE_LEN.start() && (4096..PHYSICAL_END - RANGE_LEN.end()).contains(&start);
+        (self.start, self.end) = (start, start.wrapping_add(len));
+        if !is_memory || !is_free(machine, self.start..self.end) {
             return Err(ErstError::Range);
         }
-        // What the table says is believed where it is less.
-        let says = facts.timings.map_or(0, |(_, longest)| longest.div_ceil(1000));
-        let wait = if says == 0 { LONGEST_WAIT } else { says.saturating_add(GRACE).min(LONGEST_WAIT) };
-        let mut erst = Self { actions, range, wait, left: OPERATIONS };
-        erst.end(machine, timer)?;
-        Ok(erst)
+        match self.finish(machine, timer) {
+            // Whatever became of what the crashed kernel has begun.
+            Err(ErstError::Silent) => Err(ErstError::Silent),
+            _ => Ok(()),
+        }
     }
 
     /// Waits until no operation is under way, takes its status, and ends it.
-    fn end<M: Machine>(&mut self, machine: &mut M, timer: &mut Timer) -> Result<u64, ErstError> {
+    #[inline(never)]
+    fn finish<M: Machine>(&mut self, machine: &mut M, timer: &mut Timer) -> Result<(), ErstError> {
         let actions = &self.actions;
-        let idle = timer.wait_for(machine, self.wait, |machine| {
+        timer.now(machine);
+        let deadline = timer.within(self.wait);
+        let idle = timer.wait(machine, deadline, |machine| {
             (actions.run(machine, action::CHECK_BUSY_STATUS, 0) == 0).then_some(())
         });
-        idle.ok_or(ErstError::Silent)?;
+        if idle.is_none() {
+            return Err(ErstError::Silent);
+        }
         let status = actions.run(machine, action::GET_COMMAND_STATUS, 0);
         actions.run(machine, action::END, 0);
-        Ok(status)
+        match status {
+            SUCCESS => Ok(()),
+            NO_SPACE => Err(ErstError::Full),
+            STORE_EMPTY | NOT_FOUND => Err(ErstError::NoRecord),
+            _ => Err(ErstError::Refused),
+        }
     }
 
-    /// Makes an operation, and returns its status.
+    /// Makes an operation on the record of this id.
+    #[inline(never)]
     fn operation<M: Machine>(
         &mut self,
         machine: &mut M,
         timer: &mut Timer,
         begin: u8,
-        id: u64,
-    ) -> Result<u64, ErstError> {
+    ) -> Result<(), ErstError> {
         if timer.spent(machine) || self.left == 0 {
             return Err(ErstError::NoTime);
         }
         self.left -= 1;
-        self.actions.run(machine, begin, 0);
-        self.actions.run(machine, action::SET_RECORD_OFFSET, 0);
+        let mut run = |action, value| self.actions.run(machine, action, value);
+        run(begin, 0);
+        run(action::SET_RECORD_OFFSET, 0);
         if begin == action::BEGIN_READ {
-            self.actions.run(machine, action::SET_RECORD_IDENTIFIER, id);
+            run(action::SET_RECORD_IDENTIFIER, self.id);
         }
-        self.actions.run(machine, action::EXECUTE_OPERATION, 0);
-        self.end(machine, timer)
+        run(action::EXECUTE_OPERATION, 0);
+        self.finish(machine, timer)
     }
 
-    /// The first id from this one on that no record has. The exchange range is then undefined.
+    /// Looks for the first id from this one on that no record has. What is in the range is then undefined.
     ///
     /// # Errors
     /// When the store does not tell.
     #[inline(never)]
-    pub fn free_id<M: Machine>(
-        &mut self,
-        machine: &mut M,
-        timer: &mut Timer,
-        first: u64,
-    ) -> Result<u64, ErstError> {
-        for id in first..first.saturating_add(OPERATIONS.into()) {
-            match self.operation(machine, timer, action::BEGIN_READ, id)? {
-                STORE_EMPTY | NOT_FOUND => return Ok(id),
-                SUCCESS => {}
-                status => return Err(ErstError::Status(status as u8)),
+    pub fn find_free_id<M: Machine>(&mut self, machine: &mut M, timer: &mut Timer) -> Result<(), ErstError> {
+        // The operations are counted.
+        for _ in 0..=OPERATIONS {
+            match self.operation(machine, timer, action::BEGIN_READ) {
+                Ok(()) => self.id = self.id.wrapping_add(1),
+                Err(ErstError::NoRecord) => break,
+                error => return error,
             }
         }
-        Err(ErstError::NoTime)
+        Ok(())
     }
 
-    /// Writes the record whose text of `len` bytes lies in the range, behind [`HEADER_LEN`] bytes.
-    ///
-    /// # Errors
-    /// When the store does not take it, or the range is no memory.
+    /// Begins a record of at most `room` bytes.
+    pub fn begin(&mut self, room: u64) {
+        self.at = self.start + HEADER_LEN as u64;
+        self.limit = self.start + room;
+    }
+
+    /// Appends bytes to its text as they are.
     #[inline(never)]
-    pub fn write<M: Machine>(
-        &mut self,
-        machine: &mut M,
-        timer: &mut Timer,
-        id: u64,
-        seconds: u64,
-        len: u32,
-    ) -> Result<(), ErstError> {
-        let (header, mut there) = (header(id, seconds, len), [0; HEADER_LEN]);
-        machine.write_firmware(self.range.start, &header);
-        if !machine.read_firmware(self.range.start, &mut there) || there != header {
-            return Err(ErstError::Range);
-        }
-        match self.operation(machine, timer, action::BEGIN_WRITE, id)? {
-            SUCCESS => Ok(()),
-            status => Err(ErstError::Status(status as u8)),
-        }
-    }
-}
-
-/// Text that is put into the exchange range, or only counted.
-pub struct Text {
-    /// Physical address of the next byte.
-    pub at: u64,
-    /// Where the room ends.
-    pub end: u64,
-    /// Nothing is written.
-    pub counts: bool,
-    /// Something did not fit, and is left out.
-    pub is_full: bool,
-}
-
-impl Text {
-    /// Goes on from this address, as if nothing had been left out so far.
-    pub fn restart(&mut self, at: u64, counts: bool) {
-        (self.at, self.counts, self.is_full) = (at, counts, false);
-    }
-
-    /// Appends bytes as they are.
     pub fn put<M: Memory>(&mut self, machine: &mut M, bytes: &[u8]) {
-        let behind = self.at.saturating_add(bytes.len() as u64);
-        if behind > self.end {
+        let behind = self.at + bytes.len() as u64;
+        if behind > self.limit {
             self.is_full = true;
             return;
         }
@@ -344,5 +318,22 @@ impl Text {
             machine.write_firmware(self.at, bytes);
         }
         self.at = behind;
+    }
+
+    /// Writes the record into the store.
+    ///
+    /// # Errors
+    /// When the store does not take it.
+    #[inline(never)]
+    pub fn write<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        timer: &mut Timer,
+        seconds: u64,
+    ) -> Result<(), ErstError> {
+        let mut record = HEADER;
+        fill(&mut record, self.id, seconds, self.at - self.start);
+        machine.write_firmware(self.start, &record);
+        self.operation(machine, timer, action::BEGIN_WRITE)
     }
 }

@@ -6,14 +6,8 @@
 /// Bytes before the text.
 pub const HEADER_LEN: usize = 200;
 
-/// Where the fields are that differ from record to record.
-const RECORD_LENGTH: usize = 20;
-const TIME: usize = 24;
-const RECORD_ID: usize = 96;
-const TEXT_LENGTH: usize = 132;
-
-/// What is the same in all records.
-static HEADER: [u8; HEADER_LEN] = header_of_all();
+/// The header, as far as it is the same in all records.
+pub static HEADER: [u8; HEADER_LEN] = header_of_all();
 
 const fn header_of_all() -> [u8; HEADER_LEN] {
     /// Creator: pstore. Linux silently passes over records of another one.
@@ -25,7 +19,7 @@ const fn header_of_all() -> [u8; HEADER_LEN] {
     /// Section type: a kernel's log, not packed.
     const DMESG: [u8; 16] =
         [0x4e, 0xe0, 0x97, 0xc1, 0x45, 0xd5, 0x70, 0x4a, 0x9c, 0x17, 0xa5, 0x54, 0x94, 0x19, 0xeb, 0x12];
-    let fields: [(usize, &[u8]); 12] = [
+    let fields: [(usize, &[u8]); 11] = [
         // Signature, revision 1.0, the signature's end, one section; severity fatal; the time stamp is valid.
         (0, b"CPER\x00\x01\xff\xff\xff\xff\x01\x00"),
         (12, &[1, 0, 0, 0]),
@@ -35,9 +29,8 @@ const fn header_of_all() -> [u8; HEADER_LEN] {
         // Of a boot before; persistence information.
         (104, &[2, 0, 0, 0]),
         (108, b"ER"),
-        // The section: where its text is, revision, primary, type, severity.
+        // The section: where its text is, primary, type, severity.
         (128, &[HEADER_LEN as u8, 0, 0, 0]),
-        (136, &[0, 1]),
         (140, &[1, 0, 0, 0]),
         (144, &DMESG),
         (176, &[1, 0, 0, 0]),
@@ -63,22 +56,24 @@ const fn put(mut header: [u8; HEADER_LEN], at: usize, bytes: &[u8]) -> [u8; HEAD
     header
 }
 
-/// The header of a record with this id, of this second since 1970, before a text of `len` bytes.
-#[must_use]
-pub fn header(id: u64, seconds: u64, len: u32) -> [u8; HEADER_LEN] {
-    let mut header = HEADER;
-    for (at, number, size) in [
-        (RECORD_LENGTH, u64::from(len) + HEADER_LEN as u64, 4),
-        // UEFI says BCD, Linux writes and reads seconds.
-        (TIME, seconds, 8),
-        (RECORD_ID, id, 8),
-        (TEXT_LENGTH, len.into(), 4),
-    ] {
-        for (slot, byte) in header.iter_mut().skip(at).take(size).zip(number.to_le_bytes()) {
-            *slot = byte;
-        }
+/// Makes it the header of a record with this id, of this second since 1970, of `len` bytes with its text.
+#[inline]
+pub fn fill(header: &mut [u8; HEADER_LEN], id: u64, seconds: u64, len: u64) {
+    /// What stands behind the text's length: the section's revision.
+    const REVISION: u64 = 0x0100 << 32;
+    // The record's length has four bytes; the next one overwrites the others.
+    set::<20>(header, len);
+    // UEFI says BCD, Linux writes and reads seconds.
+    set::<24>(header, seconds);
+    set::<96>(header, id);
+    set::<132>(header, len.wrapping_sub(HEADER_LEN as u64) | REVISION);
+}
+
+#[inline]
+fn set<const AT: usize>(header: &mut [u8; HEADER_LEN], number: u64) {
+    if let Some(place) = header.get_mut(AT..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = number.to_le_bytes();
     }
-    header
 }
 
 /// The id of a crash's first record: the second of the crash above, as Linux's own, and below what Linux, which counts from

@@ -6,7 +6,7 @@ use core::arch::x86_64::{__cpuid, __cpuid_count, __rdtscp, _rdtsc};
 use lastwords_core::arch;
 use lastwords_core::budget::PLAUSIBLE_KHZ;
 use lastwords_core::device::rtc::CmosRtc;
-use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second};
+use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second, Wide};
 use lastwords_core::sequence::ThisCpu;
 
 /// The real machine. Whoever runs has it alone: the other CPUs are halted.
@@ -52,86 +52,78 @@ impl Registers for X86 {
         }
     }
 
-    fn get_wide(&mut self, register: Register, bytes: u8) -> u64 {
-        let mut value = u64::MAX;
-        match register {
-            // SAFETY: as above; core has checked which ports and addresses the firmware may name.
-            Register::Port(port) => unsafe {
-                match bytes {
-                    1 => {
-                        asm!("in al, dx", in("dx") port, inout("rax") value, options(nomem, nostack, preserves_flags))
-                    }
-                    2 => {
-                        asm!("in ax, dx", in("dx") port, inout("rax") value, options(nomem, nostack, preserves_flags))
-                    }
-                    _ => {
-                        asm!("in eax, dx", in("dx") port, inout("rax") value, options(nomem, nostack, preserves_flags))
-                    }
-                }
-            },
-            Register::Memory(addr) => {
-                let Some(at) = paging::map(addr) else { return value };
-                // SAFETY: as above, and within one page. A register may lie at any address, where a reference may not.
-                unsafe {
-                    match bytes {
-                        1 => {
-                            asm!("mov {:l}, [{}]", inout(reg) value, in(reg) at, options(nostack, preserves_flags))
-                        }
-                        2 => {
-                            asm!("mov {:x}, [{}]", inout(reg) value, in(reg) at, options(nostack, preserves_flags))
-                        }
-                        4 => {
-                            asm!("mov {:e}, [{}]", inout(reg) value, in(reg) at, options(nostack, preserves_flags))
-                        }
-                        _ => {
-                            asm!("mov {:r}, [{}]", inout(reg) value, in(reg) at, options(nostack, preserves_flags))
-                        }
-                    }
-                }
-            }
-        }
+    fn get_wide(&mut self, register: &Wide) -> u64 {
+        let value = access(register, None);
         // What lies above is not the register's.
-        value & u64::MAX >> (64 - 8 * bytes)
+        value & u64::MAX >> (64 - 8 * register.bytes)
     }
 
-    fn put_wide(&mut self, register: Register, bytes: u8, value: u64) {
-        match register {
-            // SAFETY: as above. An SMI that this causes keeps the CPU's registers.
-            Register::Port(port) => unsafe {
-                match bytes {
-                    1 => {
-                        asm!("out dx, al", in("dx") port, in("rax") value, options(nostack, preserves_flags))
-                    }
-                    2 => {
-                        asm!("out dx, ax", in("dx") port, in("rax") value, options(nostack, preserves_flags))
-                    }
-                    _ => {
-                        asm!("out dx, eax", in("dx") port, in("rax") value, options(nostack, preserves_flags))
-                    }
+    fn put_wide(&mut self, register: &Wide, value: u64) {
+        access(register, Some(value));
+    }
+}
+
+/// Reads one of the firmware's registers, or writes this to it.
+#[inline(never)]
+fn access(register: &Wide, value: Option<u64>) -> u64 {
+    let mut read = u64::MAX;
+    if register.is_port {
+        // SAFETY: core has checked which ports the firmware may name. An SMI that this causes keeps the CPU's registers.
+        unsafe {
+            match (value, register.bytes) {
+                (Some(value), 1) => {
+                    asm!("out dx, al", in("dx") register.addr as u16, in("rax") value, options(nostack, preserves_flags))
                 }
-            },
-            Register::Memory(addr) => {
-                let Some(at) = paging::map(addr) else { return };
-                // SAFETY: as above; core has checked that nobody else's memory is there.
-                unsafe {
-                    match bytes {
-                        1 => {
-                            asm!("mov [{}], {:l}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
-                        }
-                        2 => {
-                            asm!("mov [{}], {:x}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
-                        }
-                        4 => {
-                            asm!("mov [{}], {:e}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
-                        }
-                        _ => {
-                            asm!("mov [{}], {:r}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
-                        }
-                    }
+                (Some(value), 2) => {
+                    asm!("out dx, ax", in("dx") register.addr as u16, in("rax") value, options(nostack, preserves_flags))
+                }
+                (Some(value), _) => {
+                    asm!("out dx, eax", in("dx") register.addr as u16, in("rax") value, options(nostack, preserves_flags))
+                }
+                (None, 1) => {
+                    asm!("in al, dx", in("dx") register.addr as u16, inout("rax") read, options(nostack, preserves_flags))
+                }
+                (None, 2) => {
+                    asm!("in ax, dx", in("dx") register.addr as u16, inout("rax") read, options(nostack, preserves_flags))
+                }
+                (None, _) => {
+                    asm!("in eax, dx", in("dx") register.addr as u16, inout("rax") read, options(nostack, preserves_flags))
+                }
+            }
+        }
+    } else if let Some(at) = paging::map(register.addr) {
+        // SAFETY: as above, and within one page; core has checked that nobody else's memory is there. A register may lie at
+        // any address, where a reference may not.
+        unsafe {
+            match (value, register.bytes) {
+                (Some(value), 1) => {
+                    asm!("mov [{}], {:l}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
+                }
+                (Some(value), 2) => {
+                    asm!("mov [{}], {:x}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
+                }
+                (Some(value), 4) => {
+                    asm!("mov [{}], {:e}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
+                }
+                (Some(value), _) => {
+                    asm!("mov [{}], {:r}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
+                }
+                (None, 1) => {
+                    asm!("mov {:l}, [{}]", inout(reg) read, in(reg) at, options(nostack, preserves_flags))
+                }
+                (None, 2) => {
+                    asm!("mov {:x}, [{}]", inout(reg) read, in(reg) at, options(nostack, preserves_flags))
+                }
+                (None, 4) => {
+                    asm!("mov {:e}, [{}]", inout(reg) read, in(reg) at, options(nostack, preserves_flags))
+                }
+                (None, _) => {
+                    asm!("mov {:r}, [{}]", inout(reg) read, in(reg) at, options(nostack, preserves_flags))
                 }
             }
         }
     }
+    read
 }
 
 /// Copies between memory of ours and memory that firmware keeps, page by page; false where it cannot be mapped.
