@@ -193,11 +193,11 @@ impl CpuList {
 /// Bytes of `[    2.818706] `.
 pub const STAMP_LEN: usize = 32;
 
-/// A line of the log, as dmesg prints it.
-pub fn log(text: &mut ConsoleLine, ts_nsec: u64, line: &[u8]) {
+/// What stands before a line of the log, as dmesg prints it: `[    2.818706] `.
+pub fn stamp(text: &mut ConsoleLine, ts_nsec: u64) {
     let micros = ts_nsec / 1000;
     text.byte(b'[').dec_padded(micros / 1_000_000, 5, b' ').byte(b'.');
-    text.dec_padded(micros % 1_000_000, 6, b'0').str("] ").bytes(line);
+    text.dec_padded(micros % 1_000_000, 6, b'0').str("] ");
 }
 
 /// A segment of the dump kernel is not what was loaded.

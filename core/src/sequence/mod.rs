@@ -192,25 +192,27 @@ fn content(report: &mut Report, with_cause: bool, with_cpus: bool) -> Content<'_
 }
 
 /// The sequence under way.
+// What is short comes first: a short distance makes short instructions, here and in what is named below.
+#[repr(C)]
 pub struct Sequence<'a, T> {
+    timer: Timer,
+    /// The BMC has accepted what the watchdog is to do.
+    watchdog_set: bool,
+    sel: SelWriter,
+    printed: usize,
+    bmc: Bmc<T>,
     plan: Plan<'a>,
     elfcorehdr: u64,
     this_cpu: ThisCpu,
     platform: Platform<'a>,
-    timer: Timer,
-    bmc: Bmc<T>,
-    sel: SelWriter,
-    console: Console,
-    crash: Option<Crash<'a>>,
-    report: Report,
     /// Who panicked, for the log.
     panicked_on: Option<Panicked>,
     corrupt: Option<&'a [u8]>,
     restored: Option<&'a [u8]>,
-    /// The BMC has accepted what the watchdog is to do.
-    watchdog_set: bool,
     outcomes: [Outcome; Step::ALL.len()],
-    printed: usize,
+    console: Console,
+    crash: Option<Crash<'a>>,
+    report: Report,
 }
 
 impl<'a, T> Sequence<'a, T> {
@@ -587,7 +589,9 @@ impl<'a, T> Sequence<'a, T> {
                 continue;
             }
             for line in record.text().split(|byte| *byte == b'\n') {
-                lines::log(self.console.line(), record.ts_nsec, line);
+                let text = self.console.line();
+                lines::stamp(text, record.ts_nsec);
+                text.bytes(line);
                 self.console.print(machine, &mut self.timer);
             }
         }

@@ -11,8 +11,6 @@ use crate::store::erst::{Erst, RANGE_LEN, first_id};
 use crate::store::sel::{Records, text};
 use crate::text::Buffer;
 
-/// Most records. Each takes two operations, and those have a limit, too.
-const PARTS: u32 = 8;
 /// What of the report's lines goes there, in records of the SEL: it has room for all that any SEL gets.
 const LINES: u32 = 128;
 
@@ -29,9 +27,8 @@ impl<T> Sequence<'_, T> {
         let mut write = || {
             erst.open(machine, timer, platform, crash)?;
             let log = crash.log(machine);
-            let log_end = log.as_ref().map_or(0, |log| log.len.min(LOG_RECORDS));
-            // The last one ends where there is no more log, or no room for more of it.
-            while count < PARTS && (before < log_end || count == 0) && left >= *RANGE_LEN.start() {
+            // What did not fit into the last one is there for the next.
+            while (erst.is_full || count == 0) && left >= *RANGE_LEN.start() {
                 erst.find_free_id(machine, timer)?;
                 erst.begin(left.min(erst.end - erst.start));
                 let line = console.line();
@@ -44,8 +41,8 @@ impl<T> Sequence<'_, T> {
                     before = put_log(machine, crash, log, before, console, &mut erst);
                 }
                 erst.write(machine, timer, seconds)?;
-                left -= erst.at - erst.start;
                 count += 1;
+                left -= erst.at - erst.start;
                 erst.id = erst.id.wrapping_add(1);
             }
             Ok(())
@@ -89,6 +86,8 @@ fn put_log<M: Machine>(
         }
         before += 1;
     }
+    // A record that is longer than all there is room for would be so in the next one, too.
+    to.is_full &= before > from;
     (to.at, to.counts) = (at, false);
     for one in (from..before).rev() {
         put_record(machine, crash, log, one, console.line(), to);
@@ -101,7 +100,7 @@ fn put_line<M: Machine>(machine: &mut M, line: &mut Buffer<[u8]>, to: &mut Erst)
     to.put(machine, line.as_bytes());
 }
 
-/// A record of the log, each of its lines as Linux's pstore has it: `<level>[ time] text`.
+/// A record of the log as Linux's pstore has it: `<level>[ time] text`.
 #[inline(never)]
 fn put_record<M: Machine>(
     machine: &mut M,
@@ -115,19 +114,13 @@ fn put_record<M: Machine>(
     if !crash.read_record(machine, log, before, &mut record) {
         return;
     }
-    prefix.byte(b'<').dec(u64::from(record.facility) << 3 | u64::from(record.level)).byte(b'>');
-    lines::log(prefix, record.ts_nsec, b"");
-    let mut begins = true;
+    prefix.str("<").dec(u64::from(record.facility) << 3 | u64::from(record.level)).str(">");
+    lines::stamp(prefix, record.ts_nsec);
+    to.put(machine, prefix.as_bytes());
     // A long text comes in pieces.
     loop {
-        for byte in record.text().chunks(1) {
-            if begins {
-                to.put(machine, prefix.as_bytes());
-            }
-            to.put(machine, byte);
-            begins = byte == b"\n";
-        }
-        if to.is_full || !crash.read_on(machine, &mut record) {
+        to.put(machine, record.text());
+        if !crash.read_on(machine, &mut record) {
             break;
         }
     }

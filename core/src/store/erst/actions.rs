@@ -13,8 +13,8 @@ use core::ops::Range;
 pub const MOST: usize = 32;
 
 /// Where the instructions begin, and how long each is.
-const HEADER_LEN: u64 = 48;
-const ENTRY_LEN: u64 = 32;
+const HEADER_LEN: usize = 48;
+const ENTRY_LEN: usize = 32;
 
 /// The actions that matter here.
 pub mod action {
@@ -64,6 +64,8 @@ const READ_REGISTER: u8 = 0;
 /// READ_REGISTER_VALUE (1) is what is left of those that read, WRITE_REGISTER_VALUE (3) of those that write.
 const WRITE_REGISTER: u8 = 2;
 const NOOP: u8 = 4;
+/// In the place of an action that is never executed.
+const UNUSED: u8 = 0xff;
 
 /// Flag: the register's other bits stay.
 const PRESERVE_REGISTER: u8 = 1;
@@ -71,41 +73,26 @@ const PRESERVE_REGISTER: u8 = 1;
 /// Address spaces (ACPI 6.5, 5.2.3.2): system memory (0), and this one.
 const SYSTEM_IO: u8 = 1;
 
-/// One instruction, checked.
-#[derive(Clone, Copy)]
-struct Instruction {
-    register: Wide,
-    value: u64,
-    mask: u64,
-    /// All bits inverted, so that zeros are no instruction.
-    not_action: u8,
-    opcode: u8,
-    flags: u8,
-    /// The field's first bit.
-    shift: u8,
-}
+/// One instruction as it stands in the table: what it does to which register, the register's address, a value and a mask. In
+/// the place of the reserved byte is the access's width in bytes: 1, 2, 4 or 8.
+type Instruction = [[u8; 8]; 4];
 
 /// A table's instructions, checked.
 pub struct Actions {
+    used: usize,
     instructions: [Instruction; MOST],
 }
 
 impl Default for Actions {
     fn default() -> Self {
-        const NONE: Instruction = Instruction {
-            register: Wide { addr: 0, is_port: false, bytes: 0 },
-            value: 0,
-            mask: 0,
-            not_action: 0,
-            opcode: 0,
-            flags: 0,
-            shift: 0,
-        };
-        Self { instructions: [NONE; MOST] }
+        Self::NONE
     }
 }
 
 impl Actions {
+    /// None yet.
+    pub const NONE: Self = Self { used: 0, instructions: [[[0; 8]; 4]; MOST] };
+
     /// Reads and checks the table at this physical address, in the place of another one. What is left to check is where its
     /// registers in memory are ([`Actions::registers`]).
     ///
@@ -113,31 +100,31 @@ impl Actions {
     /// When it is malformed, incomplete, or asks for what must not be. It is not to be executed then.
     #[inline(never)]
     pub fn read<M: Memory>(&mut self, memory: &mut M, table: u64) -> Result<(), ErstError> {
+        let [len, own, count] = [4, 36, 44].map(|at| number(memory, table + at, 4) as usize);
         // The serialization header's length is with the table's header or without, firmware has both.
-        let end = table + number(memory, table + 4, 4);
-        let mut at = table + HEADER_LEN;
-        let behind = at + number(memory, table + 44, 4) * ENTRY_LEN;
-        if !matches!(number(memory, table + 36, 4), 12 | 48) || behind != end {
+        let is_whole = matches!(own, 12 | 48) && HEADER_LEN + count * ENTRY_LEN == len;
+        let Some(used) = self.instructions.get_mut(..count).filter(|_| is_whole) else {
+            return Err(ErstError::Malformed);
+        };
+        self.used = count;
+        let mut known = 0;
+        if !memory.read_firmware(table + HEADER_LEN as u64, used.as_flattened_mut().as_flattened_mut()) {
             return Err(ErstError::Malformed);
         }
-        let (mut slots, mut known) = (self.instructions.iter_mut(), 0);
-        while at < end {
-            let [action, opcode, flags, _, space, width, shift, access] = number(memory, at, 8).to_le_bytes();
-            let (addr, value, mask) =
-                (number(memory, at + 8, 8), number(memory, at + 16, 8), number(memory, at + 24, 8));
-            at += ENTRY_LEN;
-            if action::USED.checked_shr(action.into()).unwrap_or(0) & 1 == 0 {
-                continue;
+        for instruction in used {
+            let [[action, opcode, _, bytes, space, width, shift, access], ..] = instruction;
+            *bytes = access_bytes(*width, *shift, *access);
+            let bit = 1u32.checked_shl((*action).into()).unwrap_or(0) & action::USED;
+            known |= bit;
+            // What is never executed may be anything.
+            if bit == 0 {
+                *action = UNUSED;
+                *opcode = NOOP;
             }
-            known |= 1u32 << action;
-            let Some(slot) = slots.next() else { return Err(ErstError::Malformed) };
-            let bytes = access_bytes(width, shift, access);
-            let register = Wide { addr, is_port: space == SYSTEM_IO, bytes };
-            *slot = Instruction { register, value, mask, not_action: !action, opcode, flags, shift };
-            if opcode > NOOP {
+            if *opcode > NOOP {
                 return Err(ErstError::Instruction);
             }
-            if opcode < NOOP && (space > SYSTEM_IO || !may_be(&slot.register)) {
+            if *opcode < NOOP && (*space > SYSTEM_IO || !may_be(&register(instruction))) {
                 return Err(ErstError::Register);
             }
         }
@@ -146,34 +133,57 @@ impl Actions {
 
     /// Where its registers in memory are.
     pub fn registers(&self) -> impl Iterator<Item = Range<u64>> {
-        let used = self.instructions.iter().filter(|one| one.opcode < NOOP && !one.register.is_port);
-        used.map(|Instruction { register, .. }| register.addr..register.addr + u64::from(register.bytes))
+        let used = self.instructions.iter().take(self.used);
+        used.filter_map(|instruction| {
+            let [[_, opcode, ..], ..] = instruction;
+            let Wide { addr, bytes, is_port } = register(instruction);
+            (*opcode < NOOP && !is_port).then(|| addr..addr + u64::from(bytes))
+        })
     }
 
     /// Executes an action's instructions, `value` being what they write; returns what they read last, or `value` where they
     /// read nothing.
     #[inline(never)]
     pub fn run<M: Registers>(&self, machine: &mut M, action: u8, mut value: u64) -> u64 {
-        for Instruction { register, value: own, mask, not_action, opcode, flags, shift } in &self.instructions
-        {
-            if *not_action != !action || *opcode >= NOOP {
+        for instruction in self.instructions.iter().take(self.used) {
+            let [[of, opcode, flags, _, _, _, shift, _], _, own, mask] = instruction;
+            if *of != action || *opcode >= NOOP {
                 continue;
             }
+            let register = register(instruction);
+            let (own, mask) = (u64::from_le_bytes(*own), u64::from_le_bytes(*mask));
             let is_write = *opcode >= WRITE_REGISTER;
             let mut now = 0;
             if !is_write || flags & PRESERVE_REGISTER != 0 {
-                now = machine.get_wide(register);
+                now = machine.get_wide(&register);
             }
             if is_write {
-                let new = if *opcode == WRITE_REGISTER { value } else { *own };
-                machine.put_wide(register, (new & mask) << shift | now & !(mask << shift));
+                let new = if *opcode == WRITE_REGISTER { value } else { own };
+                machine.put_wide(&register, (new & mask) << shift | now & !(mask << shift));
             } else {
                 now = now >> shift & mask;
-                value = if *opcode == READ_REGISTER { now } else { u64::from(now == *own) };
+                value = if *opcode == READ_REGISTER { now } else { u64::from(now == own) };
             }
         }
         value
     }
+}
+
+/// The register of an instruction that was checked.
+#[inline]
+fn register([[_, _, _, bytes, space, ..], addr, ..]: &Instruction) -> Wide {
+    Wide { addr: u64::from_le_bytes(*addr), is_port: *space == SYSTEM_IO, bytes: *bytes }
+}
+
+/// The width of an access to a register, in bytes; 0 where the table's fields are not of one. Real tables have byte
+/// accesses to registers of 32 and 64 bits: where all of such a register is meant, it is accessed as a whole (so Linux,
+/// `drivers/acpi/apei/apei-base.c`).
+fn access_bytes(width: u8, shift: u8, access: u8) -> u8 {
+    let whole = if shift == 0 { width } else { 0 };
+    // In bits; the table's access size is a power of two, from a byte on.
+    let bits = whole.max(4u8.checked_shl(access.into()).unwrap_or(0));
+    let fits = u32::from(shift) + u32::from(width) <= u32::from(bits);
+    if fits && matches!(bits, 8 | 16 | 32 | 64) { bits / 8 } else { 0 }
 }
 
 /// Can there be such a register?
@@ -186,15 +196,4 @@ fn may_be(register: &Wide) -> bool {
         // Not across a page's end, where two would have to be mapped.
         bytes > 0 && Register::ADDRESSES.contains(&start) && start / 4096 == last / 4096
     }
-}
-
-/// The width of an access to a register, in bytes; 0 where the table's fields are not of one. Real tables have byte
-/// accesses to registers of 32 and 64 bits: where all of such a register is meant, it is accessed as a whole (so Linux,
-/// `drivers/acpi/apei/apei-base.c`).
-fn access_bytes(width: u8, shift: u8, access: u8) -> u8 {
-    let whole = if shift == 0 { width } else { 0 };
-    // In bits; the table's access size is a power of two, from a byte on.
-    let bits = whole.max(4u8.checked_shl(access.into()).unwrap_or(0));
-    let fits = u32::from(shift) + u32::from(width) <= u32::from(bits);
-    if fits && matches!(bits, 8 | 16 | 32 | 64) { bits / 8 } else { 0 }
 }

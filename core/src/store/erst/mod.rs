@@ -56,15 +56,15 @@ pub fn parse_bytes(text: Option<&str>) -> Result<u32, &'static str> {
 /// Why nothing, or no more, is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErstError {
-    /// There is no ERST table, or no way to it.
-    NoTable,
-    /// The table is not consistent with itself, or lacks what is needed.
-    Malformed,
-    /// It has an instruction that is not known.
+    /// The table has an instruction that is not known.
     Instruction,
     /// It names a register that must not be accessed, or that is none.
     Register,
-    /// The exchange range is too short, or not the firmware's own, or no memory.
+    /// It is not consistent with itself, or lacks what is needed.
+    Malformed,
+    /// There is no ERST table, or no way to it.
+    NoTable,
+    /// The exchange range is too short, or not the firmware's own.
     Range,
     /// The range is the store itself, which neither Linux nor this writes to.
     Nvram,
@@ -72,24 +72,27 @@ pub enum ErstError {
     Silent,
     /// The store is full (status 1).
     Full,
-    /// There is no record of the id (status 4 and 5).
-    NoRecord,
     /// An operation ended with another status: no hardware (2), failed (3).
     Refused,
     /// There was no time left, or as many operations were made as may be.
     NoTime,
+    /// There is no record of the id (status 4 and 5).
+    NoRecord,
 }
 
-/// What is wrong, in the order of [`ErstError`]. One text: a table of them would be longer than all of them together.
-const TEXTS: &[u8] =
-    b"no ERST table\nmalformed ERST table\nunknown ERST instruction\nERST register not the firmware's\n\
-exchange range unusable\nNVRAM mode\nno response\nstore full\nno such record\nfirmware refused\nno time left";
+/// What is wrong, in the order of [`ErstError`], for the console, each of so many bytes: a table of texts would be longer than
+/// all of them together.
+const TEXTS: &[u8] = b"bad table no table  bad range NVRAM mode\
+no answer store fullrefused   no time   ";
+const TEXT_LEN: usize = 10;
 
 impl ErstError {
-    /// What is wrong, in a few words.
+    /// What is wrong, in ten bytes. Of a bad table the tool tells more.
     #[must_use]
     pub fn text(self) -> &'static [u8] {
-        TEXTS.split(|byte| *byte == b'\n').nth(self as usize).unwrap_or(&[])
+        let place = (self as usize).saturating_sub(Self::Malformed as usize);
+        let at = place * TEXT_LEN;
+        TEXTS.get(at..at + TEXT_LEN).unwrap_or(&[])
     }
 }
 
@@ -178,6 +181,7 @@ pub struct Erst {
 impl Erst {
     /// One that is to be opened, with the id of the first record.
     #[must_use]
+    #[inline]
     pub fn new(id: u64) -> Self {
         Self {
             start: 0,
@@ -189,7 +193,7 @@ impl Erst {
             left: OPERATIONS,
             counts: false,
             is_full: false,
-            actions: Actions::default(),
+            actions: Actions::NONE,
         }
     }
 
