@@ -81,6 +81,17 @@ impl Registers for Shown {
     fn put_wide(&mut self, _: &Wide, _: u64) {}
 }
 
+/// What is wrong, for people.
+fn text_of(error: ErstError) -> &'static str {
+    match error {
+        ErstError::Instruction => "the ERST table has an unknown instruction",
+        ErstError::Register => "the ERST table names a register that is not the firmware's",
+        ErstError::Nvram => "the error store is in NVRAM mode, which Linux does not write to either",
+        ErstError::Range => "the exchange range is shorter than 1 KiB",
+        _ => "the ERST table is malformed",
+    }
+}
+
 impl Store {
     /// Finds out; `None` where there is no ERST table.
     pub fn find(root: &Path) -> Option<Self> {
@@ -105,7 +116,7 @@ impl Store {
             (store.address, store.length) = (Some(range.start), Some(range.end - range.start));
         }
         let mut shown = Shown { table, memory: File::open(root.join("dev/mem")).ok(), failed: false };
-        let mut actions = Actions::default();
+        let mut actions = Actions::NONE;
         let mut why = actions.read(&mut shown, TABLE).err();
         let is_ram = |register: Range<u64>| {
             iomem.system_ram().any(|ram| ram.start < register.end && register.start < ram.end)
@@ -122,7 +133,7 @@ impl Store {
         store.usable = why.is_none();
         let cmdline = text("proc/cmdline").unwrap_or_default();
         store.why = match (why, &store.backend) {
-            (Some(error), _) => Some(String::from_utf8_lossy(error.text()).into_owned()),
+            (Some(error), _) => Some(text_of(error).to_owned()),
             _ if cmdline::words(&cmdline).any(|word| word == "erst_disable") => {
                 Some("erst_disable is on the kernel's command line, and Linux shows no records".to_owned())
             }
@@ -244,11 +255,11 @@ mod tests {
         let mut unknown = table();
         unknown[49] = 0x12;
         root.write("sys/firmware/acpi/tables/ERST", unknown);
-        assert!(warns(&root).contains("unknown ERST instruction"), "{}", warns(&root));
+        assert!(warns(&root).contains("an unknown instruction"), "{}", warns(&root));
         // A register in RAM.
         let mut in_ram = table();
         in_ram[56..64].copy_from_slice(&0x20_0000u64.to_le_bytes());
         root.write("sys/firmware/acpi/tables/ERST", in_ram);
-        assert!(warns(&root).contains("ERST register not the firmware's"), "{}", warns(&root));
+        assert!(warns(&root).contains("a register that is not the firmware's"), "{}", warns(&root));
     }
 }

@@ -64,8 +64,6 @@ const READ_REGISTER: u8 = 0;
 /// READ_REGISTER_VALUE (1) is what is left of those that read, WRITE_REGISTER_VALUE (3) of those that write.
 const WRITE_REGISTER: u8 = 2;
 const NOOP: u8 = 4;
-/// In the place of an action that is never executed.
-const UNUSED: u8 = 0xff;
 
 /// Flag: the register's other bits stay.
 const PRESERVE_REGISTER: u8 = 1;
@@ -74,57 +72,49 @@ const PRESERVE_REGISTER: u8 = 1;
 const SYSTEM_IO: u8 = 1;
 
 /// One instruction as it stands in the table: what it does to which register, the register's address, a value and a mask. In
-/// the place of the reserved byte is the access's width in bytes: 1, 2, 4 or 8.
+/// the place of the reserved byte is the access's width in bytes: 1, 2, 4 or 8; 0 where nothing is to be done.
 type Instruction = [[u8; 8]; 4];
 
 /// A table's instructions, checked.
-pub struct Actions {
-    used: usize,
-    instructions: [Instruction; MOST],
-}
-
-impl Default for Actions {
-    fn default() -> Self {
-        Self::NONE
-    }
-}
+pub struct Actions([Instruction; MOST]);
 
 impl Actions {
     /// None yet.
-    pub const NONE: Self = Self { used: 0, instructions: [[[0; 8]; 4]; MOST] };
+    pub const NONE: Self = Self([[[0; 8]; 4]; MOST]);
 
-    /// Reads and checks the table at this physical address, in the place of another one. What is left to check is where its
+    /// Reads and checks the table at this physical address, in the place of none. What is left to check is where its
     /// registers in memory are ([`Actions::registers`]).
     ///
     /// # Errors
     /// When it is malformed, incomplete, or asks for what must not be. It is not to be executed then.
     #[inline(never)]
     pub fn read<M: Memory>(&mut self, memory: &mut M, table: u64) -> Result<(), ErstError> {
-        let [len, own, count] = [4, 36, 44].map(|at| number(memory, table + at, 4) as usize);
+        let len = number(memory, table + 4, 4);
+        let count = number(memory, table + 44, 4) as usize;
         // The serialization header's length is with the table's header or without, firmware has both.
-        let is_whole = matches!(own, 12 | 48) && HEADER_LEN + count * ENTRY_LEN == len;
-        let Some(used) = self.instructions.get_mut(..count).filter(|_| is_whole) else {
+        let is_whole = matches!(number(memory, table + 36, 4), 12 | 48)
+            && (HEADER_LEN + count * ENTRY_LEN) as u64 == len;
+        let Some(used) = self.0.get_mut(..count).filter(|_| is_whole) else {
             return Err(ErstError::Malformed);
         };
-        self.used = count;
-        let mut known = 0;
         if !memory.read_firmware(table + HEADER_LEN as u64, used.as_flattened_mut().as_flattened_mut()) {
             return Err(ErstError::Malformed);
         }
+        let mut known = 0;
         for instruction in used {
             let [[action, opcode, _, bytes, space, width, shift, access], ..] = instruction;
-            *bytes = access_bytes(*width, *shift, *access);
             let bit = 1u32.checked_shl((*action).into()).unwrap_or(0) & action::USED;
             known |= bit;
+            *bytes = 0;
             // What is never executed may be anything.
-            if bit == 0 {
-                *action = UNUSED;
-                *opcode = NOOP;
+            if bit == 0 || *opcode == NOOP {
+                continue;
             }
             if *opcode > NOOP {
                 return Err(ErstError::Instruction);
             }
-            if *opcode < NOOP && (*space > SYSTEM_IO || !may_be(&register(instruction))) {
+            *bytes = access_bytes(*width, *shift, *access);
+            if *space > SYSTEM_IO || !may_be(&register(instruction)) {
                 return Err(ErstError::Register);
             }
         }
@@ -133,21 +123,18 @@ impl Actions {
 
     /// Where its registers in memory are.
     pub fn registers(&self) -> impl Iterator<Item = Range<u64>> {
-        let used = self.instructions.iter().take(self.used);
-        used.filter_map(|instruction| {
-            let [[_, opcode, ..], ..] = instruction;
-            let Wide { addr, bytes, is_port } = register(instruction);
-            (*opcode < NOOP && !is_port).then(|| addr..addr + u64::from(bytes))
-        })
+        let all = self.0.iter().map(register);
+        let used = all.filter(|register| register.bytes > 0 && !register.is_port);
+        used.map(|register| register.addr..register.addr + u64::from(register.bytes))
     }
 
     /// Executes an action's instructions, `value` being what they write; returns what they read last, or `value` where they
     /// read nothing.
     #[inline(never)]
     pub fn run<M: Registers>(&self, machine: &mut M, action: u8, mut value: u64) -> u64 {
-        for instruction in self.instructions.iter().take(self.used) {
-            let [[of, opcode, flags, _, _, _, shift, _], _, own, mask] = instruction;
-            if *of != action || *opcode >= NOOP {
+        for instruction in &self.0 {
+            let [[of, opcode, flags, bytes, _, _, shift, _], _, own, mask] = instruction;
+            if *of != action || *bytes == 0 {
                 continue;
             }
             let register = register(instruction);

@@ -229,18 +229,18 @@ impl Erst {
         // What the table says is believed where it is less.
         let says = (get(action::GET_EXECUTE_OPERATION_TIMINGS) >> 32) as u32;
         if says != 0 {
-            self.wait = LONGEST_WAIT.min(says / 1000 + GRACE);
+            self.wait = LONGEST_WAIT.min(says / 1024 + GRACE);
         }
         let is_memory = len >= *RANGE_LEN.start() && (4096..PHYSICAL_END - RANGE_LEN.end()).contains(&start);
         (self.start, self.end) = (start, start.wrapping_add(len));
         if !is_memory || !is_free(machine, self.start..self.end) {
             return Err(ErstError::Range);
         }
-        match self.finish(machine, timer) {
-            // Whatever became of what the crashed kernel has begun.
-            Err(ErstError::Silent) => Err(ErstError::Silent),
-            _ => Ok(()),
+        // Whatever became of what the crashed kernel has begun.
+        if self.finish(machine, timer) == Err(ErstError::Silent) {
+            return Err(ErstError::Silent);
         }
+        Ok(())
     }
 
     /// Waits until no operation is under way, takes its status, and ends it.

@@ -53,9 +53,7 @@ impl Registers for X86 {
     }
 
     fn get_wide(&mut self, register: &Wide) -> u64 {
-        let value = access(register, None);
-        // What lies above is not the register's.
-        value & u64::MAX >> (64 - 8 * register.bytes)
+        access(register, None)
     }
 
     fn put_wide(&mut self, register: &Wide, value: u64) {
@@ -66,7 +64,8 @@ impl Registers for X86 {
 /// Reads one of the firmware's registers, or writes this to it.
 #[inline(never)]
 fn access(register: &Wide, value: Option<u64>) -> u64 {
-    let mut read = u64::MAX;
+    // What lies above is not the register's.
+    let mut read = 0u64;
     if register.is_port {
         // SAFETY: core has checked which ports the firmware may name. An SMI that this causes keeps the CPU's registers.
         unsafe {
