@@ -220,6 +220,9 @@ pub fn farewell(text: &mut ConsoleLine, corrupt: bool, on_corrupt: OnCorrupt, ms
     seconds(text, ms);
 }
 
+/// Behind a number.
+const RECORDS_ADDED: &str = " records added";
+
 /// What became of a step; false where there is nothing to tell.
 pub fn outcome(
     text: &mut ConsoleLine,
@@ -242,11 +245,14 @@ pub fn outcome(
                         text.str("stopped");
                     }
                 },
-                Step::Sel | Step::Checksum | Step::Pstore => {
+                Step::Pstore => {
+                    text.dec(u64::from(count)).str(RECORDS_ADDED);
+                }
+                Step::Sel | Step::Checksum => {
                     text.dec(u64::from(count)).str(match sel_type {
-                        SelType::System if step != Step::Pstore => " system event records added",
-                        SelType::Event if step != Step::Pstore => " platform events sent",
-                        _ => " records added",
+                        SelType::Oem => RECORDS_ADDED,
+                        SelType::System => " system event records added",
+                        SelType::Event => " platform events sent",
                     });
                 }
                 Step::Crash => {

@@ -525,6 +525,31 @@ NOT READY: the BMC cannot be reached at a panic
     }
 
     #[test]
+    fn the_error_store_has_a_row_and_what_keeps_from_using_it_is_alarming() {
+        let mut report = full();
+        let range = (Some(0xfebd_6000), Some(8192));
+        report.pstore = Some(Store {
+            usable: true,
+            address: range.0,
+            length: range.1,
+            slow: Some(true),
+            typical_us: Some(50_000),
+            maximum_us: Some(1_000_000),
+            records: Some(3),
+            ..Store::default()
+        });
+        let row = "  pstore           ERST, records of up to 8192 bytes at 0xfebd6000, slow, 50000 us an operation, 1000000 us at most, \
+                   3 records in /sys/fs/pstore";
+        let text = |report: &Report| anstream::adapter::strip_str(&report.text(200)).to_string();
+        assert!(text(&report).contains(row), "{}", text(&report));
+        report.pstore =
+            Some(Store { why: Some("the ERST table is malformed".to_owned()), ..Store::default() });
+        let row = "! pstore           ERST: the ERST table is malformed";
+        assert!(text(&report).contains(row), "{}", text(&report));
+        assert!(text(&report).contains("fix: leave --output-pstore out"));
+    }
+
+    #[test]
     fn as_json() {
         let json = serde_json::to_value(full()).unwrap();
         assert_eq!(
@@ -541,6 +566,7 @@ NOT READY: the BMC cannot be reached at a panic
                 "bmc": { "manufacturer": 4753, "product": 3842, "firmware": "9.08", "ipmi": "2.0", "updating": false },
                 "sel": { "entries": 108, "free_records": 20, "overflow": true },
                 "watchdog": { "running": true, "use": "sms-os", "action": "reset", "initial_seconds": 10.0, "present_seconds": 8.6 },
+                "pstore": null,
                 "write_test": {
                     "oem": { "result": "refused", "code": 0xcc },
                     "system": { "result": "kept" },

@@ -140,16 +140,18 @@ impl Platform<'_> {
     pub fn is_reserved(&self, range: &Range<u64>) -> bool {
         /// Type: RAM.
         const RAM: u32 = 1;
-        let (mut is_known, mut is_in_one) = (false, false);
+        let mut is_known = false;
         for entry in self.e820 {
-            let start = u64_at(entry, 0);
-            let ram = start..start.saturating_add(u64_at(entry, 8));
-            if u32_at(entry, 16) == RAM {
-                is_known |= ram.contains(&self.image);
-                is_in_one |= overlap(range, &ram);
+            if u32_at(entry, 16) != RAM {
+                continue;
             }
+            let (start, len) = (u64_at(entry, 0), u64_at(entry, 8));
+            if overlap(range, &(start..start.saturating_add(len))) {
+                return true;
+            }
+            is_known |= self.image.wrapping_sub(start) < len;
         }
-        is_in_one || !is_known
+        !is_known
     }
 }
 
