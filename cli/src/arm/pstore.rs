@@ -74,7 +74,7 @@ impl Registers for Shown {
         let mut value = [0; 8];
         let place = &mut value[..usize::from(register.bytes)];
         let memory = self.memory.as_ref().filter(|_| !register.is_port);
-        self.failed |= !memory.is_some_and(|memory| memory.read_exact_at(place, register.addr).is_ok());
+        self.failed |= memory.is_none_or(|memory| memory.read_exact_at(place, register.addr).is_err());
         u64::from_le_bytes(value)
     }
 
@@ -162,20 +162,18 @@ impl Store {
 
     /// For people, in a line.
     pub fn text(&self) -> String {
-        let mut text = "ERST".to_owned();
+        let mut parts = vec!["ERST".to_owned()];
         if let (Some(address), Some(length)) = (self.address, self.length) {
-            text += &format!(", records of up to {length} bytes at {address:#x}");
+            parts.push(format!("records of up to {length} bytes at {address:#x}"));
         }
         if self.slow == Some(true) {
-            text += ", slow";
+            parts.push("slow".to_owned());
         }
         if let (Some(typical), Some(longest)) = (self.typical_us, self.maximum_us) {
-            text += &format!(", {typical} us an operation, {longest} us at most");
+            parts.push(format!("{typical} us an operation, {longest} us at most"));
         }
-        if let Some(records) = self.records {
-            text += &format!(", {records} records in /sys/fs/pstore");
-        }
-        text
+        parts.extend(self.records.map(|records| format!("{records} records in /sys/fs/pstore")));
+        parts.join(", ")
     }
 }
 
