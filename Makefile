@@ -12,7 +12,7 @@ BMC ?= qemu
 
 # Seconds for each fuzz target.
 FUZZ_TIME ?= 3
-FUZZ_TARGETS = crash vmcoreinfo cause kcs bt ssif plan sel lan text symbols bzimage
+FUZZ_TARGETS = crash vmcoreinfo cause kcs bt ssif erst plan sel lan text symbols bzimage
 
 # Machines at a time. Each takes one core, when it does not wait: for a watchdog, a lockup, an answer that does not come.
 MACHINES ?= 3

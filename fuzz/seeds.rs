@@ -11,7 +11,7 @@ use lastwords_core::plan::Plan;
 use lastwords_core::report::{CpuLocation, Line, Location, Stage};
 use lastwords_core::store::sel::{self, event_record, mark, records, stream};
 use lastwords_core::text::Text;
-use lastwords_sim::{BT, CrashedKernel, LogBuf, SSIF, Sim};
+use lastwords_sim::{BT, CrashedKernel, Erst, LogBuf, SSIF, Sim};
 use object::write::{Object, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
 use std::fs;
@@ -109,6 +109,10 @@ fn main() -> io::Result<()> {
             put("crash", &name, &bytes)?;
         }
     }
+    let store = Erst::default();
+    put("erst", "server", &[&[0; 16], &store.table()[..]].concat())?;
+    let slow = [500u64.to_le_bytes(), (0x1000_0000_0000_0000u64 | 5 << 32 | 50_000).to_le_bytes()].concat();
+    put("erst", "slow", &[&slow, &store.table()[..]].concat())?;
     let log = [
         "BUG: kernel NULL pointer dereference, address: 0000000000000018",
         "Kernel panic - not syncing: why",

@@ -46,12 +46,50 @@ impl fmt::Display for Register {
     }
 }
 
-/// The registers of devices, one byte wide, in every address space that the machine has.
+/// A register of up to eight bytes, as the firmware's tables name them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wide {
+    /// Its I/O port or physical address.
+    pub addr: u64,
+    /// Is it at an I/O port?
+    pub is_port: bool,
+    /// 1, 2, 4 or 8; at a port not 8.
+    pub bytes: u8,
+}
+
+impl Wide {
+    /// One of its bytes as a register of its own.
+    #[must_use]
+    pub fn byte(&self, at: u8) -> Option<Register> {
+        let addr = self.addr.checked_add(at.into())?;
+        if self.is_port { u16::try_from(addr).ok().map(Register::Port) } else { Some(Register::Memory(addr)) }
+    }
+}
+
+/// The registers of devices, in every address space that the machine has. Those that are named by a parameter are one
+/// byte wide; the firmware's are up to eight.
 pub trait Registers {
     /// Reads a register. One that nobody answers at, or that cannot be reached, reads 0xff.
     fn get(&mut self, register: Register) -> u8;
     /// Writes a register. What cannot be reached is not written.
     fn put(&mut self, register: Register, value: u8);
+
+    /// Reads one of the firmware's in one access, as it wants it; at first, byte by byte.
+    fn get_wide(&mut self, register: &Wide) -> u64 {
+        (0..register.bytes).rev().fold(0, |value, at| {
+            let byte = register.byte(at).map_or(0xff, |register| self.get(register));
+            value << 8 | u64::from(byte)
+        })
+    }
+
+    /// Writes one, likewise.
+    fn put_wide(&mut self, register: &Wide, value: u64) {
+        for (at, byte) in (0..register.bytes).zip(value.to_le_bytes()) {
+            if let Some(register) = register.byte(at) {
+                self.put(register, byte);
+            }
+        }
+    }
 }
 
 /// Physical memory, as the identity map of the moment shows it.
@@ -62,6 +100,16 @@ pub trait Memory {
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> bool;
     /// Writes `bytes` to physical address `addr` (a text screen's buffer is all that is ever written).
     fn write(&mut self, addr: u64, bytes: &[u8]);
+
+    /// As [`Memory::read`], of memory that the identity map may not have: what firmware keeps for itself.
+    fn read_firmware(&mut self, addr: u64, buf: &mut [u8]) -> bool {
+        self.read(addr, buf)
+    }
+
+    /// As [`Memory::write`], likewise. What cannot be mapped is not written.
+    fn write_firmware(&mut self, addr: u64, bytes: &[u8]) {
+        self.write(addr, bytes);
+    }
 }
 
 /// A look at the clock that counts whole seconds.

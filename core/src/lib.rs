@@ -11,6 +11,7 @@
 )]
 
 pub mod abi;
+pub mod acpi;
 pub mod arch;
 pub mod budget;
 pub mod cmdline;

@@ -18,6 +18,7 @@ use lastwords_core::abi::{Header, NO_DUMP_KERNEL};
 use lastwords_core::cmdline;
 use lastwords_core::plan::{Plan, Then};
 use lastwords_core::sequence::{Fault, Sequence, Step, ThisCpu};
+use lastwords_core::store::erst::Platform;
 
 /// Called once by the entry code, which goes on to the dump kernel when this returns.
 extern "C" fn main(boot_params: u64, header: &Header) {
@@ -40,10 +41,11 @@ extern "C" fn main(boot_params: u64, header: &Header) {
     if reported.is_none() && !as_purgatory {
         return;
     }
-    let mut this_cpu = ThisCpu::default();
+    let (mut this_cpu, mut platform) = (ThisCpu::default(), Platform::default());
     let prepared = interrupts::guard(&mut || {
         interrupts::take_machine_checks();
         this_cpu = machine::this_cpu();
+        platform = boot_params::platform(boot_params, core::ptr::from_ref(header) as u64);
         plan.tsc_khz = plan.tsc_khz.or_else(machine::tsc_khz);
     });
     if prepared.is_err_and(is_confidential) {
@@ -51,6 +53,7 @@ extern "C" fn main(boot_params: u64, header: &Header) {
     }
     let mut machine = machine::X86::default();
     let mut sequence = Sequence::new(&mut machine, plan, plan.bmc(), elfcorehdr.unwrap_or(0), this_cpu);
+    sequence.platform(platform);
     if let Some(name) = restored {
         sequence.restored(name);
     }

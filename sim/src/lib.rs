@@ -7,6 +7,7 @@
 mod bmc;
 mod bt;
 mod crash;
+pub mod erst;
 mod i801;
 pub mod lan;
 mod log_buf;
@@ -19,6 +20,7 @@ mod uart;
 pub use bmc::{Answer, KcsBmc, WatchdogState};
 pub use bt::Bt;
 pub use crash::{CrashedCpu, CrashedKernel, LOG};
+pub use erst::Erst;
 pub use i801::{BMC as SSIF_BMC, Bus, I801};
 pub use log_buf::LogBuf;
 pub use memory::Ram;
@@ -29,7 +31,7 @@ pub use uart::Uart;
 
 use lastwords_core::arch;
 use lastwords_core::device::rtc::CmosRtc;
-use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second};
+use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second, Wide};
 use std::collections::BTreeSet;
 
 /// The parameter that names the KCS interface of this machine.
@@ -64,6 +66,8 @@ pub struct Sim {
     pub uart: Uart,
     /// What the hypervisor's pvpanic at port 0x505 takes: 0xff, nobody is there.
     pub pvpanic: u8,
+    /// The platform's error store, where there is one.
+    pub erst: Option<Erst>,
     /// Physical memory.
     pub memory: Ram,
     /// Memory-mapped registers: the address, and the port that the same register has.
@@ -94,6 +98,7 @@ impl Default for Sim {
             i801: I801::default(),
             uart: Uart::default(),
             pvpanic: 0xff,
+            erst: None,
             memory: Ram::default(),
             mmio: Vec::new(),
             other_writes: Vec::new(),
@@ -189,6 +194,40 @@ impl Registers for Sim {
     fn put(&mut self, register: Register, value: u8) {
         if let Some(port) = self.port(register) {
             self.write_port(port, value);
+        }
+    }
+
+    fn get_wide(&mut self, register: &Wide) -> u64 {
+        let now = self.time_us;
+        if let (false, Some(erst)) = (register.is_port, &mut self.erst)
+            && let Some(value) = erst.read(register.addr, now)
+        {
+            self.pass_time();
+            return value & u64::MAX >> (64 - 8 * u32::from(register.bytes));
+        }
+        (0..register.bytes).rev().fold(0, |value, at| {
+            let byte = register.byte(at).map_or(0xff, |register| self.get(register));
+            value << 8 | u64::from(byte)
+        })
+    }
+
+    fn put_wide(&mut self, register: &Wide, value: u64) {
+        let now = self.time_us;
+        if let Some(erst) = &mut self.erst {
+            if !register.is_port && erst.write(register.addr, value) {
+                return self.pass_time();
+            }
+            if register.is_port
+                && let Some(smi_us) = erst.smi(register.addr as u16, value as u8, &mut self.memory, now)
+            {
+                self.time_us += smi_us;
+                return self.pass_time();
+            }
+        }
+        for (at, byte) in (0..register.bytes).zip(value.to_le_bytes()) {
+            if let Some(register) = register.byte(at) {
+                self.put(register, byte);
+            }
         }
     }
 }

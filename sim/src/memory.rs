@@ -59,6 +59,11 @@ impl Ram {
         self.pieces.iter().map(|(addr, bytes)| (*addr, bytes.as_slice()))
     }
 
+    /// A copy of what lies in a range, where it is all in one piece.
+    pub(crate) fn copy(&self, addr: u64, len: usize) -> Option<Vec<u8>> {
+        Some(self.range(self.piece(addr)?, addr, len)?.to_vec())
+    }
+
     /// A copy of what lies in a range that is all in one piece.
     ///
     /// # Panics

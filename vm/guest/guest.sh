@@ -384,6 +384,18 @@ collect_vmcore() {
     step "/proc/vmcore is read"
 }
 
+# What the platform's error store kept, as Linux shows it.
+collect_pstore() {
+    mount -t pstore pstore /sys/fs/pstore
+    section pstore pstore_files
+}
+
+pstore_files() {
+    for _file in /sys/fs/pstore/*; do
+        [ ! -e "$_file" ] || { echo "-- ${_file##*/}"; cat "$_file"; }
+    done
+}
+
 # A real dump, and the log read back out of it.
 collect_dump() {
     # The root may have half of the memory, which some dumps do not fit into: what the first kernel has in its own root is in

@@ -27,6 +27,7 @@ mod no_dump_kernel;
 mod options;
 mod packages;
 mod probe;
+mod pstore;
 mod purgatory;
 mod reading;
 mod reasons;

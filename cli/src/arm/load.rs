@@ -18,7 +18,7 @@ use super::{
     loaded::{self, Own},
     loading::{Loading, Verbose},
     options::PlanOptions,
-    pvpanic,
+    pstore, pvpanic,
     ranges::IoMem,
     refusal::{Refusal, Situation},
     registers::Owners,
@@ -551,6 +551,7 @@ impl Load {
         alone::check(&plan, alone)?;
         let (reports_something, talks_to_bmc) = (plan.reports_something(), plan.talks_to_bmc());
         let pvpanic = pvpanic::parameter(root, &plan);
+        let no_pstore = pstore::warning(root, &plan);
         let all_cpus = plan.cpu_ip.sel || plan.cpu_ip.console;
         if !reports_something {
             message::warning(&anyhow!(
@@ -603,6 +604,9 @@ impl Load {
             Some(Ok(parameter)) => cmdline.append(&parameter),
             Some(Err(error)) => message::warning(&error),
             None => {}
+        }
+        if let Some(error) = no_pstore {
+            message::warning(&error);
         }
         registers(root, &mut cmdline, embedded, interface_asked)?;
         Ok(cmdline)

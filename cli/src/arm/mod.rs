@@ -22,6 +22,7 @@ pub mod loaded;
 pub mod loading;
 pub mod memory;
 pub mod options;
+pub mod pstore;
 pub mod pvpanic;
 pub mod ranges;
 pub mod refusal;

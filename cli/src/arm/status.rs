@@ -753,6 +753,9 @@ fn reports(plan: &Plan) -> Vec<String> {
             sel.into_iter().chain([format!("{text}, to {consoles}")]).collect()
         }
     };
+    if plan.pstore > 0 {
+        reports.push("reason, CPUs and log, to pstore".to_owned());
+    }
     if matches!(plan.hypervisor, Hypervisor::At(..)) {
         reports.push("that it panicked, to the hypervisor".to_owned());
     }

@@ -5,7 +5,7 @@ use super::{
     file::{self, Bytes, Source, Take},
     image::IMAGE,
     options::PlanOptions,
-    pvpanic,
+    pstore, pvpanic,
     registers::Owners,
     sign::{self, SignOptions, Signer},
     watchdogs,
@@ -154,6 +154,9 @@ impl Wrap {
             None => {}
         }
         let plan = Plan::new("", &given);
+        if let Some(error) = pstore::warning(root, &plan) {
+            message::warning(&error);
+        }
         if !plan.talks_to_bmc() || plan.interface.is_some() {
             return (given, None);
         }

@@ -68,6 +68,8 @@ pub struct Crash {
     pub unparsed: Vec<Text>,
     /// The dump's file, where one was found.
     pub vmcore: Option<String>,
+    /// The file of its report in pstore, where one was found.
+    pub pstore: Option<String>,
     /// Was the log not read to its end, so that records of it may be missing whose numbers nobody knows?
     pub is_open: bool,
 }

@@ -81,6 +81,7 @@ pub struct CrashJson {
     complete: Option<bool>,
     fragments: Vec<String>,
     vmcore: Option<String>,
+    pstore: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -186,6 +187,7 @@ impl CrashJson {
             },
             fragments: texts(&crash.unparsed),
             vmcore: crash.vmcore.clone(),
+            pstore: crash.pstore.clone(),
         }
     }
 }

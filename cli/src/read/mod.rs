@@ -10,6 +10,7 @@ mod json;
 mod log;
 mod next;
 mod part;
+mod pstore;
 mod report;
 mod rows;
 mod source;
@@ -50,7 +51,7 @@ const NONE_FOUND: u8 = 3;
 /// crashes get a line each. The panic texts of Linux's own IPMI driver are shown, too.
 ///
 /// The form of a file is found by its content: ipmitool sel writeraw (complete), ipmitool sel list, elist, -v and -c,
-/// FreeIPMI's ipmi-sel (without --legacy-output), and lines of 16 bytes in hex. A note names what a listing leaves out.
+/// FreeIPMI's ipmi-sel (without --legacy-output), lines of 16 bytes in hex, and a record of pstore (dmesg-erst-...). A note names what a listing leaves out.
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -62,6 +63,7 @@ Examples:
   lastwords read --redfish https://bmc17 -U admin --ca-file /etc/bmc-ca.pem
   ipmitool sel writeraw /tmp/sel; lastwords read --file /tmp/sel
   ssh server ipmitool sel list | lastwords read --file -
+  lastwords read --log
 
 Exit status:
   0  a panic report was found
@@ -73,6 +75,8 @@ Files:
   /var/lib/lastwords  symbols that lastwords load has saved
   /var/crash          dumps, to name the one of a crash
   /dev/ipmi0          this machine's BMC
+  /sys/fs/pstore, /var/lib/systemd/pstore
+                      reports and logs' ends that pstore kept
 
 Environment:
   LASTWORDS_PASSWORD  password for --host or --redfish, before IPMI_PASSWORD
@@ -104,6 +108,11 @@ pub struct Read {
     /// /var/lib/lastwords.
     #[arg(long, value_name = "FILE")]
     symbols: Option<PathBuf>,
+    /// Print the end of the newest crash's log, as pstore kept it
+    ///
+    /// It is there where the dump kernel was loaded with --output-pstore, in /sys/fs/pstore or /var/lib/systemd/pstore.
+    #[arg(long, conflicts_with_all = ["all", "newest", "json"])]
+    log: bool,
     /// Print JSON: all crashes, or the newest N
     #[arg(long)]
     json: bool,
@@ -130,6 +139,7 @@ impl Read {
         let (mut found, mut is_cut, mut ends_early) = (false, false, refused > 0);
         for (index, source) in sources.iter().enumerate() {
             let mut reading = Reading::new(&source.log, &source.name);
+            reading.join(&source.pstore);
             if let Some(since) = self.since {
                 reading.keep_since(since.seconds(source.ahead));
             }
@@ -140,7 +150,11 @@ impl Read {
             if index > 0 && !self.json {
                 message::output("");
             }
-            reading.show(view, self.json)?;
+            if self.log {
+                reading.print_log()?;
+            } else {
+                reading.show(view, self.json)?;
+            }
             found |= !reading.crashes.is_empty();
             is_cut |= reading.is_cut();
             ends_early |= reading.notes.ends_early() || reading.part.as_ref().is_some_and(Part::ends_early);
@@ -272,6 +286,7 @@ impl Reading {
             host: hostname(root),
             running: boot_id(root),
             part: None,
+            pstore: Vec::new(),
         };
         self.complete(root, &source, None);
     }
@@ -363,6 +378,15 @@ impl Reading {
     /// When standard output fails.
     pub fn print(&self, json: bool) -> Result<()> {
         self.show(View::All, json)
+    }
+
+    /// Prints the end of the newest crash's log, where pstore kept it.
+    fn print_log(&self) -> Result<()> {
+        let newest = self.crashes.iter().rev().find_map(|crash| crash.pstore.as_ref());
+        let path = newest.context(
+            "pstore has no log of a crash\nhint: load the dump kernel with --output-pstore; after a crash, read as root",
+        )?;
+        message::report(pstore::log(Path::new(path))).context("standard output")
     }
 
     /// Prints what `view` has.

@@ -52,6 +52,7 @@ pub fn rows(crash: &Crash, reading: &Reading) -> Vec<Row> {
     }
     rows.extend(identity(crash));
     rows.extend(records(crash, reading));
+    rows.extend(crash.pstore.as_ref().map(|path| Row::new("pstore", path)));
     rows
 }
 

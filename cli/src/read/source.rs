@@ -5,6 +5,7 @@ use super::{
     crash::{LAST_UPTIME, NO_TIME},
     log::{LogError, MOST, Note, begins_with_id},
     part::{Part, Wanted},
+    pstore::Kept,
 };
 use crate::{
     bmc::{
@@ -60,6 +61,8 @@ pub struct Source {
     pub running: Option<String>,
     /// How much of the log it is, where a BMC has it.
     pub part: Option<Part>,
+    /// What pstore has of this machine's crashes.
+    pub pstore: Vec<Kept>,
 }
 
 impl Sources {
@@ -75,12 +78,26 @@ impl Sources {
         if let Some(mut service) = self.remote.redfish(limit)? {
             return Ok((vec![redfish(&mut service, wanted)?], 0));
         }
+        let mut pstore = Vec::new();
         let (mut bmc, host, running) = if let Some(bmc) = self.remote.connect(limit)? {
             let host = bmc.name().to_owned();
             (bmc, Some(host), None)
         } else {
-            let bmc = Connection::local(root, self.local.interface())?.within(limit);
-            (bmc, hostname(root), boot_id(root))
+            pstore = Kept::find(root);
+            let (host, running) = (hostname(root), boot_id(root));
+            match Connection::local(root, self.local.interface()) {
+                Ok(bmc) => (bmc.within(limit), host, running),
+                Err(error) if pstore.is_empty() => return Err(error.into()),
+                // It may be a machine that has none.
+                Err(error) => {
+                    message::warning(&error.into());
+                    let (log, name) = (Log::default(), "pstore".to_owned());
+                    return Ok((
+                        vec![Source { log, name, ahead: Some(0), host, running, part: None, pstore }],
+                        0,
+                    ));
+                }
+            }
         };
         if layout::can_show_progress() {
             bmc.on_progress(message::progress());
@@ -90,7 +107,7 @@ impl Sources {
         if layout::can_show_progress() {
             message::end_progress();
         }
-        Ok((vec![Source::of(&bmc, list?, ahead, host, running)], 0))
+        Ok((vec![Source { pstore, ..Source::of(&bmc, list?, ahead, host, running) }], 0))
     }
 }
 
@@ -105,6 +122,7 @@ impl Source {
     ) -> Self {
         Self {
             part: Some(Part::of(&list)),
+            pstore: Vec::new(),
             log: list.entries.into_iter().map(|entry| entry.record).collect(),
             name: bmc.name().to_owned(),
             ahead,
@@ -170,24 +188,30 @@ fn redfish(service: &mut Redfish, wanted: Wanted) -> Result<Source> {
         }
         log.notes.insert(Note::NoRawData(maker));
     }
-    Ok(Source { log, name, ahead, host: Some(host), running: None, part: Some(part) })
+    Ok(Source { log, name, ahead, host: Some(host), running: None, part: Some(part), pstore: Vec::new() })
 }
 
 fn file(path: &Path) -> Result<(Vec<Source>, usize)> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
-    let mut refused = 0;
+    let (mut refused, mut pstore) = (0, Vec::new());
     let mut read = || -> Result<_> {
         let bytes = if is_stdin { bounded(io::stdin())? } else { bounded(File::open(path)?)? };
         let bytes = unpacked(bytes)?;
+        if let Some(kept) = Kept::of(path, &bytes) {
+            pstore.push(kept);
+            return Ok(vec![(None, Log::default())]);
+        }
         Ok(Log::hosts(&bytes, &mut |host, error| {
             refused += 1;
             message::warning(&anyhow::Error::new(error).context(host.to_owned()));
         })?)
     };
     let logs = read().with_context(|| message::path(path))?;
-    let source =
-        |(host, log)| Source { log, name: name.clone(), ahead: None, host, running: None, part: None };
+    let source = |(host, log)| {
+        let pstore = std::mem::take(&mut pstore);
+        Source { log, name: name.clone(), ahead: None, host, running: None, part: None, pstore }
+    };
     Ok((logs.into_iter().map(source).collect(), refused))
 }
 

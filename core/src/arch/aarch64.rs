@@ -39,6 +39,9 @@ pub const TTY_S: &[Register] = &[];
 /// There are no I/O ports.
 pub const RESERVED_PORTS: &[(u16, u16)] = &[];
 
+/// Nor one of the firmware's.
+pub const FIRMWARE_PORT: Option<u16> = None;
+
 /// There is no text screen.
 pub const TEXT_SCREEN: Option<u64> = None;
 

@@ -17,6 +17,13 @@ compile_error!("core/src/arch/ has no file for this architecture");
 /// What is wrong with a parameter that names such a port.
 pub const RESERVED: &str = "names a port of the machine's own: PIC, PIT, keyboard, CMOS, SMI, PCI or reset";
 
+/// May the firmware have the ports from `first` to `last` accessed?
+#[must_use]
+pub fn is_firmwares(first: u16, last: u16) -> bool {
+    let free = !RESERVED_PORTS.iter().any(|(from, to)| *from <= last && first <= *to);
+    free || Some((first, last)) == FIRMWARE_PORT.map(|port| (port, port))
+}
+
 /// Is one of so many ports, from `first` on, one of [`RESERVED_PORTS`]?
 #[must_use]
 pub fn is_reserved(first: u16, count: u16) -> bool {

@@ -38,6 +38,9 @@ pub const TTY_S: &[Register] =
 /// configuration and reset control.
 pub const RESERVED_PORTS: &[(u16, u16)] = &[(0x00, 0xdf), (0xcf8, 0xcff)];
 
+/// Of these the one that is the firmware's: it says itself what is to be written there for an SMI (Intel PCH, APM_CNT).
+pub const FIRMWARE_PORT: Option<u16> = Some(0xb2);
+
 /// The VGA text screen's buffer, at its address since the first PC.
 pub const TEXT_SCREEN: Option<u64> = Some(0xb8000);
 

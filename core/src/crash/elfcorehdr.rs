@@ -4,6 +4,7 @@
 use crate::arch::ELF_MACHINE;
 use crate::hw::{Memory, PHYSICAL_END};
 use core::cell::Cell;
+use core::ops;
 
 /// Length of Elf64_Ehdr.
 const EHDR_LEN: usize = 64;
@@ -107,6 +108,17 @@ impl CoreHeader {
         })
     }
 
+    /// Does any of this range of physical memory belong to the RAM that the PT_LOADs name, or to the headers themselves?
+    pub fn overlaps<M: Memory>(self, memory: &mut M, range: &ops::Range<u64>) -> bool {
+        let len = u64::from(self.count) * PHDR_LEN as u64;
+        let headers = self.phdrs.saturating_sub(EHDR_LEN as u64)..self.phdrs.saturating_add(len);
+        overlap(range, &headers)
+            || (0..self.count).any(|number| {
+                let phdr = self.phdr(memory, number).unwrap_or_default();
+                phdr.kind == PT_LOAD && overlap(range, &(phdr.paddr..phdr.paddr.saturating_add(phdr.filesz)))
+            })
+    }
+
     /// The RAM that the PT_LOADs name.
     #[must_use]
     pub fn ram(self) -> Ram {
@@ -118,6 +130,11 @@ impl CoreHeader {
             looks: Cell::new(LOOKS),
         }
     }
+}
+
+/// Have the ranges a byte in common?
+pub fn overlap(one: &ops::Range<u64>, other: &ops::Range<u64>) -> bool {
+    one.start < other.end && other.start < one.end
 }
 
 /// A range of RAM and where the crashed kernel had it mapped.

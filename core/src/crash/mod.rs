@@ -16,9 +16,12 @@ pub use notes::Notes;
 pub use printk::{Log, Record, TEXT_LEN};
 pub use vmcoreinfo::VmCoreInfo;
 
+pub(crate) use elfcorehdr::{overlap, u32_at, u64_at};
+
 use crate::hw::Memory;
 use crate::numbers::Numbers;
 use crate::report::{Cause, CrashId, Location};
+use core::ops::Range;
 use notes::Note;
 
 /// Most CPUs that are looked at; Linux' own limit for x86 is 8192.
@@ -126,6 +129,12 @@ impl<'a> Crash<'a> {
         read.then(|| u8::from_le_bytes(byte) >> (cpu % 8) & 1 == 1)
     }
 
+    /// Does any of this range of physical memory belong to the kernel, or to its ELF core header?
+    #[inline(never)]
+    pub fn overlaps<M: Memory>(&self, memory: &mut M, range: &Range<u64>) -> bool {
+        self.header.overlaps(memory, range)
+    }
+
     /// The notes, of which [`Crash::next_cpu`] takes one after the other.
     pub fn notes(&self) -> Notes {
         Notes::new(self.header)
@@ -179,6 +188,11 @@ impl<'a> Crash<'a> {
         record: &mut Record,
     ) -> bool {
         log.record(memory, &self.ram, before, record).is_some()
+    }
+
+    /// Reads what comes behind a record's text in its place, where it is longer; false where nothing does.
+    pub fn read_on<M: Memory>(&self, memory: &mut M, record: &mut Record) -> bool {
+        record.go_on(memory, &self.ram).is_some()
     }
 
     /// What the crash is known by, where VMCOREINFO can be read. All that it is made of is in the dump, too: VMCOREINFO's

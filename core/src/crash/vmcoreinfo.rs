@@ -22,11 +22,18 @@ pub struct VmCoreInfo {
     pub stext: Option<u64>,
     /// A hash of the whole text: kernel, KASLR and the time of the crash (`CRASHTIME`) are in it.
     pub hash: Option<Fnv>,
-    /// Where the log is, and how its structures are laid out.
+    /// Where the log is, and how its structures are laid out; and last `CRASHTIME`.
     pub log: Layout,
 }
 
 impl VmCoreInfo {
+    /// `CRASHTIME`, in seconds since 1970; 0 where it does not tell.
+    #[must_use]
+    pub fn time(&self) -> u64 {
+        let [.., time] = self.log;
+        time
+    }
+
     /// Reads the text, `len` bytes at `addr`.
     pub(super) fn read<M: Memory>(memory: &mut M, ram: &Ram, addr: u64, len: u64) -> Self {
         let mut buf = [0; LEN];
@@ -52,14 +59,15 @@ impl VmCoreInfo {
                     info.build_id = value.get(..8).and_then(hex).and_then(|id| u32::try_from(id).ok());
                 }
                 b"SYMBOL(_stext)" => info.stext = hex(value),
-                // What stands in the parentheses is the name of one thing alone.
+                // What stands in the parentheses is the name of one thing alone; the time of the crash has none.
                 _ => {
-                    let name = key.split(|byte| matches!(byte, b'(' | b')')).nth(1).unwrap_or(&[]);
+                    let name = key.split(|byte| matches!(byte, b'(' | b')')).nth(1).unwrap_or(key);
                     let place = FIELDS.iter().position(|field| *field == hash(name));
                     if let Some(slot) = place.and_then(|place| info.log.get_mut(place)) {
                         // Sizes and offsets have 16 bits at most.
                         let value = match key {
                             [b'S', b'Y', ..] => hex(value),
+                            [b'C', ..] => number(value),
                             _ => number(value).map(|value| value & 0xffff),
                         };
                         *slot = value.unwrap_or(0);

@@ -60,6 +60,8 @@ pub struct Plan<'a> {
     pub sel_type: SelType,
     /// So many bytes of the log's end go to the console (at most 1 MiB).
     pub output_log: u32,
+    /// So many bytes of records go to the platform's error store: report and log's end (1 KiB to 64 KiB; 0, none).
+    pub pstore: u32,
     /// Whether the hypervisor is told.
     pub hypervisor: Hypervisor,
     /// What to do when the dump kernel is not what was loaded.
@@ -121,6 +123,7 @@ impl Default for Plan<'_> {
             sel_records: 32,
             sel_type: SelType::Oem,
             output_log: 0,
+            pstore: 0,
             hypervisor: Hypervisor::Leave,
             on_corrupt: OnCorrupt::Reset,
             then: None,
@@ -164,6 +167,7 @@ impl<'a> Plan<'a> {
         self.talks_to_bmc()
             || self.cpu_ip.console
             || self.output_log > 0
+            || self.pstore > 0
             || self.hypervisor != Hypervisor::Leave
             || self.bad.iter().any(Option::is_some)
     }
@@ -412,6 +416,7 @@ mod tests {
             ("lastwords.sel_records=129", "takes 1 to 128"),
             ("lastwords.sel_type=sdr", "takes oem, system or event"),
             ("lastwords.output_log=2M", "takes a number of bytes"),
+            ("lastwords.output_pstore=1", "takes 1K to 64K bytes"),
             ("lastwords.on_corrupt=explode", "takes reset, halt or boot"),
             ("lastwords.then=boot", "takes reset, power-cycle, power-off or halt"),
             ("lastwords.then", "takes reset, power-cycle, power-off or halt"),
@@ -579,6 +584,7 @@ mod tests {
             budget in 1u16..=600, console in console(), sel_records in 1u8..=128,
             sel_type in prop::sample::select(SelType::NAMES.map(|(_, sel_type)| sel_type).to_vec()),
             output_log in 0u32..=1 << 20,
+            pstore in prop_oneof![Just(0), 1024u32..=1 << 16],
             hypervisor in prop_oneof![
                 Just(Hypervisor::Leave),
                 event().prop_map(Hypervisor::Find),
@@ -601,7 +607,7 @@ mod tests {
             let plan = Plan {
                 interface, handle_panic, watchdog,
                 cpu_ip: CpuIp { sel: cpu_ip & 1 != 0, console: cpu_ip & 2 != 0 },
-                ipmi_timeout, budget, console, sel_records, sel_type, output_log, hypervisor, on_corrupt, then, tsc_khz, apic_ids, cpu_numbers, cpu_online_mask,
+                ipmi_timeout, budget, console, sel_records, sel_type, output_log, pstore, hypervisor, on_corrupt, then, tsc_khz, apic_ids, cpu_numbers, cpu_online_mask,
                 bad: [None; 4],
             };
             let line = plan.to_string();

@@ -13,6 +13,7 @@ use crate::ipmi::interface::{Interface, KcsPorts};
 use crate::ipmi::sel_writer::SelType;
 use crate::ipmi::watchdog::Watchdog;
 use crate::numbers::Numbers;
+use crate::store::erst;
 use core::fmt;
 
 /// A parameter, for the tool.
@@ -213,6 +214,18 @@ parameters! {
         values: &[],
         help: "Print the end of the crashed kernel's log to the console",
         details: "BYTES is up to 1M, 4096 without a number.",
+        default: "off";
+
+    output_pstore => pstore:
+        parse |text| erst::parse_bytes(text), print |bytes, f| write!(f, "={bytes}");
+        option: Some("output-pstore"),
+        value: "BYTES",
+        alone: Some("16384"),
+        values: &[],
+        help: "Write reason, CPUs and the log's end to the platform's pstore (ERST)",
+        details: "ERST is ACPI's error record serialization table. After the reset, Linux shows the records in \
+                  /sys/fs/pstore, and systemd-pstore files them. BYTES is 1K to 64K, 16K without a number. Nothing can \
+                  limit the time that the firmware takes.",
         default: "off";
 
     notify_hypervisor => hypervisor:

@@ -193,11 +193,11 @@ impl CpuList {
 /// Bytes of `[    2.818706] `.
 pub const STAMP_LEN: usize = 32;
 
-/// A line of the log, as dmesg prints it.
-pub fn log(text: &mut ConsoleLine, ts_nsec: u64, line: &[u8]) {
+/// What stands before a line of the log, as dmesg prints it: `[    2.818706] `.
+pub fn stamp(text: &mut ConsoleLine, ts_nsec: u64) {
     let micros = ts_nsec / 1000;
     text.byte(b'[').dec_padded(micros / 1_000_000, 5, b' ').byte(b'.');
-    text.dec_padded(micros % 1_000_000, 6, b'0').str("] ").bytes(line);
+    text.dec_padded(micros % 1_000_000, 6, b'0').str("] ");
 }
 
 /// A segment of the dump kernel is not what was loaded.
@@ -222,6 +222,9 @@ pub fn farewell(text: &mut ConsoleLine, then: Option<Then>, ms: Millis) {
     seconds(text, ms);
 }
 
+/// Behind a number.
+const RECORDS_ADDED: &str = " records added";
+
 /// What became of a step; false where there is nothing to tell.
 pub fn outcome(
     text: &mut ConsoleLine,
@@ -244,9 +247,12 @@ pub fn outcome(
                         text.str("stopped");
                     }
                 },
+                Step::Pstore => {
+                    text.dec(u64::from(count)).str(RECORDS_ADDED);
+                }
                 Step::Sel | Step::Checksum => {
                     text.dec(u64::from(count)).str(match sel_type {
-                        SelType::Oem => " records added",
+                        SelType::Oem => RECORDS_ADDED,
                         SelType::System => " system event records added",
                         SelType::Event => " platform events sent",
                     });
@@ -260,11 +266,17 @@ pub fn outcome(
             }
             seconds(text, ms);
         }
-        Outcome::Bmc { error, count, ms } => {
-            if matches!(step, Step::Sel | Step::Checksum) {
+        Outcome::Bmc { count, ms, .. } | Outcome::Pstore { count, ms, .. } => {
+            if matches!(step, Step::Sel | Step::Checksum | Step::Pstore) {
                 text.str("gave up after ").dec(u64::from(count)).str(" records: ");
             }
-            bmc_error(text, error, plan.interface);
+            match outcome {
+                Outcome::Bmc { error, .. } => bmc_error(text, error, plan.interface),
+                Outcome::Pstore { error, .. } => {
+                    text.bytes(error.text());
+                }
+                _ => {}
+            }
             seconds(text, ms);
         }
         Outcome::NoCore(CoreHeaderError::Unreadable) => {

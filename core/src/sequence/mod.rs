@@ -6,6 +6,7 @@
 
 mod console;
 mod lines;
+mod pstore;
 
 use crate::budget::{Millis, Timer};
 use crate::crash::{CoreHeaderError, Crash, MAX_CPUS, Panicked, Record, cut};
@@ -17,6 +18,7 @@ use crate::ipmi::watchdog::Watchdog;
 use crate::ipmi::{Bmc, CommandError, Transport};
 use crate::plan::{OnCorrupt, Plan, Then};
 use crate::report::{Content, CpuLocation, Line, Location, Report};
+use crate::store::erst::{ErstError, Platform};
 use crate::store::{Store, sel::Sel};
 use console::Console;
 use lines::CpuList;
@@ -38,6 +40,8 @@ pub enum Step {
     Headline,
     /// The records in the SEL.
     Sel,
+    /// The platform's error store. Nothing bounds what it may take, so it comes behind what is most important.
+    Pstore,
     /// Console: where every CPU was.
     Cpus,
     /// Console: the end of the log.
@@ -52,7 +56,7 @@ pub enum Step {
 
 impl Step {
     /// All steps in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Watchdog,
         Self::Crash,
         Self::Cause,
@@ -60,6 +64,7 @@ impl Step {
         Self::Hypervisor,
         Self::Headline,
         Self::Sel,
+        Self::Pstore,
         Self::Cpus,
         Self::Log,
         Self::Checksum,
@@ -76,6 +81,7 @@ impl Step {
             Self::Hypervisor => "hypervisor",
             Self::Headline => "headline",
             Self::Sel => "SEL",
+            Self::Pstore => "pstore",
             Self::Cpus => "CPUs",
             Self::Log => "log",
             Self::Checksum => "checksum",
@@ -115,6 +121,8 @@ enum Outcome {
     Done { count: u32, ms: Millis },
     /// The BMC did not accept it.
     Bmc { error: CommandError, count: u32, ms: Millis },
+    /// The platform's error store did not accept it.
+    Pstore { error: ErstError, count: u32, ms: Millis },
     /// There is no ELF core header at the address.
     NoCore(CoreHeaderError),
     /// The kernel's log is not found.
@@ -141,6 +149,7 @@ impl Outcome {
         match self {
             Self::Done { count, .. } => Self::Done { count, ms: took },
             Self::Bmc { error, count, .. } => Self::Bmc { error, count, ms: took },
+            Self::Pstore { error, count, .. } => Self::Pstore { error, count, ms: took },
             other => other,
         }
     }
@@ -174,25 +183,42 @@ const PLACES: usize = 64;
 /// Most records of the log that are looked at for its end, readable or not: a ring says of itself how long it is.
 const LOG_RECORDS: u64 = 32_768;
 
+/// What of a report is to be stored.
+#[inline(never)]
+fn content(report: &mut Report, with_cause: bool, with_cpus: bool, no_dump: bool) -> Content<'_> {
+    let Report { build_id, id, panicked, groups, cause, .. } = report;
+    Content {
+        cause: with_cause.then_some(&*cause),
+        build_id: *build_id,
+        id: *id,
+        panicked: with_cpus.then(|| panicked.map_or(Line::PanickedUnknown, Line::Panicked)),
+        no_dump,
+        groups: if with_cpus { Some(groups) } else { None },
+    }
+}
+
 /// The sequence under way.
+// What is short comes first: a short distance makes short instructions, here and in what is named below.
+#[repr(C)]
 pub struct Sequence<'a, T> {
+    timer: Timer,
+    /// The BMC has accepted what the watchdog is to do.
+    watchdog_set: bool,
+    sel: SelWriter,
+    printed: usize,
+    bmc: Bmc<T>,
     plan: Plan<'a>,
     elfcorehdr: u64,
     this_cpu: ThisCpu,
-    timer: Timer,
-    bmc: Bmc<T>,
-    sel: SelWriter,
-    console: Console,
-    crash: Option<Crash<'a>>,
-    report: Report,
+    platform: Platform<'a>,
     /// Who panicked, for the log.
     panicked_on: Option<Panicked>,
     corrupt: Option<&'a [u8]>,
     restored: Option<&'a [u8]>,
-    /// The BMC has accepted what the watchdog is to do.
-    watchdog_set: bool,
     outcomes: [Outcome; Step::ALL.len()],
-    printed: usize,
+    console: Console,
+    crash: Option<Crash<'a>>,
+    report: Report,
 }
 
 impl<'a, T> Sequence<'a, T> {
@@ -214,6 +240,7 @@ impl<'a, T> Sequence<'a, T> {
             plan,
             elfcorehdr,
             this_cpu,
+            platform: Platform::default(),
             crash: None,
             report: Report::default(),
             panicked_on: None,
@@ -223,6 +250,11 @@ impl<'a, T> Sequence<'a, T> {
             outcomes: [Outcome::Quiet; Step::ALL.len()],
             printed: 0,
         }
+    }
+
+    /// What the loader tells of the machine, for [`Step::Pstore`]: without it there is no way to the error store.
+    pub fn platform(&mut self, platform: Platform<'a>) {
+        self.platform = platform;
     }
 
     /// What is reported instead of what a crashed kernel's memory tells, for a test: the steps [`Step::Crash`] and
@@ -266,9 +298,15 @@ impl<'a, T> Sequence<'a, T> {
     fn asked(&self, step: Step) -> bool {
         match step {
             Step::Watchdog | Step::WatchdogAgain => self.plan.watchdog != Watchdog::Leave,
-            Step::Event | Step::Cause => self.plan.handle_panic,
+            Step::Event => self.plan.handle_panic,
+            Step::Cause => self.plan.handle_panic || self.plan.pstore > 0,
             Step::Hypervisor => self.plan.hypervisor != Hypervisor::Leave,
-            Step::Crash => self.asked(Step::Sel) || self.plan.cpu_ip.console || self.plan.output_log > 0,
+            Step::Crash => {
+                self.asked(Step::Sel)
+                    || self.plan.cpu_ip.console
+                    || self.plan.output_log | self.plan.pstore > 0
+            }
+            Step::Pstore => self.plan.pstore > 0,
             Step::Sel => self.plan.handle_panic || self.plan.cpu_ip.sel,
             Step::Cpus => self.plan.cpu_ip.console,
             Step::Log => self.plan.output_log > 0,
@@ -300,7 +338,7 @@ impl<'a, T> Sequence<'a, T> {
     {
         let began = self.timer.now(machine);
         self.timer.hold_back(match step {
-            Step::Watchdog | Step::Event => self.for_the_console(),
+            Step::Watchdog | Step::Event | Step::Pstore => self.for_the_console(),
             // Its first line is the reason.
             Step::Sel => self.for_the_console() / 4,
             _ => 0,
@@ -320,6 +358,7 @@ impl<'a, T> Sequence<'a, T> {
             Step::Hypervisor => self.hypervisor(machine),
             Step::Headline => self.headline(machine),
             Step::Sel => self.sel(machine),
+            Step::Pstore => self.pstore(machine),
             Step::Cpus => self.cpus(machine),
             Step::Log => self.log(machine),
             Step::Checksum => self.checksum(machine),
@@ -433,7 +472,7 @@ impl<'a, T> Sequence<'a, T> {
 
     #[inline(never)]
     fn cause<M: Machine>(&mut self, machine: &mut M) -> Outcome {
-        if let Some(crash) = self.crash.as_ref().filter(|_| self.plan.handle_panic) {
+        if let Some(crash) = self.crash.as_ref().filter(|_| self.plan.handle_panic || self.plan.pstore > 0) {
             self.report.cause = crash.cause(machine, self.panicked_on);
         }
         Outcome::Quiet
@@ -450,17 +489,9 @@ impl<'a, T> Sequence<'a, T> {
         if nothing || !self.asked(Step::Sel) {
             return Outcome::Quiet;
         }
-        let with_cpus = self.plan.cpu_ip.sel;
         let (limit, hold_back) = (u32::from(self.plan.sel_records), self.for_the_console());
-        let Report { build_id, id, panicked, groups, cause, .. } = &mut self.report;
-        let mut content = Content {
-            cause: self.plan.handle_panic.then_some(&*cause),
-            build_id: *build_id,
-            id: *id,
-            panicked: with_cpus.then(|| panicked.map_or(Line::PanickedUnknown, Line::Panicked)),
-            no_dump: self.plan.then.is_some(),
-            groups: if with_cpus { Some(groups) } else { None },
-        };
+        let no_dump = self.plan.then.is_some();
+        let mut content = content(&mut self.report, self.plan.handle_panic, self.plan.cpu_ip.sel, no_dump);
         let mut sel = Sel { bmc: &mut self.bmc, writer: &mut self.sel, limit, hold_back };
         let result = sel.report(machine, &mut self.timer, &mut content);
         Outcome::of(result, self.sel.written)
@@ -573,7 +604,9 @@ impl<'a, T> Sequence<'a, T> {
                 continue;
             }
             for line in record.text().split(|byte| *byte == b'\n') {
-                lines::log(self.console.line(), record.ts_nsec, line);
+                let text = self.console.line();
+                lines::stamp(text, record.ts_nsec);
+                text.bytes(line);
                 self.console.print(machine, &mut self.timer);
             }
         }

@@ -1,5 +1,6 @@
-//! Where a report lasts. So far that is the BMC's System Event Log; each store is a folder or file of its own.
+//! Where a report lasts: the BMC's System Event Log, and the platform's error store. Each is a folder or file of its own.
 
+pub mod erst;
 pub mod sel;
 
 use crate::budget::Timer;

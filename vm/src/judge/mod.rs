@@ -14,6 +14,7 @@ pub mod image;
 pub mod loaded;
 pub mod outcome;
 pub mod printk;
+pub mod pstore;
 pub mod ram;
 pub mod reading;
 pub mod sections;

@@ -4,6 +4,7 @@ mod report;
 mod write_test;
 
 use crate::{
+    arm::pstore::Store,
     bmc::{self, Connection, Local, discovery},
     layout::{self, Color},
     message,
@@ -42,7 +43,7 @@ Files:
   /dev/port                    the BMC, without the driver
   /sys/bus/*/drivers/ipmi_*    the driver's own interface
   /sys/firmware/dmi            SMBIOS, for the BMC's interface
-  /sys/firmware/acpi/tables    ACPI, for the same
+  /sys/firmware/acpi/tables    ACPI, for the same, and for the error store (ERST)
   /sys/bus/pci/devices         PCI, for the same")]
 pub struct Probe {
     #[command(flatten)]
@@ -83,10 +84,16 @@ impl Probe {
         if asked.is_none() {
             discovery::ask(root, &mut interfaces);
         }
-        let mut bmc = match asked {
-            Some(_) => Connection::local(root, asked)?,
-            None => Connection::among(root, &interfaces)?,
+        let pstore = Store::find(root);
+        let bmc = match asked {
+            Some(_) => Connection::local(root, asked),
+            None => Connection::among(root, &interfaces),
         };
+        // Where there is no BMC it is all that there is.
+        if let (Err(_), Some(pstore), false) = (&bmc, &pstore, self.json) {
+            message::output(format_args!("pstore: {}", pstore.text()));
+        }
+        let mut bmc = bmc?;
         let used = match asked {
             Some(interface) => Used::Asked(interface),
             None => {
@@ -106,7 +113,8 @@ impl Probe {
         } else {
             None
         };
-        let report = Report::new(&interfaces, bmc.name(), used, device, sel, watchdog, write_test);
+        let mut report = Report::new(&interfaces, bmc.name(), used, device, sel, watchdog, write_test);
+        report.pstore = pstore;
         self.color.apply();
         if self.json {
             message::json(&report)

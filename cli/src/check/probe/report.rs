@@ -2,6 +2,7 @@
 
 use super::write_test::WriteTest;
 use crate::{
+    arm::pstore::Store,
     bmc::{
         self,
         discovery::{Found, Kind, Place, Source, place},
@@ -55,6 +56,8 @@ pub struct Report {
     sel: Option<Sel>,
     watchdog: Option<WatchdogState>,
     write_test: Option<WriteTest>,
+    /// The platform's error store, where there is one.
+    pub pstore: Option<Store>,
     /// Options for `load` and `wrap`.
     pub options: Vec<String>,
     #[serde(skip)]
@@ -163,6 +166,7 @@ impl Report {
             watchdog: watchdog.map(WatchdogState::new),
             options: options(interface, sel, write_test.as_ref()),
             write_test,
+            pstore: None,
             usable: interface.is_some(),
         }
     }
@@ -336,6 +340,7 @@ impl Report {
                 rows.push(Row::new("Left in the SEL", text));
             }
         }
+        rows.extend(self.pstore.as_ref().map(pstore));
         rows.push(if self.usable {
             Row::new("Options to use", self.options.join(" "))
         } else {
@@ -343,6 +348,15 @@ impl Report {
             Row::alarm("Options to use", text).fix("report to the console: --serial ttyS0")
         });
         rows
+    }
+}
+
+/// The row of the platform's error store.
+fn pstore(store: &Store) -> Row {
+    const LABEL: &str = "pstore";
+    match &store.why {
+        Some(why) => Row::alarm(LABEL, format!("{}: {why}", store.text())).fix("leave --output-pstore out"),
+        None => Row::new(LABEL, store.text()),
     }
 }
 
@@ -511,6 +525,31 @@ NOT READY: the BMC cannot be reached at a panic
     }
 
     #[test]
+    fn the_error_store_has_a_row_and_what_keeps_from_using_it_is_alarming() {
+        let mut report = full();
+        let range = (Some(0xfebd_6000), Some(8192));
+        report.pstore = Some(Store {
+            usable: true,
+            address: range.0,
+            length: range.1,
+            slow: Some(true),
+            typical_us: Some(50_000),
+            maximum_us: Some(1_000_000),
+            records: Some(3),
+            ..Store::default()
+        });
+        let row = "  pstore           ERST, records of up to 8192 bytes at 0xfebd6000, slow, 50000 us an operation, 1000000 us at most, \
+                   3 records in /sys/fs/pstore";
+        let text = |report: &Report| anstream::adapter::strip_str(&report.text(200)).to_string();
+        assert!(text(&report).contains(row), "{}", text(&report));
+        report.pstore =
+            Some(Store { why: Some("the ERST table is malformed".to_owned()), ..Store::default() });
+        let row = "! pstore           ERST: the ERST table is malformed";
+        assert!(text(&report).contains(row), "{}", text(&report));
+        assert!(text(&report).contains("fix: leave --output-pstore out"));
+    }
+
+    #[test]
     fn as_json() {
         let json = serde_json::to_value(full()).unwrap();
         assert_eq!(
@@ -527,6 +566,7 @@ NOT READY: the BMC cannot be reached at a panic
                 "bmc": { "manufacturer": 4753, "product": 3842, "firmware": "9.08", "ipmi": "2.0", "updating": false },
                 "sel": { "entries": 108, "free_records": 20, "overflow": true },
                 "watchdog": { "running": true, "use": "sms-os", "action": "reset", "initial_seconds": 10.0, "present_seconds": 8.6 },
+                "pstore": null,
                 "write_test": {
                     "oem": { "result": "refused", "code": 0xcc },
                     "system": { "result": "kept" },

@@ -51,7 +51,7 @@ struct Found {
 impl LogBuf {
     /// Finds the buffer, and how many records can be read.
     pub fn find<M: Memory>(memory: &mut M, ram: &Ram, layout: &Layout) -> Option<(Self, u64)> {
-        let [.., size, dict_len, buf, len, first, end] = *layout;
+        let [.., size, dict_len, buf, len, first, end, _] = *layout;
         let mut variables = [buf, len, first, end];
         for variable in &mut variables {
             *variable = ram.number(memory, *variable)?;

@@ -15,15 +15,15 @@ use log_buf::LogBuf;
 use ring::Ring;
 
 /// What VMCOREINFO tells of them: sizes and offsets in bytes, and addresses of variables. First the ring's, then those of
-/// log_buf; the order is that of [`Layout`].
+/// log_buf, then what is not of the log; the order is that of [`Layout`].
 const NAMES: &[u8] = b"prb printk_ringbuffer.desc_ring printk_ringbuffer.text_data_ring prb_desc_ring.count_bits \
 prb_desc_ring.descs prb_desc_ring.infos prb_desc_ring.head_id prb_desc_ring.tail_id prb_desc prb_desc.state_var \
 prb_desc.text_blk_lpos prb_data_blk_lpos.begin prb_data_blk_lpos.next printk_info printk_info.ts_nsec \
 printk_info.text_len printk_info.caller_id prb_data_ring.size_bits prb_data_ring.data \
-printk_log printk_log.dict_len log_buf log_buf_len log_first_idx log_next_idx";
+printk_log printk_log.dict_len log_buf log_buf_len log_first_idx log_next_idx CRASHTIME";
 
 /// How many they are.
-const COUNT: usize = 25;
+const COUNT: usize = 26;
 
 /// Their names' hashes: the image has no room for the names.
 pub static FIELDS: [u32; COUNT] = hashes();
@@ -73,6 +73,8 @@ pub struct Record {
     /// (`printk_caller_id()` in Linux `kernel/printk/printk.c`); `None` where the log does not tell.
     pub caller_id: Option<u32>,
     len: usize,
+    /// Where what comes behind `text` lies, and how long it is.
+    rest: (u64, u64),
     text: [u8; TEXT_LEN],
     /// The structure that tells of it. Here, because one record after the other is read into the same place.
     structure: [u8; STRUCT_LEN],
@@ -87,6 +89,7 @@ impl Default for Record {
             level: 0,
             caller_id: None,
             len: 0,
+            rest: (0, 0),
             text: [0; TEXT_LEN],
             structure: [0; STRUCT_LEN],
         }
@@ -105,8 +108,23 @@ impl Record {
         len: u64,
     ) -> Option<()> {
         (self.facility, self.level) = (facility, level >> 5);
-        self.len = len.min(TEXT_LEN as u64) as usize;
+        self.rest = (addr, len);
+        self.piece(memory, ram)
+    }
+
+    /// Takes the next piece of the text.
+    fn piece<M: Memory>(&mut self, memory: &mut M, ram: &Ram) -> Option<()> {
+        let (addr, len) = self.rest;
+        let piece = len.min(TEXT_LEN as u64);
+        self.len = piece as usize;
+        self.rest = (addr.wrapping_add(piece), len - piece);
         ram.read_virtual(memory, addr, self.text.get_mut(..self.len)?).then_some(())
+    }
+
+    /// The same, where there is one.
+    pub(super) fn go_on<M: Memory>(&mut self, memory: &mut M, ram: &Ram) -> Option<()> {
+        let (_, left) = self.rest;
+        if left == 0 { None } else { self.piece(memory, ram) }
     }
 
     /// Its text; may have several lines.

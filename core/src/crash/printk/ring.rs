@@ -49,6 +49,7 @@ impl Ring {
             _,
             _,
             _,
+            _,
         ] = *layout;
         let whole = ram.number(memory, prb)?;
         let (ring, text_ring) = (whole.wrapping_add(desc_ring), whole.wrapping_add(text_ring));
@@ -93,6 +94,7 @@ impl Ring {
             ts_nsec,
             text_len,
             caller_id,
+            _,
             _,
             _,
             _,

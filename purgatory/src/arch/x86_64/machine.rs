@@ -6,7 +6,7 @@ use core::arch::x86_64::{__cpuid, __cpuid_count, __rdtscp, _rdtsc};
 use lastwords_core::arch;
 use lastwords_core::budget::PLAUSIBLE_KHZ;
 use lastwords_core::device::rtc::CmosRtc;
-use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second};
+use lastwords_core::hw::{Clock, Memory, Register, Registers, Reset, Second, Wide};
 use lastwords_core::sequence::ThisCpu;
 
 /// The real machine. Whoever runs has it alone: the other CPUs are halted.
@@ -51,6 +51,100 @@ impl Registers for X86 {
             }
         }
     }
+
+    fn get_wide(&mut self, register: &Wide) -> u64 {
+        access(register, None)
+    }
+
+    fn put_wide(&mut self, register: &Wide, value: u64) {
+        access(register, Some(value));
+    }
+}
+
+/// Reads one of the firmware's registers, or writes this to it.
+#[inline(never)]
+fn access(register: &Wide, value: Option<u64>) -> u64 {
+    // What lies above is not the register's.
+    let mut read = 0u64;
+    if register.is_port {
+        // SAFETY: core has checked which ports the firmware may name. An SMI that this causes keeps the CPU's registers.
+        unsafe {
+            match (value, register.bytes) {
+                (Some(value), 1) => {
+                    asm!("out dx, al", in("dx") register.addr as u16, in("rax") value, options(nostack, preserves_flags))
+                }
+                (Some(value), 2) => {
+                    asm!("out dx, ax", in("dx") register.addr as u16, in("rax") value, options(nostack, preserves_flags))
+                }
+                (Some(value), _) => {
+                    asm!("out dx, eax", in("dx") register.addr as u16, in("rax") value, options(nostack, preserves_flags))
+                }
+                (None, 1) => {
+                    asm!("in al, dx", in("dx") register.addr as u16, inout("rax") read, options(nostack, preserves_flags))
+                }
+                (None, 2) => {
+                    asm!("in ax, dx", in("dx") register.addr as u16, inout("rax") read, options(nostack, preserves_flags))
+                }
+                (None, _) => {
+                    asm!("in eax, dx", in("dx") register.addr as u16, inout("rax") read, options(nostack, preserves_flags))
+                }
+            }
+        }
+    } else if let Some(at) = paging::map(register.addr) {
+        // SAFETY: as above, and within one page; core has checked that nobody else's memory is there. A register may lie at
+        // any address, where a reference may not.
+        unsafe {
+            match (value, register.bytes) {
+                (Some(value), 1) => {
+                    asm!("mov [{}], {:l}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
+                }
+                (Some(value), 2) => {
+                    asm!("mov [{}], {:x}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
+                }
+                (Some(value), 4) => {
+                    asm!("mov [{}], {:e}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
+                }
+                (Some(value), _) => {
+                    asm!("mov [{}], {:r}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
+                }
+                (None, 1) => {
+                    asm!("mov {:l}, [{}]", inout(reg) read, in(reg) at, options(nostack, preserves_flags))
+                }
+                (None, 2) => {
+                    asm!("mov {:x}, [{}]", inout(reg) read, in(reg) at, options(nostack, preserves_flags))
+                }
+                (None, 4) => {
+                    asm!("mov {:e}, [{}]", inout(reg) read, in(reg) at, options(nostack, preserves_flags))
+                }
+                (None, _) => {
+                    asm!("mov {:r}, [{}]", inout(reg) read, in(reg) at, options(nostack, preserves_flags))
+                }
+            }
+        }
+    }
+    read
+}
+
+/// Copies between memory of ours and memory that firmware keeps, page by page; false where it cannot be mapped.
+#[inline(never)]
+fn copy_firmware(addr: u64, ours: *mut u8, len: usize, writes: bool) -> bool {
+    let mut done = 0;
+    while done < len {
+        let at = addr.wrapping_add(done as u64);
+        let count = (4096 - (at & 0xfff) as usize).min(len - done);
+        let Some(theirs) = paging::map_memory(at) else { return false };
+        let here = ours.wrapping_add(done);
+        let (from, to) = if writes { (here, theirs) } else { (theirs, here) };
+        // SAFETY: `ours` has `len` bytes. The page was just mapped, and no Rust value lies in it: core has checked that it is
+        // neither the crashed kernel's RAM nor reserved for the dump kernel where it writes. Where none is, the bus reads as
+        // 0xff or the CPU faults, which ends the step.
+        unsafe {
+            asm!("rep movsb", inout("rcx") count => _, inout("rdi") to => _, inout("rsi") from => _,
+                options(nostack, preserves_flags));
+        }
+        done += count;
+    }
+    true
 }
 
 impl Memory for X86 {
@@ -72,6 +166,14 @@ impl Memory for X86 {
             asm!("rep movsb", inout("rcx") bytes.len() => _, inout("rdi") addr => _,
                 inout("rsi") bytes.as_ptr() => _, options(nostack, preserves_flags));
         }
+    }
+
+    fn read_firmware(&mut self, addr: u64, buf: &mut [u8]) -> bool {
+        copy_firmware(addr, buf.as_mut_ptr(), buf.len(), false)
+    }
+
+    fn write_firmware(&mut self, addr: u64, bytes: &[u8]) {
+        copy_firmware(addr, bytes.as_ptr().cast_mut(), bytes.len(), true);
     }
 }
 

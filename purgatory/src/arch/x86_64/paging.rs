@@ -1,9 +1,9 @@
-//! Memory-mapped registers.
+//! Memory-mapped registers, and memory that firmware keeps for itself.
 //!
 //! The crashed kernel's last page tables map RAM one to one and nothing else (Linux
-//! `arch/x86/kernel/machine_kexec_64.c`, `init_pgtable`): a device's registers need entries of our own. They hang on a
+//! `arch/x86/kernel/machine_kexec_64.c`, `init_pgtable`): both need entries of our own. They hang on a
 //! copy of the topmost table, in a slot of the upper half that nobody uses, so that the tables that are there stay as
-//! they are; the way out (`entry`) loads those again. Without such registers in the plan nothing here is touched.
+//! they are; the way out (`entry`) loads those again. Without either in the plan nothing here is touched.
 
 use core::arch::asm;
 use core::ptr::{addr_of, addr_of_mut};
@@ -31,20 +31,38 @@ unsafe extern "C" {
     static mut saved_cr3: u64;
 }
 
-/// Where the page that holds this physical address is mapped, with the address's offset in it. `None` when no more pages can
-/// be mapped.
+/// Where the page that holds this physical address is mapped, uncached, with the address's offset in it. `None` when no more
+/// pages can be mapped.
 pub fn map(addr: u64) -> Option<*mut u8> {
+    enter(addr, DEVICE)
+}
+
+/// The same, write-back (as the MTRRs have it), up to the next call.
+pub fn map_memory(addr: u64) -> Option<*mut u8> {
+    enter(addr, TABLE)
+}
+
+#[inline(never)]
+fn enter(addr: u64, kind: u64) -> Option<*mut u8> {
     // SAFETY: one CPU, no interrupts: nobody else has these statics, and no reference to them outlives this function.
     let (tables, window) = unsafe { (&mut (*addr_of_mut!(TABLES)).0, &mut *addr_of_mut!(WINDOW)) };
     if *window == 0 {
         *window = open(tables)?;
     }
     let page = addr & ADDRESS;
-    let leaf = tables.last_mut()?;
-    let slot = leaf.iter().position(|entry| *entry == 0 || *entry & ADDRESS == page)?;
-    // The CPU keeps no entry that was not present, so nothing has to be flushed.
-    *leaf.get_mut(slot)? = page | DEVICE;
-    Some((*window + (slot as u64) * 4096 + (addr & 0xfff)) as *mut u8)
+    let (memory, leaf) = tables.last_mut()?.split_first_mut()?;
+    let (entry, slot) = if kind == DEVICE {
+        // Once there, an entry stays.
+        let slot = leaf.iter().position(|entry| *entry == 0 || *entry & ADDRESS == page)?;
+        (leaf.get_mut(slot)?, slot as u64 + 1)
+    } else {
+        (memory, 0)
+    };
+    *entry = page | kind;
+    let at = *window + slot * 4096;
+    // SAFETY: what the CPU keeps of this page, it reads again.
+    unsafe { asm!("invlpg [{}]", in(reg) at, options(nostack, preserves_flags)) };
+    Some((at + (addr & 0xfff)) as *mut u8)
 }
 
 /// Hangs our tables on a copy of the topmost one and loads it; returns the first virtual address that they map.
