@@ -81,9 +81,9 @@ fn code(path: &Path) -> Vec<String> {
 }
 
 /// core's rooms, each of which may use those before it.
-const ROOMS: [&str; 15] = [
-    "text", "cmdline", "numbers", "digest", "abi", "hw", "arch", "budget", "device", "ipmi", "report",
-    "crash", "store", "plan", "sequence",
+const ROOMS: [&str; 16] = [
+    "text", "cmdline", "numbers", "digest", "abi", "hw", "acpi", "arch", "budget", "device", "ipmi",
+    "report", "crash", "store", "plan", "sequence",
 ];
 
 #[test]

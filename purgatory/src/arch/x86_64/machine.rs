@@ -61,33 +61,29 @@ impl Registers for X86 {
     }
 }
 
+/// One access to a register. It may do anything to the machine, but not to what Rust has.
+macro_rules! access {
+    ($instruction:literal, $($operand:tt)*) => {
+        asm!($instruction, $($operand)*, options(nostack, preserves_flags))
+    };
+}
+
 /// Reads one of the firmware's registers, or writes this to it.
 #[inline(never)]
 fn access(register: &Wide, value: Option<u64>) -> u64 {
     // What lies above is not the register's.
     let mut read = 0u64;
     if register.is_port {
+        let port = register.addr as u16;
         // SAFETY: core has checked which ports the firmware may name. An SMI that this causes keeps the CPU's registers.
         unsafe {
             match (value, register.bytes) {
-                (Some(value), 1) => {
-                    asm!("out dx, al", in("dx") register.addr as u16, in("rax") value, options(nostack, preserves_flags))
-                }
-                (Some(value), 2) => {
-                    asm!("out dx, ax", in("dx") register.addr as u16, in("rax") value, options(nostack, preserves_flags))
-                }
-                (Some(value), _) => {
-                    asm!("out dx, eax", in("dx") register.addr as u16, in("rax") value, options(nostack, preserves_flags))
-                }
-                (None, 1) => {
-                    asm!("in al, dx", in("dx") register.addr as u16, inout("rax") read, options(nostack, preserves_flags))
-                }
-                (None, 2) => {
-                    asm!("in ax, dx", in("dx") register.addr as u16, inout("rax") read, options(nostack, preserves_flags))
-                }
-                (None, _) => {
-                    asm!("in eax, dx", in("dx") register.addr as u16, inout("rax") read, options(nostack, preserves_flags))
-                }
+                (Some(value), 1) => access!("out dx, al", in("dx") port, in("rax") value),
+                (Some(value), 2) => access!("out dx, ax", in("dx") port, in("rax") value),
+                (Some(value), _) => access!("out dx, eax", in("dx") port, in("rax") value),
+                (None, 1) => access!("in al, dx", in("dx") port, inout("rax") read),
+                (None, 2) => access!("in ax, dx", in("dx") port, inout("rax") read),
+                (None, _) => access!("in eax, dx", in("dx") port, inout("rax") read),
             }
         }
     } else if let Some(at) = paging::map(register.addr) {
@@ -95,30 +91,14 @@ fn access(register: &Wide, value: Option<u64>) -> u64 {
         // any address, where a reference may not.
         unsafe {
             match (value, register.bytes) {
-                (Some(value), 1) => {
-                    asm!("mov [{}], {:l}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
-                }
-                (Some(value), 2) => {
-                    asm!("mov [{}], {:x}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
-                }
-                (Some(value), 4) => {
-                    asm!("mov [{}], {:e}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
-                }
-                (Some(value), _) => {
-                    asm!("mov [{}], {:r}", in(reg) at, in(reg) value, options(nostack, preserves_flags))
-                }
-                (None, 1) => {
-                    asm!("mov {:l}, [{}]", inout(reg) read, in(reg) at, options(nostack, preserves_flags))
-                }
-                (None, 2) => {
-                    asm!("mov {:x}, [{}]", inout(reg) read, in(reg) at, options(nostack, preserves_flags))
-                }
-                (None, 4) => {
-                    asm!("mov {:e}, [{}]", inout(reg) read, in(reg) at, options(nostack, preserves_flags))
-                }
-                (None, _) => {
-                    asm!("mov {:r}, [{}]", inout(reg) read, in(reg) at, options(nostack, preserves_flags))
-                }
+                (Some(value), 1) => access!("mov [{}], {:l}", in(reg) at, in(reg) value),
+                (Some(value), 2) => access!("mov [{}], {:x}", in(reg) at, in(reg) value),
+                (Some(value), 4) => access!("mov [{}], {:e}", in(reg) at, in(reg) value),
+                (Some(value), _) => access!("mov [{}], {:r}", in(reg) at, in(reg) value),
+                (None, 1) => access!("mov {:l}, [{}]", inout(reg) read, in(reg) at),
+                (None, 2) => access!("mov {:x}, [{}]", inout(reg) read, in(reg) at),
+                (None, 4) => access!("mov {:e}, [{}]", inout(reg) read, in(reg) at),
+                (None, _) => access!("mov {:r}, [{}]", inout(reg) read, in(reg) at),
             }
         }
     }
