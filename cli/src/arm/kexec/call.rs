@@ -130,7 +130,7 @@ const LOADERS: &str = "command-line append reuse-cmdline initrd ramdisk args-elf
     real-mode entry-32bit dtb pass-memmap-cmdline noefi reuse-video-type";
 
 /// Options of `lastwords load` that kexec has not.
-const FURTHER: [(&str, Takes); 21] = [
+const FURTHER: [(&str, Takes); 22] = [
     ("ipmi-interface", Takes::Value),
     ("ipmi-kcs-ports", Takes::Value),
     ("ipmi-handle-panic", Takes::Nothing),
@@ -141,6 +141,7 @@ const FURTHER: [(&str, Takes); 21] = [
     ("sel-records", Takes::Value),
     ("sel-type", Takes::Value),
     ("output-log", Takes::Optional),
+    ("output-pstore", Takes::Optional),
     ("notify-hypervisor", Takes::Optional),
     ("on-corrupt", Takes::Value),
     ("via", Takes::Value),
