@@ -53,46 +53,75 @@ const REFUSE: [u8; 11] = [0x48, 0xb8, 3, 0, 0, 0, 0, 0, 0, 0x80, 0xc3]; // mov $
 /// Memory that it takes, in bytes.
 pub(crate) const INIT_SIZE: u32 = PAGE as u32;
 
+/// Lengths of the protected-mode part and of the file.
+const PROTECTED_MODE_LEN: usize = (ENTRY_64 as usize + CODE.len()).next_multiple_of(PARAGRAPH);
+const LEN: usize = SETUP_LEN + PROTECTED_MODE_LEN;
+/// The PE view's one section, and the headers before it.
+const SECTION: u32 = SETUP_LEN as u32 / 2;
+const SECTION_LEN: u32 = LEN as u32 - SECTION;
+
+/// Numbers of the headers, and where they are.
+const WORDS: [(usize, u32); 33] = [
+    (0x3c, PE as u32),
+    (PE, u32::from_le_bytes(*b"PE\0\0")),
+    // The COFF header: x86_64, one section; 160 bytes of optional header; executable, no debugging data. PE32+.
+    (PE + 4, 0x0001_8664),
+    (PE + 20, 0x0206_00a0),
+    (PE + 24, 0x0000_020b),
+    // SizeOfCode, AddressOfEntryPoint, BaseOfCode; SectionAlignment, FileAlignment
+    (PE + 28, SECTION_LEN),
+    (PE + 40, EFI_ENTRY as u32),
+    (PE + 44, SECTION),
+    (PE + 56, 0x20),
+    (PE + 60, 0x20),
+    // SizeOfImage, SizeOfHeaders, Subsystem (EFI application), NumberOfRvaAndSizes; the data directory is empty.
+    (PE + 80, LEN as u32),
+    (PE + 84, SECTION),
+    (PE + 92, 10),
+    (PE + 132, 6),
+    // The section's name; VirtualSize and VirtualAddress, SizeOfRawData and PointerToRawData; code, to be executed and read.
+    (PE + 184, u32::from_le_bytes(*b".tex")),
+    (PE + 188, b't' as u32),
+    (PE + 192, SECTION_LEN),
+    (PE + 196, SECTION),
+    (PE + 200, SECTION_LEN),
+    (PE + 204, SECTION),
+    (PE + 220, 0x6000_0020),
+    (setup_header::SYSSIZE, (PROTECTED_MODE_LEN / PARAGRAPH) as u32),
+    // boot_flag, and a jump over setup_header; boot protocol 2.15.
+    (setup_header::BOOT_FLAG, u32::from_le_bytes([0x55, 0xaa, 0xeb, (SETUP_HEADER_END - 0x202) as u8])),
+    (setup_header::HEADER, u32::from_le_bytes(*b"HdrS")),
+    (setup_header::VERSION, 0x20f),
+    // loadflags: loaded high; code32_start.
+    (setup_header::LOADFLAGS - 1, 0x100),
+    (0x214, 0x10_0000),
+    // initrd_addr_max, kernel_alignment, relocatable_kernel and min_alignment (a page), xloadflags: a 64-bit kernel, which may be
+    // anywhere, under 4-level and 5-level paging; cmdline_size.
+    (0x22c, 0x7fff_ffff),
+    (setup_header::KERNEL_ALIGNMENT, PAGE as u32),
+    (0x234, 0x0063_0c01),
+    (setup_header::CMDLINE_SIZE, 2047),
+    (setup_header::INIT_SIZE, INIT_SIZE),
+    // setup_sects, above.
+    (setup_header::SETUP_SECTS - 1, ((SETUP_LEN / 512 - 1) as u32) << 8),
+];
+
 /// The bzImage. With the PE header it can be signed.
 #[must_use]
 pub fn alone() -> Vec<u8> {
-    let protected_mode_len = (ENTRY_64 as usize + CODE.len()).next_multiple_of(PARAGRAPH);
-    let len = SETUP_LEN + protected_mode_len;
-    let mut file = vec![0; len];
-    let words = |file: &mut [u8], at: usize, words: &[u32]| {
-        for (index, word) in words.iter().enumerate() {
-            put(file, at + 4 * index, &word.to_le_bytes());
-        }
-    };
+    let mut file = vec![0; LEN];
     put(&mut file, 0, b"MZ");
-    put(&mut file, 0x3c, &[PE as u8]);
-    put(&mut file, PE, b"PE\0\0");
-    // The COFF header: x86_64, one section; 160 bytes of optional header; executable, no debugging data. PE32+.
-    words(&mut file, PE + 4, &[0x0001_8664, 0, 0, 0, 0x0206_00a0, 0x0000_020b]);
-    let (start, size) = (SETUP_LEN as u32 / 2, (len - SETUP_LEN / 2) as u32);
-    // SizeOfCode, data, bss; AddressOfEntryPoint, BaseOfCode; ImageBase; SectionAlignment, FileAlignment
-    words(&mut file, PE + 28, &[size, 0, 0, EFI_ENTRY as u32, start, 0, 0, 0x20, 0x20]);
-    // Behind three versions: SizeOfImage, SizeOfHeaders, CheckSum, Subsystem (EFI application)
-    words(&mut file, PE + 80, &[len as u32, start, 0, 10]);
-    // Behind stack and heap: LoaderFlags, NumberOfRvaAndSizes; the data directory is empty.
-    words(&mut file, PE + 128, &[0, 6]);
-    put(&mut file, PE + 184, b".text");
-    words(&mut file, PE + 192, &[size, start, size, start, 0, 0, 0, 0x6000_0020]);
-
-    put(&mut file, setup_header::SETUP_SECTS, &[(SETUP_LEN / 512 - 1) as u8]);
-    words(&mut file, setup_header::SYSSIZE, &[(protected_mode_len / PARAGRAPH) as u32]);
-    put(&mut file, setup_header::BOOT_FLAG, &[0x55, 0xaa, 0xeb, (SETUP_HEADER_END - 0x202) as u8]);
-    put(&mut file, setup_header::HEADER, b"HdrS\x0f\x02");
-    // Loaded high, to 1 MiB.
-    put(&mut file, setup_header::LOADFLAGS, &[1, 0, 0, 0, 0, 0x10]);
-    // initrd_addr_max, kernel_alignment, relocatable_kernel and min_alignment (a page), xloadflags: a 64-bit kernel, which
-    // may be anywhere, under 4-level and 5-level paging.
-    words(&mut file, 0x22c, &[0x7fff_ffff, PAGE as u32, 0x0063_0c01, 2047]);
-    words(&mut file, setup_header::INIT_SIZE, &[INIT_SIZE]);
-    put(&mut file, SETUP_HEADER_END, &HALT);
-    put(&mut file, EFI_ENTRY, &REFUSE);
-    put(&mut file, SETUP_LEN, &HALT);
-    put(&mut file, SETUP_LEN + ENTRY_64 as usize, &CODE);
+    for (at, word) in WORDS {
+        put(&mut file, at, &word.to_le_bytes());
+    }
+    for (at, code) in [
+        (SETUP_HEADER_END, &HALT[..]),
+        (EFI_ENTRY, &REFUSE),
+        (SETUP_LEN, &HALT),
+        (SETUP_LEN + ENTRY_64 as usize, &CODE),
+    ] {
+        put(&mut file, at, code);
+    }
     file
 }
 

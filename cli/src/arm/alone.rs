@@ -10,40 +10,16 @@ use super::{
 };
 use crate::{distro::service::Service, message};
 use anyhow::{Error, Result, anyhow, bail};
-use clap::Args;
 use lastwords_core::{
     cmdline,
     device::pvpanic::Event,
     ipmi::watchdog::Watchdog,
-    plan::{PREFIX, Plan, Then, is_console},
+    plan::{Plan, Then, is_console},
 };
 use std::{fs, path::Path};
 
 /// What stands for a kernel's name where there is none.
 pub const NAME: &str = "no dump kernel";
-
-/// The options of `load` and `wrap`.
-#[derive(Args, Clone, Debug, Default)]
-pub struct AloneOptions {
-    /// Load no dump kernel: report a panic, then reset the machine
-    ///
-    /// Needs 1 to 2 MiB of reserved memory (crashkernel=2M). While it is loaded, a panic no longer runs Linux's own IPMI panic
-    /// events, pstore dump and panic notifiers, as with any dump kernel.
-    #[arg(long)]
-    pub no_dump_kernel: bool,
-    /// Choose what the machine does after the report [default: reset]
-    ///
-    /// power-cycle and power-off are the BMC's. Where the BMC does not do it, the machine is reset.
-    #[arg(long, value_name = "ACTION", requires = "no_dump_kernel", value_parser = ["reset", "power-cycle", "power-off", "halt"])]
-    then: Option<String>,
-}
-
-impl AloneOptions {
-    /// The parameter of `--then`, and what stands before it.
-    pub fn parameters(&self) -> String {
-        self.then.as_ref().map_or_else(String::new, |then| format!("{PREFIX}then={then}"))
-    }
-}
 
 /// Refuses what a plan has and cannot do: without a dump kernel, or with one.
 pub fn check(plan: &Plan, alone: bool) -> Result<()> {

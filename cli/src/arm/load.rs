@@ -4,8 +4,7 @@
 //! All that can be checked is checked here, before `loading` gives it to the kernel.
 
 use super::{
-    alone::{self, AloneOptions},
-    busy,
+    alone, busy,
     cmdline::{Cmdline, Placed},
     console,
     cpus::Cpus,
@@ -99,8 +98,12 @@ pub struct Load {
     /// Dump kernel to load (a 64-bit bzImage, as in /boot)
     #[arg(required_unless_present_any = ["unload", "status", "no_dump_kernel"], conflicts_with = "no_dump_kernel")]
     kernel: Option<PathBuf>,
-    #[command(flatten)]
-    alone: AloneOptions,
+    /// Load no dump kernel: report a panic, then reset the machine
+    ///
+    /// Needs 1 to 2 MiB of reserved memory (crashkernel=2M). While it is loaded, a panic no longer runs Linux's own IPMI panic
+    /// events, pstore dump and panic notifiers, as with any dump kernel.
+    #[arg(long)]
+    no_dump_kernel: bool,
     /// Load the initial RAM disk FILE for the dump kernel [default: none]
     #[arg(long, visible_alias = "ramdisk", value_name = "FILE", help_heading = HEADING, conflicts_with = "no_dump_kernel")]
     initrd: Option<PathBuf>,
@@ -154,7 +157,7 @@ impl Load {
         if self.kexec.status {
             return Ok(ExitCode::from(Kdump::read(root).crash_loaded.map_or(UNKNOWN, u8::from)));
         }
-        let alone = self.alone.no_dump_kernel.then_some(Path::new(alone::NAME));
+        let alone = self.no_dump_kernel.then_some(Path::new(alone::NAME));
         match self.kernel.as_deref().or(alone) {
             // With kexec it depends on the order which of the two counts.
             Some(_) if self.kexec.unload => bail!("--unload takes no KERNEL\nhint: leave one of the two out"),
@@ -168,7 +171,7 @@ impl Load {
         let lock = busy::lock(root);
         let kdump = Kdump::read(root);
         Refusal::beforehand(&kdump).map_err(|refusal| match refusal {
-            Refusal::NoReservation if self.alone.no_dump_kernel => {
+            Refusal::NoReservation if self.no_dump_kernel => {
                 alone::too_small(0, alone::needs(root, self.wanted().unwrap_or(Via::Wrap)))
             }
             refusal => refusal.into(),
@@ -213,7 +216,7 @@ impl Load {
         let name = || path.display().to_string();
         // Before anything is read: what does not fit is not worth the memory.
         let fits = |bytes| Refusal::too_small(kdump, bytes);
-        let source = if self.alone.no_dump_kernel { None } else { Some(Source::open_complete(path)?) };
+        let source = if self.no_dump_kernel { None } else { Some(Source::open_complete(path)?) };
         // Of a unified kernel image only a part may be needed.
         if let Some(source) = source.as_ref().filter(|source| !file::begins(&source.file, boot::is_uki)) {
             fits(source.len)?;
@@ -542,7 +545,6 @@ impl Load {
             return Ok(cmdline);
         }
         cmdline.append(&self.plan.parameters());
-        cmdline.append(&self.alone.parameters());
         if self.kexec.no_checks && !cmdline.has("on_corrupt", embedded) {
             cmdline.append("lastwords.on_corrupt=boot");
         }

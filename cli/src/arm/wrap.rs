@@ -1,7 +1,7 @@
 //! `lastwords wrap`: writes a dump kernel that any stock kexec loads.
 
 use super::{
-    alone::{self, AloneOptions},
+    alone,
     file::{self, Bytes, Source, Take},
     image::IMAGE,
     options::PlanOptions,
@@ -53,8 +53,9 @@ pub struct Wrap {
     /// Dump kernel to read (a 64-bit bzImage, as in /boot)
     #[arg(required_unless_present = "no_dump_kernel", conflicts_with = "no_dump_kernel")]
     kernel: Option<PathBuf>,
-    #[command(flatten)]
-    alone: AloneOptions,
+    /// Hold no dump kernel: OUT reports a panic, then resets the machine
+    #[arg(long)]
+    no_dump_kernel: bool,
     /// Write to OUT, completely or not at all
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
@@ -74,7 +75,7 @@ impl Wrap {
     /// When KERNEL cannot be wrapped, or OUT not written.
     pub fn run(&self, root: &Path) -> Result<()> {
         let path = self.kernel.as_deref().unwrap_or(Path::new(alone::NAME));
-        let (file, permissions) = if self.alone.no_dump_kernel {
+        let (file, permissions) = if self.no_dump_kernel {
             (Bytes::Copied(boot::alone()), Permissions::from_mode(0o644))
         } else {
             let source = Source::open(path)?;
@@ -146,8 +147,7 @@ impl Wrap {
     /// The parameters that are embedded, and what was found for them: where the BMC is to get something and nobody has said
     /// where it is, this machine's own interface.
     fn parameters(&self, root: &Path) -> (String, Option<discovery::Found>) {
-        let given = [self.plan.parameters(), self.alone.parameters()].join(" ");
-        let mut given = given.trim().to_owned();
+        let mut given = self.plan.parameters();
         match pvpanic::parameter(root, &Plan::new("", &given)) {
             Some(Ok(parameter)) => given = format!("{given} {parameter}"),
             Some(Err(error)) => message::warning(&error),

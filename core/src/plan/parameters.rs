@@ -255,12 +255,13 @@ parameters! {
     then => then:
         parse |text| Then::parse(text.unwrap_or("")).map(Some),
         print |then, f| then.map_or(Ok(()), |then| write!(f, "={then}"));
-        option: None,
+        option: Some("then"),
         value: "ACTION",
         alone: None,
         values: &["reset", "power-cycle", "power-off", "halt"],
         help: "Choose what the machine does after the report (--no-dump-kernel)",
-        details: "",
+        details: "Only without a dump kernel. power-cycle and power-off are the BMC's; where the BMC does not do it, the machine is \
+                  reset.",
         default: "reset";
 
     tsc_khz => tsc_khz:
