@@ -121,10 +121,9 @@ pub fn announce(root: &Path) {
     }
 }
 
-/// What is missing where pstore had the crashed kernel's log.
-// The one place where `--output-pstore` is to be turned on: where the backend is erst, the image can write there itself.
+/// What is missing where pstore had the crashed kernel's log. To ERST the image writes it itself.
 fn pstore(backend: &str) -> Option<Error> {
-    let is_one = !matches!(backend, "" | "(null)" | "null");
+    let is_one = !matches!(backend, "" | "(null)" | "null" | "erst");
     is_one.then(|| {
         anyhow!(
             "the kernel's log will no longer be in pstore after a panic ({backend})\n\
@@ -208,7 +207,7 @@ mod tests {
     #[test]
     fn what_pstore_loses_is_named() {
         for (backend, is_lost) in
-            [("", false), ("(null)", false), ("efi_pstore", true), ("ramoops", true), ("erst", true)]
+            [("", false), ("(null)", false), ("efi_pstore", true), ("ramoops", true), ("erst", false)]
         {
             assert_eq!(pstore(backend).is_some(), is_lost, "{backend}");
         }

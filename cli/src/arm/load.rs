@@ -549,6 +549,9 @@ impl Load {
             cmdline.append("lastwords.on_corrupt=boot");
         }
 
+        if alone && !cmdline.has("output_pstore", embedded) {
+            cmdline.append(pstore::in_place_of_linux(root).unwrap_or_default());
+        }
         let plan = cmdline.plan(embedded)?;
         alone::check(&plan, alone)?;
         let (reports_something, talks_to_bmc) = (plan.reports_something(), plan.talks_to_bmc());
@@ -1113,6 +1116,17 @@ mod tests {
         );
         let error = line("--ipmi-watchdog start=60").unwrap_err().to_string();
         assert!(error.contains("cut the next boot off"), "{error}");
+        // Where Linux' own pstore would have written to ERST, the image does; not to another backend.
+        for (backend, more) in [("erst", " lastwords.output_pstore"), ("efi_pstore", ""), ("(null)", "")] {
+            root.write("sys/module/pstore/parameters/backend", format!("{backend}\n"));
+            assert_eq!(line(cpu).unwrap(), format!("console=ttyS1,9600 {asked}{more}"));
+        }
+        root.write("sys/module/pstore/parameters/backend", "erst\n");
+        let own = line(&format!("{cpu} --output-pstore=4096")).unwrap();
+        assert_eq!(own, format!("console=ttyS1,9600 {asked} lastwords.output_pstore=4096"));
+        let load = Only::try_parse_from(["test", "KERNEL", "--append", "a", cpu]).unwrap().load;
+        let dumped = load.whole_cmdline(root.path(), "", 2047, false).unwrap().finish().unwrap();
+        assert_eq!(dumped, format!("a {asked}"));
         for wrong in ["test --no-dump-kernel KERNEL", "test --then halt", "test --no-dump-kernel --initrd a"]
         {
             assert!(Only::try_parse_from(wrong.split(' ')).is_err(), "{wrong}");

@@ -46,7 +46,7 @@ pub struct Store {
 struct Shown {
     table: Vec<u8>,
     memory: Option<File>,
-    /// A register could not be read.
+    /// A register could not be read, or one would have to be written before.
     failed: bool,
 }
 
@@ -78,7 +78,10 @@ impl Registers for Shown {
         u64::from_le_bytes(value)
     }
 
-    fn put_wide(&mut self, _: &Wide, _: u64) {}
+    /// What has to be written for is not asked.
+    fn put_wide(&mut self, _: &Wide, _: u64) {
+        self.failed = true;
+    }
 }
 
 /// What is wrong, for people.
@@ -175,6 +178,13 @@ impl Store {
         parts.extend(self.records.map(|records| format!("{records} records in /sys/fs/pstore")));
         parts.join(", ")
     }
+}
+
+/// The parameter by which the image takes the place of Linux's own pstore, which does not run without a dump kernel; `None` where
+/// the log would not have gone to ERST.
+pub fn in_place_of_linux(root: &Path) -> Option<&'static str> {
+    let backend = fs::read_to_string(root.join("sys/module/pstore/parameters/backend")).ok()?;
+    (backend.trim() == BACKEND).then_some("lastwords.output_pstore")
 }
 
 /// What there is to warn of where the plan wants to have the store written to.

@@ -148,6 +148,12 @@ impl Wrap {
     /// where it is, this machine's own interface.
     fn parameters(&self, root: &Path) -> (String, Option<discovery::Found>) {
         let mut given = self.plan.parameters();
+        if self.no_dump_kernel
+            && Plan::new("", &given).pstore == 0
+            && let Some(parameter) = pstore::in_place_of_linux(root)
+        {
+            given = [&given, parameter].join(" ");
+        }
         match pvpanic::parameter(root, &Plan::new("", &given)) {
             Some(Ok(parameter)) => given = format!("{given} {parameter}"),
             Some(Err(error)) => message::warning(&error),

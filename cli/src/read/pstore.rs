@@ -124,8 +124,9 @@ impl Reading {
 pub fn log(path: &Path) -> String {
     let parts = id(path).map_or(1, |_| PARTS);
     let part = |number: u64| {
-        let path =
-            id(path).map_or(path.to_owned(), |id| path.with_file_name(format!("{NAME}{}", id + number - 1)));
+        let path = id(path).map_or(path.to_owned(), |id| {
+            path.with_file_name(format!("{NAME}{}", id.wrapping_add(number - 1)))
+        });
         let text = String::from_utf8_lossy(&read(&path)?).into_owned();
         text.starts_with(&format!("Panic#1 Part{number}\n")).then_some(text)
     };
