@@ -235,6 +235,18 @@ fn a_range_that_is_no_memory_is_given_up() {
     assert!(erst(&sim).records.is_empty());
 }
 
+/// Found by fuzzing: its shift is by as many bits as there are.
+#[test]
+fn a_field_of_no_width_behind_a_registers_last_bit_is_no_fault() {
+    let mut odd = Erst::default();
+    for entry in &mut odd.entries {
+        (entry.width, entry.shift, entry.access) = (0, 64, 4);
+    }
+    let sim = report(odd, LINE);
+    let text = sim.uart.text();
+    assert!(text.contains("pstore: ") && text.contains("starting the dump kernel"), "{text}");
+}
+
 type Change = fn(&mut Vec<Entry>);
 
 #[test]

@@ -28,11 +28,11 @@ fuzz_target!(|input: &[u8]| {
         CrashedKernel::idle(2).with_log(&["a", "Kernel panic - not syncing: why"]).put(&mut sim.memory);
     let e820 =
         [&0x3000_1000u64.to_le_bytes()[..], &0x1000_0000u64.to_le_bytes(), &1u32.to_le_bytes()].concat();
-    let e820: [u8; 20] = e820.try_into().expect("an entry has 20 bytes");
+    let e820: [[u8; 20]; 1] = [e820.try_into().expect("an entry has 20 bytes")];
     let before: Vec<_> = sim.memory.pieces().map(|(addr, bytes)| (addr, bytes.to_vec())).collect();
     let plan = Plan::new("", "lastwords.output_pstore lastwords.budget=1");
     let mut sequence = Sequence::new(&mut sim, plan, plan.bmc(), elfcorehdr, ThisCpu::default());
-    sequence.platform(Platform { rsdp, e820: &[e820], image: 0x3100_0000 });
+    sequence.platform(Platform { rsdp, e820: &e820, image: 0x3100_0000 });
     for step in Step::ALL {
         sequence.step(&mut sim, step);
     }

@@ -139,6 +139,7 @@ impl Actions {
             }
             let register = register(instruction);
             let (own, mask) = (u64::from_le_bytes(*own), u64::from_le_bytes(*mask));
+            // A field of no width at a register's end is 64 bits away, which is no distance for a shift: it is taken for 0.
             let is_write = *opcode >= WRITE_REGISTER;
             let mut now = 0;
             if !is_write || flags & PRESERVE_REGISTER != 0 {
@@ -146,9 +147,11 @@ impl Actions {
             }
             if is_write {
                 let new = if *opcode == WRITE_REGISTER { value } else { own };
-                machine.put_wide(&register, (new & mask) << shift | now & !(mask << shift));
+                let new =
+                    (new & mask).wrapping_shl((*shift).into()) | now & !mask.wrapping_shl((*shift).into());
+                machine.put_wide(&register, new);
             } else {
-                now = now >> shift & mask;
+                now = now.wrapping_shr((*shift).into()) & mask;
                 value = if *opcode == READ_REGISTER { now } else { u64::from(now == own) };
             }
         }
