@@ -98,7 +98,11 @@ impl Loaded<'_> {
                 let setup = (usize::from(self.kernel[SETUP_SECTS]) + 1) * 512;
                 // Behind the entry, where a hook is.
                 let code = &self.kernel[setup + PAGE..];
-                let start = self.page(|page| page.starts_with(&code[..64]), "the kernel")? - PAGE;
+                // The last one: loaders put it as high up as they can. Below may be what the first kernel left when it
+                // unpacked itself, wherever KASLR had it.
+                let mut pages = self.memory.chunks_exact(PAGE);
+                let found = pages.rposition(|page| page.starts_with(&code[..64]));
+                let start = found.context("the kernel is not in the reserved memory")? * PAGE - PAGE;
                 start..start + self.kernel.len() - setup
             }
             Region::CoreHeader => {
