@@ -26,6 +26,10 @@ pub fn table<M: Memory>(memory: &mut M, rsdp: u64, signature: [u8; 4]) -> Option
     let (at, step, root) = if is_first { (16, 4, *b"RSDT") } else { (24, 8, *b"XSDT") };
     let addr = number(memory, rsdp + at, step);
     let len = check(memory, addr, root).min(HEADER_LEN + TABLES * 8);
+    // Not only for speed: no sum is made of this address, and its end may lie behind that of all memory.
+    if len == 0 {
+        return None;
+    }
     let (mut at, end) = (addr + u64::from(HEADER_LEN), addr + u64::from(len));
     while at < end {
         let addr = number(memory, at, step);

@@ -235,6 +235,23 @@ fn a_range_that_is_no_memory_is_given_up() {
     assert!(erst(&sim).records.is_empty());
 }
 
+#[test]
+fn a_root_pointer_that_leads_nowhere_leads_to_no_table_and_ends() {
+    for root in [0, 1, 0xfff, 0x10_0000, 1 << 52, u64::MAX - 100, u64::MAX - 35, u64::MAX] {
+        let mut sim = Sim::default();
+        let store = Erst::default();
+        let rsdp = store.put(&mut sim.memory, &store.table());
+        let mut pointer = sim.memory.get(rsdp, 36).to_vec();
+        pointer[24..32].copy_from_slice(&u64::to_le_bytes(root));
+        sim.memory.put(rsdp, pointer);
+        sim.erst = Some(store);
+        run(&mut sim, rsdp, &e820(), LINE);
+        let text = sim.uart.text();
+        assert!(text.contains("gave up after 0 records: no table"), "{root:#x}: {text}");
+        assert!(erst(&sim).written.is_empty(), "{root:#x}");
+    }
+}
+
 /// Found by fuzzing: its shift is by as many bits as there are.
 #[test]
 fn a_field_of_no_width_behind_a_registers_last_bit_is_no_fault() {

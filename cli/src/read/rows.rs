@@ -7,6 +7,7 @@ use super::{
     log::Note,
 };
 use crate::layout::Row;
+use crate::visible::visible;
 use lastwords_core::{
     report::{Class, Location, Stage},
     store::sel::Source,
@@ -52,7 +53,7 @@ pub fn rows(crash: &Crash, reading: &Reading) -> Vec<Row> {
     }
     rows.extend(identity(crash));
     rows.extend(records(crash, reading));
-    rows.extend(crash.pstore.as_ref().map(|path| Row::new("pstore", path)));
+    rows.extend(crash.pstore.as_ref().map(|path| Row::new("pstore", visible(path, ""))));
     rows
 }
 

@@ -229,7 +229,6 @@ impl Erst {
         let start = get(action::GET_ERROR_LOG_ADDRESS_RANGE);
         let len = get(action::GET_ERROR_LOG_ADDRESS_RANGE_LENGTH).min(*RANGE_LEN.end());
         // What the table says is believed where it is less.
-        // What the table says is believed where it is less.
         let says = (get(action::GET_EXECUTE_OPERATION_TIMINGS) >> 32) as u32;
         if says != 0 {
             self.wait = LONGEST_WAIT.min(says / 1024 + GRACE);
