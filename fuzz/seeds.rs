@@ -1,7 +1,10 @@
 //! Writes the corpora that do not come from a fuzzing run: real crashes, logs and command lines, and what the project
 //! itself makes. `cargo run --bin seeds`, in this folder.
 
-use flate2::{Compression, write::GzEncoder};
+use flate2::{
+    Compression,
+    write::{GzEncoder, ZlibEncoder},
+};
 use lastwords_boot::{synthetic, wrap};
 use lastwords_core::budget::Timer;
 use lastwords_core::device::rtc;
@@ -233,6 +236,11 @@ fn main() -> io::Result<()> {
         gz.write_all(bytes)?;
         put("symbols", name, &gz.finish()?)?;
     }
+
+    // As `load` packs what it saves.
+    let mut zlib = ZlibEncoder::new(Vec::new(), Compression::fast());
+    zlib.write_all(saved.as_bytes())?;
+    put("symbols", "packed-saved", &zlib.finish()?)?;
 
     put("bzimage", "synthetic", &synthetic::Kernel::default().build())?;
     let wrapped =

@@ -241,7 +241,7 @@ fn a_root_pointer_that_leads_nowhere_leads_to_no_table_and_ends() {
         let mut sim = Sim::default();
         let store = Erst::default();
         let rsdp = store.put(&mut sim.memory, &store.table());
-        let mut pointer = sim.memory.get(rsdp, 36).to_vec();
+        let mut pointer = sim.memory.get(rsdp, 36);
         pointer[24..32].copy_from_slice(&u64::to_le_bytes(root));
         sim.memory.put(rsdp, pointer);
         sim.erst = Some(store);

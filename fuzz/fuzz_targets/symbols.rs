@@ -12,6 +12,8 @@ mod sort;
 mod stream;
 #[path = "../../cli/src/symbols/table.rs"]
 mod table;
+#[path = "../../cli/src/unpack.rs"]
+mod unpack;
 #[path = "../../cli/src/visible.rs"]
 mod visible;
 #[path = "../../cli/src/symbols/vmlinux.rs"]
